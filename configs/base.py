@@ -1,0 +1,108 @@
+"""Every value of a run, with the paper's full size as the default.
+
+Not run by itself: `configs/paper_group.py` and its neighbours start from here. Where
+the paper is silent the value is ours and the comment says so.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+# name: rows = cols, voxel_mm, levels, refine_levels, base, cap, critic levels
+SCALES = {
+    "smoke": (32, 8.0, 4, 2, 4, 16, 2),
+    "quickstart": (64, 4.0, 5, 3, 8, 64, 3),
+    "cpu": (96, 4.0, 5, 3, 8, 64, 3),
+    "peer": (128, 3.0, 6, 4, 16, 128, 4),
+    "full": (256, 2.0, 7, 5, 16, 128, 5),
+}
+
+
+def base_config(scale: str = "full") -> ConfigDict:
+    """The paper's group study at one of `SCALES`."""
+    pixels, voxel_mm, levels, refine_levels, base, cap, critic_levels = SCALES[scale]
+    c = ConfigDict({"name": "base", "seed": 0})
+    c.study = dict(  # the fixed cases; sizes from the paper, ranges in studies.py
+        name="group",
+        seed=2020,
+        num_train=110,
+        num_val=16,  # ours: watched while training, in neither split
+        num_test=30,
+        rows=pixels,
+        cols=pixels,
+        detector_mm=480.0,  # width and height of the panel; 320 mm at the isocentre
+        gantry_deg=0.0,
+        voxel_mm=voxel_mm,
+        photons=0.0,  # unattenuated quanta a pixel; 0 = noiseless line integrals
+        num_frames=10,
+        frame_s=0.5,
+    )
+    c.data = dict(
+        source="dataset",  # or "simulator": fresh tumours on a pool of bodies
+        batch_size=4,  # over all devices and processes
+        stack="wrap",  # neighbours of the first and last frame: wrap | edge | causal
+        pool_bodies=16,  # simulator: bodies in memory
+        renew_every=50,  # simulator: micro-batches between two new bodies
+        random_start=False,  # simulator: start the cycle at a random phase
+    )
+    c.gen = dict(  # Generator(**cfg.gen)
+        levels=levels,
+        base=base,  # channels of level 0; level i has min(base 2^i, cap)
+        cap=cap,
+        kernel=4,
+        refine_levels=refine_levels,
+        refine_kernel=2,  # the paper says only "half"
+        lstm_kernel=3,
+        bidirectional=True,  # False: forward in time only
+        group_size=4,  # ours: channels a group in the norm of each frame (PAPER 3.9)
+        remat=False,
+        unroll=1,
+        dtype="float32",  # of the computation; parameters stay float32
+        input_mean=3.0,  # ours: fixed input scaling, line integrals [1]
+        input_scale=2.0,
+    )
+    c.critic = dict(  # Critic(**cfg.critic)
+        levels=critic_levels,
+        base=base,
+        cap=cap,
+        kernel=4,
+        lstm_kernel=3,
+        output="sigmoid",  # the paper's; "linear" is WGAN-GP's
+        unroll=1,
+        dtype="float32",
+    )
+    c.gen_opt = dict(  # Adam; rates and betas are not in the paper
+        learning_rate=1e-3, b1=0.9, b2=0.999, warmup_steps=50, clip_norm=1.0
+    )
+    c.critic_opt = dict(
+        learning_rate=1e-4, b1=0.5, b2=0.9, warmup_steps=0, clip_norm=1.0
+    )
+    c.loss = dict(
+        l1=100.0,  # eq. 5 and 9 as read: L_GAN + 100 L_1 + L_ssim + L_iou
+        ssim=1.0,
+        iou=1.0,
+        adversarial=1.0,
+        cross_entropy=0.0,  # ours: foreground-weighted, after the warm-up too
+        foreground_weight=20.0,  # ours: a true pixel weighs 1 + this
+        warmup_steps=500,  # ours: cross-entropy + L_iou only (the empty mask attracts)
+        adv_start=500,  # ours: first step with the adversarial term
+        gp_weight=10.0,
+    )
+    c.train = dict(
+        num_steps=10_000,  # a step = gen_updates, then critic_updates
+        gen_updates=2,  # the paper's 2:1; WGAN-GP has 1:5
+        critic_updates=1,
+        ema_decay=0.999,
+        log_every=20,
+        eval_every=500,
+        save_every=500,
+        keep=3,
+        max_skipped=20,  # non-finite updates before the run stops
+        collapse_after=400,  # stop if mean p on truth is under 0.01 from here on
+    )
+    c.evaluation = dict(
+        bootstrap=10_000,
+        threshold=0.5,
+        stream_lookahead=5,  # frames of delay on clips longer than one cycle
+    )
+    return c

@@ -1,0 +1,26 @@
+"""The paper's group study (110 training cases, 30 test cases), as published.
+
+Command:  python -m launch.reproduce --config=configs/paper_group.py --workdir=DIR
+Presets:  `:smoke` (seconds, tests), `:cpu` (two cores, hours), none = full size.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.base import base_config
+
+
+def get_config(preset: str = "full") -> ConfigDict:
+    """Group study at scale `preset`: smoke, cpu or full."""
+    c = base_config(preset or "full")
+    c.name = f"paper_group_{preset or 'full'}"
+    if preset == "smoke":
+        c.study.update(num_train=4, num_val=2, num_test=3)
+        c.data.batch_size = 2
+        c.loss.update(warmup_steps=1, adv_start=1)
+        c.train.update(
+            num_steps=4, log_every=1, eval_every=2, save_every=2, collapse_after=1000
+        )
+        c.evaluation.bootstrap = 200
+    return c

@@ -1,0 +1,1 @@
+"""Cases on disk or simulated on the fly, as batches."""

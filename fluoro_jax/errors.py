@@ -1,0 +1,20 @@
+"""The one shape of a message to a person: found, needed, why, fix."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Something a user can put right; shown as four lines, exit code 2, no traceback.
+
+    Args:
+        found: what was found and where, for example "gen.levels = 7 in base.py".
+        needed: what would have been accepted.
+        why: the reason behind the rule.
+        fix: what to type or change now.
+    """
+
+    def __init__(self, found: str, *, needed: str, why: str, fix: str) -> None:
+        self.found, self.needed, self.why, self.fix = found, needed, why, fix
+        super().__init__(
+            f"ERROR   {found}\n  needed  {needed}\n  why     {why}\n  fix     {fix}"
+        )

@@ -1,0 +1,1 @@
+"""From tracks to statistics, tables, figures and the report."""

@@ -1,0 +1,1 @@
+"""The networks: ConvLSTM, U-Nets, generator and critic (flax linen)."""

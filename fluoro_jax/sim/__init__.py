@@ -1,0 +1,1 @@
+"""A patient and an X-ray machine, as pure functions of parameters."""

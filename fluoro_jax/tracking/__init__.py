@@ -1,0 +1,1 @@
+"""Trackers: frames in, positions out, one protocol for all."""

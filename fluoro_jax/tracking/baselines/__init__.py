@@ -1,0 +1,1 @@
+"""Trackers the network is compared with, one file each."""

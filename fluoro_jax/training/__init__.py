@@ -1,0 +1,1 @@
+"""Losses, optimisers, the step, devices, checkpoints and the loop."""

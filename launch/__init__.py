@@ -1,0 +1,1 @@
+"""Commands: flags only; the work lives in the package."""
