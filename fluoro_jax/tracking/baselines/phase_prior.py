@@ -1,0 +1,84 @@
+"""The mean training motion by frame index: what a clock alone is worth.
+
+Where every clip is one regular cycle from the same phase, a tracker may score well
+without looking. This one never looks, so a network has to beat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.clip import Track
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.tracking.baselines.shape import mean_shape, place_mask
+from fluoro_jax.tracking.baselines.static import start_from
+from fluoro_jax.tracking.tracker import Reference, make_track
+
+
+@dataclass(frozen=True)
+class PhasePriorState:
+    """Outline and place at frame 0, and the index of the next frame."""
+
+    geometry: Geometry
+    shape: np.ndarray
+    start_px: np.ndarray
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class PhasePriorTracker:
+    """Moves one outline along the mean training path; never looks at a frame.
+
+    Blind, it starts from the mean training shape and position. Given frame 0, from
+    the true mask of frame 0, and adds the mean training *displacement*. After the last
+    frame of the training cycle it begins again.
+
+    Attributes:
+        shape: `[H, W]` mean training shape, in [0, 1].
+        path_px: `[T, 2]` mean training centroid by frame index.
+        threshold: probability from which a pixel is tumour.
+    """
+
+    shape: np.ndarray
+    path_px: np.ndarray
+    threshold: float = 0.5
+    causal: bool = field(default=True, init=False)
+    lookahead_frames: int = field(default=0, init=False)
+
+    @classmethod
+    def fit(
+        cls, arrays: Mapping[str, Any], *, threshold: float = 0.5
+    ) -> PhasePriorTracker:
+        """From training arrays: mask `[N, T, H, W]` and centroid_px `[N, T, 2]`."""
+        path = np.asarray(arrays["centroid_px"], float).mean(axis=0)
+        return cls(mean_shape(arrays["mask"]), path, threshold)
+
+    def init(
+        self,
+        geometry: Geometry,
+        reference: Reference | None = None,
+        *,
+        periodic: bool = False,
+    ) -> PhasePriorState:
+        """See `Tracker.init`; `periodic` changes nothing here."""
+        shape, start = start_from(reference, self.shape, self.path_px[0])
+        return PhasePriorState(geometry, shape, start)
+
+    def step(
+        self, state: PhasePriorState, frame: np.ndarray, time_s: float
+    ) -> tuple[PhasePriorState, Track | None]:
+        """See `Tracker.step`; the frame is not used."""
+        moved = self.path_px[state.frame % len(self.path_px)] - self.path_px[0]
+        probability = place_mask(state.shape, state.start_px + moved)
+        track = make_track(
+            state.frame, probability, state.geometry, threshold=self.threshold
+        )
+        return replace(state, frame=state.frame + 1), track
+
+    def flush(self, state: PhasePriorState) -> list[Track]:
+        """Nothing is owed."""
+        return []

@@ -1,0 +1,41 @@
+"""The mean outline of the training tumours, and putting an outline somewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from fluoro_jax.metrics import centroid_px
+
+
+def place_mask(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
+    """Moves a mask or probability `[H, W]` so that its centroid is at `place_px`.
+
+    Bilinear between pixels; what leaves the frame is lost.
+    """
+    mask = np.asarray(mask, np.float32)
+    shift = np.asarray(place_px, float) - centroid_px(mask)
+    moved = ndimage.shift(mask, shift, order=1, mode="constant", cval=0.0)
+    return np.clip(moved, 0.0, 1.0)
+
+
+def mean_shape(masks: np.ndarray, *, limit: int = 200) -> np.ndarray:
+    """The average of masks moved to the middle of the frame, `[H, W]` in [0, 1].
+
+    Args:
+        masks: `[..., H, W]` in {0, 1}; empty ones are left out.
+        limit: at most so many masks, evenly spread (the mean has settled by then).
+
+    Returns:
+        Share of the tumours that cover each pixel, the tumour's centroid at the middle.
+
+    Raises:
+        ValueError: no mask has a tumour.
+    """
+    masks = np.asarray(masks).reshape(-1, *np.shape(masks)[-2:])
+    masks = masks[masks.any(axis=(1, 2))]
+    if len(masks) == 0:
+        raise ValueError("no training mask holds a tumour")
+    chosen = masks[np.unique(np.linspace(0, len(masks) - 1, limit).astype(int))]
+    middle = (np.array(masks.shape[-2:]) - 1) / 2
+    return np.mean([place_mask(mask, middle) for mask in chosen], axis=0)

@@ -1,0 +1,147 @@
+"""The trained network as a tracker: a sliding window of the last N frames.
+
+At frame t the window holds frames t-N+1 .. t (frame 0 repeated before the clip) and
+its element N-1-lookahead answers for frame t-lookahead. With lookahead N-1 on a clip
+of N frames every answer comes from one window, the whole clip: the forward pass of
+training. With lookahead 0 the answer uses the past alone, however the network reads
+its window.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from fluoro_jax.clip import Track
+from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.tracking.tracker import Reference, make_track
+
+
+@dataclass(frozen=True)
+class NetworkState:
+    """The window so far and what it said.
+
+    Attributes:
+        geometry: the view.
+        periodic: the clip is exactly one period of the window's length.
+        frames: the last N frames at most, each `[H, W]`.
+        count: frames seen.
+        answer: `[N, H, W]` probabilities of the newest window, or None if not run.
+    """
+
+    geometry: Geometry
+    periodic: bool
+    frames: tuple[np.ndarray, ...] = ()
+    count: int = 0
+    answer: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class NetworkTracker:
+    """A generator behind the `Tracker` protocol.
+
+    Frames must come at the spacing the network was trained on (`cfg.study.frame_s`);
+    the caller resamples. The reference is not used: the network sees images only.
+
+    Attributes:
+        generator: module whose output has `logits` `[B, T, H, W]`.
+        params: its parameters.
+        cfg: the run's config (study.num_frames, data.stack, evaluation.threshold).
+        lookahead_frames: frames after t that the answer for t may use, 0 .. N-1.
+        causal: True if that is none.
+    """
+
+    generator: Any
+    params: Any
+    cfg: Any
+    lookahead_frames: int
+    causal: bool = field(init=False)
+    window_frames: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        window = self.cfg.study.num_frames
+        if not 0 <= self.lookahead_frames < window:
+            raise UserError(
+                f"lookahead of {self.lookahead_frames} frames",
+                needed=f"a whole number from 0 to {window - 1}",
+                why=f"the network sees a window of {window} frames",
+                fix=f"set evaluation.stream_lookahead to at most {window - 1}",
+            )
+        object.__setattr__(self, "window_frames", window)
+        object.__setattr__(self, "causal", self.lookahead_frames == 0)
+
+    def init(
+        self,
+        geometry: Geometry,
+        reference: Reference | None = None,
+        *,
+        periodic: bool = False,
+    ) -> NetworkState:
+        """See `Tracker.init`; `periodic`: one period of exactly `window_frames`."""
+        return NetworkState(geometry, periodic)
+
+    def step(
+        self, state: NetworkState, frame: np.ndarray, time_s: float
+    ) -> tuple[NetworkState, Track | None]:
+        """See `Tracker.step`."""
+        frame = np.asarray(frame, np.float32)
+        if frame.shape != (state.geometry.rows, state.geometry.cols):
+            raise UserError(
+                f"a frame of shape {frame.shape}",
+                needed=f"({state.geometry.rows}, {state.geometry.cols}), as the view",
+                why="pixels get their millimetres from the view",
+                fix="pass the geometry of these frames",
+            )
+        frames = (*state.frames, frame)[-self.window_frames :]
+        state = replace(state, frames=frames, count=state.count + 1, answer=None)
+        if state.count <= self.lookahead_frames:
+            return state, None
+        state = replace(state, answer=self._run(state))
+        return state, self._read(state, self.lookahead_frames)
+
+    def flush(self, state: NetworkState) -> list[Track]:
+        """See `Tracker.flush`: the last `lookahead_frames`, from the last window."""
+        owed = min(self.lookahead_frames, state.count)
+        if owed == 0:
+            return []
+        if state.answer is None:
+            state = replace(state, answer=self._run(state))
+        return [self._read(state, back) for back in reversed(range(owed))]
+
+    def _run(self, state: NetworkState) -> np.ndarray:
+        """Probabilities `[N, H, W]` of the window that ends at the newest frame."""
+        missing = self.window_frames - len(state.frames)
+        window = np.stack((state.frames[0],) * missing + state.frames)
+        whole = state.periodic and state.count == self.window_frames
+        mode = _stack_mode(self.cfg.data.stack, whole_period=whole)
+        return np.asarray(forward(self.generator, mode, self.params, window[None])[0])
+
+    def _read(self, state: NetworkState, back: int) -> Track:
+        """The window's answer for the frame `back` frames before the newest."""
+        assert state.answer is not None
+        return make_track(
+            state.count - 1 - back,
+            state.answer[self.window_frames - 1 - back],
+            state.geometry,
+            threshold=self.cfg.evaluation.threshold,
+        )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def forward(
+    generator: Any, stack_mode: str, params: Any, frames: jax.Array
+) -> jax.Array:
+    """Probabilities `[B, T, H, W]` of `frames` `[B, T, H, W]`; one compile a shape."""
+    stack = stack_frames(frames, stack_mode)
+    return jax.nn.sigmoid(generator.apply({"params": params}, stack).logits)
+
+
+def _stack_mode(trained: str, *, whole_period: bool) -> str:
+    """Neighbours wrap only where the window is one period; causal stays causal."""
+    return "edge" if trained == "wrap" and not whole_period else trained
