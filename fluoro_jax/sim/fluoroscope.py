@@ -1,0 +1,221 @@
+"""The X-ray machine: a case and a view in, a film with its truth out.
+
+A film is the body's line integrals plus the tumour's: what costs (the body) is
+projected once, and any tumour is put on top by its closed form.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.geometry import Geometry, lps_to_iec
+from fluoro_jax.sim import attenuation as att
+from fluoro_jax.sim import projector, solids
+from fluoro_jax.sim.anatomy import Anatomy
+from fluoro_jax.sim.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.motion import pose_at
+from fluoro_jax.sim.tumor import (
+    Tumor,
+    sphere_centroid_px,
+    sphere_chord_mm,
+    tumor_path_mm,
+)
+
+Array = jax.Array
+Scalar = Any
+VOLUME_VOXEL_MM = 10.0  # grid on which lung volumes are measured
+
+
+@struct.dataclass
+class Case:
+    """One person, one breathing record, one tumour.
+
+    Attributes:
+        anatomy: the person.
+        breathing: how the body moves.
+        tumor: the target.
+        time_s: `[T]` when frames are taken.
+        periodic: static; the frames are exactly one breathing period.
+    """
+
+    anatomy: Anatomy
+    breathing: Breathing
+    tumor: Tumor
+    time_s: Array
+    periodic: bool = struct.field(pytree_node=False, default=True)
+
+
+def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """The film without its tumour.
+
+    Args:
+        case: its tumour is ignored.
+        geometry: the view; compiled once for all cases and views of one panel size.
+        voxel_mm: side of the cubic voxels (static).
+
+    Returns:
+        `[T, rows, cols]` line integrals at 60 keV [1].
+    """
+    quarter = projector.quarter_turn(geometry)
+    body = (case.anatomy, case.breathing, jnp.asarray(case.time_s, jnp.float32))
+    return _film_body(body, geometry, float(voxel_mm), quarter)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _film_body(
+    body: tuple[Anatomy, Breathing, Array],
+    geometry: Geometry,
+    voxel_mm: float,
+    quarter: int | None,
+) -> Array:
+    anatomy, breathing, time_s = body
+    grid, shape = solids.body_grid(voxel_mm)
+    si, ap = displacement_mm(breathing, time_s)
+    density = lung_density(anatomy, breathing, time_s)
+    if quarter is not None:
+        geometry = geometry.replace(gantry_deg=90.0 * quarter)
+
+    def frame(now: tuple[Array, Array, Array]) -> Array:
+        pose = pose_at(anatomy, now[0], now[1])
+        mu = solids.body_volume(pose, grid, shape, att.mu_lung(now[2]))
+        return projector.project(mu, grid, geometry)
+
+    return jax.lax.map(frame, (si, ap, density))
+
+
+def displacement_mm(breathing: Breathing, time_s: Array) -> tuple[Array, Array]:
+    """Diaphragm (inferior) and chest wall (anterior) displacement, each `[T]` mm."""
+    si, ap = breathing_signal(breathing, time_s)
+    return si * breathing.si_mm, ap * breathing.ap_mm
+
+
+def lung_volume_mm3(anatomy: Anatomy, si_mm: Scalar, ap_mm: Scalar) -> Array:
+    """Volume of both lungs, mm^3, at one displacement of diaphragm and chest."""
+    grid, shape = solids.body_grid(VOLUME_VOXEL_MM)
+    place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
+    inside = solids.lung_distance(pose_at(anatomy, si_mm, ap_mm), place)
+    return jnp.sum(solids.occupancy(inside, VOLUME_VOXEL_MM)) * VOLUME_VOXEL_MM**3
+
+
+def lung_density(anatomy: Anatomy, breathing: Breathing, time_s: Array) -> Array:
+    """Mean lung density at each time, `[T]` g/cc: no mass is gained or lost."""
+    si, ap = displacement_mm(breathing, time_s)
+    rest = lung_volume_mm3(anatomy, 0.0, 0.0)
+    now = jax.lax.map(lambda d: lung_volume_mm3(anatomy, d[0], d[1]), (si, ap))
+    return anatomy.lung_density_g_cc * rest / now
+
+
+def add_tumor(
+    film: Array,
+    case: Case,
+    geometry: Geometry,
+    *,
+    photons: Scalar = 0.0,
+    key: Array | None = None,
+) -> Clip:
+    """Puts the case's tumour on a film of its body.
+
+    The tumour replaces lung, so (mu_tumor - mu_lung(t)) times its chord is added; this
+    holds only while it lies wholly in the lung (`lung_clearance_mm` >= 0).
+
+    Args:
+        film: `[T, rows, cols]` from `film_body` of the same body, times and view.
+        case: the case.
+        geometry: the view.
+        photons: unattenuated quanta a pixel; 0 leaves the film without noise.
+        key: a typed JAX key; needed for noise only.
+
+    Returns:
+        The clip with its exact truth.
+    """
+    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+    diameter = case.tumor.diameter_mm
+    chord = jax.vmap(lambda c: sphere_chord_mm(geometry, c, diameter))(path)
+    density = lung_density(case.anatomy, case.breathing, case.time_s)
+    extra = att.mu_tumor(case.tumor.density_g_cc) - att.mu_lung(density)
+    frames = film + extra.reshape(-1, 1, 1) * chord
+    if key is not None and not _is_zero(photons):
+        frames = add_quantum_noise(frames, key, photons)
+    return Clip(
+        frames=frames,
+        time_s=jnp.asarray(case.time_s, jnp.float32),
+        geometry=geometry,
+        mask=(chord > 0.0).astype(jnp.float32),
+        centroid_px=jax.vmap(lambda c: sphere_centroid_px(geometry, c, diameter))(path),
+        centre_mm=lps_to_iec(path),
+        periodic=case.periodic,
+    )
+
+
+def _is_zero(photons: Scalar) -> bool:
+    return not isinstance(photons, jax.core.Tracer) and not np.any(photons)
+
+
+def add_quantum_noise(line: Array, key: Array, photons: Scalar) -> Array:
+    """Counts Poisson(photons exp(-L)) and returns to line integrals.
+
+    A pixel without a single count reads as half of one.
+    """
+    counts = jax.random.poisson(key, photons * jnp.exp(-line)).astype(jnp.float32)
+    return -jnp.log(jnp.maximum(counts, 0.5) / photons)
+
+
+def simulate(
+    case: Case,
+    geometry: Geometry,
+    key: Array | None = None,
+    *,
+    voxel_mm: float = 4.0,
+    photons: Scalar = 0.0,
+) -> Clip:
+    """A film of the case with its truth: `add_tumor` on `film_body`."""
+    film = film_body(case, geometry, voxel_mm=voxel_mm)
+    return add_tumor(film, case, geometry, photons=photons, key=key)
+
+
+def _sphere_points(count: int) -> np.ndarray:
+    """Points spread evenly over the unit sphere, `[count, 3]` (Fibonacci)."""
+    index = np.arange(count) + 0.5
+    z = 1.0 - 2.0 * index / count
+    turn = np.pi * (1.0 + 5.0**0.5) * index
+    flat = np.sqrt(1.0 - z**2)
+    points = np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=-1)
+    return points.astype(np.float32)
+
+
+SURFACE = _sphere_points(200)
+
+
+@jax.jit
+def lung_clearance_mm(
+    anatomy: Anatomy, breathing: Breathing, tumor: Tumor, time_s: Array
+) -> Array:
+    """How deep in the lung a tumour stays: the least over its surface and over time.
+
+    Args:
+        anatomy: the person.
+        breathing: how the body moves.
+        tumor: the tumour.
+        time_s: `[T]` s.
+
+    Returns:
+        mm, scalar; >= 0 if the whole sphere is in lung at every time. Judged by the
+        same solids as the volume, at 200 points of the sphere.
+    """
+    path = tumor_path_mm(tumor, breathing, time_s)
+    si, ap = displacement_mm(breathing, time_s)
+    surface = jnp.asarray(SURFACE) * (0.5 * tumor.diameter_mm)
+
+    def worst(now: tuple[Array, Array, Array]) -> Array:
+        points = surface + now[0].reshape(1, 3)
+        place = solids.to_reference(anatomy, (points[:, 0], points[:, 1], points[:, 2]))
+        return jnp.max(solids.lung_distance(pose_at(anatomy, now[1], now[2]), place))
+
+    return -jnp.max(jax.vmap(worst)((path, si, ap)))
