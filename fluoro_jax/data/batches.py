@@ -1,0 +1,266 @@
+"""Micro-batches by number: stored cases in shuffled epochs, or fresh simulated ones.
+
+A source is a pure function of the micro-batch's number, so a run resumes by opening
+it at the step it stopped at, and every process computes only its own share.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from fluoro_jax.data.dataset import load_split
+from fluoro_jax.errors import UserError
+from fluoro_jax.sim.fluoroscope import add_tumor, film_body
+from fluoro_jax.studies import StudySpec, fresh_tumor, pool_body
+
+Array = jax.Array
+Batch = dict[str, Any]  # frames [b, T, H, W], mask [b, T, H, W], id [b]
+SOURCES = ("dataset", "simulator")
+
+
+class BatchSource(Protocol):
+    """Anything that can make micro-batch number `index`, whatever came before."""
+
+    def batch_at(self, index: int) -> Batch:
+        """This process's share of global micro-batch `index`.
+
+        Returns:
+            dict of frames `[b, T, H, W]` float32 line integrals [1], mask
+            `[b, T, H, W]` float32 in {0, 1}, and id `[b]` int32, unique over all
+            micro-batches and processes; b = batch_size / processes.
+        """
+        ...
+
+
+def open_batches(cfg: ConfigDict, data_dir: str | Path) -> BatchSource:
+    """The training batches that `cfg.data` asks for.
+
+    Args:
+        cfg: the run's config; reads `seed`, `study` and `data`.
+        data_dir: where the stored cases are, or are built ("dataset" only).
+
+    Raises:
+        UserError: if `cfg.data.source` is neither "dataset" nor "simulator".
+    """
+    if cfg.data.source == "dataset":
+        spec = StudySpec.from_config(cfg.study)
+        arrays = load_split(spec, data_dir, "train")
+        return DatasetSource(arrays, cfg.data.batch_size, seed=cfg.seed)
+    if cfg.data.source == "simulator":
+        return SimulatorSource(cfg)
+    raise UserError(
+        f'data.source = "{cfg.data.source}"',
+        needed="one of " + ", ".join(SOURCES),
+        why="training reads stored cases or simulates fresh ones",
+        fix='data.source = "dataset" for the fixed cases of the study',
+    )
+
+
+def _positions(index: int, batch_size: int, process: tuple[int, int] | None) -> range:
+    """Example numbers of one process's share; they count on over micro-batches."""
+    rank, count = process or (jax.process_index(), jax.process_count())
+    share = batch_size // count
+    start = index * batch_size + rank * share
+    return range(start, start + share)
+
+
+class DatasetSource:
+    """Stored cases, each exactly once an epoch, in a new order every epoch.
+
+    Epochs follow on without a gap: a micro-batch may hold the end of one and the
+    start of the next, so no case is dropped and any batch size will do.
+
+    Args:
+        arrays: what `load_split` returns (frames and mask are read).
+        batch_size: examples of a micro-batch over all processes.
+        seed: of the order.
+        process: (rank, count), by default this JAX process's.
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, Any],
+        batch_size: int,
+        *,
+        seed: int,
+        process: tuple[int, int] | None = None,
+    ) -> None:
+        self._frames, self._mask = arrays["frames"], arrays["mask"]
+        self._batch_size, self._seed, self._process = batch_size, seed, process
+        self._order = functools.lru_cache(maxsize=4)(self._order_of)
+
+    def case_rows(self, index: int) -> np.ndarray:
+        """Which stored cases this process's share of micro-batch `index` holds."""
+        ids = _positions(index, self._batch_size, self._process)
+        places = [divmod(i, len(self._frames)) for i in ids]
+        return np.array([self._order(epoch)[row] for epoch, row in places])
+
+    def batch_at(self, index: int) -> Batch:
+        """See `BatchSource`."""
+        rows = self.case_rows(index)
+        ids = _positions(index, self._batch_size, self._process)
+        return {
+            "frames": self._frames[rows],
+            "mask": self._mask[rows].astype(np.float32),
+            "id": np.array(ids, np.int32),
+        }
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self._seed, epoch])
+        return rng.permutation(len(self._frames))
+
+
+class SimulatorSource:
+    """Fresh tumours, phases and noise on a pool of bodies that is slowly renewed.
+
+    A body's film without tumour costs most; it is rendered when first drawn and kept
+    on the device, and every example adds a tumour of its own in closed form. After
+    every `renew_every` micro-batches one slot of the pool, in turn, gets a new body.
+
+    Args:
+        cfg: the run's config; reads `seed`, `study` and `data`.
+        process: (rank, count), by default this JAX process's.
+    """
+
+    def __init__(self, cfg: ConfigDict, process: tuple[int, int] | None = None) -> None:
+        self._spec = StudySpec.from_config(cfg.study)
+        self._seed, self._data, self._process = cfg.seed, cfg.data, process
+        self._pool: dict[int, tuple[int, Any, Array]] = {}  # slot: (number, case, film)
+        self._render = jax.jit(
+            functools.partial(
+                _render, geometry=self._spec.geometry(), photons=self._spec.photons
+            )
+        )
+
+    def batch_at(self, index: int) -> Batch:
+        """See `BatchSource`."""
+        ids = _positions(index, self._data.batch_size, self._process)
+        pairs = [self._example(index, i) for i in ids]
+        frames, masks = zip(*pairs, strict=True)
+        return {
+            "frames": jnp.stack(frames),
+            "mask": jnp.stack(masks),
+            "id": np.array(ids, np.int32),
+        }
+
+    def _example(self, index: int, example_id: int) -> tuple[Array, Array]:
+        """Frames and mask of one example, each `[T, H, W]`."""
+        rng = np.random.default_rng([self._spec.seed, 4, self._seed, example_id])
+        slot = int(rng.integers(self._data.pool_bodies))
+        case, film = self._body(slot, index // self._data.renew_every)
+        case = case.replace(tumor=fresh_tumor(rng, self._spec, case))
+        shift = int(rng.integers(self._spec.num_frames))
+        noise_seed = np.uint32(rng.integers(2**32))
+        return self._render(
+            film, case, shift if self._data.random_start else 0, noise_seed
+        )
+
+    def _body(self, slot: int, renewals: int) -> tuple[Any, Array]:
+        """The body in `slot` after so many renewals, and its film `[T, H, W]`."""
+        number = body_number(slot, renewals, self._data.pool_bodies)
+        held = self._pool.get(slot)
+        if held is None or held[0] != number:
+            case = pool_body(self._spec, self._seed, number)
+            film = film_body(case, self._spec.geometry(), voxel_mm=self._spec.voxel_mm)
+            held = self._pool[slot] = (number, case, film)
+        return held[1], held[2]
+
+
+def body_number(slot: int, renewals: int, pool: int) -> int:
+    """Which body of the endless list stands in `slot`; renewal r fills r mod pool."""
+    return slot + pool * ((renewals + pool - 1 - slot) // pool)
+
+
+def _render(film, case, shift, noise_seed, *, geometry, photons):
+    key = jax.random.key(noise_seed)
+    clip = add_tumor(film, case, geometry, photons=photons, key=key)
+    # One whole breath, so starting it later is the same as rolling it.
+    frames, mask = (jnp.roll(x, -shift, axis=0) for x in (clip.frames, clip.mask))
+    return frames, mask.astype(jnp.float32)
+
+
+class Prefetcher:
+    """Placed batches from `start` on, made one step ahead by a thread.
+
+    Iterates for ever; an exception of the thread is raised by the next call of
+    `next`. Close it, or use it as a context.
+
+    Args:
+        source: makes the batches.
+        start: number of the first micro-batch.
+        place_fn: puts a batch on the devices; runs in the thread.
+        depth: batches that may wait.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        start: int,
+        place_fn: Callable[[Batch], Any],
+        *,
+        depth: int = 2,
+    ) -> None:
+        self._ready: queue.Queue = queue.Queue(maxsize=depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._work, args=(source, start, place_fn), daemon=True
+        )
+        self._thread.start()
+
+    def _work(self, source: BatchSource, index: int, place_fn: Callable) -> None:
+        while not self._stop.is_set():
+            try:
+                item = (place_fn(source.batch_at(index)), None)
+            except BaseException as error:  # handed over, raised by the consumer
+                item = (None, error)
+            index += 1
+            self._put(item)
+            if item[1] is not None:
+                return
+
+    def _put(self, item: tuple) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Prefetcher:
+        return self
+
+    def __next__(self) -> Any:
+        if self._stop.is_set():
+            raise StopIteration
+        batch, error = self._ready.get()
+        if error is not None:
+            self.close()
+            raise error
+        return batch
+
+    def close(self) -> None:
+        """Stops and joins the thread; further `next` ends the iteration."""
+        self._stop.set()
+        self._thread.join()
+
+    def __enter__(self) -> Prefetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def prefetch(
+    source: BatchSource, start: int, place_fn: Callable[[Batch], Any]
+) -> Prefetcher:
+    """Iterator of `place_fn(source.batch_at(i))` for i = start, start + 1, ..."""
+    return Prefetcher(source, start, place_fn)

@@ -1,0 +1,50 @@
+"""Frame stacking against examples written out by hand."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.errors import UserError
+
+
+def numbered(num_frames: int):
+    """Frame t of clip b is filled with 10 b + t."""
+    values = jnp.arange(2.0)[:, None] * 10.0 + jnp.arange(float(num_frames))[None, :]
+    return jnp.broadcast_to(values[..., None, None], (2, num_frames, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("wrap", [[3, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 0]]),
+        ("edge", [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]),
+        ("causal", [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]]),
+    ],
+)
+def test_channels_written_out(mode, expected):
+    stack = jax.jit(stack_frames, static_argnums=1)(numbered(4), mode)
+    assert stack.shape == (2, 4, 3, 4, 3)
+    np.testing.assert_array_equal(stack[0, :, 1, 2], np.array(expected, np.float32))
+    np.testing.assert_array_equal(stack[1, :, 0, 0], np.array(expected) + 10.0)
+
+
+def test_one_frame_is_its_own_neighbour():
+    for mode in ("wrap", "edge", "causal"):
+        np.testing.assert_array_equal(stack_frames(numbered(1), mode)[0], 0.0)
+
+
+def test_causal_never_sees_the_future():
+    frames = jax.random.normal(jax.random.key(0), (1, 6, 3, 4))
+    changed = frames.at[:, 4].set(9.0)
+    before, after = (stack_frames(f, "causal") for f in (frames, changed))
+    np.testing.assert_array_equal(before[:, :4], after[:, :4])
+    assert not np.array_equal(before[:, 4], after[:, 4])
+
+
+def test_unknown_mode_is_explained():
+    with pytest.raises(UserError, match="wrap, edge, causal"):
+        stack_frames(numbered(4), "mirror")
