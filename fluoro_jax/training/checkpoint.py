@@ -1,0 +1,208 @@
+"""Checkpoints that are whole or not there: the only place that knows orbax.
+
+Orbax writes atomically but does not check what it reads: a flipped bit comes back as
+another number. So a sha256 of every leaf lies beside the arrays, and a restore takes
+the newest checkpoint that agrees with its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.training.state import leaf_digests, to_host
+
+PyTree = Any
+STEP_DIGITS = 8  # folder names; every manager of a folder must agree
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A checkpoint that was read and verified: NumPy leaves, and its config."""
+
+    step: int
+    state: PyTree
+    config: dict[str, Any]
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints; use it as a context, leaving it waits.
+
+    Args:
+        folder: made if missing; shared by all processes of the run.
+        keep: how many of the newest stay; None to read only (nothing in the folder is
+            touched, so a training run may be writing at the same time).
+        say: takes the lines meant for the user.
+    """
+
+    def __init__(
+        self, folder: Path, *, keep: int | None, say: Callable[[str], None] = print
+    ) -> None:
+        self.folder, self.writes, self._say = Path(folder), keep is not None, say
+        options = ocp.CheckpointManagerOptions(
+            step_format_fixed_length=STEP_DIGITS,
+            cleanup_tmp_directories=self.writes,
+            read_only=not self.writes,
+            preservation_policy=checkpoint_managers.LatestN(keep) if keep else None,
+        )
+        with _readable_errors(self.folder):
+            self._manager = ocp.CheckpointManager(
+                self.folder.absolute(), options=options
+            )
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.wait()
+        except UserError:
+            if error is None:  # never hide what went wrong first
+                raise
+        finally:
+            with contextlib.suppress(Exception):
+                self._manager.close()
+
+    def steps(self) -> list[int]:
+        """Steps on disk, oldest first, readable or not."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: PyTree, config: dict[str, Any]) -> None:
+        """Starts to write; the disk's troubles may only show in the next call.
+
+        Args:
+            step: names the folder; a step that is there already is left as it is.
+            state: fully replicated arrays; copied to the host before this returns.
+            config: JSON-able, kept beside the state.
+
+        Raises:
+            UserError: if this or the write before it failed.
+        """
+        if step in self._manager.all_steps():
+            return
+        host = to_host(state)
+        meta = {"config": config, "sha256": leaf_digests(host)}
+        with _readable_errors(self.folder):
+            self._manager.save(
+                step,
+                force=True,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
+                ),
+            )
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises `UserError` if it is not."""
+        with _readable_errors(self.folder):
+            self._manager.wait_until_finished()
+
+    def restore(self, init_fn: Callable[[], PyTree]) -> Restored | None:
+        """The newest checkpoint that reads and verifies, or None in a new folder.
+
+        Unreadable ones are named in one line each and, when this object may write,
+        moved aside so that the run can save those steps again.
+
+        Args:
+            init_fn: builds a state of the right shapes; traced, never run.
+
+        Raises:
+            UserError: if there are checkpoints and none can be read.
+        """
+        like = lambda s: np.zeros(s.shape, s.dtype)
+        target = jax.tree.map(like, jax.eval_shape(init_fn))
+        bad: list[int] = []
+        reason = ""
+        for step in reversed(self.steps()):
+            try:
+                found = self._read(step, target)
+            except Exception as error:  # orbax raises many kinds
+                reason = f"{type(error).__name__}: {_first_line(error)}"
+                self._say(f"checkpoint {step} cannot be read ({reason}), trying older")
+                bad.append(step)
+                continue
+            self._agree(step)
+            self._set_aside(bad)
+            return found
+        if bad:
+            raise UserError(
+                f"no checkpoint in {self.folder} can be read ({reason})",
+                needed="one whole checkpoint of this config and version",
+                why="training goes on from a checkpoint whose numbers are verified",
+                fix=f"rm -r {self.folder}, or another --workdir, to start again",
+            )
+        return None
+
+    def _read(self, step: int, target: PyTree) -> Restored:
+        folder = self.folder / f"{step:0{STEP_DIGITS}d}"
+        # Read first: against a wrong shape orbax fills the screen before it raises.
+        meta = json.loads((folder / "meta" / "metadata").read_text())
+        wanted = meta["sha256"]
+        if set(wanted) != set(leaf_digests(target)):
+            raise ValueError("its arrays have other names than this model's")
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        state = self._manager.restore(step, args=args)["state"]
+        found = leaf_digests(state)
+        wrong = [path for path, value in found.items() if value != wanted[path]]
+        if wrong:
+            raise ValueError(f"{len(wrong)} arrays differ from their sha256")
+        return Restored(step, state, meta["config"])
+
+    def _agree(self, step: int) -> None:
+        if jax.process_count() > 1:
+            multihost_utils.assert_equal(
+                np.asarray(step), "processes read different checkpoints"
+            )
+
+    def _set_aside(self, steps: list[int]) -> None:
+        if not (steps and self.writes):
+            return
+        if jax.process_index() == 0:
+            for step in steps:
+                folder = self.folder / f"{step:0{STEP_DIGITS}d}"
+                place = folder.with_name(f"unreadable_{folder.name}")
+                number = 1
+                while place.exists():
+                    number += 1
+                    place = folder.with_name(f"unreadable_{folder.name}_{number}")
+                folder.rename(place)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("unreadable checkpoints set aside")
+        self._manager.reload()
+
+
+@contextlib.contextmanager
+def _readable_errors(folder: Path) -> Iterator[None]:
+    """Whatever orbax raises while writing, as four lines."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"cannot write checkpoints in {folder} ({_first_line(error)})",
+            needed="a folder that can be written, with room for two checkpoints more",
+            why="a run that cannot be saved cannot be resumed; older ones are intact",
+            fix="free some space or choose another --workdir, then the same command",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:120]

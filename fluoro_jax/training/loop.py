@@ -1,0 +1,200 @@
+"""Training, from a config to a checkpoint: read it top to bottom.
+
+A step is `gen_updates` generator updates and then `critic_updates` critic updates;
+update j of either kind reads micro-batch `step * micro + j`. Batches, keys and weights
+are functions of the step, so a run that was stopped, killed or moved to another number
+of devices goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from flax import linen as nn
+
+from fluoro_jax.data.batches import open_batches, prefetch
+from fluoro_jax.errors import UserError
+from fluoro_jax.models import Critic, Generator
+from fluoro_jax.training import optim, parallel
+from fluoro_jax.training.checkpoint import Checkpoints
+from fluoro_jax.training.progress import FirstCall, StopRequest
+from fluoro_jax.training.state import TrainState, digest, init_state
+from fluoro_jax.training.step import make_critic_update, make_gen_update
+from fluoro_jax.training.validation import Validation
+from fluoro_jax.training.watch import Watch
+from fluoro_jax.training.workdir import check_same_config, open_workdir, resolve
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Nets:
+    """The two networks and their optimisers, as the config describes them."""
+
+    cfg: Any
+    gen: nn.Module
+    critic: nn.Module
+    gen_tx: optax.GradientTransformation
+    critic_tx: optax.GradientTransformation
+
+    def init(self) -> TrainState:
+        """The state before the first update."""
+        return init_state(
+            self.cfg,
+            self.gen,
+            self.critic,
+            gen_tx=self.gen_tx,
+            critic_tx=self.critic_tx,
+        )
+
+
+def build(cfg: Any) -> Nets:
+    """Networks and optimisers of a config."""
+    from fluoro_jax.models.critic import Critic
+    from fluoro_jax.models.generator import Generator
+
+    steps, train = cfg.train.num_steps, cfg.train
+    return Nets(
+        cfg=cfg,
+        gen=Generator(**cfg.gen),
+        critic=Critic(**cfg.critic),
+        gen_tx=optim.make_optimizer(cfg.gen_opt, steps * train.gen_updates),
+        critic_tx=optim.make_optimizer(cfg.critic_opt, steps * train.critic_updates),
+    )
+
+
+def train(
+    cfg: Any, workdir: str | Path, *, data_dir: str | Path | None = None
+) -> TrainState:
+    """Trains to `cfg.train.num_steps`, from the start or from the last checkpoint.
+
+    Args:
+        cfg: every value of the run (`configs/base.py`).
+        workdir: takes config, environment, numbers and checkpoints.
+        data_dir: where datasets stand; by default `<workdir>/data`.
+
+    Returns:
+        The last state, on the devices.
+
+    Raises:
+        UserError: batch not divisible by the devices, a workdir of another config or
+            one that cannot be written, no readable checkpoint, too many updates that
+            were not finite, a generator that has collapsed to the empty mask.
+        SystemExit: after SIGTERM or Ctrl-C, when the state has been saved.
+    """
+    use_compilation_cache()
+    parallel.check_batch(cfg.data.batch_size)
+    workdir = open_workdir(cfg, workdir)
+    data_dir = Path(data_dir) if data_dir is not None else workdir / "data"
+    nets = build(cfg)
+    with Checkpoints(workdir / "ckpt", keep=cfg.train.keep) as checkpoints:
+        found = checkpoints.restore(nets.init)
+        if found is None:
+            start, state = 0, parallel.place(nets.init)
+        else:
+            start, state = found.step, parallel.place_tree(found.state)
+        if start < cfg.train.num_steps:
+            state = _run(nets, state, start, checkpoints=checkpoints, data_dir=data_dir)
+    if jax.process_index() == 0:
+        print(f"trained to step {max(start, cfg.train.num_steps)}", flush=True)
+        print(f"final checkpoint digest sha256 {digest(state)}", flush=True)
+    return state
+
+
+def _run(
+    nets: Nets,
+    state: TrainState,
+    start: int,
+    *,
+    checkpoints: Checkpoints,
+    data_dir: Path,
+) -> TrainState:
+    """From `start` to the end: evaluate, save, next batches, updates, log."""
+    cfg, last = nets.cfg, nets.cfg.train.num_steps
+    micro = max(cfg.train.gen_updates, cfg.train.critic_updates)
+    due = lambda step, every: step > 0 and (step % every == 0 or step == last)
+    source = open_batches(cfg, data_dir)
+    first = jax.process_index() == 0
+    validate = Validation(cfg, nets.gen, data_dir) if first else None
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(Watch(cfg, checkpoints.folder.parent, start))
+        stop = stack.enter_context(StopRequest())
+        batches = prefetch(source, start * micro, parallel.shard)
+        stack.enter_context(batches)
+        p_gen, p_critic = _programs(nets, watch.progress.say)
+        for step in range(start, last + 1):
+            if validate is not None and due(step, cfg.train.eval_every):
+                watch.evaluated(step, validate(state.ema))
+            if stop.signal or due(step, cfg.train.save_every):
+                checkpoints.save(step, state, resolve(cfg))
+            if step == last:
+                break
+            if stop.signal:
+                checkpoints.wait()
+                watch.progress.say(f"stopped; step {step} is saved, run again to go on")
+                raise SystemExit(128 + stop.signal)
+            group = [next(batches) for _ in range(micro)]
+            with jax.transfer_guard("disallow"):
+                for batch in group[: cfg.train.gen_updates]:
+                    state, averages = p_gen(state, batch)
+                    watch.collect(averages)
+                for batch in group[: cfg.train.critic_updates]:
+                    state, averages = p_critic(state, batch)
+                    watch.collect(averages)
+            watch.progress.advance(step + 1)
+            if due(step + 1, cfg.train.log_every):
+                watch.log(step + 1, state.skipped)
+    return state
+
+
+def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[Callable, Callable]:
+    """The two compiled updates, each announcing its first call."""
+    cfg, gen, critic = nets.cfg, nets.gen, nets.critic
+    p_gen = parallel.p_update(make_gen_update(cfg, gen, critic, nets.gen_tx))
+    p_critic = parallel.p_update(make_critic_update(cfg, gen, critic, nets.critic_tx))
+    return (
+        FirstCall("generator update", p_gen, say),
+        FirstCall("critic update", p_critic, say),
+    )
+
+
+def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree, int]:
+    """The trained generator of a run: (module, averaged parameters, step).
+
+    Only reads, so it may be called while the run goes on.
+
+    Raises:
+        UserError: if there is no readable checkpoint, or the run is of another config.
+    """
+    workdir, nets = Path(workdir), build(cfg)
+    check_same_config(resolve(cfg), workdir)
+    found = None
+    if (workdir / "ckpt").is_dir():
+        with Checkpoints(workdir / "ckpt", keep=None) as checkpoints:
+            found = checkpoints.restore(nets.init)
+    if found is None:
+        raise UserError(
+            f"no checkpoint in {workdir / 'ckpt'}",
+            needed="a run that has been trained, or has saved at least once",
+            why="the generator's weights are read from there",
+            fix=f"python -m launch.train --config=... --workdir={workdir}",
+        )
+    return nets.gen, found.state.ema, found.step
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, unless JAX was already told where.
+
+    The folder is $JAX_COMPILATION_CACHE_DIR or, under $XDG_CACHE_HOME, `fluoro_jax`.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(home / "fluoro_jax" / "xla"))

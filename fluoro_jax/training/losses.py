@@ -1,0 +1,190 @@
+"""What the generator and the critic are asked to do: one float32 per example.
+
+Masks and probabilities are `[B, T, H, W]` in [0, 1]; every loss answers `[B]`.
+Everything is computed in float32 whatever the networks compute in: the variance in
+SSIM is a difference of nearly equal numbers.
+
+Sources: Peng et al. 2022 (IEEE TRPMS), eq. 4-9, for the terms; Wang et al. 2004 for
+SSIM; Gulrajani et al. 2017 (arXiv:1704.00028) for the critic. The foreground-weighted
+cross-entropy and the warm-up are ours: with 1 % foreground L_1 and L_ssim fall fastest
+towards an empty mask, where the sigmoid has no gradient left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+SSIM_RADIUS = 5  # an 11 x 11 window
+SSIM_SIGMA_PX = 1.5
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for a data range of 1
+IOU_EPSILON_PX = 1e-6
+
+
+def l1(truth: Array, prob: Array) -> Array:
+    """Mean |y - p| over frames and pixels, `[B]`."""
+    truth, prob = _float32(truth, prob)
+    return jnp.mean(jnp.abs(truth - prob), axis=(1, 2, 3))
+
+
+def ssim_loss(truth: Array, prob: Array) -> Array:
+    """1 - structural similarity, per frame and then the mean over frames, `[B]`.
+
+    An 11 x 11 Gaussian window (sigma 1.5 px) at every place where it lies wholly in
+    the frame, population variances: `skimage.metrics.structural_similarity` with
+    `gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1`.
+
+    Args:
+        truth: y, `[B, T, H, W]`, H and W at least 11.
+        prob: p, same shape.
+    """
+    y, p = _float32(truth, prob)
+    mu_y, mu_p = _blur(y), _blur(p)
+    var_y = _blur(y * y) - mu_y * mu_y
+    var_p = _blur(p * p) - mu_p * mu_p
+    cov = _blur(y * p) - mu_y * mu_p
+    top = (2.0 * mu_y * mu_p + SSIM_C1) * (2.0 * cov + SSIM_C2)
+    bottom = (mu_y * mu_y + mu_p * mu_p + SSIM_C1) * (var_y + var_p + SSIM_C2)
+    return 1.0 - jnp.mean(top / bottom, axis=(1, 2, 3))
+
+
+def iou_loss(truth: Array, prob: Array) -> Array:
+    """1 - sum(y p) / sum(y + p - y p), per frame and then the mean, `[B]`.
+
+    A frame without truth has no overlap to speak of: there it is S / (S + 1) with
+    S = sum(p) in pixels, 0 for an empty prediction and with a gradient towards it.
+    """
+    y, p = _float32(truth, prob)
+    both = jnp.sum(y * p, axis=(2, 3))
+    either = jnp.sum(y + p - y * p, axis=(2, 3))
+    epsilon = jnp.where(jnp.sum(y, axis=(2, 3)) > 0, IOU_EPSILON_PX, 1.0)
+    return jnp.mean(1.0 - (both + epsilon) / (either + epsilon), axis=1)
+
+
+def cross_entropy(truth: Array, logits: Array, foreground_weight: float) -> Array:
+    """Mean of (1 + w y) * cross-entropy of the logits over frames and pixels, `[B]`."""
+    y, z = _float32(truth, logits)
+    entropy = jax.nn.softplus(z) - y * z
+    return jnp.mean((1.0 + foreground_weight * y) * entropy, axis=(1, 2, 3))
+
+
+def gradient_penalty(
+    score_fn: Callable[[Array], Array], real: Array, fake: Array, mix: Array
+) -> tuple[Array, Array]:
+    """Penalises the critic where its slope differs from one.
+
+    gp_i = (s_i - 1)^2,  s_i = ||dD/dx (x_i)||_2,  x_i = m_i r_i + (1 - m_i) f_i
+
+    Args:
+        score_fn: D, one score per example `[B, ...] -> [B]`; must not mix examples.
+        real: r, true mask sequences `[B, T, H, W]`.
+        fake: f, predicted probabilities, same shape.
+        mix: m in [0, 1], `[B]`.
+
+    Returns:
+        Penalty and slope per example, `[B]` each.
+
+    Raises:
+        AssertionError: at trace time, if `real` and `fake` differ in shape.
+
+    Source:
+        Gulrajani et al. 2017, eq. 3, second term. Departure: the floor under the
+        root, without which d|g|/dg is NaN at g = 0.
+    """
+    chex.assert_equal_shape([real, fake])
+    mix = mix.reshape(mix.shape + (1,) * (real.ndim - 1))
+    blend = mix * real + (1.0 - mix) * fake
+    slope = jax.grad(lambda x: score_fn(x).sum())(blend).astype(jnp.float32)
+    norm_sq = jnp.sum(jnp.square(slope), axis=tuple(range(1, slope.ndim)))
+    norm = jnp.sqrt(norm_sq + 1e-12)
+    return jnp.square(norm - 1.0), norm
+
+
+def adversarial(fake_score: Array) -> Array:
+    """L_GAN = -D(G(x)), `[B]` (eq. 4)."""
+    return -fake_score.astype(jnp.float32)
+
+
+def critic_gap(real_score: Array, fake_score: Array) -> Array:
+    """D(y) - D(G(x)), `[B]`: what the critic makes large (eq. 4)."""
+    return real_score.astype(jnp.float32) - fake_score.astype(jnp.float32)
+
+
+def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
+    """Weight of each term at `step`, float32 scalars; `step` may be traced.
+
+    Below `warmup_steps`: cross-entropy + L_iou alone; from then on the values of
+    `loss_cfg`. The adversarial term counts from `adv_start` on, whatever the rest.
+    """
+    step = jnp.asarray(step)
+    warm = step < loss_cfg.warmup_steps
+    pick = lambda early, late: jnp.where(warm, jnp.float32(early), jnp.float32(late))
+    return {
+        "l1": pick(0.0, loss_cfg.l1),
+        "ssim": pick(0.0, loss_cfg.ssim),
+        "iou": pick(1.0, loss_cfg.iou),
+        "cross_entropy": pick(1.0, loss_cfg.cross_entropy),
+        "adversarial": jnp.where(
+            step < loss_cfg.adv_start, 0.0, jnp.float32(loss_cfg.adversarial)
+        ),
+    }
+
+
+def hybrid(
+    truth: Array, logits: Array, weights: dict[str, Array], *, foreground_weight: float
+) -> tuple[Array, dict[str, Array]]:
+    """Weighted sum of the terms that need no critic, and the terms themselves.
+
+    Args:
+        truth: `[B, T, H, W]` in {0, 1}.
+        logits: `[B, T, H, W]`; the probability is their sigmoid.
+        weights: as `loss_weights` gives them.
+        foreground_weight: w of `cross_entropy`.
+
+    Returns:
+        `[B]`, and a dict of `[B]`: l1, ssim, iou, cross_entropy, unweighted.
+    """
+    truth, logits = _float32(truth, logits)
+    prob = jax.nn.sigmoid(logits)
+    terms = {
+        "l1": l1(truth, prob),
+        "ssim": ssim_loss(truth, prob),
+        "iou": iou_loss(truth, prob),
+        "cross_entropy": cross_entropy(truth, logits, foreground_weight),
+    }
+    return sum(weights[name] * term for name, term in terms.items()), terms
+
+
+def _float32(*arrays: Array) -> tuple[Array, ...]:
+    return tuple(jnp.asarray(a, jnp.float32) for a in arrays)
+
+
+def _blur(image: Array) -> Array:
+    """Gaussian mean over the last two axes where the window fits.
+
+    As products with band matrices: for this size they are ten times faster on a CPU
+    than shifted sums and six times than a convolution, and compile ten times faster.
+    """
+    down, right = (jnp.asarray(_band(n)) for n in image.shape[-2:])
+    # In full float32: TensorFloat-32 would round the variances away.
+    exact = jax.lax.Precision.HIGHEST
+    image = jnp.einsum("vh,...hw->...vw", down, image, precision=exact)
+    return jnp.einsum("...hw,vw->...hv", image, right, precision=exact)
+
+
+def _band(size: int) -> np.ndarray:
+    """`[size - 10, size]`: each row is the window, one pixel further than the last."""
+    offsets = np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
+    window = np.exp(-0.5 * (offsets / SSIM_SIGMA_PX) ** 2)
+    window = (window / window.sum()).astype(np.float32)
+    band = np.zeros((size - 2 * SSIM_RADIUS, size), np.float32)
+    for row in range(len(band)):
+        band[row, row : row + window.size] = window
+    return band

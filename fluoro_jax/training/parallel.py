@@ -1,0 +1,115 @@
+"""Devices and processes: the only place that knows `pmap`.
+
+The state has no leading device axis: it is placed once, the same on every device of
+every process, goes in and comes out whole, and is read with `jax.device_get`. Only the
+batch is divided.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+
+from fluoro_jax.errors import UserError
+
+PyTree = Any
+Build = Callable[..., PyTree]
+Devices = Sequence[jax.Device] | None  # None: all there are
+
+AXIS = "batch"
+
+
+def place(init_fn: Build, *args: Any, devices: Devices = None) -> PyTree:
+    """`init_fn(*args)`, built on every device (of every process) at once.
+
+    The buffers belong to the result alone, so it may be donated.
+    """
+    where = _over(devices or jax.devices(), jax.P())
+    return jax.jit(init_fn, out_shardings=where)(*args)
+
+
+def place_tree(tree: PyTree, *, devices: Devices = None) -> PyTree:
+    """A tree of host arrays, the same in every process, on every device."""
+    copy = lambda leaves: jax.tree.map(jnp.copy, leaves)
+    return place(copy, tree, devices=devices)
+
+
+def shard(batch: PyTree, *, devices: Devices = None) -> PyTree:
+    """This process's examples `[b, ...]` to `[local devices, b / devices, ...]`."""
+    devices = devices or jax.local_devices()
+    split = lambda x: np.reshape(x, (len(devices), -1, *np.shape(x)[1:]))
+    return jax.device_put(jax.tree.map(split, batch), _over(devices, jax.P(AXIS)))
+
+
+def p_update(update_fn: Callable, *, devices: Devices = None) -> Callable:
+    """`(state, batch) -> (state, averages)` over all devices; the state is donated."""
+    return jax.pmap(
+        update_fn,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        donate_argnums=(0,),
+        devices=devices,
+    )
+
+
+def mean_over_devices(tree: PyTree) -> PyTree:
+    """The mean of float32 arrays over all devices; inside an update only.
+
+    As one vector, so that an update waits for the other devices once, however many
+    arrays it has (`pmean` of a tree is a collective for each leaf).
+    """
+    flat, restore = jax.flatten_util.ravel_pytree(tree)
+    return restore(jax.lax.pmean(flat, AXIS))
+
+
+def check_batch(batch_size: int) -> None:
+    """Raises `UserError` unless every device gets the same number of examples."""
+    count = jax.device_count()
+    if batch_size % count:
+        near = max(count, batch_size // count * count)
+        raise UserError(
+            f"data.batch_size = {batch_size} on {count} devices",
+            needed=f"a multiple of {count}",
+            why="every device takes the same share of each batch",
+            fix=f"--config.data.batch_size={near}, or show fewer devices to JAX",
+        )
+
+
+def start_processes(*, detect: bool = False) -> bool:
+    """Joins the other processes of a run; call before anything else touches JAX.
+
+    Reads JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    Without the first, `detect=True` lets JAX ask the cluster (Slurm, TPU, MPI).
+
+    Returns:
+        True if processes were joined, False for a run of one process.
+    """
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if not address and not detect:
+        return False
+    if not address:
+        jax.distributed.initialize()
+        return True
+    try:
+        count = int(os.environ["JAX_NUM_PROCESSES"])
+        index = int(os.environ["JAX_PROCESS_ID"])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"JAX_COORDINATOR_ADDRESS = {address} without its companions ({error})",
+            needed="JAX_NUM_PROCESSES and JAX_PROCESS_ID, whole numbers",
+            why="each process must know how many there are and which one it is",
+            fix="export all three, or none for a run of one process",
+        ) from error
+    jax.distributed.initialize(address, count, index)
+    return True
+
+
+def _over(devices: Sequence[jax.Device], spec: jax.P) -> jax.NamedSharding:
+    return jax.NamedSharding(jax.sharding.Mesh(np.asarray(devices), (AXIS,)), spec)

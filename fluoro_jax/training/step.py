@@ -1,0 +1,155 @@
+"""The two updates of training, each `(state, batch) -> (state, averages)`.
+
+Written for one device of many: gradients and averages are meaned over the devices in
+one collective an update, everything else is the same arithmetic on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu.metrics import Average
+from flax import linen as nn
+
+from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.training import losses
+from fluoro_jax.training.parallel import mean_over_devices
+from fluoro_jax.training.state import Player, TrainState, per_example, stream
+
+Array = jax.Array
+PyTree = Any
+Batch = dict[str, Array]  # frames, mask [B, T, H, W]; id [B], unique in the micro-batch
+Averages = dict[str, Average]
+Update = Callable[[TrainState, Batch], tuple[TrainState, Averages]]
+
+
+def make_gen_update(
+    cfg: Any, gen: nn.Module, critic: nn.Module, tx: optax.GradientTransformation
+) -> Update:
+    """One generator update: hybrid loss and, from `adv_start` on, the critic's score.
+
+    Averages: loss, l1, ssim, iou, cross_entropy, adversarial, gen_grad_norm, and
+    p_on_truth, the mean probability on the tumour's pixels.
+    """
+
+    def gen_update(state: TrainState, batch: Batch) -> tuple[TrainState, Averages]:
+        step = state.gen.updates // cfg.train.gen_updates
+        weights = losses.loss_weights(cfg.loss, step)
+        stack = stack_frames(batch["frames"], cfg.data.stack)
+        truth = batch["mask"].astype(jnp.float32)
+
+        def loss_fn(params: PyTree) -> tuple[Array, dict[str, Array]]:
+            logits = gen.apply({"params": params}, stack).logits.astype(jnp.float32)
+            total, terms = losses.hybrid(
+                truth, logits, weights, foreground_weight=cfg.loss.foreground_weight
+            )
+            prob = jax.nn.sigmoid(logits)
+            score = critic.apply({"params": state.critic.params}, prob)
+            terms["adversarial"] = losses.adversarial(score)
+            terms["loss"] = total + weights["adversarial"] * terms["adversarial"]
+            return jnp.mean(terms["loss"]), {**terms, "prob": prob}
+
+        grads, terms = jax.grad(loss_fn, has_aux=True)(state.gen.params)
+        on_truth = _weighted(terms.pop("prob"), truth)
+        averages = {**_average(terms), "p_on_truth": on_truth}
+        grads, averages = mean_over_devices((grads, averages))
+        norm = optax.tree.norm(grads)
+        ok = jnp.isfinite(norm) & jnp.isfinite(averages["loss"].total)
+        player = _apply(state.gen, grads, tx)
+        decay = _ema_decay(cfg.train.ema_decay, state.gen.updates)
+        ema = optax.incremental_update(player.params, state.ema, 1.0 - decay)
+        new = state.replace(gen=player, ema=ema)
+        return _guard(ok, new, state), _log(ok, averages, gen_grad_norm=norm)
+
+    return gen_update
+
+
+def make_critic_update(
+    cfg: Any, gen: nn.Module, critic: nn.Module, tx: optax.GradientTransformation
+) -> Update:
+    """One critic update: the gap between truth and prediction, and the penalty.
+
+    Averages: critic_gap, penalty, slope (1 where the critic is as steep as it should
+    be, 0 where its sigmoid has saturated), score_real, score_fake, critic_grad_norm.
+    """
+
+    def critic_update(state: TrainState, batch: Batch) -> tuple[TrainState, Averages]:
+        stack = stack_frames(batch["frames"], cfg.data.stack)
+        real = batch["mask"].astype(jnp.float32)
+        logits = gen.apply({"params": state.gen.params}, stack).logits
+        fake = jax.nn.sigmoid(logits.astype(jnp.float32))
+        key = stream(cfg.seed, "penalty", state.critic.updates)
+        mix = jax.vmap(jax.random.uniform)(per_example(key, batch["id"]))
+
+        def loss_fn(params: PyTree) -> tuple[Array, dict[str, Array]]:
+            score_fn = lambda masks: critic.apply({"params": params}, masks)
+            penalty, slope = losses.gradient_penalty(score_fn, real, fake, mix)
+            score_real, score_fake = score_fn(real), score_fn(fake)
+            gap = losses.critic_gap(score_real, score_fake)
+            terms = {"critic_gap": gap, "penalty": penalty, "slope": slope}
+            terms |= {"score_real": score_real, "score_fake": score_fake}
+            return jnp.mean(cfg.loss.gp_weight * penalty - gap), terms
+
+        grads, terms = jax.grad(loss_fn, has_aux=True)(state.critic.params)
+        grads, averages = mean_over_devices((grads, _average(terms)))
+        norm = optax.tree.norm(grads)
+        total = averages["critic_gap"].total + averages["penalty"].total
+        ok = jnp.isfinite(norm) & jnp.isfinite(total)
+        new = state.replace(critic=_apply(state.critic, grads, tx))
+        return _guard(ok, new, state), _log(ok, averages, critic_grad_norm=norm)
+
+    return critic_update
+
+
+def merge(collected: list[Averages]) -> dict[str, float]:
+    """Averages of many updates as Python numbers, each over all of its examples.
+
+    An average over nothing (every update of the window skipped) is left out.
+    """
+    sums: Averages = {}
+    for averages in jax.device_get(collected):
+        for name, average in averages.items():
+            sums[name] = sums[name].merge(average) if name in sums else average
+    return {k: float(v.compute()) for k, v in sums.items() if v.count > 0}
+
+
+def _apply(player: Player, grads: PyTree, tx: optax.GradientTransformation) -> Player:
+    moves, opt_state = tx.update(grads, player.opt_state, player.params)
+    params = optax.apply_updates(player.params, moves)
+    return Player(params, opt_state, player.updates + 1)
+
+
+def _guard(ok: Array, new: TrainState, old: TrainState) -> TrainState:
+    """`new` as a whole, or `old` as a whole with the attempt counted."""
+    kept = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, old)
+    return kept.replace(
+        gen=kept.gen.replace(updates=new.gen.updates),
+        critic=kept.critic.replace(updates=new.critic.updates),
+        skipped=old.skipped + jnp.where(ok, 0, 1),
+    )
+
+
+def _ema_decay(decay: float, updates: Array) -> Array:
+    """`decay`, less in the first updates so that the average forgets the start."""
+    count = updates.astype(jnp.float32)
+    return jnp.minimum(jnp.float32(decay), (1.0 + count) / (10.0 + count))
+
+
+def _weighted(values: Array, weights: Array) -> Average:
+    return Average(total=jnp.sum(values * weights), count=jnp.sum(weights))
+
+
+def _average(terms: dict[str, Array]) -> Averages:
+    """One average a term, over its examples; means of sums and counts stay right."""
+    values = {k: v.astype(jnp.float32) for k, v in terms.items()}
+    return {k: _weighted(v, jnp.ones_like(v)) for k, v in values.items()}
+
+
+def _log(ok: Array, averages: Averages, **scalars: Array) -> Averages:
+    """Adds scalars; a skipped update weighs nothing, so it cannot spoil the others."""
+    averages = {**averages, **_average(scalars)}
+    return jax.tree.map(lambda x: jnp.where(ok, x, jnp.zeros_like(x)), averages)

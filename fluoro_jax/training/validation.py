@@ -1,0 +1,91 @@
+"""The numbers watched while training: 16 further cases, in neither split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from fluoro_jax import metrics
+from fluoro_jax.data.dataset import load_split
+from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.geometry import px_to_iso_mm
+from fluoro_jax.sim.fluoroscope import simulate
+from fluoro_jax.studies import StudySpec, build_study
+
+PyTree = Any
+
+
+class Validation:
+    """IoU and centroid error of the averaged weights on the validation cases.
+
+    Args:
+        cfg: study, data, evaluation.threshold.
+        gen: the generator.
+        data_dir: where the study's dataset stands or is built.
+    """
+
+    def __init__(self, cfg: Any, gen: nn.Module, data_dir: Path) -> None:
+        spec = StudySpec.from_config(cfg.study)
+        self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
+        self._frames, self._mask = _cases(spec, data_dir)
+        self._chunk = min(cfg.data.batch_size, len(self._frames))
+        self._predict = jax.jit(_predict_fn(gen, cfg.data.stack))
+
+    def __call__(self, ema: PyTree) -> dict[str, float]:
+        """`eval/iou`, `eval/vertical_mm`, `eval/horizontal_mm` (mean distance at the
+        isocentre, mask against mask) and `eval/lost` (fraction of frames).
+        """
+        prob = self._probabilities(jax.device_get(ema))
+        pred = prob >= self._threshold
+        shift_px = np.abs(metrics.centroid_px(pred, self._mask))
+        shift_mm = np.asarray(px_to_iso_mm(self._geometry, shift_px))
+        seen = self._mask.any(axis=(-2, -1))
+        mean = lambda values: float(np.mean(values[seen])) if seen.any() else np.nan
+        return {
+            "eval/iou": mean(metrics.iou(pred, self._mask)),
+            "eval/vertical_mm": mean(shift_mm[..., 0]),
+            "eval/horizontal_mm": mean(shift_mm[..., 1]),
+            "eval/lost": mean(metrics.is_lost(pred, self._mask)),
+        }
+
+    def _probabilities(self, params: PyTree) -> np.ndarray:
+        """`[N, T, H, W]`, in chunks of one size so that there is one program."""
+        size, count = self._chunk, len(self._frames)
+        parts = []
+        for start in range(0, count, size):
+            rows = np.arange(start, start + size) % count
+            parts.append(np.asarray(self._predict(params, self._frames[rows])))
+        return np.concatenate(parts)[:count]
+
+
+def _predict_fn(gen: nn.Module, mode: str) -> Callable:
+    def predict(params: PyTree, frames: jax.Array) -> jax.Array:
+        output = gen.apply({"params": params}, stack_frames(frames, mode))
+        return jax.nn.sigmoid(output.logits.astype(np.float32))
+
+    return predict
+
+
+def _cases(spec: StudySpec, data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `[N, T, H, W]` and masks (boolean), stored or, without tfds, simulated."""
+    try:
+        arrays = load_split(spec, data_dir, "val")
+        return arrays["frames"], arrays["mask"].astype(bool)
+    except ImportError:
+        clips = [
+            simulate(
+                study_case.case,
+                spec.geometry(),
+                jax.random.key(study_case.id),
+                voxel_mm=spec.voxel_mm,
+                photons=spec.photons,
+            )
+            for study_case in build_study(spec)["val"]
+        ]
+        stack = lambda name: np.stack([np.asarray(getattr(c, name)) for c in clips])
+        return stack("frames"), stack("mask").astype(bool)

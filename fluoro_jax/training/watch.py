@@ -1,0 +1,122 @@
+"""Collects a run's numbers, shows and writes them, and says when to give up."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.training import optim
+from fluoro_jax.training.progress import Progress
+from fluoro_jax.training.step import Averages, merge
+from fluoro_jax.training.writer import Writer
+
+COLLAPSED_BELOW = 0.01  # mean probability on the tumour's own pixels
+
+
+class Watch:
+    """The numbers of one run; a context that closes its files.
+
+    Args:
+        cfg: the run's config; reads train, loss and gen_opt.
+        workdir: takes metrics.jsonl and tb/.
+        start: the step the run begins or goes on at.
+    """
+
+    def __init__(self, cfg: Any, workdir: Path, start: int) -> None:
+        self._cfg, self._last, self._since = cfg, start, time.monotonic()
+        self._collected: list[Averages] = []
+        first = jax.process_index() == 0
+        self._writer = Writer(workdir, resumed_step=start) if first else None
+        self.progress = Progress(start, cfg.train.num_steps)
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def collect(self, averages: Averages) -> None:
+        """Keeps what an update returned, on the device, until the next `log`."""
+        self._collected.append(averages)
+
+    def evaluated(self, step: int, values: dict[str, float]) -> None:
+        """Writes and shows the validation of the state before `step`."""
+        self._write(step, values)
+        self.progress.show(values)
+        self.progress.say(
+            f"step {step}: validation IoU {values['eval/iou']:.3f}, error "
+            f"{values['eval/vertical_mm']:.1f} mm vertical, "
+            f"{values['eval/horizontal_mm']:.1f} mm horizontal"
+        )
+
+    def log(self, step: int, skipped: jax.Array) -> None:
+        """Averages since the last call, then the two reasons to stop.
+
+        Args:
+            step: steps done.
+            skipped: the state's counter of updates that were not finite.
+
+        Raises:
+            UserError: more than `train.max_skipped` skipped updates, or a generator
+                that answers with the empty mask.
+        """
+        total_skipped = int(jax.device_get(skipped))
+        values, self._collected = merge(self._collected), []
+        now = time.monotonic()
+        train, opt = self._cfg.train, self._cfg.gen_opt
+        rate = optim.learning_rate(opt, train.num_steps * train.gen_updates)
+        row = {f"train/{name}": value for name, value in values.items()}
+        row["train/learning_rate"] = float(rate((step - 1) * train.gen_updates))
+        row["train/skipped"] = float(total_skipped)
+        row["train/steps_per_s"] = (step - self._last) / (now - self._since)
+        self._write(step, row)
+        if "loss" in values:
+            self.progress.show({"loss": values["loss"]})
+        self._judge_skipped(step, total_skipped)
+        self._judge_collapse(step, values)
+        self._last, self._since = step, now
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        if self._writer is not None:
+            self._writer.write(step, values)
+
+    def _judge_skipped(self, step: int, total: int) -> None:
+        limit = self._cfg.train.max_skipped
+        if total <= limit:
+            return
+        raise UserError(
+            f"{total} updates were not finite, the last between steps {self._last} "
+            f"and {step}",
+            needed=f"at most {limit} (train.max_skipped)",
+            why="each was skipped and changed nothing; so many mean that it diverges",
+            fix="a lower gen_opt.learning_rate or critic_opt.learning_rate, a lower "
+            "clip_norm, or float32 as gen.dtype; then a new --workdir",
+        )
+
+    def _judge_collapse(self, step: int, values: dict[str, float]) -> None:
+        on_truth = values.get("p_on_truth", 1.0)
+        after = self._cfg.train.collapse_after
+        if step < after or on_truth >= COLLAPSED_BELOW:
+            return
+        raise UserError(
+            f"the generator answers with empty masks: mean probability {on_truth:.4f} "
+            f"on tumour pixels, steps {self._last} to {step}",
+            needed=f"at least {COLLAPSED_BELOW} from step {after} on "
+            "(train.collapse_after)",
+            why="L_1 and L_ssim fall fastest towards an empty mask, where the sigmoid "
+            "has no gradient left",
+            fix="a longer loss.warmup_steps, loss.cross_entropy = 1.0, or a lower "
+            "gen_opt.learning_rate; then a new --workdir",
+        )

@@ -1,0 +1,105 @@
+"""Numbers of a run as JSON lines, always, and as TensorBoard events if installed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+EVAL_PREFIX = "eval/"
+
+
+class Writer:
+    """Appends rows `{"step": s, name: value, ...}`; one object per run, process 0.
+
+    A row of step s tells of the updates before step s, so a run resumed at step r
+    keeps every row up to r, except the evaluation at r, which it does again.
+
+    Args:
+        workdir: holds `metrics.jsonl` and `tb/`.
+        resumed_step: the step the run goes on from; 0 for a new one.
+    """
+
+    def __init__(self, workdir: Path, *, resumed_step: int = 0) -> None:
+        path = Path(workdir) / "metrics.jsonl"
+        _forget_from(path, resumed_step)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._board = _open_board(Path(workdir) / "tb", resumed_step)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One row in one system call; a value that is not finite becomes null."""
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        row = json.dumps({"step": step, **finite})
+        os.write(self._file, (row + "\n").encode())
+        if self._board is not None:
+            self._board.add(step, values)
+
+    def close(self) -> None:
+        """Writes what TensorBoard still holds back and closes the files."""
+        os.close(self._file)
+        if self._board is not None:
+            self._board.close()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; a half line (the run was killed) is left out."""
+    rows = []
+    if not path.exists():
+        return rows
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def _forget_from(path: Path, step: int) -> None:
+    """Drops the rows that the resumed run will write again."""
+    if not path.exists():
+        return
+    again = lambda row: (
+        row["step"] > step
+        or (row["step"] == step and any(k.startswith(EVAL_PREFIX) for k in row))
+    )
+    kept = [json.dumps(row) + "\n" for row in read_rows(path) if not again(row)]
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text("".join(kept))
+    fresh.replace(path)
+
+
+class _Board:
+    """TensorBoard's own event writer: no TensorFlow needed."""
+
+    def __init__(self, folder: Path, resumed_step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._event, self._summary = Event, Summary
+        self._events = EventFileWriter(str(folder))
+        if resumed_step:  # tells TensorBoard to drop later points of earlier files
+            start = SessionLog(status=SessionLog.START)
+            self._events.add_event(
+                Event(wall_time=time.time(), step=resumed_step, session_log=start)
+            )
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        value = self._summary.Value
+        points = [value(tag=k, simple_value=v) for k, v in values.items()]
+        summary = self._summary(value=points)
+        event = self._event(wall_time=time.time(), step=step, summary=summary)
+        self._events.add_event(event)
+
+    def close(self) -> None:
+        self._events.close()
+
+
+def _open_board(folder: Path, resumed_step: int) -> _Board | None:
+    try:
+        return _Board(folder, resumed_step)
+    except ImportError:
+        return None
