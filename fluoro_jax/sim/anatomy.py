@@ -69,7 +69,7 @@ class Population:
     scale_lateral: tuple[float, float] = (0.9, 1.1)
     scale_ap: tuple[float, float] = (0.9, 1.1)
     scale_height: tuple[float, float] = (0.9, 1.1)
-    skin_mm: tuple[float, float] = (-4.0, 6.0)
+    skin_mm: tuple[float, float] = (-4.0, 4.0)
     fat_mm: tuple[float, float] = (6.0, 16.0)
     dome_right_mm: tuple[float, float] = (-8.0, 8.0)
     dome_step_mm: tuple[float, float] = (6.0, 20.0)

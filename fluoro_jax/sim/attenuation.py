@@ -9,8 +9,11 @@ from typing import Any
 AIR = 0.0
 ADIPOSE = 0.01875
 MUSCLE = 0.02150
+BLOOD = 0.02180
 SOFT = 0.02171  # 1.06 g/cc
-RIB = 0.0307  # a shell of cortical bone around marrow, mixed
+# Whole ribs: in CT about 0.028; shell and marrow mixed 0.031; XCAT's 1.62 g/cc 0.045.
+RIB = 0.0380
+CLAVICLE = 0.0400
 VERTEBRA = 0.0268  # about 1.3 times water, as CT of whole vertebrae shows
 STERNUM = 0.0255
 

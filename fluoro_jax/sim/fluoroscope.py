@@ -17,7 +17,7 @@ from flax import struct
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import Geometry, lps_to_iec
 from fluoro_jax.sim import attenuation as att
-from fluoro_jax.sim import projector, solids
+from fluoro_jax.sim import projector, solids, volume
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing, breathing_signal
 from fluoro_jax.sim.motion import pose_at
@@ -77,14 +77,20 @@ def _film_body(
 ) -> Array:
     anatomy, breathing, time_s = body
     grid, shape = solids.body_grid(voxel_mm)
+    still = volume.draw_still(anatomy, grid, shape)
     si, ap = displacement_mm(breathing, time_s)
     density = lung_density(anatomy, breathing, time_s)
     if quarter is not None:
         geometry = geometry.replace(gantry_deg=90.0 * quarter)
 
     def frame(now: tuple[Array, Array, Array]) -> Array:
-        pose = pose_at(anatomy, now[0], now[1])
-        mu = solids.body_volume(pose, grid, shape, att.mu_lung(now[2]))
+        mu = volume.body_volume(
+            anatomy,
+            grid,
+            still=still,
+            displacement_mm=(now[0], now[1]),
+            mu_lung=att.mu_lung(now[2]),
+        )
         return projector.project(mu, grid, geometry)
 
     return jax.lax.map(frame, (si, ap, density))

@@ -1,10 +1,8 @@
-"""Implicit solids of the thorax, and the one attenuation volume they compose to.
+"""Implicit solids of the thorax.
 
 Every solid is a signed distance in mm (negative inside) evaluated at the moment asked
 for, so no deformation field has to be inverted. A voxel's share of a solid is
-clip(0.5 - distance / voxel, 0, 1): soft edges one voxel wide. Solids are painted in
-order of priority, later over earlier: fat, muscle, lung, vessels, stomach gas, airways,
-bone.
+clip(0.5 - distance / voxel, 0, 1): soft edges one voxel wide. volume.py composes them.
 
 Coordinates are reference mm: x left, y posterior, z superior, |x| where a pair is
 symmetric. The tables are of one chest CT, made symmetric and moved to exhale:
@@ -19,7 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from fluoro_jax.geometry import Grid
-from fluoro_jax.sim import attenuation as att
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.motion import Pose
 
@@ -64,8 +61,8 @@ WALL_MM = 7.0  # from the middle of the cage to the lung
 # Skin: half width, front and back against height; shoulders slope up to the neck.
 SKIN_Z = (-190.0, -100.0, 0.0, 70.0, 115.0, 135.0, 155.0, 172.0, 190.0)
 SKIN_HALF = (147.0, 150.0, 156.0, 166.0, 170.0, 158.0, 112.0, 74.0, 62.0)
-SKIN_FRONT = (-110.0, -112.0, -110.0, -105.0, -98.0, -90.0, -76.0, -70.0, -68.0)
-SKIN_BACK = (116.0, 118.0, 122.0, 122.0, 112.0, 100.0, 84.0, 70.0, 64.0)
+SKIN_FRONT = (-106.0, -108.0, -107.0, -103.0, -97.0, -90.0, -76.0, -70.0, -68.0)
+SKIN_BACK = (112.0, 113.0, 116.0, 116.0, 108.0, 98.0, 84.0, 70.0, 64.0)
 
 # Vertebral bodies: middle (y) against height.
 SPINE_Z = (-190.0, -121.0, -68.0, -23.0, 24.0, 68.0, 105.0, 134.0, 190.0)
@@ -102,6 +99,7 @@ RIB_END_Y = (
     14.0,
     50.0,
 )
+RIB_TOP_Z = 117.0
 RIB_HEAD_MM = 26.0  # ribs begin this far from the midline
 VERTEBRA_MM = 25.0  # distance of neighbouring vertebrae
 
@@ -113,8 +111,8 @@ HEART_AXES = (  # unit axes (x left, y posterior, z superior), with semi-axes be
 )
 HEART_SEMI = (74.0, 52.0, 47.0)
 # Domes: |x|, y of the top; how wide and deep; how far the rim lies below the top.
-DOME_RIGHT = (60.0, -34.0, 72.0, 122.0)
-DOME_LEFT = (70.0, -14.0, 70.0, 108.0)
+DOME_RIGHT = (58.0, -30.0, 76.0, 122.0)
+DOME_LEFT = (66.0, -14.0, 74.0, 110.0)
 DOME_RIM_MM = 96.0
 
 
@@ -211,9 +209,10 @@ def dome_distance(pose: Pose, place: Axes) -> Array:
     across, along = jnp.abs(x) - pick(0), y - pick(1)
     wide, deep = pick(2), pick(3)
     fall = jnp.square(across / wide) + jnp.square(along / deep)
+    height = top - 0.5 * DOME_RIM_MM * (fall + jnp.square(fall))
     slope = jnp.square(across / jnp.square(wide)) + jnp.square(along / jnp.square(deep))
-    height = top - DOME_RIM_MM * fall
-    return (z - height) / jnp.sqrt(1.0 + jnp.square(2.0 * DOME_RIM_MM) * slope)
+    slope = slope * jnp.square(DOME_RIM_MM * (1.0 + 2.0 * fall))
+    return (z - height) / jnp.sqrt(1.0 + slope)
 
 
 def mediastinum_distance(anatomy: Anatomy, place: Axes) -> Array:
@@ -225,9 +224,9 @@ def mediastinum_distance(anatomy: Anatomy, place: Axes) -> Array:
         jnp.asarray((-100.0, -70.0, -35.0, 0.0, 40.0, 75.0, 100.0)),
         jnp.asarray((0.1, 0.25, 0.9, 1.0, 0.95, 0.8, 0.6)),
     )
-    zs = (-150.0, -40.0, 0.0, 35.0, 60.0, 80.0, 110.0, 140.0)
-    left = at(zs, (30.0, 30.0, 30.0, 31.0, 39.0, 33.0, 30.0, 26.0))
-    right = at(zs, (26.0, 28.0, 32.0, 33.0, 30.0, 30.0, 29.0, 26.0))
+    zs = (-150.0, 0.0, 22.0, 38.0, 52.0, 64.0, 78.0, 100.0, 115.0, 132.0)
+    left = at(zs, (25.0, 26.0, 34.0, 33.0, 36.0, 39.0, 31.0, 31.0, 36.0, 52.0))
+    right = at(zs, (22.0, 24.0, 32.0, 31.0, 28.0, 27.0, 27.0, 30.0, 36.0, 52.0))
     half = jnp.where(x > 0.0, left, right) + anatomy.mediastinum_mm
     return jnp.abs(x) - (2.0 + half * spread)
 
@@ -254,7 +253,6 @@ def rib_distance(pose: Pose, place: Axes, cage: Array) -> Array:
     x, y, z = place
     side = jnp.abs(x)
     anatomy = pose.anatomy
-    spine = _table(z, SPINE_Z, SPINE_Y)
     nearest = jnp.full(jnp.broadcast_shapes(x.shape, y.shape, z.shape), 1e3)
     for i in range(12):
         tilt = RIB_C[i] + anatomy.rib_tilt - pose.rib_lift[i]
@@ -264,9 +262,10 @@ def rib_distance(pose: Pose, place: Axes, cage: Array) -> Array:
         high = jnp.abs(z - sheet) / jnp.sqrt(1.0 + RIB_B[i] ** 2 + jnp.square(tilt))
         end = RIB_END_Y[i] - pose.advance_mm - y
         nearest = jnp.minimum(nearest, jnp.maximum(high, end + 4.0))
-    del spine
     flat = jnp.sqrt(jnp.square(nearest / 1.25) + jnp.square(cage / 0.8) + 1e-6)
-    return jnp.maximum(flat - anatomy.rib_radius_mm, RIB_HEAD_MM - side)
+    ribs = jnp.maximum(flat - anatomy.rib_radius_mm, RIB_HEAD_MM - side)
+    # near the cage's top a sheet is parallel to the wall: no tube to be found there
+    return jnp.maximum(ribs, z - RIB_TOP_Z)
 
 
 def _capsule(place: Axes, start: tuple, end: tuple, radius: float) -> Array:
@@ -299,16 +298,13 @@ def spine_distance(anatomy: Anatomy, place: Axes) -> Array:
     return jnp.minimum(jnp.minimum(body, pedicle), jnp.minimum(cross, spinous))
 
 
-def fixed_bone(anatomy: Anatomy, place: Axes, voxel: Scalar) -> tuple[Array, Array]:
-    """Spine and clavicles, which do not breathe: (share, attenuation weighted)."""
-    spine = occupancy(spine_distance(anatomy, place), voxel)
+def clavicle_distance(place: Axes) -> Array:
+    """Signed distance to the clavicles."""
     x, y, z = place
     mirrored = (jnp.abs(x), y, z)
     inner = _capsule(mirrored, (18.0, -66.0, 112.0), (75.0, -46.0, 126.0), 6.0)
     outer = _capsule(mirrored, (75.0, -46.0, 126.0), (138.0, -8.0, 134.0), 5.5)
-    clavicle = occupancy(jnp.minimum(inner, outer), voxel)
-    share = jnp.maximum(spine, clavicle)
-    return share, spine * att.VERTEBRA + (share - spine) * att.RIB
+    return jnp.minimum(inner, outer)
 
 
 def airway_distance(place: Axes) -> Array:
@@ -319,48 +315,28 @@ def airway_distance(place: Axes) -> Array:
     return jnp.minimum(trachea, jnp.minimum(left, right))
 
 
-def body_volume(
-    pose: Pose, grid: Grid, shape: tuple[int, int, int], mu_lung_now: Scalar
-) -> Array:
-    """Attenuation of the whole thorax at one moment.
-
-    Args:
-        pose: the body now.
-        grid: where the voxels are.
-        shape: `[Z, Y, X]`.
-        mu_lung_now: attenuation of the lung now, 1/mm.
-
-    Returns:
-        `[Z, Y, X]` 1/mm at 60 keV.
-    """
-    anatomy = pose.anatomy
-    voxel = grid.spacing_mm[0]
-    place = to_reference(anatomy, grid_axes(grid, shape))
+def skin_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance to the outline of the body."""
     x, y, z = place
-    half = _table(z, SKIN_Z, SKIN_HALF) + anatomy.skin_mm + pose.widen_mm
-    front = _table(z, SKIN_Z, SKIN_FRONT) - anatomy.skin_mm - pose.advance_mm
-    back = _table(z, SKIN_Z, SKIN_BACK) + anatomy.skin_mm
-    skin = _squircle(x, y - 0.5 * (front + back), (half, 0.5 * (back - front)), 0.5)[2]
-    cage = cage_distance(pose, place)
-    mu = att.ADIPOSE * occupancy(skin, voxel)
-    mu = _paint(mu, occupancy(skin + anatomy.fat_mm, voxel), att.MUSCLE)
-    lung = occupancy(lung_distance(pose, place, cage), voxel)
-    mu = _paint(mu, lung, mu_lung_now)
-    gas_z = -30.0 - anatomy.dome_step_mm + anatomy.dome_right_mm - pose.drop_mm
-    gas = jnp.sqrt(
-        jnp.square((x - 62.0) / 1.5)
-        + jnp.square((y + 30.0) / 1.2)
-        + jnp.square(z - gas_z)
-    )
-    mu = _paint(mu, occupancy(gas - 15.0, voxel), att.AIR)
-    mu = _paint(mu, occupancy(airway_distance(place), voxel), att.AIR)
-    mu = _paint(mu, occupancy(rib_distance(pose, place, cage), voxel), att.RIB)
-    sternum = jnp.maximum(jnp.abs(cage) - 5.0, jnp.abs(x) - 16.0)
-    sternum = jnp.maximum(sternum, jnp.maximum(y, jnp.abs(z - 42.0) - 76.0))
-    mu = _paint(mu, occupancy(sternum, voxel), att.STERNUM)
-    share, bone = fixed_bone(anatomy, place, voxel)
-    return mu * (1.0 - share) + bone
+    skin = pose.anatomy.skin_mm
+    half = _table(z, SKIN_Z, SKIN_HALF) + skin + pose.widen_mm
+    front = _table(z, SKIN_Z, SKIN_FRONT) - skin - pose.advance_mm
+    back = _table(z, SKIN_Z, SKIN_BACK) + skin
+    depth = 0.5 * (back - front)
+    return _squircle(x, y - 0.5 * (front + back), (half, depth), 0.5)[2]
 
 
-def _paint(mu: Array, share: Array, value: Scalar) -> Array:
-    return mu + share * (value - mu)
+def gas_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance to the gas in the stomach, under the left dome."""
+    x, y, z = place
+    anatomy = pose.anatomy
+    top = anatomy.dome_right_mm - anatomy.dome_step_mm - pose.drop_mm
+    far_sq = jnp.square((x - 64.0) / 1.6) + jnp.square((y + 30.0) / 1.2)
+    return jnp.sqrt(far_sq + jnp.square((z - top + 32.0) / 0.9) + 1e-6) - 15.0
+
+
+def sternum_distance(place: Axes, cage: Array) -> Array:
+    """Signed distance to the sternum: a band on the front of the cage."""
+    x, y, z = place
+    band = jnp.maximum(jnp.abs(cage) - 5.0, jnp.abs(x) - 16.0)
+    return jnp.maximum(band, jnp.maximum(y, jnp.abs(z - 42.0) - 76.0))
