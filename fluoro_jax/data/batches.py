@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.sim.fluoroscope import add_tumor, film_body
-from fluoro_jax.studies import StudySpec, fresh_tumor, pool_body
+from fluoro_jax.studies import StudySpec, draw_rng, fresh_tumor, pool_body
 
 Array = jax.Array
 Batch = dict[str, Any]  # frames [b, T, H, W], mask [b, T, H, W], id [b]
@@ -155,10 +155,10 @@ class SimulatorSource:
 
     def _example(self, index: int, example_id: int) -> tuple[Array, Array]:
         """Frames and mask of one example, each `[T, H, W]`."""
-        rng = np.random.default_rng([self._spec.seed, 4, self._seed, example_id])
+        rng = draw_rng(self._spec, self._seed, example_id)
         slot = int(rng.integers(self._data.pool_bodies))
         case, film = self._body(slot, index // self._data.renew_every)
-        case = case.replace(tumor=fresh_tumor(rng, self._spec, case))
+        case = case.replace(tumor=fresh_tumor(rng, case))
         shift = int(rng.integers(self._spec.num_frames))
         noise_seed = np.uint32(rng.integers(2**32))
         return self._render(
