@@ -1,0 +1,292 @@
+"""The test cases of a study through the network and through every baseline."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import fluoro_jax
+from fluoro_jax.clip import Clip, Track
+from fluoro_jax.data.dataset import clips_of, load_split
+from fluoro_jax.data.dataset import fingerprint as dataset_fingerprint
+from fluoro_jax.evaluation import tables
+from fluoro_jax.evaluation.progress import stage
+from fluoro_jax.evaluation.statistics import (
+    FrameScores,
+    Interval,
+    case_means,
+    frame_rows,
+    score_frames,
+    summarise,
+)
+from fluoro_jax.metrics import iou
+from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
+from fluoro_jax.tracking.baselines.static import StaticTracker
+from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.tracker import Tracker, track_clip
+from fluoro_jax.training.loop import restore_generator
+
+SOURCES = ("metrics.py", "tracking/**/*.py", "evaluation/*")  # decide the numbers
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A tracker and what it is given: one column of the table.
+
+    Attributes:
+        key: short name for files.
+        label: name for people.
+        tracker: the tracker.
+        frame0: True if it is shown frame 0 with its true mask.
+    """
+
+    key: str
+    label: str
+    tracker: Tracker
+    frame0: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one contender did on every test case.
+
+    Attributes:
+        contender: who.
+        masks: `[N, T, H, W]` bool, cut at the threshold.
+        centroid_px: `[N, T, 2]` predicted, NaN when lost.
+        scores: one a case.
+        cases: `case_means` of each case.
+        summary: interval over cases of every number in `cases`.
+    """
+
+    contender: Contender
+    masks: np.ndarray
+    centroid_px: np.ndarray
+    scores: list[FrameScores]
+    cases: list[dict[str, float]]
+    summary: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Results:
+    """An evaluation. `runs` and `arrays` are empty when read back from a workdir.
+
+    Attributes:
+        table: everything in tables/results.json.
+        workdir: where it lies.
+        runs: by contender key, first the network.
+        arrays: the test split.
+        clips: the test clips.
+        report: path of report.html once written.
+    """
+
+    table: dict[str, Any]
+    workdir: Path
+    runs: dict[str, Run] = field(default_factory=dict)
+    arrays: dict[str, Any] = field(default_factory=dict)
+    clips: list[Clip] = field(default_factory=list)
+    report: Path | None = None
+
+
+def evaluate(
+    cfg: Any,
+    workdir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    restored: tuple[Any, Any, int] | None = None,
+) -> Results:
+    """Scores the newest checkpoint on the test split and writes tables/.
+
+    Args:
+        cfg: the run's config.
+        workdir: of a training run.
+        data_dir: of the stored studies; default `<workdir>/data`.
+        restored: what `restore_generator` answered, if the caller has it already.
+
+    Returns:
+        Results with `table` as in tables/results.json.
+
+    Raises:
+        UserError: no checkpoint in `workdir`, or one of another config.
+    """
+    workdir = Path(workdir)
+    data_dir = Path(data_dir) if data_dir else workdir / "data"
+    generator, params, step = restored or restore_generator(cfg, workdir)
+    spec = StudySpec.from_config(cfg.study)
+    with stage("load the study"):
+        train = load_split(spec, data_dir, "train")
+        test = load_split(spec, data_dir, "test")
+    clips = clips_of(test, spec)
+    runs = {}
+    for contender in contenders(cfg, generator, params, train):
+        with stage(f"track {len(clips)} clips: {contender.label}"):
+            runs[contender.key] = run_contender(contender, clips, cfg)
+    with stage("tables"):
+        table = tables.build_table(runs, cfg)
+        table["checkpoint"] = {
+            "step": int(step),
+            "sha256": fingerprint(cfg, params),
+        }
+        table["strata"] = strata(runs["ours"], test, train, cfg)
+        table["scale"] = scale_of_errors(clips)
+        write_frames(runs, test, workdir / "tables")
+        tables.write_tables(table, workdir / "tables")
+    return Results(table, workdir, runs, test, clips)
+
+
+def contenders(
+    cfg: Any, generator: Any, params: Any, train: Mapping[str, Any]
+) -> list[Contender]:
+    """The columns of the table; the network first, then the baselines.
+
+    A network that reads its window both ways stands twice: with the whole clip (as
+    published) and with the past alone.
+    """
+    threshold = cfg.evaluation.threshold
+    static = StaticTracker.fit(train, threshold=threshold)
+    prior = PhasePriorTracker.fit(train, threshold=threshold)
+    online = NetworkTracker(generator, params, cfg, 0)
+    both_ways = cfg.gen.bidirectional or cfg.data.stack != "causal"
+    if both_ways:
+        whole = NetworkTracker(generator, params, cfg, cfg.study.num_frames - 1)
+        network = [
+            Contender("ours", "ours", whole),
+            Contender("ours_online", "ours, past only", online),
+        ]
+    else:
+        network = [Contender("ours", "ours", online)]
+    return [
+        *network,
+        Contender("static", "static", static),
+        Contender("static_frame0", "static + frame 0", static, frame0=True),
+        Contender("phase_prior", "phase prior", prior),
+        Contender("phase_prior_frame0", "phase prior + frame 0", prior, frame0=True),
+    ]
+
+
+def run_contender(contender: Contender, clips: list[Clip], cfg: Any) -> Run:
+    """Tracks every clip and scores it."""
+    masks, centroids, scores = [], [], []
+    for clip in clips:
+        tracks = track_with(contender, clip)
+        mask = masks_of(tracks, cfg.evaluation.threshold)
+        masks.append(mask)
+        centroids.append(np.stack([t.centroid_px for t in tracks]))
+        truth, exact = np.asarray(clip.mask), np.asarray(clip.centroid_px)
+        scores.append(score_frames(mask, truth, clip.geometry, exact_px=exact))
+    cases = [case_means(score) for score in scores]
+    summary = summarise(cases, resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+    return Run(contender, np.stack(masks), np.stack(centroids), scores, cases, summary)
+
+
+def track_with(contender: Contender, clip: Clip) -> list[Track]:
+    """`track_clip` with what this contender is given."""
+    reference = None
+    if contender.frame0:
+        assert clip.mask is not None
+        reference = (np.asarray(clip.frames[0]), np.asarray(clip.mask[0]))
+    return track_clip(contender.tracker, clip, reference)
+
+
+def masks_of(tracks: Iterable[Track], threshold: float) -> np.ndarray:
+    """`[T, H, W]` bool: p >= threshold."""
+    return np.stack([np.asarray(t.probability) >= threshold for t in tracks])
+
+
+def fingerprint(cfg: Any, params: Any) -> str:
+    """Names an evaluation: sha256 of weights, config, data and the code that scores."""
+    digest = hashlib.sha256(dataset_fingerprint().encode())
+    root = Path(fluoro_jax.__file__).parent
+    for pattern in SOURCES:
+        for path in sorted(p for p in root.glob(pattern) if p.is_file()):
+            digest.update(path.name.encode() + path.read_bytes())
+    digest.update(json.dumps(cfg.to_dict(), sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def strata(
+    run: Run, test: Mapping[str, Any], train: Mapping[str, Any], cfg: Any
+) -> list[dict[str, Any]]:
+    """The network's numbers by tumour size and by what lies over the tumour."""
+    size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
+    rib = np.asarray(test["rib_overlap"]).mean(axis=1)
+    heart = np.asarray(test["heart_overlap"]).mean(axis=1)
+    over_heart, over_rib = heart > 0.1, (heart <= 0.1) & (rib > 0.1)
+    groups = {
+        f"diameter under {known.min():.0f} mm (none trained)": size < known.min(),
+        f"diameter {known.min():.0f}-{known.max():.0f} mm": (size >= known.min())
+        & (size <= known.max()),
+        f"diameter over {known.max():.0f} mm (none trained)": size > known.max(),
+        "over the heart (> 10 % of the mask)": over_heart,
+        "over ribs, not the heart": over_rib,
+        "over neither": ~over_heart & ~over_rib,
+    }
+    rows = []
+    for label, chosen in groups.items():
+        cases = [case for case, wanted in zip(run.cases, chosen, strict=True) if wanted]
+        if not cases:
+            continue
+        summary = summarise(cases, resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+        row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}
+        rows.append({"label": label, "n": len(cases), "values": row})
+    return rows
+
+
+def scale_of_errors(clips: list[Clip]) -> dict[str, float]:
+    """What the pixel grid alone costs, to read the table by.
+
+    Returns:
+        IoU of the true masks moved down by one pixel; mean distance of the true mask's
+        centroid from the closed-form one and the pitch, mm at the isocentre.
+    """
+    moved, gaps = [], []
+    for clip in clips:
+        truth = np.asarray(clip.mask)
+        moved.append(np.nanmean(iou(np.roll(truth, 1, axis=1), truth)))
+        exact = score_frames(
+            truth, truth, clip.geometry, exact_px=np.asarray(clip.centroid_px)
+        ).shift_exact_mm
+        gaps.append(np.nanmean(np.hypot(*exact.T)))
+    view = clips[0].geometry
+    pitch = float(view.pixel_mm[0]) * float(view.sad_mm) / float(view.sdd_mm)
+    return {
+        "iou_one_pixel_down": float(np.mean(moved)),
+        "mask_centroid_to_exact_mm": float(np.mean(gaps)),
+        "pixel_iso_mm": pitch,
+    }
+
+
+def write_frames(
+    runs: Mapping[str, Run], test: Mapping[str, Any], folder: Path
+) -> None:
+    """per_frame.csv and per_case.csv: every number behind the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = [int(i) for i in test["id"]]
+    times = np.asarray(test["time_s"])
+    frames, cases = [], []
+    for key, run in runs.items():
+        for n, (case_id, scores) in enumerate(zip(ids, run.scores, strict=True)):
+            who = {"tracker": key, "case": case_id}
+            cases.append(
+                who | {"diameter_mm": float(test["diameter_mm"][n])} | run.cases[n]
+            )
+            for t, row in enumerate(frame_rows(scores)):
+                when = {"frame": t, "time_s": float(times[n, t])}
+                frames.append(who | when | row)
+    for name, rows in (("per_frame", frames), ("per_case", cases)):
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)

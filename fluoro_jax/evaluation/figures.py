@@ -1,0 +1,389 @@
+"""Figures of a study: PNGs with a CSV beside each that shows numbers.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in
+dash as well. Lengths are mm in the isocentre plane.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.evaluation.statistics import FrameScores
+from fluoro_jax.geometry import Geometry, axis_names, position_iso_mm
+
+TRUTH, OURS = "#56B4E9", "#D55E00"
+STYLES = {  # colour, dash
+    "truth": ("#000000", "-"),
+    "ours": (OURS, "-"),
+    "ours_online": ("#E69F00", "--"),
+    "static": ("#999999", ":"),
+    "static_frame0": ("#999999", "-."),
+    "phase_prior": ("#009E73", ":"),
+    "phase_prior_frame0": ("#009E73", "-."),
+}
+DPI = 130
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the report.
+
+    Attributes:
+        path: of the PNG.
+        title: a few words.
+        caption: what is to be seen, and how it was made.
+    """
+
+    path: Path
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One case to be shown: the film, what was found, why it was chosen."""
+
+    title: str
+    clip: Clip
+    pred: np.ndarray
+    iou: np.ndarray
+
+
+OVERLAY_CAPTION = (
+    "True outline (blue, solid) and the network's (orange, dashed) on line integrals, "
+    "bone and tumour bright, seen from the source. Cases are chosen by their truth, "
+    "except the network's worst. Bar: 50 mm at the isocentre. (The paper's figure 5.)"
+)
+
+
+def overlays(
+    examples: Sequence[Example],
+    path: Path,
+    *,
+    frames: Sequence[int],
+    caption: str = OVERLAY_CAPTION,
+) -> Figure:
+    """Rows of frames with the true and the predicted outline, as the paper's fig. 5."""
+    plt = _pyplot()
+    size = (2.35 * len(frames), 2.62 * len(examples) + 0.35)
+    fig, axes = plt.subplots(
+        len(examples), len(frames), figsize=size, squeeze=False, layout="constrained"
+    )
+    for row, example in zip(axes, examples, strict=True):
+        shown = np.asarray(example.clip.frames)
+        low, high = np.percentile(shown, [1, 99.7])
+        for axis, t in zip(row, frames, strict=True):
+            axis.imshow(
+                shown[t],
+                cmap="gray",
+                vmin=low,
+                vmax=high,
+                extent=_extent_mm(example.clip.geometry),
+                interpolation="bicubic",
+            )
+            _outline(axis, example.clip, np.asarray(example.clip.mask)[t], TRUTH, "-")
+            _outline(axis, example.clip, example.pred[t], OURS, "--")
+            _letters(axis, float(example.clip.geometry.gantry_deg))
+            when = float(np.asarray(example.clip.time_s)[t])
+            axis.set_title(f"{when:.1f} s   IoU {example.iou[t]:.2f}", fontsize=7)
+            axis.set_axis_off()
+        _scale_bar(row[0])
+        row[0].text(
+            *(0.0, 1.16, example.title),
+            transform=row[0].transAxes,
+            fontsize=8,
+            fontweight="bold",
+        )
+    lines = [
+        plt.Line2D([], [], color=TRUTH, label="truth"),
+        plt.Line2D([], [], color=OURS, ls="--", label="network"),
+    ]
+    fig.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False)
+    return _save(fig, path, "Outlines on the frames", caption)
+
+
+def traces(
+    clip: Clip,
+    centroids_px: Mapping[str, np.ndarray],
+    path: Path,
+    *,
+    labels: Mapping[str, str],
+    title: str,
+    caption: str,
+) -> Figure:
+    """Centroid against time on both axes: truth, network, baselines; lost shaded.
+
+    Args:
+        clip: gives times, view and the true masks' centroids under "truth" in
+            `centroids_px`.
+        centroids_px: `[T, 2]` by name; "truth" and "ours" are needed.
+        path: of the PNG.
+        labels: names for the legend.
+        title: of the figure.
+        caption: of the figure.
+    """
+    plt = _pyplot()
+    time_s = np.asarray(clip.time_s)
+    places = {k: _place_mm(clip.geometry, v) for k, v in centroids_px.items()}
+    wide = 7.4 if len(time_s) <= 20 else 10.0
+    fig, axes = plt.subplots(
+        3, 1, figsize=(wide, 6.2), sharex=True, layout="constrained"
+    )
+    axes[2].set_ylabel("network - truth [mm]")
+    names = axis_names(float(clip.geometry.gantry_deg))
+    sides = ("superior", _right_of_image(float(clip.geometry.gantry_deg)))
+    for i, axis in enumerate(axes[:2]):
+        for key, place in places.items():
+            colour, dash = STYLES[key]
+            axis.plot(
+                time_s,
+                place[:, i],
+                color=colour,
+                ls=dash,
+                lw=2.2 if key == "truth" else 1.3,
+                marker="o" if key == "ours" else None,
+                ms=2.5,
+                label=labels[key],
+            )
+        axis.set_ylabel(f"{names[i]} [mm], + {sides[i]}")
+        error = places["ours"][:, i] - places["truth"][:, i]
+        axes[2].plot(
+            time_s, error, color=("#0072B2", "#CC79A7")[i], label=names[i], lw=1.3
+        )
+    axes[2].axhline(0, color="0.6", lw=0.8)
+    axes[2].axhspan(-3, 3, color="0.92", zorder=0)
+    for axis in axes:
+        _shade_lost(axis, time_s, np.isnan(places["ours"][:, 0]))
+        axis.grid(alpha=0.25)
+    axes[0].legend(fontsize=7, ncols=3, loc="upper right")
+    axes[2].legend(fontsize=7, ncols=2, loc="upper right")
+    axes[2].set_xlabel("time [s]")
+    columns = {"time_s": time_s}
+    for key, place in places.items():
+        columns |= {f"{key}_vertical_mm": place[:, 0]}
+        columns |= {f"{key}_horizontal_mm": place[:, 1]}
+    _write_columns(path.with_suffix(".csv"), columns)
+    return _save(fig, path, title, caption)
+
+
+def error_distribution(
+    scores: Mapping[str, Sequence[FrameScores]],
+    path: Path,
+    *,
+    labels: Mapping[str, str],
+) -> Figure:
+    """Histogram of the network's signed errors, and cumulative distances of all."""
+    plt = _pyplot()
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(8.6, 3.3), layout="constrained", width_ratios=(1, 1.2)
+    )
+    shift = np.concatenate([s.shift_iso_mm[~s.lost] for s in scores["ours"]])
+    shift = shift[~np.isnan(shift).any(axis=1)]
+    reach = max(3.0, float(np.percentile(np.abs(shift), 99)) if len(shift) else 3.0)
+    bins = np.linspace(-reach, reach, 41)
+    looks = (("vertical", "#0072B2"), ("horizontal", "#CC79A7"))
+    for i, (name, colour) in enumerate(looks):
+        inside = np.clip(-shift[:, i] if i == 0 else shift[:, i], -reach, reach)
+        left.hist(inside, bins, histtype="step", color=colour, label=name, lw=1.5)
+    left.set_xlabel("network - truth [mm at isocentre], + superior / right of image")
+    left.xaxis.label.set_fontsize(8)
+    left.set_ylabel("frames")
+    left.legend(fontsize=7)
+    grid_mm = np.linspace(0, 20, 201)
+    columns = {"distance_mm": grid_mm}
+    for key, each in scores.items():
+        far = np.concatenate([np.where(s.lost, np.inf, s.distance_mm) for s in each])
+        far = far[~np.isnan(far)]
+        share = 100.0 * np.mean(far[None, :] <= grid_mm[:, None], axis=1)
+        colour, dash = STYLES[key]
+        right.plot(grid_mm, share, color=colour, ls=dash, label=labels[key], lw=1.5)
+        columns[f"{key}_pct"] = share
+    for limit in (2, 3):
+        right.axvline(limit, color="0.7", lw=0.8)
+    right.set(xlim=(0, 20), ylim=(0, 101), ylabel="frames within [%]")
+    right.set_xlabel("centroid distance [mm at isocentre]")
+    right.legend(fontsize=7, loc="lower right")
+    right.grid(alpha=0.25)
+    _write_columns(path.with_suffix(".csv"), columns)
+    return _save(
+        fig,
+        path,
+        "Errors, frame by frame",
+        "Left: the network's signed centroid errors on all test frames that are not "
+        "lost; the outermost bins hold everything beyond. Right: share of all frames "
+        "within a distance (lost frames are never within); thin lines at 2 and 3 mm.",
+    )
+
+
+def learning_curves(metrics_path: Path, path: Path) -> Figure | None:
+    """Losses, validation IoU and validation errors against the step.
+
+    Returns:
+        None if the log has nothing to draw.
+    """
+    curves = read_curves(metrics_path)
+    panels = [
+        ("losses", [k for k in curves if _is_loss(k)]),
+        ("validation IoU", [k for k in curves if k.startswith("eval/") and "iou" in k]),
+        (
+            "validation error [mm at isocentre]",
+            [k for k in curves if k.endswith("_mm")],
+        ),
+    ]
+    panels = [(name, keys) for name, keys in panels if keys]
+    if not panels:
+        return None
+    plt = _pyplot()
+    fig, axes = plt.subplots(
+        *(1, len(panels)),
+        figsize=(3.5 * len(panels), 3.1),
+        squeeze=False,
+        layout="constrained",
+    )
+    palette = ("#0072B2", OURS, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+    rows = []
+    for axis, (name, keys) in zip(axes[0], panels, strict=True):
+        for i, key in enumerate(sorted(keys)):
+            steps, values = curves[key]
+            short = key.split("/")[-1].removesuffix("_mm")
+            colour = palette[i % len(palette)]
+            axis.plot(steps, values, color=colour, label=short, lw=1.3)
+            rows += [(key, s, v) for s, v in zip(steps, values, strict=True)]
+        axis.set(xlabel="step", title=name)
+        axis.legend(fontsize=7)
+        axis.grid(alpha=0.25)
+        if name == "losses" and all(min(curves[k][1]) > 0 for k in keys):
+            axis.set_yscale("log")
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("name", "step", "value"), *rows])
+    return _save(
+        fig,
+        path,
+        "Learning curves",
+        "From metrics.jsonl. The validation cases are further cases of the training "
+        "population, in neither split; no choice was made on the test cases.",
+    )
+
+
+def read_curves(metrics_path: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """(steps, values) by name from a JSON-lines log; broken lines are left out."""
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    lines = metrics_path.read_text().splitlines() if metrics_path.exists() else []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            step = float(record["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a line cut short by a killed run
+        for name, value in record.items():
+            if name != "step" and isinstance(value, int | float):
+                steps, values = curves.setdefault(name, ([], []))
+                steps.append(step)
+                values.append(float(value))
+    return curves
+
+
+def _is_loss(name: str) -> bool:
+    parts = ("l1", "ssim", "iou_loss", "cross_entropy", "loss")
+    return name.startswith("train/") and name.split("/")[-1] in parts
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _extent_mm(geometry: Geometry) -> tuple[float, float, float, float]:
+    """(left, right, bottom, top) of the frame, mm at the isocentre."""
+    corners = np.array([[-0.5, -0.5], [geometry.rows - 0.5, geometry.cols - 0.5]])
+    (top, left), (bottom, right) = np.asarray(position_iso_mm(geometry, corners))
+    return left, right, bottom, top
+
+
+def _place_mm(geometry: Geometry, points_px: np.ndarray) -> np.ndarray:
+    return np.asarray(position_iso_mm(geometry, np.asarray(points_px)))
+
+
+def _outline(axis: Any, clip: Clip, mask: np.ndarray, colour: str, dash: str) -> None:
+    if not mask.any():
+        return
+    left, right, bottom, top = _extent_mm(clip.geometry)
+    rows, cols = mask.shape
+    x = left + (np.arange(cols) + 0.5) * (right - left) / cols
+    y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+    axis.contour(
+        *(x, y, mask.astype(float), [0.5]),
+        colors=[colour],
+        linestyles=[dash],
+        linewidths=[1.3],
+    )
+
+
+def _letters(axis: Any, gantry_deg: float) -> None:
+    """S and I above and below; which side of the patient is left and right."""
+    right = _right_of_image(gantry_deg)
+    opposite = {"left": "right", "right": "left"}
+    opposite |= {"anterior": "posterior", "posterior": "anterior"}
+    marks = [(0.5, 0.95, "S"), (0.5, 0.05, "I")]
+    if right in opposite:
+        marks += [
+            (0.04, 0.5, opposite[right][0].upper()),
+            (0.96, 0.5, right[0].upper()),
+        ]
+    for x, y, letter in marks:
+        axis.text(
+            *(x, y, letter),
+            transform=axis.transAxes,
+            color="#F0E442",
+            fontsize=7,
+            ha="center",
+            va="center",
+        )
+
+
+def _right_of_image(gantry_deg: float) -> str:
+    """What lies at the right of the image, seen from the source."""
+    names = {0: "left", 90: "posterior", 180: "right", 270: "anterior"}
+    return names.get(round(gantry_deg) % 360, f"right of image at {gantry_deg:g} deg")
+
+
+def _scale_bar(axis: Any, length_mm: float = 50.0) -> None:
+    left, right = axis.get_xlim()
+    bottom, top = axis.get_ylim()
+    x, y = left + 0.06 * (right - left), bottom + 0.06 * (top - bottom)
+    axis.plot([x, x + length_mm], [y, y], color="white", lw=2, solid_capstyle="butt")
+    axis.text(
+        x, y + 0.02 * (top - bottom), f"{length_mm:.0f} mm", color="w", fontsize=6
+    )
+
+
+def _shade_lost(axis: Any, time_s: np.ndarray, lost: np.ndarray) -> None:
+    half = 0.5 * float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.5
+    for when in time_s[lost]:
+        axis.axvspan(when - half, when + half, color="#F0E442", alpha=0.5, lw=0)
+
+
+def _write_columns(path: Path, columns: Mapping[str, Iterable[float]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns.keys())
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _save(fig: Any, path: Path, title: str, caption: str) -> Figure:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, dpi=DPI)
+    _pyplot().close(fig)
+    return Figure(path, title, caption)

@@ -1,0 +1,130 @@
+"""Which pictures a study's report shows, and of which cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.evaluation import figures
+from fluoro_jax.evaluation.evaluate import Results
+from fluoro_jax.evaluation.figures import Example, Figure
+from fluoro_jax.evaluation.recorded import Recorded
+from fluoro_jax.metrics import centroid_px
+
+TRACED = ("ours", "ours_online", "static_frame0", "phase_prior_frame0")
+
+
+def study_figures(results: Results, folder: Path) -> list[Figure]:
+    """Overlays, centroid trace, error distribution, learning curves."""
+    labels = {key: run.contender.label for key, run in results.runs.items()}
+    count = len(results.clips[0].time_s)
+    frames = sorted({round(x) for x in np.linspace(0, 0.7 * (count - 1), 4)})
+    pictures = [
+        figures.overlays(
+            choose_examples(results), folder / "overlays.png", frames=frames
+        ),
+        _typical_trace(results, folder / "trace.png", labels),
+        figures.error_distribution(
+            {key: run.scores for key, run in results.runs.items()},
+            folder / "errors.png",
+            labels=labels,
+        ),
+        figures.learning_curves(
+            results.workdir / "metrics.jsonl", folder / "learning.png"
+        ),
+    ]
+    return [picture for picture in pictures if picture is not None]
+
+
+def choose_examples(results: Results) -> list[Example]:
+    """Most heart overlap, smallest, largest; and the network's worst case."""
+    arrays, run = results.arrays, results.runs["ours"]
+    size = np.asarray(arrays["diameter_mm"])
+    heart = np.asarray(arrays["heart_overlap"]).mean(axis=1)
+    score = np.array([case["iou"] for case in run.cases])
+    # A case without a tumour in any frame has no score and is not the worst.
+    worst = int(np.argmin(np.where(np.isnan(score), np.inf, score)))
+    wanted = [
+        (int(np.argmax(heart)), "most heart overlap"),
+        (int(np.argmin(size)), "smallest tumour"),
+        (int(np.argmax(size)), "largest tumour"),
+        (worst, "the network's worst case"),
+    ]
+    examples, shown = [], set()
+    for index, why in wanted:
+        if index in shown:
+            continue
+        shown.add(index)
+        overlap = run.scores[index].iou
+        title = (
+            f"case {int(arrays['id'][index])}: {why}; diameter {size[index]:.0f} mm, "
+            f"{arrays['side'][index]} {arrays['lobe'][index]} lung, "
+            f"mean IoU {score[index]:.2f}"
+        )
+        clip, mask = results.clips[index], run.masks[index]
+        examples.append(Example(title, clip, mask, overlap))
+    return examples
+
+
+def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, Any]:
+    """Words, rows and figures of the recorded-breathing clip for the report."""
+    labels = {c.key: c.label for c in recorded.contenders} | {"truth": "truth"}
+    behind = cfg.evaluation.stream_lookahead * cfg.study.frame_s
+    words = (
+        f"The recording “{recorded.trace}” of a volunteer's chest marker "
+        "(Krilavicius et al., CC BY 4.0) drives the body and the tumour of one further "
+        f"simulated patient: {len(recorded.clip.time_s)} frames, "
+        f"{cfg.study.frame_s:g} s apart. The network was trained on regular cycles "
+        f"only and sees sliding windows of {cfg.study.num_frames} frames, answering "
+        f"{behind:g} s behind, or at once from the past alone. The phase prior counts "
+        "on with its training cycle and loses step."
+    )
+    trace = figures.traces(
+        recorded.clip,
+        {k: v for k, v in recorded.centroid_px.items() if k in ("truth", *TRACED)},
+        folder / "recorded_trace.png",
+        labels=labels,
+        title="A minute of recorded breathing",
+        caption="Centroid of the true and the predicted masks, mm in the isocentre "
+        "plane; below, the streamed network's error (grey band: 3 mm). Frames where it "
+        "found nothing are shaded.",
+    )
+    overlap = recorded.scores["ours"].iou
+    count = len(overlap)
+    film = figures.overlays(
+        [Example("recorded breathing", recorded.clip, recorded.masks["ours"], overlap)],
+        folder / "recorded_overlay.png",
+        frames=[count // 5, 2 * count // 5, 3 * count // 5, 4 * count // 5],
+        caption="Frames of that clip: true outline blue, solid; the network's orange, "
+        "dashed. Bar: 50 mm at the isocentre.",
+    )
+    return {"words": words, "rows": recorded.rows(), "figures": [trace, film]}
+
+
+def _typical_trace(results: Results, path: Path, labels: Mapping[str, str]) -> Figure:
+    """Centroid trace of the case whose IoU is the network's median."""
+    run = results.runs["ours"]
+    score = np.nan_to_num([case["iou"] for case in run.cases])
+    index = int(np.argsort(score)[len(score) // 2])
+    clip = results.clips[index]
+    places = {"truth": centroid_px(np.asarray(clip.mask))}
+    places |= {
+        key: results.runs[key].centroid_px[index]
+        for key in TRACED
+        if key in results.runs
+    }
+    case_id = int(results.arrays["id"][index])
+    return figures.traces(
+        clip,
+        places,
+        path,
+        labels={**labels, "truth": "truth"},
+        title="Where the tumour is, over one breath",
+        caption=f"Case {case_id}, the network's median by IoU ({score[index]:.2f}): "
+        "centroid of the masks, mm in the isocentre plane, and the network's error "
+        "(grey band: 3 mm). Frames where it found nothing are shaded. (The paper's "
+        "figure 9.)",
+    )

@@ -1,0 +1,155 @@
+"""A minute of recorded human breathing: one clip that no regular cycle describes.
+
+The recording is of a chest marker. It drives the body and the tumour of one further
+simulated patient here, scaled to amplitudes inside the trained ranges, so what is real
+is the rhythm: drift, pauses, uneven breaths. The ten-frame network sees sliding
+windows at the spacing it was trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.evaluation.evaluate import Contender, Run, masks_of, track_with
+from fluoro_jax.evaluation.progress import stage
+from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
+from fluoro_jax.metrics import centroid_px
+from fluoro_jax.sim.breathing import Breathing, load_trace
+from fluoro_jax.sim.fluoroscope import Case, simulate
+from fluoro_jax.studies import StudySpec, sample_group_case, sample_tumor
+
+TRACE = "irregular"
+SECONDS = 60.0
+SI_MM, AP_MM, DIAMETER_MM = 20.0, 10.0, 30.0  # ours; inside the trained ranges
+STREAM = 77  # of random numbers, apart from every split's
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The clip and what each tracker made of it.
+
+    Attributes:
+        trace: name of the recording.
+        clip: the film and its truth.
+        contenders: who tracked it, the network first.
+        masks: `[T, H, W]` bool by contender key.
+        centroid_px: `[T, 2]` by key, and "truth": centroids of the true masks.
+        scores: by key.
+    """
+
+    trace: str
+    clip: Clip
+    contenders: list[Contender]
+    masks: dict[str, np.ndarray]
+    centroid_px: dict[str, np.ndarray]
+    scores: dict[str, FrameScores]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record a tracker: one clip, so no interval."""
+        return [self._row(contender) for contender in self.contenders]
+
+    def _row(self, contender: Contender) -> dict[str, Any]:
+        scores = self.scores[contender.key]
+        case = case_means(scores)
+        seen = ~scores.empty_truth
+        return {
+            "key": contender.key,
+            "label": contender.label,
+            "given": "frame 0 and its mask" if contender.frame0 else "nothing",
+            "causal": bool(contender.tracker.causal),
+            "lookahead_frames": int(contender.tracker.lookahead_frames),
+            "iou": case["iou"],
+            "vertical_mm": case["vertical_iso_mm"],
+            "horizontal_mm": case["horizontal_iso_mm"],
+            "p95_mm": float(np.percentile(scores.distance_mm[seen], 95)),
+            "within_3mm": case["within_3mm"],
+            "lost": int(case["lost"]),
+            "frames": int(case["frames"]),
+        }
+
+
+def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
+    """A patient of the study's population who breathes as recorded.
+
+    Returns:
+        Case with `SECONDS` of frames `spec.frame_s` apart, not periodic.
+    """
+    displacement_mm, rate_hz = load_trace(trace)
+    fraction = displacement_mm / np.percentile(displacement_mm, 95)
+    rng = np.random.default_rng([spec.seed, STREAM])
+    patient = sample_group_case(rng, spec)
+    seconds = min(SECONDS, (len(fraction) - 1) / rate_hz)
+    time_s = np.arange(int(seconds / spec.frame_s), dtype=np.float32) * spec.frame_s
+    breathing = Breathing(
+        period_s=np.float32(spec.num_frames * spec.frame_s),
+        si_mm=np.float32(SI_MM),
+        ap_mm=np.float32(AP_MM),
+        ap_lag=np.float32(0.0),
+        start=np.float32(0.0),
+        trace=fraction.astype(np.float32),
+        trace_rate_hz=np.float32(rate_hz),
+    )
+    tumor = sample_tumor(
+        rng, patient.anatomy, breathing, time_s, diameter_mm=DIAMETER_MM
+    )
+    return Case(
+        anatomy=patient.anatomy,
+        breathing=breathing,
+        tumor=tumor,
+        time_s=time_s,
+        periodic=False,
+    )
+
+
+def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
+    """Simulates the clip and sends every tracker of `runs` through it.
+
+    The network runs as a stream, `evaluation.stream_lookahead` frames behind, and
+    with the past alone.
+    """
+    spec = StudySpec.from_config(cfg.study)
+    with stage(f"simulate a minute of recorded breathing ({TRACE})"):
+        clip = simulate(
+            recorded_case(spec),
+            spec.geometry(),
+            jax.random.key(spec.seed),
+            voxel_mm=spec.voxel_mm,
+            photons=spec.photons,
+        )
+        clip = jax.tree.map(np.asarray, clip)
+    contenders = _streaming(runs, cfg)
+    truth = np.asarray(clip.mask)
+    masks, scores, places = {}, {}, {"truth": centroid_px(truth)}
+    for contender in contenders:
+        with stage(f"track it: {contender.label}"):
+            tracks = track_with(contender, clip)
+        masks[contender.key] = masks_of(tracks, cfg.evaluation.threshold)
+        places[contender.key] = np.stack([t.centroid_px for t in tracks])
+        scores[contender.key] = score_frames(
+            masks[contender.key],
+            truth,
+            clip.geometry,
+            exact_px=np.asarray(clip.centroid_px),
+        )
+    return Recorded(TRACE, clip, contenders, masks, places, scores)
+
+
+def _streaming(runs: Mapping[str, Run], cfg: Any) -> list[Contender]:
+    """The contenders of `runs`, the network as a stream."""
+    answer = []
+    for key, run in runs.items():
+        contender = run.contender
+        if key == "ours" and not contender.tracker.causal:
+            behind = cfg.evaluation.stream_lookahead
+            tracker = dataclasses.replace(contender.tracker, lookahead_frames=behind)
+            label = f"ours, {behind * cfg.study.frame_s:g} s behind"
+            contender = Contender(key, label, tracker)
+        answer.append(contender)
+    return answer

@@ -1,0 +1,114 @@
+"""From a config to its table and report: train, evaluate, draw, write; resumable."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fluoro_jax.evaluation import tables
+from fluoro_jax.evaluation.evaluate import Results, evaluate, fingerprint
+from fluoro_jax.evaluation.gallery import recorded_section, study_figures
+from fluoro_jax.evaluation.progress import stage
+from fluoro_jax.evaluation.recorded import track_recorded
+from fluoro_jax.evaluation.report import write_report
+from fluoro_jax.training.loop import restore_generator, train
+
+DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
+
+
+def reproduce(
+    cfg: Any, workdir: str | Path, *, data_dir: str | Path | None = None
+) -> Results:
+    """Trains what is missing, then evaluates and writes table, figures and report.
+
+    A finished evaluation of the same weights, config and code is not repeated.
+
+    Args:
+        cfg: the run's config.
+        workdir: takes everything; may hold a stopped or finished run of this config.
+        data_dir: of the stored studies; default `<workdir>/data`.
+
+    Returns:
+        Results; `report` is the path of report.html. In a run of several processes
+        only the first evaluates, the others get an empty table.
+
+    Raises:
+        UserError: as `training.loop.train`.
+    """
+    workdir, begun = Path(workdir), time.perf_counter()
+    _say("train")
+    train(cfg, workdir, data_dir=data_dir)
+    if jax.process_index() > 0:
+        return Results({}, workdir)
+    _say(f"evaluate ({time.perf_counter() - begun:.0f} s since the start)")
+    restored = restore_generator(cfg, workdir)
+    results = _finished(workdir, fingerprint(cfg, restored[1]))
+    if results is None:
+        results = _evaluate_and_write(cfg, workdir, data_dir, restored)
+    print(tables.to_markdown(results.table))
+    if results.table.get("recorded"):
+        print(tables.recorded_markdown(results.table["recorded"]))
+    print(f"report: {results.report}", flush=True)
+    _say(f"done in {time.perf_counter() - begun:.0f} s")
+    return results
+
+
+def _evaluate_and_write(
+    cfg: Any,
+    workdir: Path,
+    data_dir: str | Path | None,
+    restored: tuple[Any, Any, int],
+) -> Results:
+    (workdir / DONE).unlink(missing_ok=True)
+    results = evaluate(cfg, workdir, data_dir=data_dir, restored=restored)
+    recorded = track_recorded(results.runs, cfg)
+    folder = workdir / "figures"
+    with stage("figures"):
+        pictures = study_figures(results, folder)
+        section = recorded_section(recorded, folder, cfg)
+    results.table["recorded"] = section["rows"]
+    tables.write_tables(results.table, workdir / "tables")
+    with stage("report"):
+        report = write_report(
+            workdir / "report.html",
+            results.table,
+            pictures,
+            cfg=cfg,
+            geometry=results.clips[0].geometry,
+            recorded=section,
+        )
+    files = [str(f.path.relative_to(workdir)) for f in pictures + section["figures"]]
+    files += ["report.html", "tables/results.json", "tables/results.md"]
+    done = {"sha256": results.table["checkpoint"]["sha256"], "files": files}
+    (workdir / DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    return Results(
+        results.table,
+        workdir,
+        results.runs,
+        results.arrays,
+        results.clips,
+        report.resolve(),
+    )
+
+
+def _finished(workdir: Path, sha256: str) -> Results | None:
+    """The evaluation that stands in `workdir`, if it is this one and whole."""
+    try:
+        done = json.loads((workdir / DONE).read_text(encoding="utf-8"))
+        table = tables.read_table(workdir / "tables")
+        whole = all((workdir / name).exists() for name in done["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if done.get("sha256") != sha256 or not whole:
+        return None
+    _say("the evaluation of these weights is already there; reusing it")
+    return Results(table, workdir, report=(workdir / "report.html").resolve())
+
+
+def _say(words: str) -> None:
+    print(f"[reproduce] {words}", file=sys.stderr, flush=True)
