@@ -21,7 +21,6 @@ from flax import linen as nn
 
 from fluoro_jax.data.batches import open_batches, prefetch
 from fluoro_jax.errors import UserError
-from fluoro_jax.models import Critic, Generator
 from fluoro_jax.training import optim, parallel
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.progress import FirstCall, StopRequest

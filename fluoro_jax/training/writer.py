@@ -84,7 +84,7 @@ class _Board:
         if resumed_step:  # tells TensorBoard to drop later points of earlier files
             start = SessionLog(status=SessionLog.START)
             self._events.add_event(
-                Event(wall_time=time.time(), step=resumed_step, session_log=start)
+                Event(wall_time=time.time(), step=resumed_step + 1, session_log=start)
             )
 
     def add(self, step: int, values: dict[str, float]) -> None:

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+import stand_in_run
+from jax.experimental.compilation_cache import compilation_cache
+from stand_ins import disc_batch
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.training import loop, parallel
+from fluoro_jax.training.state import digest
+from fluoro_jax.training.writer import read_rows
+
+
+class StopAtTwo(stand_in_run.NoValidation):
+    """Somebody ends the job while step 2 is being evaluated."""
+
+    def __call__(self, ema):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().__call__(ema)
+
+
+class Recorded:
+    """Remembers which micro-batches were asked for; may spoil them all."""
+
+    def __init__(self, spoil=False):
+        self.seen, self.spoil = [], spoil
+
+    def batch_at(self, index):
+        self.seen.append(index)
+        batch = disc_batch(index)
+        if self.spoil:
+            batch["frames"][:] = np.nan
+        return batch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(tmp_path_factory):
+    """The same two programs serve most of these tests."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    monkeypatch.setattr(loop, "use_compilation_cache", lambda: None)
+    stand_in_run.install(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """(workdir, digest) of four steps in one go."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "use_compilation_cache", lambda: None)
+        stand_in_run.install(patch.setattr)
+        return workdir, digest(loop.train(stand_in_run.config(), workdir))
+
+
+def test_a_stopped_run_goes_on_bit_equal(undisturbed, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "Validation", StopAtTwo)
+    with pytest.raises(SystemExit) as stopped:
+        loop.train(stand_in_run.config(), tmp_path)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert "step 2 is saved" in capsys.readouterr().out
+    monkeypatch.setattr(loop, "Validation", stand_in_run.NoValidation)
+    state = loop.train(stand_in_run.config(), tmp_path)
+    assert digest(state) == undisturbed[1]
+    assert f"digest sha256 {undisturbed[1]}" in capsys.readouterr().out
+    same = lambda rows: [{k: v for k, v in r.items() if "per_s" not in k} for r in rows]
+    rows = [read_rows(d / "metrics.jsonl") for d in (undisturbed[0], tmp_path)]
+    assert same(rows[0]) == same(rows[1])
+
+
+def test_a_finished_run_is_reused(undisturbed, monkeypatch):
+    def never(*_):
+        raise AssertionError("a finished run must not open its data")
+
+    monkeypatch.setattr(loop, "open_batches", never)
+    state = loop.train(stand_in_run.config(), undisturbed[0])
+    assert digest(state) == undisturbed[1]
+
+
+def test_the_generator_comes_back(undisturbed):
+    gen, params, step = loop.restore_generator(stand_in_run.config(), undisturbed[0])
+    stack = np.zeros((1, 3, 16, 16, 3), np.float32)
+    assert step == 4
+    assert gen.apply({"params": params}, stack).logits.shape == (1, 3, 16, 16)
+
+
+def test_no_generator_before_training(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint"):
+        loop.restore_generator(stand_in_run.config(), tmp_path)
+
+
+@pytest.mark.parametrize("gen_updates, critic_updates", [(2, 1), (1, 3)])
+def test_schedules(tmp_path, monkeypatch, gen_updates, critic_updates):
+    source = Recorded()
+    monkeypatch.setattr(loop, "open_batches", lambda *_: source)
+    cfg = stand_in_run.config(2, gen_updates=gen_updates, critic_updates=critic_updates)
+    state = loop.train(cfg, tmp_path)
+    assert int(state.gen.updates) == 2 * gen_updates
+    assert int(state.critic.updates) == 2 * critic_updates
+    micro = max(gen_updates, critic_updates)
+    assert source.seen[: 2 * micro] == list(range(2 * micro))
+
+
+def test_updates_that_are_never_finite_stop_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "open_batches", lambda *_: Recorded(spoil=True))
+    with pytest.raises(UserError, match="between steps 1 and 2") as error:
+        loop.train(stand_in_run.config(max_skipped=5), tmp_path)
+    assert "6 updates were not finite" in error.value.found
+
+
+def test_an_empty_mask_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("fluoro_jax.training.watch.COLLAPSED_BELOW", 2.0)
+    with pytest.raises(UserError, match="empty masks") as error:
+        loop.train(stand_in_run.config(collapse_after=2), tmp_path)
+    assert "steps 1 to 2" in error.value.found
+    assert "loss.warmup_steps" in error.value.fix
+
+
+def test_a_batch_that_devices_cannot_share(tmp_path):
+    cfg = stand_in_run.config()
+    cfg.data.batch_size = 6
+    with pytest.raises(UserError, match="data.batch_size = 6 on 4 devices"):
+        loop.train(cfg, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_need_all_three_variables(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1234")
+    monkeypatch.delenv("JAX_NUM_PROCESSES", raising=False)
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES"):
+        parallel.start_processes()
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS")
+    assert parallel.start_processes() is False
+
+
+def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path):
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", "")
+        loop.use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/fluoro_jax/xla"
+        jax.config.update("jax_compilation_cache_dir", "/elsewhere")
+        loop.use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir == "/elsewhere"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

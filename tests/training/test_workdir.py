@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from stand_ins import small_config
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.training.workdir import open_workdir, resolve
+
+
+def test_it_holds_config_command_and_environment(tmp_path):
+    cfg = small_config()
+    folder = open_workdir(cfg, tmp_path / "run")
+    open_workdir(cfg, folder)
+    assert json.loads((folder / "config.json").read_text()) == resolve(cfg)
+    assert len((folder / "command.txt").read_text().splitlines()) == 2
+    environment = json.loads((folder / "env.json").read_text())
+    assert environment["packages"]["jax"] and environment["devices"]
+
+
+def test_another_config_is_refused_and_changes_nothing(tmp_path):
+    cfg = small_config()
+    folder = open_workdir(cfg, tmp_path / "run")
+    before = (folder / "config.json").read_text()
+    cfg.gen.base, cfg.study.seed = 99, 1
+    with pytest.raises(UserError) as error:
+        open_workdir(cfg, folder)
+    assert "gen.base: 4 there, 99 now" in error.value.found
+    assert "study.seed: 2020 there, 1 now" in error.value.found
+    assert (folder / "config.json").read_text() == before
+
+
+def test_lengths_and_cadences_may_change(tmp_path):
+    cfg = small_config()
+    folder = open_workdir(cfg, tmp_path / "run")
+    cfg.train.update(num_steps=1000, log_every=7)
+    cfg.evaluation.bootstrap = 11
+    open_workdir(cfg, folder)
+    assert json.loads((folder / "config.json").read_text())["train"]["log_every"] == 7
+
+
+def test_a_key_of_another_version_is_shown(tmp_path):
+    cfg = small_config()
+    folder = open_workdir(cfg, tmp_path / "run")
+    stored = resolve(cfg)
+    stored["gen"]["old_key"] = 3
+    (folder / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=r"gen.old_key: 3 there, \(absent\) now"):
+        open_workdir(cfg, folder)
+
+
+def test_a_broken_config_file_is_told(tmp_path):
+    folder = open_workdir(small_config(), tmp_path / "run")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        open_workdir(small_config(), folder)
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        open_workdir(small_config(), tmp_path / "file" / "run")
