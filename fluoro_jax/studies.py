@@ -21,17 +21,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.sim.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.placement import LOBES, lobe_edges_mm, sample_tumor, to_numpy
+from fluoro_jax.sim.anatomy import Population, sample_anatomy
 from fluoro_jax.sim.breathing import Breathing
-from fluoro_jax.sim.fluoroscope import Case, displacement_mm, lung_clearance_mm
-from fluoro_jax.sim.motion import pose_at
-from fluoro_jax.sim.solids import lung_distance, to_reference
-from fluoro_jax.sim.tumor import Tumor, tumor_path_mm
+from fluoro_jax.sim.fluoroscope import Case
+from fluoro_jax.sim.tumor import Tumor
 
 DIAMETER_MM = {  # by kind of case
     "population": (20.0, 40.0),
@@ -43,17 +41,9 @@ TEST_KINDS = ("smaller", "larger", "hard", "population")  # in turn over the tes
 SI_MM = (16.0, 40.0)
 AP_MM = (8.0, 20.0)
 AP_LAG_CYCLES = (0.0, 0.1)  # ours: the chest a little behind the diaphragm
-SIDES = ("right", "left")
-LOBES = ("upper", "middle", "lower")
-SITES = [(side, lobe) for side in SIDES for lobe in LOBES]
 SPLITS = ("train", "val", "test")
 STREAMS = {"train": 0, "val": 1, "test": 2, "pool": 3, "draw": 4}  # second seed word
 STUDIES = ("group",)
-_CUBE = np.array([v for v in np.ndindex(3, 3, 3) if v != (1, 1, 1)]) - 1.0
-ROUGH_SURFACE = _CUBE / np.linalg.norm(_CUBE, axis=1, keepdims=True)  # 26 directions
-LUNG_BOX_MM = ((4.0, 125.0), (-95.0, 85.0), (-60.0, 127.0))  # |x|, y, z, reference
-CANDIDATES = 256  # places looked at together
-ROUNDS = 8  # times so many before a site counts as full
 
 
 @dataclass(frozen=True)
@@ -225,7 +215,7 @@ def sample_group_case(
         ap_lag=rng.uniform(*AP_LAG_CYCLES),
     )
     time_s = np.arange(spec.num_frames) * spec.frame_s
-    anatomy, breathing, time_s = _to_numpy((anatomy, breathing, time_s))
+    anatomy, breathing, time_s = to_numpy((anatomy, breathing, time_s))
     diameter_mm = rng.uniform(*DIAMETER_MM[kind])
     tumor = sample_tumor(
         rng, anatomy, breathing, time_s, diameter_mm=diameter_mm, medial=kind == "hard"
@@ -243,137 +233,21 @@ def fresh_tumor(rng: np.random.Generator, case: Case) -> Tumor:
     )
 
 
-def sample_tumor(
-    rng: np.random.Generator,
-    anatomy: Anatomy,
-    breathing: Breathing,
-    time_s: np.ndarray,
-    *,
-    diameter_mm: float,
-    medial: bool = False,
-) -> Tumor:
-    """A tumour anywhere in the lung that it never leaves, moving as far as the body.
-
-    Side and lobe are drawn first, then places within them, until the whole sphere
-    stays in the lung at every time; a site without room gives way to the next.
-
-    Args:
-        rng: where the random numbers come from.
-        anatomy: whose lung; numpy leaves.
-        breathing: gives the tumour's amplitudes (factor 1.0).
-        time_s: `[T]` when the sphere must be inside, s.
-        diameter_mm: of the sphere.
-        medial: take, of the places tried, the one nearest the midline.
-
-    Returns:
-        The tumour, numpy float32 leaves.
-
-    Raises:
-        UserError: for a diameter or amplitude no tumour can have, or if there is no
-            room in either lung.
-    """
-    _check_motion(diameter_mm, breathing)
-    tumor = _to_numpy(
-        Tumor(np.zeros(3), diameter_mm, si_mm=breathing.si_mm, ap_mm=breathing.ap_mm)
-    )
-    best = -np.inf
-    for site in rng.permutation(len(SITES)):
-        low, high = _site_box(anatomy, *SITES[site])
-        for _ in range(ROUNDS):
-            places = rng.uniform(low, high, (CANDIDATES, 3)).astype(np.float32)
-            room = np.asarray(_rough_room(anatomy, breathing, tumor, time_s, places))
-            best = max(best, room.max())
-            places = places[room >= 0.0]
-            if medial:
-                places = places[np.argsort(np.abs(places[:, 0]))]
-            for place in places:
-                found = tumor.replace(centre_mm=place)
-                if lung_clearance_mm(anatomy, breathing, found, time_s) >= 0.0:
-                    return found
-    raise UserError(
-        f"a tumour of {diameter_mm:.1f} mm is larger than the lung has room for, "
-        f"moving {breathing.si_mm:.1f} mm down and {breathing.ap_mm:.1f} mm forward",
-        needed=f"at most about {max(diameter_mm + 2.0 * best, 0.0):.0f} mm here",
-        why="the whole sphere must stay in the lung at every phase of the breath",
-        fix="take a smaller diameter or amplitude, or a larger body",
-    )
-
-
-def _site_box(anatomy: Anatomy, side: str, lobe: str) -> tuple[np.ndarray, np.ndarray]:
-    """Opposite corners `[3]` mm of the box around one third of one lung at exhale."""
-    (inner, outer), (front, back), (bottom, top) = LUNG_BOX_MM
-    third = (top - bottom) / len(LOBES)
-    low = bottom + third * (len(LOBES) - 1 - LOBES.index(lobe))
-    across = (inner, outer) if side == "left" else (-outer, -inner)
-    scale = (anatomy.scale_lateral, anatomy.scale_ap, anatomy.scale_height)
-    box = (
-        np.array([across, (front, back), (low, low + third)]) * np.stack(scale)[:, None]
-    )
-    return box[:, 0], box[:, 1]
-
-
 def _labels(case: Case) -> dict[str, Any]:
-    """Strata of a case: sizes in mm, and the side and third of the lung."""
+    """Strata of a case: sizes in mm, and the side and part of the lung."""
     x, _, z = (float(c) for c in case.tumor.centre_mm)
-    low, high = LUNG_BOX_MM[2]
-    rise = (z / float(case.anatomy.scale_height) - low) / (high - low)
+    side = "left" if x > 0.0 else "right"
+    inner_edges = lobe_edges_mm(case.anatomy, side)[1:-1]
     return {
         "diameter_mm": float(case.tumor.diameter_mm),
         "si_mm": float(case.tumor.si_mm),
         "ap_mm": float(case.tumor.ap_mm),
-        "side": "left" if x > 0.0 else "right",
-        "lobe": LOBES[int(np.clip(len(LOBES) * (1.0 - rise), 0, len(LOBES) - 1))],
+        "side": side,
+        "lobe": LOBES[::-1][int(np.searchsorted(inner_edges, z))],
     }
 
 
-@jax.jit
-def _rough_room(
-    anatomy: Anatomy,
-    breathing: Breathing,
-    tumor: Tumor,
-    time_s: jax.Array,
-    places_mm: jax.Array,
-) -> jax.Array:
-    """Clearance of a tumour at each of `[N, 3]` places, `[N]` mm, never too small.
-
-    Only at the two ends of the breath and at a few points of the sphere: a hundredth
-    of the work of `lung_clearance_mm`, which has the last word.
-    """
-    si, ap = displacement_mm(breathing, time_s)
-    path = tumor_path_mm(tumor.replace(centre_mm=jnp.zeros(3)), breathing, time_s)
-    surface = jnp.asarray(ROUGH_SURFACE) * (0.5 * tumor.diameter_mm)
-
-    def deepest(end: jax.Array) -> jax.Array:
-        reach = (surface + path[end].reshape(1, 3)).reshape(1, -1, 3)
-        points = places_mm.reshape(-1, 1, 3) + reach
-        place = to_reference(anatomy, tuple(points[..., i] for i in range(3)))
-        return lung_distance(pose_at(anatomy, si[end], ap[end]), place).max(axis=1)
-
-    return -jnp.maximum(deepest(jnp.argmin(si)), deepest(jnp.argmax(si)))
-
-
 _sample_anatomy = jax.jit(lambda key: sample_anatomy(key, Population()))
-
-
-def _check_motion(diameter_mm: float, breathing: Breathing) -> None:
-    for name, value, least in (
-        ("tumour diameter", diameter_mm, "more than 0 mm"),
-        ("SI amplitude", breathing.si_mm, "0 mm or more"),
-        ("AP amplitude", breathing.ap_mm, "0 mm or more"),
-    ):
-        allowed = value > 0.0 if least.startswith("more") else value >= 0.0
-        if not (allowed and np.isfinite(value)):
-            raise UserError(
-                f"{name} = {float(value):g} mm",
-                needed=least,
-                why="it is a length; directions are fixed (down and forward to inhale)",
-                fix="give its size without a sign",
-            )
-
-
-def _to_numpy(tree: Any) -> Any:
-    """Float32 numpy leaves, so that every case has the same types under jit."""
-    return jax.tree.map(lambda x: np.asarray(x, np.float32), jax.device_get(tree))
 
 
 def _refuse(field: str, value: Any, needed: str) -> None:

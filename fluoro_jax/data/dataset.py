@@ -45,6 +45,7 @@ FLOATS = (
 RENDERERS = (
     "geometry.py",
     "studies.py",
+    "placement.py",
     "sim/*.py",
     "data/builder.py",
     "data/codec.py",
@@ -158,7 +159,7 @@ def fingerprint() -> str:
     total = hashlib.sha256()
     for pattern in RENDERERS:
         for path in sorted(root.glob(pattern)):
-            total.update(path.name.encode() + path.read_bytes())
+            total.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return total.hexdigest()
 
 
@@ -226,9 +227,13 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        # array_record reports a full disk as a RuntimeError
+        if isinstance(error, RuntimeError) and "write() failed" not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).split(";")[0]
         raise UserError(
-            f"cannot write the dataset to {data_dir}: {os.strerror(error.errno or 0)}",
+            f"cannot write the dataset to {data_dir}: {reason}",
             needed="a folder with room that may be written",
             why="a study's cases are rendered once and kept there",
             fix='give another data_dir, or use data.source = "simulator"',
