@@ -25,11 +25,13 @@ from fluoro_jax.sim.tumor import (
     Tumor,
     sphere_centroid_px,
     sphere_chord_mm,
+    sphere_mask,
     tumor_path_mm,
 )
 
 Array = jax.Array
 Scalar = Any
+SHADOW_MM = 2.0  # a ray this far inside a solid passes "over" it
 VOLUME_VOXEL_MM = 10.0  # grid on which lung volumes are measured
 
 
@@ -184,6 +186,52 @@ def simulate(
     """A film of the case with its truth: `add_tumor` on `film_body`."""
     film = film_body(case, geometry, voxel_mm=voxel_mm)
     return add_tumor(film, case, geometry, photons=photons, key=key)
+
+
+def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Array]:
+    """How much of the tumour's shadow lies over ribs and over the heart.
+
+    Args:
+        case: the case.
+        geometry: the view.
+        voxel_mm: of the volumes that are projected (static).
+
+    Returns:
+        "rib" and "heart": `[T]` share of the mask's pixels whose ray runs more than
+        2 mm through it; 0 where the mask is empty.
+    """
+    quarter = projector.quarter_turn(geometry)
+    return _overlap(case, geometry, float(voxel_mm), quarter)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _overlap(
+    case: Case, geometry: Geometry, voxel_mm: float, quarter: int | None
+) -> dict[str, Array]:
+    grid, shape = solids.body_grid(voxel_mm)
+    place = solids.to_reference(case.anatomy, solids.grid_axes(grid, shape))
+    if quarter is not None:
+        geometry = geometry.replace(gantry_deg=90.0 * quarter)
+
+    def frame(now: tuple[Array, Array, Array]) -> dict[str, Array]:
+        centre, si_mm, ap_mm = now
+        pose = pose_at(case.anatomy, si_mm, ap_mm)
+        cage = solids.cage_distance(pose, place)
+        parts = {
+            "rib": solids.rib_distance(pose, place, cage),
+            "heart": solids.heart_distance(pose, place),
+        }
+        mask = sphere_mask(geometry, centre, case.tumor.diameter_mm)
+        shares = {}
+        for name, distance in parts.items():
+            share = solids.occupancy(distance, voxel_mm)
+            over = projector.project(share, grid, geometry) > SHADOW_MM
+            shares[name] = jnp.sum(mask * over) / jnp.maximum(jnp.sum(mask), 1.0)
+        return shares
+
+    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+    si, ap = displacement_mm(case.breathing, case.time_s)
+    return jax.lax.map(frame, (path, si, ap))
 
 
 def _sphere_points(count: int) -> np.ndarray:

@@ -109,7 +109,7 @@ HEART_AXES = (  # unit axes (x left, y posterior, z superior), with semi-axes be
     (-0.766, -0.346, -0.542),
     (0.066, 0.796, -0.602),
 )
-HEART_SEMI = (74.0, 52.0, 47.0)
+HEART_SEMI = (75.0, 55.0, 52.0)
 # Domes: |x|, y of the top; how wide and deep; how far the rim lies below the top.
 DOME_RIGHT = (58.0, -30.0, 76.0, 122.0)
 DOME_LEFT = (66.0, -14.0, 74.0, 110.0)
@@ -289,9 +289,9 @@ def spine_distance(anatomy: Anatomy, place: Axes) -> Array:
     body = jnp.sqrt(jnp.square(x) + jnp.square(y / 0.85) + 1e-6) - waist
     body = jnp.maximum(body, jnp.abs(level) - 10.5)
     side = jnp.abs(x)
-    pedicle = jnp.sqrt(jnp.square(side - 12.0) + jnp.square(level - 4.0)) - 4.0
+    pedicle = jnp.sqrt(jnp.square(side - 12.0) + jnp.square(level - 4.0) + 1e-6) - 4.0
     pedicle = jnp.maximum(pedicle, jnp.abs(y - 20.0) - 10.0)
-    cross = jnp.sqrt(jnp.square(y - 27.0) + jnp.square(level - 3.0)) - 4.0
+    cross = jnp.sqrt(jnp.square(y - 27.0) + jnp.square(level - 3.0) + 1e-6) - 4.0
     cross = jnp.maximum(cross, side - 30.0)
     spinous = jnp.maximum(side - 3.0, jnp.abs(y - 42.0) - 14.0)
     spinous = jnp.maximum(spinous, jnp.abs(level + 5.0) - 6.0)

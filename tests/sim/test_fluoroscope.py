@@ -1,0 +1,251 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fluoro_jax.geometry import Geometry, lps_to_iec, square_panel
+from fluoro_jax.sim import attenuation as att
+from fluoro_jax.sim import fluoroscope as fl
+from fluoro_jax.sim import solids, volume
+from fluoro_jax.sim.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim.breathing import Breathing
+from fluoro_jax.sim.motion import pose_at
+from fluoro_jax.sim.tumor import Tumor, sphere_centroid_px, sphere_mask
+
+VIEW = square_panel(32)
+BREATH = Breathing(5.0, 24.0, 12.0)
+TIMES = np.array([0.0, 1.0, 2.0], np.float32)
+
+
+def make_case(seed=None, *, centre=(-70.0, 15.0, 35.0), diameter=30.0):
+    anatomy = Anatomy() if seed is None else sample_anatomy(jax.random.key(seed))
+    tumor = Tumor(np.array(centre, np.float32), diameter, 20.0, 8.0)
+    return fl.Case(anatomy, BREATH, tumor, TIMES)
+
+
+@pytest.fixture(scope="module")
+def case():
+    return make_case()
+
+
+@pytest.fixture(scope="module")
+def film(case):
+    return fl.film_body(case, VIEW, voxel_mm=8.0)
+
+
+def spot(frames, row, col):
+    """Mean over a few pixels about a place given as fractions of the frame."""
+    r, c = int(row * frames.shape[1]), int(col * frames.shape[2])
+    return np.asarray(frames[:, r - 1 : r + 2, c - 1 : c + 2]).mean((1, 2))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_line_integrals_are_those_of_a_chest(seed):
+    frames = fl.film_body(make_case(seed), VIEW, voxel_mm=8.0)
+    assert frames.shape == (3, 32, 32) and np.isfinite(frames).all()
+    lung = np.concatenate([spot(frames, 0.32, 0.27), spot(frames, 0.32, 0.74)])
+    spine = spot(frames, 0.38, 0.5)
+    abdomen = np.concatenate([spot(frames, 0.85, 0.3), spot(frames, 0.85, 0.7)])
+    assert 1.8 < lung.min() and lung.max() < 3.5
+    assert 4.0 < spine.min() and spine.max() < 6.5
+    assert 3.7 < abdomen.min() and abdomen.max() < 5.6
+    assert 0.33 < lung.min() / spine.max() and lung.max() / spine.min() < 0.8
+
+
+def test_what_breathes_moves_and_what_does_not_stays(film):
+    film = np.asarray(film)
+    # the right dome comes down by about the 24 mm of the breath (1.5 x on a 15 mm pixel)
+    column = film[:, :, 9]
+    edge = [np.interp(3.9, c[14:24], np.arange(14, 24)) for c in column]
+    assert 1.2 < edge[2] - edge[0] < 3.5
+    # with the chest filling, lung gets darker: fewer line integrals
+    assert film[2, 10, 9] < film[0, 10, 9]
+
+
+def test_image_is_seen_from_the_source(film):
+    """The heart and the lower dome lie at the patient's left: image right."""
+    frame = np.asarray(film[2])
+    assert frame[17:20, 18:22].mean() > frame[17:20, 10:14].mean()
+    assert frame[26:, 8:24].mean() > frame[8:12, 8:14].mean()
+
+
+def test_lateral_view_shows_the_spine_at_the_right(case):
+    lateral = square_panel(32, gantry_deg=90.0)
+    frame = np.asarray(fl.film_body(case, lateral, voxel_mm=8.0))[0]
+    volume_only = frame[12:16]
+    assert volume_only[:, 20:24].mean() > volume_only[:, 10:14].mean()
+
+
+def test_lung_keeps_its_mass():
+    grid, shape = solids.body_grid(5.0)
+    place = solids.grid_axes(grid, shape)
+    density = fl.lung_density(Anatomy(), BREATH, TIMES)
+    si, ap = fl.displacement_mm(BREATH, TIMES)
+    masses = []
+    for i in range(3):
+        pose = pose_at(Anatomy(), si[i], ap[i])
+        share = solids.occupancy(solids.lung_distance(pose, place), 5.0)
+        masses.append(float(density[i] * jnp.sum(share)))
+    np.testing.assert_allclose(masses, masses[0], rtol=0.01)
+    assert density[2] < 0.85 * density[0]
+    assert float(density[0]) == pytest.approx(0.29)
+
+
+def test_tumour_adds_its_contrast_times_the_chord(case, film):
+    clip = fl.add_tumor(film, case, VIEW)
+    extra = np.asarray(clip.frames - film)
+    assert (extra[np.asarray(clip.mask) == 0] == 0).all()
+    density = np.asarray(fl.lung_density(case.anatomy, case.breathing, TIMES))
+    top = (att.mu_tumor(1.06) - att.mu_lung(density)) * 30.0
+    assert (extra.max((1, 2)) <= top * 1.002).all()
+    assert (extra.max((1, 2)) > 0.8 * top).all()
+
+
+def test_truth_is_the_closed_form(case, film):
+    clip = fl.add_tumor(film, case, VIEW)
+    centre = np.array([-70.0, 15.0 - 8.0, 35.0 - 20.0], np.float32)
+    np.testing.assert_allclose(clip.centre_mm[2], lps_to_iec(centre), atol=1e-3)
+    np.testing.assert_array_equal(clip.mask[2], sphere_mask(VIEW, centre, 30.0))
+    want = sphere_centroid_px(VIEW, centre, 30.0)
+    np.testing.assert_allclose(clip.centroid_px[2], want, atol=1e-3)
+
+
+def test_simulate_is_the_two_steps_and_jit_is_eager(case, film):
+    key = jax.random.key(3)
+    want = fl.add_tumor(film, case, VIEW, photons=2e4, key=key)
+    for run in (fl.simulate, jax.jit(fl.simulate, static_argnames="voxel_mm")):
+        clip = run(case, VIEW, key, voxel_mm=8.0, photons=2e4)
+        np.testing.assert_array_equal(clip.mask, want.mask)
+        # a count at a rounding edge may fall on either side, a quantum apart
+        assert np.mean(np.abs(clip.frames - want.frames) > 1e-4) < 0.01
+    again = fl.simulate(case, VIEW, key, voxel_mm=8.0, photons=2e4)
+    np.testing.assert_array_equal(
+        again.frames, fl.simulate(case, VIEW, key, voxel_mm=8.0, photons=2e4).frames
+    )
+
+
+def test_vmap_over_cases_is_a_loop():
+    cases = [make_case(1), make_case(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)
+    run = jax.vmap(lambda c: fl.film_body(c, VIEW, voxel_mm=8.0))
+    both = run(stacked)
+    for one, c in zip(both, cases, strict=True):
+        np.testing.assert_allclose(one, fl.film_body(c, VIEW, voxel_mm=8.0), atol=1e-4)
+
+
+def test_one_compilation_serves_all_cases():
+    before = fl._film_body._cache_size()
+    for seed in (20, 21):
+        fl.film_body(make_case(seed), VIEW, voxel_mm=8.0)
+    assert fl._film_body._cache_size() <= before + 1
+
+
+def test_noise_has_poisson_mean_and_variance():
+    line, photons = jnp.full((400, 400), 2.0), 4000.0
+    noisy = fl.add_quantum_noise(line, jax.random.key(0), photons)
+    counts = photons * np.exp(-np.asarray(noisy, np.float64))
+    expected = photons * np.exp(-2.0)
+    assert counts.mean() == pytest.approx(expected, rel=2e-3)
+    assert counts.var() == pytest.approx(expected, rel=2e-2)
+    dark = fl.add_quantum_noise(jnp.full((4, 4), 50.0), jax.random.key(0), photons)
+    np.testing.assert_allclose(dark, np.log(photons / 0.5), rtol=1e-5)
+
+
+def test_no_photons_or_no_key_is_noiseless(case, film):
+    plain = fl.add_tumor(film, case, VIEW)
+    for extra in ({"key": jax.random.key(0)}, {"photons": 1e4}):
+        got = fl.add_tumor(film, case, VIEW, **extra)
+        np.testing.assert_array_equal(got.frames, plain.frames)
+
+
+def brute_clearance(case, points):
+    """Whether random points of the ball lie in lung at every time."""
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(points, 3))
+    ball *= (rng.uniform(size=(points, 1)) ** (1 / 3)) / np.linalg.norm(
+        ball, axis=1, keepdims=True
+    )
+    ball = ball * case.tumor.diameter_mm / 2
+    si, ap = fl.displacement_mm(case.breathing, case.time_s)
+    worst = -np.inf
+    for fraction, s, a in zip([0.0, 0.5, 1.0], si, ap, strict=True):
+        centre = case.tumor.centre_mm - np.array([0, 8.0, 20.0]) * fraction
+        p = jnp.asarray(ball + centre, jnp.float32)
+        place = solids.to_reference(case.anatomy, (p[:, 0], p[:, 1], p[:, 2]))
+        pose = pose_at(case.anatomy, s, a)
+        worst = max(worst, float(jnp.max(solids.lung_distance(pose, place))))
+    return -worst
+
+
+@pytest.mark.parametrize(
+    "centre", [(-70, 15, 35), (60, 30, 40), (-70, 15, 0), (0, 0, 30), (-100, 0, 60)]
+)
+def test_clearance_judges_as_brute_force_does(centre):
+    c = make_case(4, centre=centre)
+    got = float(fl.lung_clearance_mm(c.anatomy, c.breathing, c.tumor, c.time_s))
+    want = brute_clearance(c, 4000)
+    assert (got >= 0) == (want >= 0) or abs(want) < 1.5
+    assert got < want + 1.0  # a ball's surface is its worst part
+
+
+def test_a_large_tumour_with_the_papers_amplitudes_fits_in_many_places():
+    """45 mm, 40 mm SI and 20 mm AP: a fair share of an even grid of places."""
+    breath = Breathing(5.0, 40.0, 20.0)
+    x, y, z = np.meshgrid(
+        np.linspace(-100, 100, 11), np.linspace(-50, 60, 6), np.linspace(0, 80, 5)
+    )
+    centres = np.stack([x.ravel(), y.ravel(), z.ravel()], -1).astype(np.float32)
+    clear = jax.vmap(
+        lambda c: fl.lung_clearance_mm(
+            Anatomy(), breath, Tumor(c, 45.0, 40.0, 20.0), TIMES
+        )
+    )(centres)
+    inside = np.asarray(clear) >= 0
+    assert inside.mean() > 0.04
+    assert (centres[inside, 0] < 0).any() and (centres[inside, 0] > 0).any()
+
+
+def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
+    grid, shape = solids.body_grid(8.0)
+    still = volume.draw_still(case.anatomy, grid, shape)
+    still = still.replace(vessel=jnp.zeros(shape))
+    mu = volume.body_volume(
+        case.anatomy, grid, still=still, displacement_mm=(0.0, 0.0), mu_lung=0.005
+    )
+    x, y, z = solids.grid_axes(grid, shape)
+    centre = case.tumor.centre_mm
+    far = jnp.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
+    np.testing.assert_allclose(mu[far < 15.0], 0.005, atol=1e-6)
+
+
+def test_overlap_finds_the_heart_and_ribs():
+    over = fl.overlap(make_case(centre=(35.0, 40.0, 0.0)), VIEW, voxel_mm=8.0)
+    clear = fl.overlap(make_case(centre=(-85.0, 15.0, 60.0)), VIEW, voxel_mm=8.0)
+    assert over["heart"].min() > 0.7 and clear["heart"].max() == 0.0
+    for shares in (over, clear):
+        assert all(((0 <= v) & (v <= 1)).all() for v in shares.values())
+    assert float(clear["rib"].max()) > 0.0
+
+
+def test_population_is_seeded_and_in_range():
+    first, again = (sample_anatomy(jax.random.key(5)) for _ in range(2))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool(a == b), first, again))
+    narrow = Population(scale_lateral=(1.0, 1.0))
+    assert float(sample_anatomy(jax.random.key(5), narrow).scale_lateral) == 1.0
+    draws = jax.vmap(sample_anatomy)(jax.random.split(jax.random.key(0), 200))
+    for name, (low, high) in vars(Population()).items():
+        values = np.asarray(getattr(draws, name))
+        assert low <= values.min() and values.max() <= high + 1e-5
+        assert np.ptp(values) > 0.8 * (high - low)
+
+
+def test_film_gradient_with_respect_to_the_body_is_finite(case):
+    small = Geometry(1000.0, 1500.0, 0.0, 12, 12, (40.0, 40.0))
+
+    def total(anatomy):
+        body = case.replace(anatomy=anatomy, time_s=jnp.array([1.0]))
+        return jnp.mean(fl.film_body(body, small, voxel_mm=16.0))
+
+    slopes = jax.grad(total)(jax.tree.map(jnp.float32, case.anatomy))
+    assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(slopes))
+    assert float(slopes.fat_mm) < 0 < float(slopes.scale_ap)
