@@ -221,17 +221,20 @@ def strata(
 ) -> list[dict[str, Any]]:
     """The network's numbers by tumour size and by what lies over the tumour."""
     size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
+    least, most = np.floor(known.min()), np.ceil(known.max())
     rib = np.asarray(test["rib_overlap"]).mean(axis=1)
     heart = np.asarray(test["heart_overlap"]).mean(axis=1)
     over_heart, over_rib = heart > 0.1, (heart <= 0.1) & (rib > 0.1)
     groups = {
-        f"diameter under {known.min():.0f} mm (none trained)": size < known.min(),
-        f"diameter {known.min():.0f}-{known.max():.0f} mm": (size >= known.min())
-        & (size <= known.max()),
-        f"diameter over {known.max():.0f} mm (none trained)": size > known.max(),
+        f"diameter under {least:.0f} mm (none trained)": size < least,
+        f"diameter {least:.0f}-{most:.0f} mm": (size >= least) & (size <= most),
+        f"diameter over {most:.0f} mm (none trained)": size > most,
         "over the heart (> 10 % of the mask)": over_heart,
         "over ribs, not the heart": over_rib,
         "over neither": ~over_heart & ~over_rib,
+        "harder places than trained (near the midline)": np.array(
+            [kind == "hard" for kind in test["kind"]]
+        ),
     }
     rows = []
     for label, chosen in groups.items():

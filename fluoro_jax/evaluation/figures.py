@@ -73,41 +73,43 @@ def overlays(
 ) -> Figure:
     """Rows of frames with the true and the predicted outline, as the paper's fig. 5."""
     plt = _pyplot()
-    size = (2.35 * len(frames), 2.62 * len(examples) + 0.35)
-    fig, axes = plt.subplots(
-        len(examples), len(frames), figsize=size, squeeze=False, layout="constrained"
-    )
-    for row, example in zip(axes, examples, strict=True):
-        shown = np.asarray(example.clip.frames)
-        low, high = np.percentile(shown, [1, 99.7])
+    size = (2.35 * len(frames), 2.85 * len(examples) + 0.3)
+    fig = plt.figure(figsize=size, layout="constrained")
+    bands = np.atleast_1d(fig.subfigures(len(examples), 1))
+    for band, example in zip(bands, examples, strict=True):
+        band.suptitle(example.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
+        row = band.subplots(1, len(frames), squeeze=False)[0]
         for axis, t in zip(row, frames, strict=True):
-            axis.imshow(
-                shown[t],
-                cmap="gray",
-                vmin=low,
-                vmax=high,
-                extent=_extent_mm(example.clip.geometry),
-                interpolation="bicubic",
-            )
-            _outline(axis, example.clip, np.asarray(example.clip.mask)[t], TRUTH, "-")
-            _outline(axis, example.clip, example.pred[t], OURS, "--")
-            _letters(axis, float(example.clip.geometry.gantry_deg))
-            when = float(np.asarray(example.clip.time_s)[t])
-            axis.set_title(f"{when:.1f} s   IoU {example.iou[t]:.2f}", fontsize=7)
-            axis.set_axis_off()
+            _frame_with_outlines(axis, example, t)
         _scale_bar(row[0])
-        row[0].text(
-            *(0.0, 1.16, example.title),
-            transform=row[0].transAxes,
-            fontsize=8,
-            fontweight="bold",
-        )
     lines = [
         plt.Line2D([], [], color=TRUTH, label="truth"),
         plt.Line2D([], [], color=OURS, ls="--", label="network"),
     ]
-    fig.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False)
+    fig.legend(
+        handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8
+    )
     return _save(fig, path, "Outlines on the frames", caption)
+
+
+def _frame_with_outlines(axis: Any, example: Example, t: int) -> None:
+    clip = example.clip
+    shown = np.asarray(clip.frames)
+    low, high = np.percentile(shown, [1, 99.7])
+    axis.imshow(
+        shown[t],
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        extent=_extent_mm(clip.geometry),
+        interpolation="bicubic",
+    )
+    _outline(axis, clip, np.asarray(clip.mask)[t], TRUTH, "-")
+    _outline(axis, clip, example.pred[t], OURS, "--")
+    _letters(axis, float(clip.geometry.gantry_deg))
+    when = float(np.asarray(clip.time_s)[t])
+    axis.set_title(f"{when:.1f} s   IoU {example.iou[t]:.2f}", fontsize=7)
+    axis.set_axis_off()
 
 
 def traces(
@@ -133,45 +135,54 @@ def traces(
     plt = _pyplot()
     time_s = np.asarray(clip.time_s)
     places = {k: _place_mm(clip.geometry, v) for k, v in centroids_px.items()}
-    wide = 7.4 if len(time_s) <= 20 else 10.0
+    wide = 8.0 if len(time_s) <= 20 else 10.0
     fig, axes = plt.subplots(
-        3, 1, figsize=(wide, 6.2), sharex=True, layout="constrained"
+        3, 1, figsize=(wide, 6.0), sharex=True, layout="constrained"
     )
-    axes[2].set_ylabel("network - truth [mm]")
-    names = axis_names(float(clip.geometry.gantry_deg))
-    sides = ("superior", _right_of_image(float(clip.geometry.gantry_deg)))
+    gantry_deg = float(clip.geometry.gantry_deg)
+    names, sides = axis_names(gantry_deg), ("superior", _right_of_image(gantry_deg))
     for i, axis in enumerate(axes[:2]):
-        for key, place in places.items():
-            colour, dash = STYLES[key]
-            axis.plot(
-                time_s,
-                place[:, i],
-                color=colour,
-                ls=dash,
-                lw=2.2 if key == "truth" else 1.3,
-                marker="o" if key == "ours" else None,
-                ms=2.5,
-                label=labels[key],
-            )
-        axis.set_ylabel(f"{names[i]} [mm], + {sides[i]}")
+        _trace_lines(axis, time_s, {k: v[:, i] for k, v in places.items()}, labels)
+        axis.set_ylabel(f"{names[i]} [mm], + {sides[i]}", fontsize=8)
         error = places["ours"][:, i] - places["truth"][:, i]
-        axes[2].plot(
-            time_s, error, color=("#0072B2", "#CC79A7")[i], label=names[i], lw=1.3
-        )
-    axes[2].axhline(0, color="0.6", lw=0.8)
+        colour = ("#0072B2", "#CC79A7")[i]
+        axes[2].plot(time_s, error, color=colour, label=names[i], lw=1.3)
     axes[2].axhspan(-3, 3, color="0.92", zorder=0)
     for axis in axes:
         _shade_lost(axis, time_s, np.isnan(places["ours"][:, 0]))
         axis.grid(alpha=0.25)
-    axes[0].legend(fontsize=7, ncols=3, loc="upper right")
+        axis.tick_params(labelsize=8)
+    handles, words = axes[0].get_legend_handles_labels()
+    fig.legend(
+        *(handles, words),
+        loc="outside upper center",
+        ncols=len(places),
+        frameon=False,
+        fontsize=8,
+    )
+    axes[2].set_ylabel("network - truth [mm]", fontsize=8)
     axes[2].legend(fontsize=7, ncols=2, loc="upper right")
-    axes[2].set_xlabel("time [s]")
+    axes[2].set_xlabel("time [s]", fontsize=8)
     columns = {"time_s": time_s}
     for key, place in places.items():
         columns |= {f"{key}_vertical_mm": place[:, 0]}
         columns |= {f"{key}_horizontal_mm": place[:, 1]}
     _write_columns(path.with_suffix(".csv"), columns)
     return _save(fig, path, title, caption)
+
+
+def _trace_lines(
+    axis: Any,
+    time_s: np.ndarray,
+    lines: Mapping[str, np.ndarray],
+    labels: Mapping[str, str],
+) -> None:
+    for key, values in lines.items():
+        colour, dash = STYLES[key]
+        wide = 2.2 if key == "truth" else 1.3
+        mark = "o" if key == "ours" else None
+        look = {"color": colour, "ls": dash, "lw": wide, "marker": mark, "ms": 2.5}
+        axis.plot(time_s, values, label=labels[key], **look)
 
 
 def error_distribution(
@@ -327,7 +338,7 @@ def _outline(axis: Any, clip: Clip, mask: np.ndarray, colour: str, dash: str) ->
         *(x, y, mask.astype(float), [0.5]),
         colors=[colour],
         linestyles=[dash],
-        linewidths=[1.3],
+        linewidths=[1.1],
     )
 
 

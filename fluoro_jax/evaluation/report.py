@@ -50,10 +50,12 @@ def write_report(
     environment.filters["value"] = tables.format_value
     if recorded is not None:
         recorded = dict(recorded, figures=[_embed(f) for f in recorded["figures"]])
+    lines = verdict(table)
     page = environment.from_string(text.read_text(encoding="utf-8")).render(
         table=table,
         columns=table["columns"],
-        verdict=verdict(table),
+        verdict=lines,
+        headline=headline(lines),
         figures=[_embed(figure) for figure in figures],
         geometry=geometry_rows(geometry),
         recorded=recorded,
@@ -71,7 +73,7 @@ def write_report(
 
 
 def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Whether the network beats each baseline: "better", "worse" or "not shown".
+    """Whether the network beats each baseline: "better", "worse" or "undecided".
 
     Better means that the 95 % intervals over cases do not touch.
     """
@@ -98,15 +100,25 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
     return lines
 
 
+def headline(lines: Sequence[Mapping[str, str]]) -> str:
+    """One sentence of the verdict: against the baselines that see nothing."""
+    blind = [line for line in lines if line["blind"] == "yes"]
+    if all(line["result"] == "better" for line in blind):
+        return "Better than both blind baselines in IoU and in vertical error."
+    short = [line for line in blind if line["result"] != "better"]
+    words = "; ".join(f"{x['measure']} against {x['against']}" for x in short)
+    return f"NOT shown to be better than the blind baselines: {words}."
+
+
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, up: bool) -> str:
-    """One of "better", "worse", or "not shown" (the intervals touch or are missing)."""
+    """One of "better", "worse", or "undecided" (the intervals touch or are missing)."""
     if ours["mean"] is None or theirs["mean"] is None:
-        return "not shown"
+        return "undecided"
     if ours["low"] > theirs["high"]:
         return "better" if up else "worse"
     if ours["high"] < theirs["low"]:
         return "worse" if up else "better"
-    return "not shown"
+    return "undecided"
 
 
 def geometry_rows(geometry: Geometry) -> list[tuple[str, str, str]]:

@@ -41,12 +41,16 @@ PAPER_SOURCE = (
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: key in `case_means`, name, decimals, better direction."""
+    """A line of the table: key in `case_means`, name, decimals, better direction.
+
+    `detail` rows are folded away in the report.
+    """
 
     key: str
     label: str
     decimals: int
     higher_is_better: bool = False
+    detail: bool = False
 
 
 ROWS = (
@@ -55,21 +59,41 @@ ROWS = (
     Row("area_pct", "area difference [%]", 1),
     Row("vertical_iso_mm", "vertical error [mm at isocentre]", 2),
     Row("horizontal_iso_mm", "horizontal error [mm at isocentre]", 2),
-    Row("vertical_detector_mm", "vertical error [mm at detector]", 2),
-    Row("horizontal_detector_mm", "horizontal error [mm at detector]", 2),
-    Row("vertical_px", "vertical error [px]", 2),
-    Row("horizontal_px", "horizontal error [px]", 2),
-    Row("vertical_exact_mm", "vertical error to closed form [mm at isocentre]", 2),
-    Row("horizontal_exact_mm", "horizontal error to closed form [mm at isocentre]", 2),
+    Row("vertical_detector_mm", "vertical error [mm at detector]", 2, detail=True),
+    Row("horizontal_detector_mm", "horizontal error [mm at detector]", 2, detail=True),
+    Row("vertical_px", "vertical error [px]", 2, detail=True),
+    Row("horizontal_px", "horizontal error [px]", 2, detail=True),
+    Row(
+        "vertical_exact_mm",
+        "vertical error to closed form [mm at isocentre]",
+        2,
+        detail=True,
+    ),
+    Row(
+        "horizontal_exact_mm",
+        "horizontal error to closed form [mm at isocentre]",
+        2,
+        detail=True,
+    ),
     Row("hd95_mm", "HD95 [mm at isocentre]", 2),
     Row("asd_mm", "ASD, prediction to truth [mm at isocentre]", 2),
-    Row("assd_mm", "ASD, symmetric [mm at isocentre]", 2),
+    Row("assd_mm", "ASD, symmetric [mm at isocentre]", 2, detail=True),
     Row("within_1mm", "frames within 1 mm [%]", 1, True),
     Row("within_2mm", "frames within 2 mm [%]", 1, True),
     Row("within_3mm", "frames within 3 mm [%]", 1, True),
-    Row("iou_found", "IoU, lost frames left out", 3, True),
-    Row("vertical_iso_mm_found", "vertical error, lost frames left out [mm]", 2),
-    Row("horizontal_iso_mm_found", "horizontal error, lost frames left out [mm]", 2),
+    Row("iou_found", "IoU, lost frames left out", 3, True, detail=True),
+    Row(
+        "vertical_iso_mm_found",
+        "vertical error, lost frames left out [mm]",
+        2,
+        detail=True,
+    ),
+    Row(
+        "horizontal_iso_mm_found",
+        "horizontal error, lost frames left out [mm]",
+        2,
+        detail=True,
+    ),
 )
 STRATUM_ROWS = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 PAIRED_ROWS = ("iou", "vertical_iso_mm")
@@ -94,6 +118,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
             "label": row.label,
             "decimals": row.decimals,
             "higher_is_better": row.higher_is_better,
+            "detail": row.detail,
             "paper": PAPER.get(row.key, ""),
             "values": {k: as_record(run.summary[row.key]) for k, run in runs.items()},
         }

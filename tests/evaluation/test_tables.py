@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fluoro_jax.evaluation import tables
+from fluoro_jax.evaluation.evaluate import write_frames
+from fluoro_jax.evaluation.statistics import Interval
+
+
+def row_of(table, key):
+    return next(row for row in table["rows"] if row["key"] == key)
+
+
+def test_a_value_is_the_mean_over_cases_of_means_over_frames(results):
+    run = results.runs["ours"]
+    by_hand = np.mean([score.iou.mean() for score in run.scores])
+    value = row_of(results.table, "iou")["values"]["ours"]
+    assert value["mean"] == pytest.approx(by_hand) and value["n"] == 4
+    assert value["low"] <= by_hand <= value["high"]
+
+
+def test_units_of_one_error_agree(results):
+    vertical = {
+        unit: row_of(results.table, f"vertical_{unit}")["values"]["static"]["mean"]
+        for unit in ("px", "detector_mm", "iso_mm")
+    }
+    assert vertical["detector_mm"] == pytest.approx(15.0 * vertical["px"])
+    assert vertical["iso_mm"] == pytest.approx(10.0 * vertical["px"])
+
+
+def test_every_column_says_what_it_was_given(results):
+    given = {c["key"]: c["given"] for c in results.table["columns"]}
+    assert given["ours"] == "frame 0 and its mask" and given["static"] == "nothing"
+    assert all(
+        "causal" in c and "lookahead_frames" in c for c in results.table["columns"]
+    )
+
+
+def test_paired_difference_is_taken_case_by_case(results):
+    line = next(p for p in results.table["paired"] if p["key"] == "static")
+    cases = zip(results.runs["ours"].cases, results.runs["static"].cases, strict=True)
+    by_hand = np.mean([ours["iou"] - other["iou"] for ours, other in cases])
+    assert line["values"]["iou"]["mean"] == pytest.approx(by_hand)
+
+
+def test_paper_stands_beside_and_few_cases_are_cautioned(results):
+    text = tables.to_markdown(results.table)
+    assert "0.92 (journal 0.93 ± 0.04)" in text and "CAUTION: only 4 cases" in text
+    assert "| vertical error [mm at isocentre] | 1.6 |" in text
+
+
+def test_json_and_csv_give_the_numbers_back(results, tmp_path):
+    tables.write_tables(results.table, tmp_path)
+    assert tables.read_table(tmp_path) == json.loads(json.dumps(results.table))
+    with (tmp_path / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    found = [x for x in lines if (x["measure"], x["tracker"]) == ("dice", "ours")]
+    value = row_of(results.table, "dice")["values"]["ours"]
+    assert float(found[0]["mean"]) == value["mean"]
+    assert float(found[0]["high95"]) == value["high"]
+
+
+def test_frames_and_cases_are_written_whole(results, tmp_path):
+    write_frames(results.runs, results.arrays, tmp_path)
+    with (tmp_path / "per_frame.csv").open() as file:
+        frames = list(csv.DictReader(file))
+    with (tmp_path / "per_case.csv").open() as file:
+        cases = list(csv.DictReader(file))
+    assert len(frames) == 3 * 4 * 4 and len(cases) == 3 * 4
+    mine = [
+        float(x["iou"]) for x in frames if (x["tracker"], x["case"]) == ("ours", "2")
+    ]
+    case = next(x for x in cases if (x["tracker"], x["case"]) == ("ours", "2"))
+    assert float(case["iou"]) == pytest.approx(np.mean(mine))
+
+
+def test_strata_split_by_size_and_overlap(results):
+    counts = {line["label"]: line["n"] for line in results.table["strata"]}
+    assert counts["over the heart (> 10 % of the mask)"] == 3
+    sizes = [n for label, n in counts.items() if label.startswith("diameter")]
+    assert sum(sizes) == 4
+
+
+def test_nothing_is_a_dash_and_valid_json():
+    record = tables.as_record(Interval(float("nan"), float("nan"), float("nan"), 0))
+    assert tables.format_value(record, 2) == "-"
+    assert json.dumps(record, allow_nan=False)
+    full = tables.as_record(Interval(0.91234, 0.9, 0.95, 30, 0.04))
+    assert tables.format_value(full, 3) == "0.912 [0.900, 0.950]"
