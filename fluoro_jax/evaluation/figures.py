@@ -16,8 +16,19 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.clip import Clip
+from fluoro_jax.evaluation.drawing import (
+    canvas,
+    draw_letters,
+    draw_outline,
+    draw_scale_bar,
+    extent_mm,
+    place_mm,
+    right_of_image,
+    shade_lost,
+    styled,
+)
 from fluoro_jax.evaluation.statistics import FrameScores
-from fluoro_jax.geometry import Geometry, axis_names, position_iso_mm
+from fluoro_jax.geometry import axis_names
 
 TRUTH, OURS = "#56B4E9", "#D55E00"
 STYLES = {  # colour, dash
@@ -64,6 +75,7 @@ OVERLAY_CAPTION = (
 )
 
 
+@styled
 def overlays(
     examples: Sequence[Example],
     path: Path,
@@ -72,19 +84,19 @@ def overlays(
     caption: str = OVERLAY_CAPTION,
 ) -> Figure:
     """Rows of frames with the true and the predicted outline, as the paper's fig. 5."""
-    plt = _pyplot()
-    size = (2.35 * len(frames), 2.85 * len(examples) + 0.3)
-    fig = plt.figure(figsize=size, layout="constrained")
+    from matplotlib.lines import Line2D
+
+    fig = canvas((2.35 * len(frames), 2.85 * len(examples) + 0.3))
     bands = np.atleast_1d(fig.subfigures(len(examples), 1))
     for band, example in zip(bands, examples, strict=True):
         band.suptitle(example.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
         row = band.subplots(1, len(frames), squeeze=False)[0]
         for axis, t in zip(row, frames, strict=True):
             _frame_with_outlines(axis, example, t)
-        _scale_bar(row[0])
+        draw_scale_bar(row[0])
     lines = [
-        plt.Line2D([], [], color=TRUTH, label="truth"),
-        plt.Line2D([], [], color=OURS, ls="--", label="network"),
+        Line2D([], [], color=TRUTH, label="truth"),
+        Line2D([], [], color=OURS, ls="--", label="network"),
     ]
     fig.legend(
         handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8
@@ -101,17 +113,18 @@ def _frame_with_outlines(axis: Any, example: Example, t: int) -> None:
         cmap="gray",
         vmin=low,
         vmax=high,
-        extent=_extent_mm(clip.geometry),
+        extent=extent_mm(clip.geometry),
         interpolation="bicubic",
     )
-    _outline(axis, clip, np.asarray(clip.mask)[t], TRUTH, "-")
-    _outline(axis, clip, example.pred[t], OURS, "--")
-    _letters(axis, float(clip.geometry.gantry_deg))
+    draw_outline(axis, clip, np.asarray(clip.mask)[t], TRUTH, "-")
+    draw_outline(axis, clip, example.pred[t], OURS, "--")
+    draw_letters(axis, float(clip.geometry.gantry_deg))
     when = float(np.asarray(clip.time_s)[t])
     axis.set_title(f"{when:.1f} s   IoU {example.iou[t]:.2f}", fontsize=7)
     axis.set_axis_off()
 
 
+@styled
 def traces(
     clip: Clip,
     centroids_px: Mapping[str, np.ndarray],
@@ -132,15 +145,13 @@ def traces(
         title: of the figure.
         caption: of the figure.
     """
-    plt = _pyplot()
     time_s = np.asarray(clip.time_s)
-    places = {k: _place_mm(clip.geometry, v) for k, v in centroids_px.items()}
+    places = {k: place_mm(clip.geometry, v) for k, v in centroids_px.items()}
     wide = 8.0 if len(time_s) <= 20 else 10.0
-    fig, axes = plt.subplots(
-        3, 1, figsize=(wide, 6.0), sharex=True, layout="constrained"
-    )
+    fig = canvas((wide, 6.0))
+    axes = fig.subplots(3, 1, sharex=True)
     gantry_deg = float(clip.geometry.gantry_deg)
-    names, sides = axis_names(gantry_deg), ("superior", _right_of_image(gantry_deg))
+    names, sides = axis_names(gantry_deg), ("superior", right_of_image(gantry_deg))
     for i, axis in enumerate(axes[:2]):
         _trace_lines(axis, time_s, {k: v[:, i] for k, v in places.items()}, labels)
         axis.set_ylabel(f"{names[i]} [mm], + {sides[i]}", fontsize=8)
@@ -149,7 +160,7 @@ def traces(
         axes[2].plot(time_s, error, color=colour, label=names[i], lw=1.3)
     axes[2].axhspan(-3, 3, color="0.92", zorder=0)
     for axis in axes:
-        _shade_lost(axis, time_s, np.isnan(places["ours"][:, 0]))
+        shade_lost(axis, time_s, np.isnan(places["ours"][:, 0]))
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=8)
     handles, words = axes[0].get_legend_handles_labels()
@@ -185,6 +196,7 @@ def _trace_lines(
         axis.plot(time_s, values, label=labels[key], **look)
 
 
+@styled
 def error_distribution(
     scores: Mapping[str, Sequence[FrameScores]],
     path: Path,
@@ -192,10 +204,8 @@ def error_distribution(
     labels: Mapping[str, str],
 ) -> Figure:
     """Histogram of the network's signed errors, and cumulative distances of all."""
-    plt = _pyplot()
-    fig, (left, right) = plt.subplots(
-        1, 2, figsize=(8.6, 3.3), layout="constrained", width_ratios=(1, 1.2)
-    )
+    fig = canvas((8.6, 3.3))
+    left, right = fig.subplots(1, 2, width_ratios=(1, 1.2))
     shift = np.concatenate([s.shift_iso_mm[~s.lost] for s in scores["ours"]])
     shift = shift[~np.isnan(shift).any(axis=1)]
     reach = max(3.0, float(np.percentile(np.abs(shift), 99)) if len(shift) else 3.0)
@@ -205,7 +215,6 @@ def error_distribution(
         inside = np.clip(-shift[:, i] if i == 0 else shift[:, i], -reach, reach)
         left.hist(inside, bins, histtype="step", color=colour, label=name, lw=1.5)
     left.set_xlabel("network - truth [mm at isocentre], + superior / right of image")
-    left.xaxis.label.set_fontsize(8)
     left.set_ylabel("frames")
     left.legend(fontsize=7)
     grid_mm = np.linspace(0, 20, 201)
@@ -234,6 +243,7 @@ def error_distribution(
     )
 
 
+@styled
 def learning_curves(metrics_path: Path, path: Path) -> Figure | None:
     """Losses, validation IoU and validation errors against the step.
 
@@ -252,13 +262,8 @@ def learning_curves(metrics_path: Path, path: Path) -> Figure | None:
     panels = [(name, keys) for name, keys in panels if keys]
     if not panels:
         return None
-    plt = _pyplot()
-    fig, axes = plt.subplots(
-        *(1, len(panels)),
-        figsize=(3.5 * len(panels), 3.1),
-        squeeze=False,
-        layout="constrained",
-    )
+    fig = canvas((3.5 * len(panels), 3.1))
+    axes = fig.subplots(1, len(panels), squeeze=False)
     palette = ("#0072B2", OURS, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
     rows = []
     for axis, (name, keys) in zip(axes[0], panels, strict=True):
@@ -307,85 +312,6 @@ def _is_loss(name: str) -> bool:
     return name.startswith("train/") and name.split("/")[-1] in parts
 
 
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _extent_mm(geometry: Geometry) -> tuple[float, float, float, float]:
-    """(left, right, bottom, top) of the frame, mm at the isocentre."""
-    corners = np.array([[-0.5, -0.5], [geometry.rows - 0.5, geometry.cols - 0.5]])
-    (top, left), (bottom, right) = np.asarray(position_iso_mm(geometry, corners))
-    return left, right, bottom, top
-
-
-def _place_mm(geometry: Geometry, points_px: np.ndarray) -> np.ndarray:
-    return np.asarray(position_iso_mm(geometry, np.asarray(points_px)))
-
-
-def _outline(axis: Any, clip: Clip, mask: np.ndarray, colour: str, dash: str) -> None:
-    if not mask.any():
-        return
-    left, right, bottom, top = _extent_mm(clip.geometry)
-    rows, cols = mask.shape
-    x = left + (np.arange(cols) + 0.5) * (right - left) / cols
-    y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
-    axis.contour(
-        *(x, y, mask.astype(float), [0.5]),
-        colors=[colour],
-        linestyles=[dash],
-        linewidths=[1.1],
-    )
-
-
-def _letters(axis: Any, gantry_deg: float) -> None:
-    """S and I above and below; which side of the patient is left and right."""
-    right = _right_of_image(gantry_deg)
-    opposite = {"left": "right", "right": "left"}
-    opposite |= {"anterior": "posterior", "posterior": "anterior"}
-    marks = [(0.5, 0.95, "S"), (0.5, 0.05, "I")]
-    if right in opposite:
-        marks += [
-            (0.04, 0.5, opposite[right][0].upper()),
-            (0.96, 0.5, right[0].upper()),
-        ]
-    for x, y, letter in marks:
-        axis.text(
-            *(x, y, letter),
-            transform=axis.transAxes,
-            color="#F0E442",
-            fontsize=7,
-            ha="center",
-            va="center",
-        )
-
-
-def _right_of_image(gantry_deg: float) -> str:
-    """What lies at the right of the image, seen from the source."""
-    names = {0: "left", 90: "posterior", 180: "right", 270: "anterior"}
-    return names.get(round(gantry_deg) % 360, f"right of image at {gantry_deg:g} deg")
-
-
-def _scale_bar(axis: Any, length_mm: float = 50.0) -> None:
-    left, right = axis.get_xlim()
-    bottom, top = axis.get_ylim()
-    x, y = left + 0.06 * (right - left), bottom + 0.06 * (top - bottom)
-    axis.plot([x, x + length_mm], [y, y], color="white", lw=2, solid_capstyle="butt")
-    axis.text(
-        x, y + 0.02 * (top - bottom), f"{length_mm:.0f} mm", color="w", fontsize=6
-    )
-
-
-def _shade_lost(axis: Any, time_s: np.ndarray, lost: np.ndarray) -> None:
-    half = 0.5 * float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.5
-    for when in time_s[lost]:
-        axis.axvspan(when - half, when + half, color="#F0E442", alpha=0.5, lw=0)
-
-
 def _write_columns(path: Path, columns: Mapping[str, Iterable[float]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -396,5 +322,4 @@ def _write_columns(path: Path, columns: Mapping[str, Iterable[float]]) -> None:
 def _save(fig: Any, path: Path, title: str, caption: str) -> Figure:
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=DPI)
-    _pyplot().close(fig)
     return Figure(path, title, caption)

@@ -21,7 +21,7 @@ from fluoro_jax.evaluation.evaluate import Contender, Run, masks_of, track_with
 from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.sim.breathing import Breathing, load_trace
+from fluoro_jax.sim.breathing import Breathing, breathing_signal, load_trace
 from fluoro_jax.sim.fluoroscope import Case, simulate
 from fluoro_jax.studies import StudySpec, sample_group_case, sample_tumor
 
@@ -96,8 +96,12 @@ def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
         trace=fraction.astype(np.float32),
         trace_rate_hz=np.float32(rate_hz),
     )
+    # Where the lung is depends on the depth of breath alone: twelve depths, evenly
+    # spread from the deepest to the shallowest, stand for the minute.
+    depth = np.argsort(np.asarray(breathing_signal(breathing, time_s)[0]))
+    checked = time_s[depth[np.linspace(0, len(depth) - 1, 12).astype(int)]]
     tumor = sample_tumor(
-        rng, patient.anatomy, breathing, time_s, diameter_mm=DIAMETER_MM
+        rng, patient.anatomy, breathing, checked, diameter_mm=DIAMETER_MM
     )
     return Case(
         anatomy=patient.anatomy,
@@ -115,9 +119,11 @@ def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
     with the past alone.
     """
     spec = StudySpec.from_config(cfg.study)
-    with stage(f"simulate a minute of recorded breathing ({TRACE})"):
+    with stage(f"place a tumour in a patient who breathes as recorded ({TRACE})"):
+        case = recorded_case(spec)
+    with stage(f"simulate {len(case.time_s)} frames of it"):
         clip = simulate(
-            recorded_case(spec),
+            case,
             spec.geometry(),
             jax.random.key(spec.seed),
             voxel_mm=spec.voxel_mm,

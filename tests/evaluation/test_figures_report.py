@@ -7,7 +7,7 @@ import pytest
 from fakes import VIEW, config
 from matplotlib import image
 
-from fluoro_jax.evaluation import figures
+from fluoro_jax.evaluation import drawing, figures
 from fluoro_jax.evaluation.gallery import choose_examples, study_figures
 from fluoro_jax.evaluation.report import compare, headline, verdict, write_report
 from fluoro_jax.geometry import Geometry
@@ -67,11 +67,11 @@ def test_trace_with_lost_frames_is_drawn(results, tmp_path):
 
 
 def test_superior_is_up_and_patient_left_is_right_at_gantry_0():
-    left, right, bottom, top = figures._extent_mm(VIEW)
+    left, right, bottom, top = drawing.extent_mm(VIEW)
     assert top == pytest.approx(160) and bottom == pytest.approx(-160)
     assert left == pytest.approx(-160) and right == pytest.approx(160)
-    assert figures._right_of_image(0.0) == "left"
-    assert figures._right_of_image(90.0) == "posterior"
+    assert drawing.right_of_image(0.0) == "left"
+    assert drawing.right_of_image(90.0) == "posterior"
 
 
 @pytest.fixture(scope="module")
