@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
-from fluoro_jax.sim.fluoroscope import add_tumor, film_body
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body
 from fluoro_jax.studies import StudySpec, draw_rng, fresh_tumor, pool_body
 
 Array = jax.Array
@@ -135,12 +136,10 @@ class SimulatorSource:
     def __init__(self, cfg: ConfigDict, process: tuple[int, int] | None = None) -> None:
         self._spec = StudySpec.from_config(cfg.study)
         self._seed, self._data, self._process = cfg.seed, cfg.data, process
-        self._pool: dict[int, tuple[int, Any, Array]] = {}  # slot: (number, case, film)
-        self._render = jax.jit(
-            functools.partial(
-                _render, geometry=self._spec.geometry(), photons=self._spec.photons
-            )
-        )
+        self._pool: dict[
+            int, tuple[int, Case, Array]
+        ] = {}  # slot: (number, case, film)
+        self._geometry = self._spec.geometry()
 
     def batch_at(self, index: int) -> Batch:
         """See `BatchSource`."""
@@ -161,17 +160,23 @@ class SimulatorSource:
         case = case.replace(tumor=fresh_tumor(rng, case))
         shift = int(rng.integers(self._spec.num_frames))
         noise_seed = np.uint32(rng.integers(2**32))
-        return self._render(
-            film, case, shift if self._data.random_start else 0, noise_seed
+        shift = shift if self._data.random_start else 0
+        return _render(
+            film,
+            case,
+            self._geometry,
+            shift=shift,
+            noise_seed=noise_seed,
+            photons=self._spec.photons,
         )
 
-    def _body(self, slot: int, renewals: int) -> tuple[Any, Array]:
+    def _body(self, slot: int, renewals: int) -> tuple[Case, Array]:
         """The body in `slot` after so many renewals, and its film `[T, H, W]`."""
         number = body_number(slot, renewals, self._data.pool_bodies)
         held = self._pool.get(slot)
         if held is None or held[0] != number:
             case = pool_body(self._spec, self._seed, number)
-            film = film_body(case, self._spec.geometry(), voxel_mm=self._spec.voxel_mm)
+            film = film_body(case, self._geometry, voxel_mm=self._spec.voxel_mm)
             held = self._pool[slot] = (number, case, film)
         return held[1], held[2]
 
@@ -181,7 +186,17 @@ def body_number(slot: int, renewals: int, pool: int) -> int:
     return slot + pool * ((renewals + pool - 1 - slot) // pool)
 
 
-def _render(film, case, shift, noise_seed, *, geometry, photons):
+@functools.partial(jax.jit, static_argnames="photons")
+def _render(
+    film: Array,
+    case: Case,
+    geometry: Geometry,
+    *,
+    shift: int,
+    noise_seed: np.uint32,
+    photons: float,
+) -> tuple[Array, Array]:
+    """One example's frames and mask, `[T, H, W]`, starting `shift` frames later."""
     key = jax.random.key(noise_seed)
     clip = add_tumor(film, case, geometry, photons=photons, key=key)
     # One whole breath, so starting it later is the same as rolling it.
