@@ -308,7 +308,7 @@ def read_curves(metrics_path: Path) -> dict[str, tuple[list[float], list[float]]
 
 
 def _is_loss(name: str) -> bool:
-    parts = ("l1", "ssim", "iou_loss", "cross_entropy", "loss")
+    parts = ("l1", "ssim", "iou", "iou_loss", "cross_entropy")
     return name.startswith("train/") and name.split("/")[-1] in parts
 
 
