@@ -21,7 +21,6 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.sim.fluoroscope import film_body
 from fluoro_jax.studies import PRESETS, SPLITS, build_study
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 SPEC = dataclasses.replace(PRESETS["group_smoke"], num_train=2, num_val=1, num_test=2)
 
 
