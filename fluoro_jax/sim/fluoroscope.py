@@ -112,6 +112,7 @@ def lung_volume_mm3(anatomy: Anatomy, si_mm: Scalar, ap_mm: Scalar) -> Array:
     return jnp.sum(solids.occupancy(inside, VOLUME_VOXEL_MM)) * VOLUME_VOXEL_MM**3
 
 
+@jax.jit
 def lung_density(anatomy: Anatomy, breathing: Breathing, time_s: Array) -> Array:
     """Mean lung density at each time, `[T]` g/cc: no mass is gained or lost."""
     si, ap = displacement_mm(breathing, time_s)
@@ -143,13 +144,22 @@ def add_tumor(
     Returns:
         The clip with its exact truth.
     """
+    noisy = key is not None and not _is_zero(photons)
+    clip = _add_tumor(film, case, geometry, photons, key if noisy else None)
+    return clip.replace(geometry=geometry)  # its numbers as given, not as arrays
+
+
+@jax.jit
+def _add_tumor(
+    film: Array, case: Case, geometry: Geometry, photons: Scalar, key: Array | None
+) -> Clip:
     path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
     diameter = case.tumor.diameter_mm
     chord = jax.vmap(lambda c: sphere_chord_mm(geometry, c, diameter))(path)
     density = lung_density(case.anatomy, case.breathing, case.time_s)
     extra = att.mu_tumor(case.tumor.density_g_cc) - att.mu_lung(density)
     frames = film + extra.reshape(-1, 1, 1) * chord
-    if key is not None and not _is_zero(photons):
+    if key is not None:
         frames = add_quantum_noise(frames, key, photons)
     return Clip(
         frames=frames,

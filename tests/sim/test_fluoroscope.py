@@ -46,15 +46,15 @@ def test_line_integrals_are_those_of_a_chest(seed):
     lung = np.concatenate([spot(frames, 0.32, 0.27), spot(frames, 0.32, 0.74)])
     spine = spot(frames, 0.38, 0.5)
     abdomen = np.concatenate([spot(frames, 0.85, 0.3), spot(frames, 0.85, 0.7)])
-    assert 1.8 < lung.min() and lung.max() < 3.5
-    assert 4.0 < spine.min() and spine.max() < 6.5
-    assert 3.7 < abdomen.min() and abdomen.max() < 5.6
-    assert 0.33 < lung.min() / spine.max() and lung.max() / spine.min() < 0.8
+    assert lung.min() > 1.8 and lung.max() < 3.5
+    assert spine.min() > 4.0 and spine.max() < 6.5
+    assert abdomen.min() > 3.7 and abdomen.max() < 5.6
+    assert lung.min() / spine.max() > 0.33 and lung.max() / spine.min() < 0.8
 
 
 def test_what_breathes_moves_and_what_does_not_stays(film):
     film = np.asarray(film)
-    # the right dome comes down by about the 24 mm of the breath (1.5 x on a 15 mm pixel)
+    # the right dome comes down by the 24 mm of the breath, 2.4 pixels
     column = film[:, :, 9]
     edge = [np.interp(3.9, c[14:24], np.arange(14, 24)) for c in column]
     assert 1.2 < edge[2] - edge[0] < 3.5
@@ -72,8 +72,8 @@ def test_image_is_seen_from_the_source(film):
 def test_lateral_view_shows_the_spine_at_the_right(case):
     lateral = square_panel(32, gantry_deg=90.0)
     frame = np.asarray(fl.film_body(case, lateral, voxel_mm=8.0))[0]
-    volume_only = frame[12:16]
-    assert volume_only[:, 20:24].mean() > volume_only[:, 10:14].mean()
+    upper = frame[6:10].mean(0)
+    assert upper[18:22].max() > upper[10:15].max() + 0.1
 
 
 def test_lung_keeps_its_mass():
@@ -223,7 +223,7 @@ def test_overlap_finds_the_heart_and_ribs():
     clear = fl.overlap(make_case(centre=(-85.0, 15.0, 60.0)), VIEW, voxel_mm=8.0)
     assert over["heart"].min() > 0.7 and clear["heart"].max() == 0.0
     for shares in (over, clear):
-        assert all(((0 <= v) & (v <= 1)).all() for v in shares.values())
+        assert all(((v >= 0) & (v <= 1)).all() for v in shares.values())
     assert float(clear["rib"].max()) > 0.0
 
 
@@ -239,6 +239,7 @@ def test_population_is_seeded_and_in_range():
         assert np.ptp(values) > 0.8 * (high - low)
 
 
+@pytest.mark.slow
 def test_film_gradient_with_respect_to_the_body_is_finite(case):
     small = Geometry(1000.0, 1500.0, 0.0, 12, 12, (40.0, 40.0))
 

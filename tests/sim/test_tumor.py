@@ -60,7 +60,7 @@ def test_centroid_is_the_supersampled_shadows_not_the_projected_centre():
 
 
 def test_gradients_are_finite_everywhere():
-    g = square_panel(24)
+    g = square_panel(128)
 
     def total(centre, diameter):
         return jnp.sum(sphere_chord_mm(g, centre, diameter))
