@@ -61,10 +61,13 @@ def sample_tumor(
     )
     best = -np.inf
     for site in rng.permutation(len(SITES)):
-        low, high = _site_box(anatomy, *SITES[site])
-        for _ in range(ROUNDS):
-            places = rng.uniform(low, high, (CANDIDATES, 3)).astype(np.float32)
-            room = np.asarray(_rough_room(anatomy, breathing, tumor, time_s, places))
+        box = _site_box(anatomy, *SITES[site])
+        rounds = (rng.uniform(*box, (CANDIDATES, 3)) for _ in range(ROUNDS))
+        if medial:  # look at all of them first
+            rounds = [np.concatenate(list(rounds))]
+        for places in rounds:
+            places = places.astype(np.float32)
+            room = np.array(_rough_room(anatomy, breathing, tumor, time_s, places))
             best = max(best, room.max())
             places = places[room >= 0.0]
             if medial:
