@@ -81,11 +81,13 @@ def test_lung_keeps_its_mass():
     place = solids.grid_axes(grid, shape)
     density = fl.lung_density(Anatomy(), BREATH, TIMES)
     si, ap = fl.displacement_mm(BREATH, TIMES)
-    masses = []
-    for i in range(3):
-        pose = pose_at(Anatomy(), si[i], ap[i])
-        share = solids.occupancy(solids.lung_distance(pose, place), 5.0)
-        masses.append(float(density[i] * jnp.sum(share)))
+
+    @jax.jit
+    def volume_of(si_mm, ap_mm):
+        pose = pose_at(Anatomy(), si_mm, ap_mm)
+        return jnp.sum(solids.occupancy(solids.lung_distance(pose, place), 5.0))
+
+    masses = [float(density[i] * volume_of(si[i], ap[i])) for i in range(3)]
     np.testing.assert_allclose(masses, masses[0], rtol=0.01)
     assert density[2] < 0.85 * density[0]
     assert float(density[0]) == pytest.approx(0.29)
@@ -207,11 +209,14 @@ def test_a_large_tumour_with_the_papers_amplitudes_fits_in_many_places():
 
 def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
     grid, shape = solids.body_grid(8.0)
-    still = volume.draw_still(case.anatomy, grid, shape)
+    still = jax.jit(lambda a: volume.draw_still(a, grid, shape))(case.anatomy)
     still = still.replace(vessel=jnp.zeros(shape))
-    mu = volume.body_volume(
-        case.anatomy, grid, still=still, displacement_mm=(0.0, 0.0), mu_lung=0.005
+    draw = jax.jit(
+        lambda s: volume.body_volume(
+            case.anatomy, grid, still=s, displacement_mm=(0.0, 0.0), mu_lung=0.005
+        )
     )
+    mu = draw(still)
     x, y, z = solids.grid_axes(grid, shape)
     centre = case.tumor.centre_mm
     far = jnp.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
