@@ -20,7 +20,7 @@ class Source:
     def batch_at(self, index):
         time.sleep(self.pause_s)
         rank, count = jax.process_index(), jax.process_count()
-        return {k: v[rank :: count] for k, v in disc_batch(index).items()}
+        return {k: v[rank::count] for k, v in disc_batch(index).items()}
 
 
 class NoValidation:

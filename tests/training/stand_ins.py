@@ -1,4 +1,4 @@
-"""A generator and a critic with the real interfaces, small enough to compile at once."""
+"""Small networks with the real interfaces, quick to compile."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from configs import paper_group
 from flax import linen as nn
 
+from configs import paper_group
 from fluoro_jax.training import optim
 from fluoro_jax.training.state import init_state
 
@@ -62,9 +62,7 @@ def disc_batch(index, size=4):
     rng = np.random.default_rng(index)
     rows, cols = np.mgrid[:SIZE, :SIZE]
     centre = rng.uniform(4, SIZE - 4, (size, FRAMES, 2))
-    far = np.hypot(
-        rows - centre[..., 0, None, None], cols - centre[..., 1, None, None]
-    )
+    far = np.hypot(rows - centre[..., 0, None, None], cols - centre[..., 1, None, None])
     mask = (far < 3).astype(np.float32)
     noise = rng.normal(0, 0.2, mask.shape).astype(np.float32)
     ids = np.arange(index * size, (index + 1) * size, dtype=np.int32)

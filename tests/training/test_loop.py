@@ -131,7 +131,7 @@ def test_an_empty_mask_stops_the_run(tmp_path, monkeypatch):
 def test_a_batch_that_devices_cannot_share(tmp_path):
     cfg = stand_in_run.config()
     cfg.data.batch_size = 6
-    with pytest.raises(UserError, match="data.batch_size = 6 on 4 devices"):
+    with pytest.raises(UserError, match="batch_size = 6 on 4 devices"):
         loop.train(cfg, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
