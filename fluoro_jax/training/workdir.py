@@ -19,7 +19,8 @@ from jax.experimental import multihost_utils
 
 from fluoro_jax.errors import UserError
 
-# A run may go on with other values of these: none changes an update before the end.
+# A run may go on with other values of these. Only num_steps touches an update: the
+# cosine of the learning rate stretches or shrinks to the new end.
 FREE = (
     "train.num_steps",
     "train.log_every",
