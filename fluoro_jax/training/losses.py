@@ -159,7 +159,8 @@ def hybrid(
         "iou": iou_loss(truth, prob),
         "cross_entropy": cross_entropy(truth, logits, foreground_weight),
     }
-    return sum(weights[name] * term for name, term in terms.items()), terms
+    weighted = [weights[name] * term for name, term in terms.items()]
+    return jnp.sum(jnp.stack(weighted), axis=0), terms
 
 
 def _float32(*arrays: Array) -> tuple[Array, ...]:

@@ -114,5 +114,9 @@ def start_processes(*, detect: bool = False) -> bool:
     return True
 
 
-def _over(devices: Sequence[jax.Device], spec: jax.P) -> jax.NamedSharding:
-    return jax.NamedSharding(jax.sharding.Mesh(np.asarray(devices), (AXIS,)), spec)
+def _over(
+    devices: Sequence[jax.Device], spec: jax.sharding.PartitionSpec
+) -> jax.sharding.NamedSharding:
+    return jax.sharding.NamedSharding(
+        jax.sharding.Mesh(np.asarray(devices), (AXIS,)), spec
+    )

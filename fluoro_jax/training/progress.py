@@ -24,7 +24,10 @@ class Progress:
     def __init__(self, start: int, total: int) -> None:
         self._first = jax.process_index() == 0
         self._bar = tqdm(
-            initial=start, total=total, unit="step", disable=None if self._first else 1
+            initial=start,
+            total=total,
+            unit="step",
+            disable=None if self._first else True,
         )
         self._start, self._total, self._begun = start, total, time.monotonic()
         self._shown, self._values = 0.0, {}

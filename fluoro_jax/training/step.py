@@ -6,6 +6,7 @@ one collective an update, everything else is the same arithmetic on every device
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from clu.metrics import Average
-from flax import linen as nn
 
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.training import losses
@@ -22,13 +22,14 @@ from fluoro_jax.training.state import Player, TrainState, per_example, stream
 
 Array = jax.Array
 PyTree = Any
+Net = Any  # a linen module; its `apply` may give more than pyright can follow
 Batch = dict[str, Array]  # frames, mask [B, T, H, W]; id [B], unique in the micro-batch
 Averages = dict[str, Average]
 Update = Callable[[TrainState, Batch], tuple[TrainState, Averages]]
 
 
 def make_gen_update(
-    cfg: Any, gen: nn.Module, critic: nn.Module, tx: optax.GradientTransformation
+    cfg: Any, gen: Net, critic: Net, tx: optax.GradientTransformation
 ) -> Update:
     """One generator update: hybrid loss and, from `adv_start` on, the critic's score.
 
@@ -62,14 +63,14 @@ def make_gen_update(
         player = _apply(state.gen, grads, tx)
         decay = _ema_decay(cfg.train.ema_decay, state.gen.updates)
         ema = optax.incremental_update(player.params, state.ema, 1.0 - decay)
-        new = state.replace(gen=player, ema=ema)
+        new = dataclasses.replace(state, gen=player, ema=ema)
         return _guard(ok, new, state), _log(ok, averages, gen_grad_norm=norm)
 
     return gen_update
 
 
 def make_critic_update(
-    cfg: Any, gen: nn.Module, critic: nn.Module, tx: optax.GradientTransformation
+    cfg: Any, gen: Net, critic: Net, tx: optax.GradientTransformation
 ) -> Update:
     """One critic update: the gap between truth and prediction, and the penalty.
 
@@ -99,7 +100,7 @@ def make_critic_update(
         norm = optax.tree.norm(grads)
         total = averages["critic_gap"].total + averages["penalty"].total
         ok = jnp.isfinite(norm) & jnp.isfinite(total)
-        new = state.replace(critic=_apply(state.critic, grads, tx))
+        new = dataclasses.replace(state, critic=_apply(state.critic, grads, tx))
         return _guard(ok, new, state), _log(ok, averages, critic_grad_norm=norm)
 
     return critic_update
@@ -140,7 +141,8 @@ def _ema_decay(decay: float, updates: Array) -> Array:
 
 
 def _weighted(values: Array, weights: Array) -> Average:
-    return Average(total=jnp.sum(values * weights), count=jnp.sum(weights))
+    total, count = jnp.sum(values * weights), jnp.sum(weights)
+    return Average(total=total, count=count)  # pyright: ignore[reportCallIssue]
 
 
 def _average(terms: dict[str, Array]) -> Averages:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from fluoro_jax import metrics
 from fluoro_jax.data.dataset import load_split
@@ -18,6 +17,7 @@ from fluoro_jax.sim.fluoroscope import simulate
 from fluoro_jax.studies import StudySpec, build_study
 
 PyTree = Any
+Net = Any  # a linen module
 
 
 class Validation:
@@ -29,7 +29,7 @@ class Validation:
         data_dir: where the study's dataset stands or is built.
     """
 
-    def __init__(self, cfg: Any, gen: nn.Module, data_dir: Path) -> None:
+    def __init__(self, cfg: Any, gen: Net, data_dir: Path) -> None:
         spec = StudySpec.from_config(cfg.study)
         self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
         self._frames, self._mask = _cases(spec, data_dir)
@@ -63,7 +63,7 @@ class Validation:
         return np.concatenate(parts)[:count]
 
 
-def _predict_fn(gen: nn.Module, mode: str) -> Callable:
+def _predict_fn(gen: Net, mode: str) -> Callable:
     def predict(params: PyTree, frames: jax.Array) -> jax.Array:
         output = gen.apply({"params": params}, stack_frames(frames, mode))
         return jax.nn.sigmoid(output.logits.astype(np.float32))

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import jax
+import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.training import optim
@@ -78,7 +79,9 @@ class Watch:
         train, opt = self._cfg.train, self._cfg.gen_opt
         rate = optim.learning_rate(opt, train.num_steps * train.gen_updates)
         row = {f"train/{name}": value for name, value in values.items()}
-        row["train/learning_rate"] = float(rate((step - 1) * train.gen_updates))
+        row["train/learning_rate"] = float(
+            np.asarray(rate((step - 1) * train.gen_updates))
+        )
         row["train/skipped"] = float(total_skipped)
         row["train/steps_per_s"] = (step - self._last) / (now - self._since)
         self._write(step, row)
