@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import jax
 import optax
+from clu.parameter_overview import get_parameter_overview
 from flax import linen as nn
 
 from fluoro_jax.data.batches import open_batches, prefetch
@@ -69,6 +71,14 @@ def build(cfg: Any) -> Nets:
     )
 
 
+def describe(nets: Nets) -> str:
+    """Names, shapes and sizes of all parameters, as tables; nothing is computed."""
+    state = jax.eval_shape(nets.init)
+    table = functools.partial(get_parameter_overview, include_stats=False)
+    tables = [(name, table(getattr(state, name).params)) for name in ("gen", "critic")]
+    return "\n".join(f"{name}\n{text}" for name, text in tables)
+
+
 def train(
     cfg: Any, workdir: str | Path, *, data_dir: str | Path | None = None
 ) -> TrainState:
@@ -93,6 +103,8 @@ def train(
     workdir = open_workdir(cfg, workdir)
     data_dir = Path(data_dir) if data_dir is not None else workdir / "data"
     nets = build(cfg)
+    if jax.process_index() == 0:
+        print(describe(nets), flush=True)
     with Checkpoints(workdir / "ckpt", keep=cfg.train.keep) as checkpoints:
         found = checkpoints.restore(nets.init)
         if found is None:

@@ -115,7 +115,7 @@ def start_processes(*, detect: bool = False) -> bool:
 
 
 def _over(
-    devices: Sequence[jax.Device], spec: jax.sharding.PartitionSpec
+    devices: Sequence[Any], spec: jax.sharding.PartitionSpec
 ) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(
         jax.sharding.Mesh(np.asarray(devices), (AXIS,)), spec
