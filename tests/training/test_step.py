@@ -149,3 +149,11 @@ def test_keys_are_named_and_belong_to_examples():
     assert (draw(key) != draw(stream(0, "penalty", 4))).any()
     whole = draw(per_example(key, jnp.arange(4)))
     np.testing.assert_array_equal(whole[2:], draw(per_example(key, jnp.arange(2, 4))))
+
+
+def test_virtual_devices_never_have_two_updates_under_way():
+    """They would wait for each other's threads: 200 updates in a row hung on 2 cores."""
+    p_gen, _, devices = programs(4)
+    state = parallel.place(INIT, devices=devices)
+    state, _ = p_gen(state, parallel.shard(disc_batch(0), devices=devices))
+    assert all(leaf.is_ready() for leaf in jax.tree.leaves(state))
