@@ -152,7 +152,7 @@ def test_keys_are_named_and_belong_to_examples():
 
 
 def test_virtual_devices_never_have_two_updates_under_way():
-    """They would wait for each other's threads: 200 updates in a row hung on 2 cores."""
+    """They would wait for each other: 200 in a row hung on 2 cores."""
     p_gen, _, devices = programs(4)
     state = parallel.place(INIT, devices=devices)
     state, _ = p_gen(state, parallel.shard(disc_batch(0), devices=devices))
