@@ -24,7 +24,7 @@ install: $(VENV)/.installed
 # The stamp is written last, so an interrupted installation starts again.
 $(VENV)/.installed: pyproject.toml
 	@if ! '$(PYTHON)' -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then \
-		echo 'error:  no Python 3.11 or newer (python3 is: '"$$(python3 --version 2>&1)"')' >&2; \
+		echo 'error:  no Python 3.11 or newer ($(or $(PYTHON),python3): '"$$($(or $(PYTHON),python3) --version 2>&1)"')' >&2; \
 		echo 'needed: Python >= 3.11' >&2; \
 		echo 'why:    JAX and Flax of the versions used here need it' >&2; \
 		echo 'fix:    install one, then: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11' >&2; \
