@@ -6,7 +6,11 @@ the paper is silent the value is ours and the comment says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ml_collections import ConfigDict
+
+from fluoro_jax.errors import UserError
 
 # name: rows = cols, voxel_mm, levels, refine_levels, base, cap, critic levels
 SCALES = {
@@ -20,6 +24,7 @@ SCALES = {
 
 def base_config(scale: str = "full") -> ConfigDict:
     """The paper's group study at one of `SCALES`."""
+    check_preset(scale, SCALES)
     pixels, voxel_mm, levels, refine_levels, base, cap, critic_levels = SCALES[scale]
     c = ConfigDict({"name": "base", "seed": 0})
     c.study = dict(  # the fixed cases; sizes from the paper, ranges in studies.py
@@ -54,7 +59,7 @@ def base_config(scale: str = "full") -> ConfigDict:
         refine_kernel=2,  # the paper says only "half"
         lstm_kernel=3,
         bidirectional=True,  # False: forward in time only
-        group_size=4,  # ours: channels a group in the norm of each frame (PAPER 3.9)
+        group_size=4,  # ours: norm of each frame; an empty mask otherwise attracts
         remat=False,
         unroll=1,
         dtype="float32",  # of the computation; parameters stay float32
@@ -106,3 +111,15 @@ def base_config(scale: str = "full") -> ConfigDict:
         stream_lookahead=5,  # frames of delay on clips longer than one cycle
     )
     return c
+
+
+def check_preset(preset: str, known: Iterable[str]) -> None:
+    """Raises `UserError` that names the presets unless `preset` is one of them."""
+    names = ", ".join(known)
+    if preset not in names.split(", "):
+        raise UserError(
+            f"preset {preset!r} of the config",
+            needed=f"one of {names}",
+            why="a preset is a size that the config file itself defines",
+            fix="write one of them after the colon, as in FILE.py:smoke",
+        )

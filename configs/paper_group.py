@@ -12,12 +12,13 @@ from configs.base import base_config
 
 
 def get_config(preset: str = "full") -> ConfigDict:
-    """Group study at scale `preset`: smoke, cpu or full."""
-    c = base_config(preset or "full")
-    c.name = f"paper_group_{preset or 'full'}"
+    """Group study at scale `preset`: any of `SCALES`."""
+    preset = preset or "full"
+    c = base_config(preset)
+    c.name = f"paper_group_{preset}"
     if preset == "smoke":
         c.study.update(num_train=4, num_val=2, num_test=3)
-        c.data.batch_size = 2
+        c.data.batch_size = 4
         c.loss.update(warmup_steps=1, adv_start=1)
         c.train.update(
             num_steps=4, log_every=1, eval_every=2, save_every=2, collapse_after=1000

@@ -1,25 +1,29 @@
 """The first ten minutes: the group study at 64 x 64 with fresh simulated cases.
 
-Command:  make quickstart   (= python -m launch.reproduce --config=configs/quickstart.py)
+Command:  make quickstart  (python -m launch.reproduce --config=configs/quickstart.py)
 """
 
 from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.base import base_config
+from configs.base import base_config, check_preset
+
+PRESETS = ("quickstart", "smoke")
 
 
 def get_config(preset: str = "") -> ConfigDict:
     """`smoke` is the same run in seconds, for the tests."""
-    c = base_config("smoke" if preset == "smoke" else "quickstart")
+    preset = preset or "quickstart"
+    check_preset(preset, PRESETS)
+    c = base_config(preset)
     c.name = "quickstart"
     c.data.update(source="simulator", random_start=True, stack="edge")
     c.loss.update(cross_entropy=1.0, warmup_steps=300, adv_start=300)
     c.train.update(num_steps=400, eval_every=100, save_every=100, ema_decay=0.98)
     if preset == "smoke":
         c.study.update(num_train=4, num_val=2, num_test=3)
-        c.data.update(batch_size=2, pool_bodies=2)
+        c.data.update(batch_size=4, pool_bodies=2)
         c.loss.update(warmup_steps=1, adv_start=1)
         c.train.update(
             num_steps=4, log_every=1, eval_every=2, save_every=2, collapse_after=1000
