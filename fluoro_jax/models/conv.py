@@ -1,0 +1,171 @@
+"""Convolutions in the form that is fast on every platform, and twice differentiable.
+
+Strided and transposed convolutions are written as stride-one ones between pixel
+shuffles: the same functions, but XLA's CPU gradients of the strided forms are many
+times slower. The kernel gradient may be taken as one matrix product a tap, which on a
+CPU also keeps its speed inside a loop (github.com/jax-ml/jax/issues/12868).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+Array = jax.Array
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def _plain(x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
+    )
+
+
+@jax.custom_vjp
+def conv_valid(x: Array, kernel: Array) -> Array:
+    """Stride-one convolution without padding.
+
+    Args:
+        x: `[N, H, W, C]`.
+        kernel: `[kh, kw, C, F]`.
+
+    Returns:
+        `[N, H - kh + 1, W - kw + 1, F]`.
+    """
+    return _plain(x, kernel)
+
+
+def _conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return conv_valid(x, kernel), (x, kernel)
+
+
+def _conv_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    kh, kw = kernel.shape[:2]
+    return input_gradient(dy, kernel), kernel_gradient(x, dy, kh, kw)
+
+
+def input_gradient(dy: Array, kernel: Array) -> Array:
+    """Gradient of `conv_valid` with respect to its input: a full correlation."""
+    kh, kw = kernel.shape[:2]
+    around = ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))
+    return conv_valid(jnp.pad(dy, around), jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+
+
+def kernel_gradient(x: Array, dy: Array, kh: int, kw: int) -> Array:
+    """Gradient of `conv_valid` with respect to its kernel, one product a tap.
+
+    Args:
+        x: `[N, H, W, C]`, the input.
+        dy: `[N, H - kh + 1, W - kw + 1, F]`, the output's gradient.
+        kh: kernel rows.
+        kw: kernel columns.
+
+    Returns:
+        `[kh, kw, C, F]`.
+    """
+    h, w = dy.shape[1:3]
+    taps = [
+        jnp.einsum("nhwc,nhwf->cf", x[:, i : i + h, j : j + w], dy)
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    return jnp.stack(taps).reshape(kh, kw, x.shape[-1], dy.shape[-1])
+
+
+conv_valid.defvjp(_conv_forward, _conv_backward)
+
+
+def pad_same(x: Array, size: int) -> Array:
+    """Zeros around rows and columns so that an odd kernel of `size` keeps the shape."""
+    half = size // 2
+    return jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+
+
+def space_to_depth(x: Array) -> Array:
+    """`[N, 2H, 2W, C]` to `[N, H, W, 4C]`, phases (row, column) slowest."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // 2, 2, w // 2, 2, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // 2, w // 2, 4 * c)
+
+
+def strided_conv(x: Array, kernel: Array) -> Array:
+    """Stride-two convolution that halves rows and columns.
+
+    Args:
+        x: `[N, H, W, C]`, H and W even.
+        kernel: `[k, k, C, F]`, k = 2 or 4; padding (k - 2) / 2 on each side.
+
+    Returns:
+        `[N, H / 2, W / 2, F]`.
+    """
+    k, _, c, f = kernel.shape
+    m = k // 2
+    edge = (k - 2) // 2
+    x = space_to_depth(jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0))))
+    phased = kernel.reshape(m, 2, m, 2, c, f).transpose(0, 2, 1, 3, 4, 5)
+    return conv_valid(x, phased.reshape(m, m, 4 * c, f))
+
+
+def transposed_conv(x: Array, kernel: Array) -> Array:
+    """`lax.conv_transpose(x, kernel, (2, 2), "SAME")` as a sub-pixel convolution.
+
+    Args:
+        x: `[N, H, W, C]`.
+        kernel: `[k, k, C, F]`, k = 2 or 4.
+
+    Returns:
+        `[N, 2H, 2W, F]`.
+    """
+    k, _, c, f = kernel.shape
+    n, h, w, _ = x.shape
+    m = k // 2
+    phased = kernel.reshape(m, 2, m, 2, c, f)
+    if k == 2:  # an odd output reads tap 0, an even one tap 1
+        phased = phased[:, ::-1, :, ::-1]
+    phased = phased.transpose(0, 2, 4, 1, 3, 5).reshape(m, m, c, 4 * f)
+    edge = m - 1
+    y = conv_valid(jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0))), phased)
+    y = y.reshape(n, h + edge, w + edge, 2, 2, f)
+    rows = [
+        [y[:, a * edge : a * edge + h, b * edge : b * edge + w, a, b] for b in (0, 1)]
+        for a in (0, 1)
+    ]
+    y = jnp.stack([jnp.stack(row, axis=3) for row in rows], axis=2)
+    return y.reshape(n, 2 * h, 2 * w, f)
+
+
+class Conv(nn.Module):
+    """One of the convolutions above with its kernel and bias.
+
+    Attributes:
+        features: output channels.
+        size: kernel rows and columns.
+        form: "same" (odd size), "down" (stride two) or "up" (transposed, stride two).
+        dtype: of the computation; parameters are float32.
+    """
+
+    features: int
+    size: int
+    form: str
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`[N, H, W, C]` to `[N, H', W', features]`."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        # Each output of an "up" reads a quarter of the taps: He's fan-in is so much less.
+        gain = 8.0 if self.form == "up" else 2.0
+        he = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", he, shape).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x = x.astype(self.dtype)
+        if self.form == "down":
+            y = strided_conv(x, kernel)
+        elif self.form == "up":
+            y = transposed_conv(x, kernel)
+        else:
+            y = conv_valid(pad_same(x, self.size), kernel)
+        return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)

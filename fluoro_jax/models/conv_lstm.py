@@ -1,0 +1,158 @@
+"""Convolutional LSTM over whole sequences, in either or both directions of time.
+
+The input convolution of all frames and both directions is one convolution outside the
+scan; only the recurrent one is inside. The recurrent kernel's gradient is taken after
+the backward scan, in one go for all frames. Both stay twice differentiable, which the
+critic's gradient penalty needs.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from fluoro_jax.models.conv import (
+    conv_valid,
+    input_gradient,
+    kernel_gradient,
+    pad_same,
+)
+
+Array = jax.Array
+
+
+def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
+    i, g, f, o = jnp.split(z, 4, axis=-1)
+    # The shift of one keeps the memory at the start of training (as linen's cell).
+    return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(f + 1.0), nn.sigmoid(o)
+
+
+def _forward(unroll: int, zx: Array, kernel: Array) -> tuple[Array, Array, Array]:
+    """Hidden states, cell states and pre-activations of all frames, time first."""
+    size = kernel.shape[0]
+    zero = jnp.zeros((*zx.shape[1:-1], zx.shape[-1] // 4), zx.dtype)
+
+    def step(carry, zx_t):
+        h, c = carry
+        z = zx_t + conv_valid(pad_same(h, size), kernel)
+        i, g, f, o = _gates(z)
+        c = f * c + i * g
+        h = o * jnp.tanh(c)
+        return (h, c), (h, c, z)
+
+    return lax.scan(step, (zero, zero), zx, unroll=unroll)[1]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def recurrence(unroll: int, zx: Array, kernel: Array) -> Array:
+    """The recurrent half of a ConvLSTM, forward in time from a zero state.
+
+    z_t = zx_t + W * h_{t-1};  c_t = f c_{t-1} + i g;  h_t = o tanh(c_t)
+
+    Args:
+        unroll: frames of the scan unrolled into one iteration.
+        zx: `[T, B, H, W, 4F]`, W_x * x_t + b for the gates i, g, f, o.
+        kernel: `[k, k, F, 4F]`, k odd.
+
+    Returns:
+        `[T, B, H, W, F]`, h of every frame.
+
+    Source:
+        Shi et al. 2015, arXiv:1506.04214, eq. 3, without the peepholes.
+    """
+    return _forward(unroll, zx, kernel)[0]
+
+
+def _recurrence_forward(unroll: int, zx: Array, kernel: Array):
+    h, c, z = _forward(unroll, zx, kernel)
+    return h, (h, c, z, kernel)
+
+
+def _before(states: Array) -> Array:
+    """What each frame starts from: zeros, then the states one frame late."""
+    return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
+
+
+def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Array]:
+    h, c, z, kernel = saved
+    size = kernel.shape[0]
+    half = size // 2
+
+    def step(carry, now):
+        dh_next, dc = carry
+        dh_t, z_t, c_t, c_before = now
+        i, g, f, o = _gates(z_t)
+        dh = dh_t + dh_next
+        tanh_c = jnp.tanh(c_t)
+        dc = dc + dh * o * (1.0 - tanh_c**2)
+        dz = jnp.concatenate(
+            [
+                dc * g * i * (1.0 - i),
+                dc * i * (1.0 - g**2),
+                dc * c_before * f * (1.0 - f),
+                dh * tanh_c * o * (1.0 - o),
+            ],
+            axis=-1,
+        )
+        dh_before = input_gradient(dz, kernel)
+        rows, cols = dh_t.shape[1:3]
+        dh_before = dh_before[:, half : half + rows, half : half + cols]
+        return (dh_before, dc * f), dz
+
+    zero = jnp.zeros_like(dh_all[0])
+    inputs = (dh_all, z, c, _before(c))
+    _, dz = lax.scan(step, (zero, zero), inputs, reverse=True, unroll=unroll)
+    frames = (-1, *h.shape[2:])
+    h_before = pad_same(_before(h).reshape(frames), size)
+    grad = kernel_gradient(h_before, dz.reshape((-1, *dz.shape[2:])), size, size)
+    return dz, grad
+
+
+recurrence.defvjp(_recurrence_forward, _recurrence_backward)
+
+
+class ConvLSTM(nn.Module):
+    """A layer of ConvLSTM: one cell forward in time or one each way, concatenated.
+
+    Attributes:
+        features: output channels; half of them for each direction.
+        size: kernel rows and columns, odd.
+        bidirectional: False reads the past only.
+        unroll: frames of the scan unrolled into one iteration.
+        dtype: of the computation; parameters are float32.
+    """
+
+    features: int
+    size: int = 3
+    bidirectional: bool = True
+    unroll: int = 1
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`[B, T, H, W, C]` to `[B, T, H, W, features]`."""
+        b, t, rows, cols, c = x.shape
+        ways = ("forward", "backward") if self.bidirectional else ("forward",)
+        f = self.features // len(ways)
+        init = nn.initializers.lecun_normal()
+        shape = (self.size, self.size, c, 4 * f * len(ways))
+        kernel_x = self.param("input_kernel", init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:])
+        x = jnp.swapaxes(x, 0, 1).astype(self.dtype).reshape(t * b, rows, cols, c)
+        zx = conv_valid(pad_same(x, self.size), kernel_x.astype(self.dtype))
+        zx = zx + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        zx = zx.reshape(t, b, rows, cols, -1)
+        states = []
+        for way, z in zip(ways, jnp.split(zx, len(ways), axis=-1), strict=True):
+            orthogonal = nn.initializers.orthogonal()
+            kernel_h = self.param(
+                f"{way}_kernel", orthogonal, (self.size, self.size, f, 4 * f)
+            ).astype(self.dtype)
+            z = z[::-1] if way == "backward" else z
+            h = recurrence(self.unroll, z, kernel_h)
+            states.append(h[::-1] if way == "backward" else h)
+        return jnp.swapaxes(jnp.concatenate(states, axis=-1), 0, 1)

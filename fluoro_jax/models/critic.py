@@ -1,0 +1,59 @@
+"""The critic: one score for a whole sequence of masks."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fluoro_jax.models.conv_lstm import ConvLSTM
+from fluoro_jax.models.unet import Block, widths
+
+Array = jax.Array
+
+
+class Critic(nn.Module):
+    """The generator's way down with fewer levels, a ConvLSTM, one dense layer.
+
+    Reads masks alone, without the film. Examples are never mixed (the gradient
+    penalty is one of each example). Attributes are `cfg.critic`.
+
+    Source:
+        Peng et al., IEEE TRPMS 2022; "sigmoid" is the paper's output, "linear" that of
+        Gulrajani et al. 2017, arXiv:1704.00028.
+    """
+
+    levels: int = 5
+    base: int = 16
+    cap: int = 128
+    kernel: int = 4
+    lstm_kernel: int = 3
+    output: str = "linear"
+    unroll: int = 1
+    dtype: str = "float32"
+    group_size: int = 4
+
+    @nn.compact
+    def __call__(self, mask: Array) -> Array:
+        """Mask or probability `[B, T, H, W]` to a score `[B]`, float32."""
+        b, t, rows, cols = mask.shape
+        x = mask.reshape(b * t, rows, cols, 1)
+        for level, features in enumerate(widths(self.levels, self.base, self.cap)):
+            x = Block(
+                features,
+                self.kernel,
+                "down",
+                self.group_size,
+                self.dtype,
+                name=f"down_{level}",
+            )(x)
+        x = ConvLSTM(
+            x.shape[-1],
+            self.lstm_kernel,
+            unroll=self.unroll,
+            dtype=self.dtype,
+            name="lstm",
+        )(x.reshape(b, t, *x.shape[1:]))
+        x = x.reshape(b, -1).astype(jnp.float32)
+        score = nn.Dense(1, name="score")(x)[:, 0]
+        return nn.sigmoid(score) if self.output == "sigmoid" else score

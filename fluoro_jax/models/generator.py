@@ -1,0 +1,78 @@
+"""The generator: a coarse U-Net over time, and one that refines its answer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fluoro_jax.models.unet import UNet
+
+Array = jax.Array
+
+
+class GeneratorOutput(NamedTuple):
+    """Logits of the coarse and of the refined mask, each `[B, T, H, W]` float32."""
+
+    coarse_logits: Array
+    logits: Array
+
+
+class Generator(nn.Module):
+    """Stacked frames to mask logits: S_refined = S_coarse + S_residual, as logits.
+
+    The paper adds scores; a sum of probabilities would leave [0, 1], so logits are
+    added (as in BASNet, Qin et al. 2019) and the sigmoid comes after. Attributes are
+    `cfg.gen` (see `configs/base.py`).
+
+    Source:
+        Peng et al., IEEE TRPMS 2022, eq. 1 and 3; what is ours is said in the config.
+    """
+
+    levels: int = 7
+    base: int = 16
+    cap: int = 128
+    kernel: int = 4
+    refine_levels: int = 5
+    refine_kernel: int = 2
+    lstm_kernel: int = 3
+    bidirectional: bool = True
+    group_size: int = 4
+    remat: bool = False
+    unroll: int = 1
+    dtype: str = "float32"
+    input_mean: float = 0.0
+    input_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, stack: Array) -> GeneratorOutput:
+        """Line integrals `[B, T, H, W, 3]`, neighbours as channels, to logits."""
+        common = dict(
+            base=self.base,
+            cap=self.cap,
+            lstm_size=self.lstm_kernel,
+            bidirectional=self.bidirectional,
+            group_size=self.group_size,
+            remat=self.remat,
+            unroll=self.unroll,
+            dtype=self.dtype,
+        )
+        x = (stack - self.input_mean) / self.input_scale
+        coarse = UNet(
+            self.levels, size=self.kernel, lstm_skips=True, name="coarse", **common
+        )(x)
+        residual = UNet(
+            self.refine_levels,
+            size=self.refine_kernel,
+            lstm_skips=False,
+            name="refine",
+            **common,
+        )(nn.sigmoid(coarse)[..., None])
+        return GeneratorOutput(coarse, coarse + residual)
+
+
+def predict(generator: Generator, params, stack: Array) -> Array:
+    """Mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, 3]`."""
+    return jax.nn.sigmoid(generator.apply({"params": params}, stack).logits)

@@ -1,0 +1,113 @@
+"""The U-Net over time that the coarse and the refinement network share."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fluoro_jax.models.conv import Conv
+from fluoro_jax.models.conv_lstm import ConvLSTM
+
+Array = jax.Array
+SLOPE = 0.2  # of the leaky ReLU; not in the paper, pix2pix's
+
+
+def widths(levels: int, base: int, cap: int) -> list[int]:
+    """Channels of every level: min(base 2^i, cap)."""
+    return [min(base * 2**i, cap) for i in range(levels)]
+
+
+class Block(nn.Module):
+    """Convolution that halves or doubles the frame, norm of each frame, leaky ReLU.
+
+    Attributes:
+        features: output channels.
+        size: kernel rows and columns.
+        form: "down" or "up".
+        group_size: channels a group in the norm.
+        dtype: of the computation.
+    """
+
+    features: int
+    size: int
+    form: str
+    group_size: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`[N, H, W, C]` to half or twice the rows and columns."""
+        x = Conv(self.features, self.size, self.form, self.dtype, name="conv")(x)
+        norm = nn.GroupNorm(
+            num_groups=None, group_size=self.group_size, dtype=self.dtype, name="norm"
+        )
+        return nn.leaky_relu(norm(x), SLOPE)
+
+
+class UNet(nn.Module):
+    """Down by strided, up by transposed convolutions; ConvLSTM at the bottom.
+
+    Level 0 already strides: there is no skip at full resolution.
+
+    Attributes:
+        levels: times the frame is halved.
+        base: channels of level 0.
+        cap: most channels of a level.
+        size: kernel rows and columns of the convolutions.
+        lstm_skips: a ConvLSTM in every skip too.
+        lstm_size: kernel of the ConvLSTM.
+        bidirectional: of the ConvLSTM.
+        group_size: channels a group in the norm.
+        remat: recompute a block's inner values in the backward pass.
+        unroll: of the ConvLSTM's scan.
+        dtype: of the computation.
+    """
+
+    levels: int
+    base: int
+    cap: int
+    size: int
+    lstm_skips: bool
+    lstm_size: int
+    bidirectional: bool
+    group_size: int
+    remat: bool
+    unroll: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """`[B, T, H, W, C]` to logits `[B, T, H, W]`."""
+        b, t = x.shape[:2]
+        block = nn.remat(Block) if self.remat else Block
+        lstm = nn.remat(ConvLSTM) if self.remat else ConvLSTM
+        make = lambda features, form, name: block(
+            features, self.size, form, self.group_size, self.dtype, name=name
+        )
+
+        def remember(x: Array, level: int) -> Array:
+            layer = lstm(
+                x.shape[-1],
+                self.lstm_size,
+                self.bidirectional,
+                self.unroll,
+                self.dtype,
+                name=f"lstm_{level}",
+            )
+            return layer(x.reshape(b, t, *x.shape[1:])).reshape(x.shape)
+
+        x = x.reshape(b * t, *x.shape[2:])
+        channels = widths(self.levels, self.base, self.cap)
+        skips = []
+        for level, features in enumerate(channels):
+            x = make(features, "down", f"down_{level}")(x)
+            skips.append(x)
+        x = remember(skips.pop(), self.levels - 1)
+        for level in reversed(range(self.levels - 1)):
+            skip = remember(skips[level], level) if self.lstm_skips else skips[level]
+            x = make(channels[level], "up", f"up_{level + 1}")(x)
+            x = jnp.concatenate([x, skip], axis=-1)
+        x = make(self.base, "up", "up_0")(x)
+        logits = Conv(1, 3, "same", self.dtype, name="logit")(x)
+        return logits.reshape(b, t, *logits.shape[1:3]).astype(jnp.float32)
