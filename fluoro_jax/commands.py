@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from fluoro_jax.config import nearest, validate
+from fluoro_jax.config import RULES, nearest, validate
 from fluoro_jax.errors import UserError
 
 VERBS = {  # what does the work: (module, function); imported only when it runs
@@ -125,6 +125,7 @@ def _work(verb: str, call: Call) -> None:
 def _define(argv: list[str]) -> flags.FlagValues:
     """A set of flags of its own, so that a process may parse more than once."""
     values = flags.FlagValues()
+    sys.modules.pop("config_config", None)  # or names of an earlier file shine through
     config_flags.DEFINE_config_file(
         "config", None, "the config", flag_values=values, sys_argv=argv
     )
@@ -168,39 +169,42 @@ def _explain(
             return one
     text = " ".join(str(error).split())
     if isinstance(error, flags.UnrecognizedFlagError):
-        close = nearest(error.flagname, ("config", "workdir", "data_dir", "debug"))
+        name = getattr(error, "flagname", "")
+        close = nearest(name, ("config", "workdir", "data_dir", "debug"))
         return UserError(
-            f"unknown flag --{error.flagname}",
+            f"unknown flag --{name}",
             needed="--config, --config.KEY, --workdir, --data_dir or --debug",
             why="a flag that nobody reads would do nothing",
             fix=f"did you mean --{close}?" if close else "leave it out; see --help",
         )
     key = _key_in(text, argv)
     if key and isinstance(error, AttributeError | KeyError):
-        close = re.search(r'Did you mean "([^"]+)"', text)
-        parent = key.rpartition(".")[0]
-        near = ".".join(filter(None, (parent, close[1]))) if close else None
+        near = nearest(key, RULES)
         return UserError(
             f"unknown config key --config.{key}",
             needed="a key of configs/base.py",
             why="nothing reads this key, so setting it would do nothing",
             fix=f"did you mean --config.{near}?" if near else "see configs/base.py",
         )
-    if isinstance(error, flags.Error) and "config." in text:
+    if isinstance(error, flags.Error):
+        return _bad_value(error, text)
+    return _unreadable(error, _config_value(argv))
+
+
+def _bad_value(error: Exception, text: str) -> UserError:
+    if isinstance(error, flags.IllegalFlagValueError) and "config." in text:
         return UserError(
             text,
             needed="a value of the type that the key has in configs/base.py",
             why="a config keeps the type of every value",
             fix="correct the value; see configs/base.py for what stands there",
         )
-    if isinstance(error, flags.Error):
-        return UserError(
-            text,
-            needed="--config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE ...]",
-            why="the command line cannot be read",
-            fix="see --help",
-        )
-    return _unreadable(error, _config_value(argv))
+    return UserError(
+        text,
+        needed="--config=FILE.py[:preset], then --config.KEY=VALUE, and --workdir=DIR",
+        why="the command line cannot be read",
+        fix="write --config first and a value after every =; see --help",
+    )
 
 
 def _key_in(text: str, argv: Sequence[str]) -> str | None:

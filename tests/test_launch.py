@@ -56,10 +56,10 @@ def test_defaults():
         (["--config=configs/paper_group.py:nope", "--workdir=w"], "smoke, quickstart"),
         ([SMOKE, "--workdr=w"], "--workdir?"),
         ([SMOKE, "--workdir=w", "--config.gen.level=3"], "--config.gen.levels?"),
-        ([SMOKE, "--workdir=w", "--config.gn.levels=3"], "--config.gn.levels"),
+        ([SMOKE, "--workdir=w", "--config.gn.levels=3"], "--config.gen.levels?"),
         ([SMOKE, "--workdir=w", "--config.gen.levels=abc"], "config.gen.levels"),
         ([SMOKE, "--workdir=w", "--config.gen.levels"], "config.gen.levels"),
-        (["--config.seed=1", SMOKE, "--workdir=w"], "config"),
+        (["--config.seed=1", SMOKE, "--workdir=w"], "--config first"),
         ([SMOKE, "w"], "'w' on the command line"),
     ],
 )
