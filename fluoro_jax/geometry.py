@@ -157,7 +157,8 @@ def project_point(geometry: Geometry, point_mm: Array) -> Array:
 def px_to_detector_mm(geometry: Geometry, shift_px: Array) -> Array:
     """A displacement `[..., 2]` (row, column) px to mm at the detector."""
     shift_px = jnp.asarray(shift_px, jnp.float32)
-    return shift_px * _pair(geometry.pixel_mm).reshape((1,) * (shift_px.ndim - 1) + (2,))
+    pitch = _pair(geometry.pixel_mm)
+    return shift_px * pitch.reshape((1,) * (shift_px.ndim - 1) + (2,))
 
 
 def px_to_iso_mm(geometry: Geometry, shift_px: Array) -> Array:

@@ -156,7 +156,7 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         """`[N, H, W, C]` to `[N, H', W', features]`."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        # Each output of an "up" reads a quarter of the taps: He's fan-in is so much less.
+        # An output of "up" reads a quarter of the taps: He's fan-in is so much less.
         gain = 8.0 if self.form == "up" else 2.0
         he = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
         kernel = self.param("kernel", he, shape).astype(self.dtype)

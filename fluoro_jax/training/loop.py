@@ -23,6 +23,8 @@ from flax import linen as nn
 
 from fluoro_jax.data.batches import open_batches, prefetch
 from fluoro_jax.errors import UserError
+from fluoro_jax.models.critic import Critic
+from fluoro_jax.models.generator import Generator
 from fluoro_jax.training import optim, parallel
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.progress import FirstCall, StopRequest
@@ -58,9 +60,6 @@ class Nets:
 
 def build(cfg: Any) -> Nets:
     """Networks and optimisers of a config."""
-    from fluoro_jax.models.critic import Critic
-    from fluoro_jax.models.generator import Generator
-
     steps, train = cfg.train.num_steps, cfg.train
     return Nets(
         cfg=cfg,
