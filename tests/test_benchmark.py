@@ -2,7 +2,14 @@ import json
 
 import pytest
 
+from configs import base
 from launch import benchmark, timing
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Compiling is nearly all of the time here: two levels and one."""
+    monkeypatch.setitem(base.SCALES, "smoke", (16, 16.0, 2, 1, 4, 8, 1))
 
 
 def test_generator_rows_and_equal_outputs(tmp_path, capsys):
