@@ -19,8 +19,8 @@ def get_config(preset: str = "") -> ConfigDict:
     c = base_config(preset)
     c.name = "quickstart"
     c.data.update(source="simulator", random_start=True, stack="edge", batch_size=2)
-    c.loss.update(cross_entropy=1.0, warmup_steps=150, adv_start=150)
-    c.train.update(num_steps=250, eval_every=50, save_every=50, ema_decay=0.98)
+    c.loss.update(cross_entropy=1.0, warmup_steps=100, adv_start=100)
+    c.train.update(num_steps=160, eval_every=40, save_every=40, ema_decay=0.98)
     if preset == "smoke":
         c.study.update(num_train=4, num_val=2, num_test=3)
         c.data.update(batch_size=4, pool_bodies=2)
