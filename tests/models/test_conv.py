@@ -6,15 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import close, normal
 from jax import lax
 
 from fluoro_jax.models import conv
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-
-def normal(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def plain(x, kernel):
@@ -32,16 +29,6 @@ def lax_strided(x, kernel):
 
 def lax_transposed(x, kernel):
     return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
-
-
-def close(ours, theirs, rtol=2e-4):
-    """Equal to `rtol` of the largest value of each leaf, which must not be zero."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.shape == b.shape
-        most = float(jnp.abs(b).max())
-        assert most > 1e-6
-        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * most)
 
 
 def value_and_slopes(f, weight):

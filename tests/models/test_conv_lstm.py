@@ -6,26 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import close, normal
 from flax import linen as nn
 from jax import lax
 
 from fluoro_jax.models.conv_lstm import ConvLSTM, recurrence
 
 B, T, ROWS, COLS, C = 2, 5, 4, 6, 3
-
-
-def normal(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def close(ours, theirs, rtol=2e-4):
-    """Equal to `rtol` of the largest value of each leaf, which must not be zero."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.shape == b.shape
-        most = float(jnp.abs(b).max())
-        assert most > 1e-6
-        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * most)
 
 
 def written_out(zx, kernel):

@@ -1,0 +1,21 @@
+"""Random numbers, and what it means for two trees to be equal."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def close(ours, theirs, rtol=2e-4):
+    """Equal to `rtol` of the largest value of each leaf, which must not be zero."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.shape == b.shape
+        most = float(jnp.abs(b).max())
+        assert most > 1e-6
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * most)
