@@ -49,6 +49,8 @@ def base_config(scale: str = "full") -> ConfigDict:
         pool_bodies=16,  # simulator: bodies in memory
         renew_every=50,  # simulator: micro-batches between two new bodies
         random_start=False,  # simulator: start the cycle at a random phase
+        smallest_mm=20.0,  # simulator: tumour diameters, from
+        largest_mm=40.0,  # to; 20-40 is the study's own training population
     )
     c.gen = dict(  # Generator(**cfg.gen)
         levels=levels,
@@ -65,6 +67,7 @@ def base_config(scale: str = "full") -> ConfigDict:
         dtype="float32",  # of the computation; parameters stay float32
         input_mean=3.0,  # ours: fixed input scaling, line integrals [1]
         input_scale=2.0,
+        background_px=0.0,  # ours: sigma of a Gaussian mean taken off; 0 = none
     )
     c.critic = dict(  # Critic(**cfg.critic)
         levels=critic_levels,
@@ -90,6 +93,7 @@ def base_config(scale: str = "full") -> ConfigDict:
         cross_entropy=0.0,  # ours: foreground-weighted, after the warm-up too
         foreground_weight=20.0,  # ours: a true pixel weighs 1 + this
         warmup_steps=500,  # ours: cross-entropy + L_iou only (the empty mask attracts)
+        critic_start=0,  # ours: first step that updates the critic
         adv_start=500,  # ours: first step with the adversarial term
         gp_weight=10.0,
     )

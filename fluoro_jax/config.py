@@ -100,6 +100,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.pool_bodies", COUNT, "tumours are put into bodies of the pool"),
     ("data.renew_every", COUNT, _CADENCE),
     ("data.random_start", FLAG, "it is a switch"),
+    ("data.smallest_mm data.largest_mm", POSITIVE, "it is a tumour's diameter"),
     ("gen.levels gen.base gen.cap gen.refine_levels gen.group_size", COUNT, _NET),
     ("gen.kernel gen.refine_kernel critic.kernel", EVEN, _HALVING),
     ("gen.lstm_kernel critic.lstm_kernel", ODD, _CENTRED),
@@ -108,6 +109,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen.dtype critic.dtype", DTYPE, _DTYPE),
     ("gen.input_mean", FINITE, "it is subtracted from every line integral"),
     ("gen.input_scale", POSITIVE, "every line integral is divided by it"),
+    ("gen.background_px", WEIGHT, "it is a width; 0 takes nothing off"),
     ("critic.levels critic.base critic.cap", COUNT, _NET),
     ("critic.output", OUTPUT, _CHOICE),
     ("gen_opt.learning_rate critic_opt.learning_rate", POSITIVE, _ADAM),
@@ -116,7 +118,8 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen_opt.clip_norm critic_opt.clip_norm", POSITIVE, _ADAM),
     ("loss.l1 loss.ssim loss.iou loss.adversarial", WEIGHT, _WEIGHT),
     ("loss.cross_entropy loss.foreground_weight loss.gp_weight", WEIGHT, _WEIGHT),
-    ("loss.warmup_steps loss.adv_start", COUNT_OR_NONE, _STEPS),
+    ("loss.warmup_steps", COUNT_OR_NONE, _STEPS),
+    ("loss.critic_start loss.adv_start", COUNT_OR_NONE, _STEPS),
     ("train.num_steps train.gen_updates train.critic_updates", COUNT, _CADENCE),
     ("train.log_every train.eval_every train.save_every", COUNT, _CADENCE),
     ("train.keep", COUNT, "without a checkpoint nothing can be resumed"),
@@ -149,6 +152,7 @@ def validate(cfg: ConfigDict, *, training: bool = True) -> FrozenConfigDict:
     _check_sizes(cfg)
     _check_groups(cfg)
     _check_causal(cfg)
+    _check_diameters(cfg)
     if training:
         _check_devices(cfg.data.batch_size)
     return FrozenConfigDict(cfg)
@@ -248,6 +252,17 @@ def _check_groups(cfg: ConfigDict) -> None:
                 why="level i has min(base 2^i, cap) channels",
                 fix=f"--config.{net}.cap={cfg[net].base}",
             )
+
+
+def _check_diameters(cfg: ConfigDict) -> None:
+    smallest, largest = cfg.data.smallest_mm, cfg.data.largest_mm
+    if smallest > largest:
+        raise UserError(
+            f"data.smallest_mm = {smallest} with data.largest_mm = {largest}",
+            needed="data.largest_mm at least data.smallest_mm",
+            why="simulated tumours have diameters between the two",
+            fix=f"--config.data.largest_mm={smallest}",
+        )
 
 
 def _check_causal(cfg: ConfigDict) -> None:

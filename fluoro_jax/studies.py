@@ -225,11 +225,16 @@ def sample_group_case(
     )
 
 
-def fresh_tumor(rng: np.random.Generator, case: Case) -> Tumor:
-    """Another tumour of the training population for a case's body and breath."""
-    diameter_mm = rng.uniform(*DIAMETER_MM["population"])
+def fresh_tumor(
+    rng: np.random.Generator, case: Case, *, diameter_mm: tuple[float, float]
+) -> Tumor:
+    """Another tumour for a case's body and breath, its diameter drawn evenly, mm."""
     return sample_tumor(
-        rng, case.anatomy, case.breathing, case.time_s, diameter_mm=diameter_mm
+        rng,
+        case.anatomy,
+        case.breathing,
+        case.time_s,
+        diameter_mm=rng.uniform(*diameter_mm),
     )
 
 

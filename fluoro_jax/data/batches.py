@@ -157,7 +157,8 @@ class SimulatorSource:
         rng = draw_rng(self._spec, self._seed, example_id)
         slot = int(rng.integers(self._data.pool_bodies))
         case, film = self._body(slot, index // self._data.renew_every)
-        case = case.replace(tumor=fresh_tumor(rng, case))
+        sizes = (self._data.smallest_mm, self._data.largest_mm)
+        case = case.replace(tumor=fresh_tumor(rng, case, diameter_mm=sizes))
         shift = int(rng.integers(self._spec.num_frames))
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 from flax import linen as nn
 
+from fluoro_jax.models.background import remove_background
 from fluoro_jax.models.unet import UNet
 
 Array = jax.Array
@@ -44,6 +45,7 @@ class Generator(nn.Module):
     dtype: str = "float32"
     input_mean: float = 0.0
     input_scale: float = 1.0
+    background_px: float = 0.0
 
     @nn.compact
     def __call__(self, stack: Array) -> GeneratorOutput:
@@ -58,6 +60,8 @@ class Generator(nn.Module):
             unroll=self.unroll,
             dtype=self.dtype,
         )
+        if self.background_px:
+            stack = remove_background(stack, self.background_px)
         x = (stack - self.input_mean) / self.input_scale
         coarse = UNet(
             self.levels, size=self.kernel, lstm_skips=True, name="coarse", **common

@@ -155,7 +155,8 @@ def _run(
                 for batch in group[: cfg.train.gen_updates]:
                     state, averages = p_gen(state, batch)
                     watch.collect(averages)
-                for batch in group[: cfg.train.critic_updates]:
+                judged = step >= cfg.loss.critic_start
+                for batch in group[: cfg.train.critic_updates * judged]:
                     state, averages = p_critic(state, batch)
                     watch.collect(averages)
             watch.progress.advance(step + 1)

@@ -33,8 +33,8 @@ def make_gen_update(
 ) -> Update:
     """One generator update: hybrid loss and, from `adv_start` on, the critic's score.
 
-    Averages: loss, l1, ssim, iou, cross_entropy, adversarial, gen_grad_norm, and
-    p_on_truth, the mean probability on the tumour's pixels.
+    Averages: loss, l1, ssim, iou, cross_entropy, adversarial (0 before `adv_start`),
+    gen_grad_norm, and p_on_truth, the mean probability on the tumour's pixels.
     """
 
     def gen_update(state: TrainState, batch: Batch) -> tuple[TrainState, Averages]:
@@ -42,6 +42,9 @@ def make_gen_update(
         weights = losses.loss_weights(cfg.loss, step)
         stack = stack_frames(batch["frames"], cfg.data.stack)
         truth = batch["mask"].astype(jnp.float32)
+        judge = lambda prob: losses.adversarial(
+            critic.apply({"params": state.critic.params}, prob)
+        )
 
         def loss_fn(params: PyTree) -> tuple[Array, dict[str, Array]]:
             logits = gen.apply({"params": params}, stack).logits.astype(jnp.float32)
@@ -49,8 +52,10 @@ def make_gen_update(
                 truth, logits, weights, foreground_weight=cfg.loss.foreground_weight
             )
             prob = jax.nn.sigmoid(logits)
-            score = critic.apply({"params": state.critic.params}, prob)
-            terms["adversarial"] = losses.adversarial(score)
+            # Until it counts, the critic's pass forward and back is not computed.
+            terms["adversarial"] = jax.lax.cond(
+                weights["adversarial"] > 0, judge, lambda p: jnp.zeros(len(p)), prob
+            )
             terms["loss"] = total + weights["adversarial"] * terms["adversarial"]
             return jnp.mean(terms["loss"]), {**terms, "prob": prob}
 
