@@ -73,6 +73,7 @@ def base_config(scale: str = "full") -> ConfigDict:
         kernel=4,
         lstm_kernel=3,
         output="sigmoid",  # the paper's; "linear" is WGAN-GP's
+        group_size=4,
         unroll=1,
         dtype="float32",
     )

@@ -21,6 +21,7 @@ import optax
 from clu.parameter_overview import get_parameter_overview
 from flax import linen as nn
 
+from fluoro_jax.config import check_devices
 from fluoro_jax.data.batches import open_batches, prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.models.critic import Critic
@@ -98,7 +99,7 @@ def train(
         SystemExit: after SIGTERM or Ctrl-C, when the state has been saved.
     """
     use_compilation_cache()
-    parallel.check_batch(cfg.data.batch_size)
+    check_devices(cfg.data.batch_size)
     workdir = open_workdir(cfg, workdir)
     data_dir = Path(data_dir) if data_dir is not None else workdir / "data"
     nets = build(cfg)
