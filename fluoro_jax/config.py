@@ -6,11 +6,13 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from fluoro_jax.errors import UserError
+
+Config: TypeAlias = Any  # a ConfigDict; checkers cannot know its attributes
 
 SMALLEST = 2  # pixels a side that the lowest level must keep
 
@@ -129,7 +131,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
 RULES = {key: (rule, why) for keys, rule, why in TABLE for key in keys.split()}
 
 
-def validate(cfg: ConfigDict, *, training: bool = True) -> FrozenConfigDict:
+def validate(cfg: Config, *, training: bool = True) -> FrozenConfigDict:
     """The config as a run uses it: checked, and no longer to be changed.
 
     Args:
@@ -228,7 +230,7 @@ def _refuse_value(key: str, value: Any, rule: Rule, why: str) -> None:
     )
 
 
-def _check_sizes(cfg: ConfigDict) -> None:
+def _check_sizes(cfg: Config) -> None:
     """Every level halves the frame, exactly, and leaves `SMALLEST` pixels a side."""
     levels = {
         "gen.levels": cfg.gen.levels,
@@ -255,7 +257,7 @@ def _check_sizes(cfg: ConfigDict) -> None:
             )
 
 
-def _check_groups(cfg: ConfigDict) -> None:
+def _check_groups(cfg: Config) -> None:
     """Every level's channels, min(base 2^i, cap), are whole groups."""
     for net in ("gen", "critic"):
         size = cfg[net].group_size
@@ -278,7 +280,7 @@ def _check_groups(cfg: ConfigDict) -> None:
             )
 
 
-def _check_causal(cfg: ConfigDict) -> None:
+def _check_causal(cfg: Config) -> None:
     if cfg.data.stack == "causal" and cfg.gen.bidirectional:
         raise UserError(
             "data.stack = 'causal' with gen.bidirectional = True",

@@ -6,6 +6,7 @@ it at the step it stopped at, and every process computes only its own share.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import queue
 import threading
@@ -16,8 +17,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from fluoro_jax.config import Config
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
@@ -43,7 +44,7 @@ class BatchSource(Protocol):
         ...
 
 
-def open_batches(cfg: ConfigDict, data_dir: str | Path) -> BatchSource:
+def open_batches(cfg: Config, data_dir: str | Path) -> BatchSource:
     """The training batches that `cfg.data` asks for.
 
     Args:
@@ -133,7 +134,7 @@ class SimulatorSource:
         process: (rank, count), by default this JAX process's.
     """
 
-    def __init__(self, cfg: ConfigDict, process: tuple[int, int] | None = None) -> None:
+    def __init__(self, cfg: Config, process: tuple[int, int] | None = None) -> None:
         self._spec = StudySpec.from_config(cfg.study)
         self._seed, self._data, self._process = cfg.seed, cfg.data, process
         self._pool: dict[
@@ -157,7 +158,7 @@ class SimulatorSource:
         rng = draw_rng(self._spec, self._seed, example_id)
         slot = int(rng.integers(self._data.pool_bodies))
         case, film = self._body(slot, index // self._data.renew_every)
-        case = case.replace(tumor=fresh_tumor(rng, case))
+        case = dataclasses.replace(case, tumor=fresh_tumor(rng, case))
         shift = int(rng.integers(self._spec.num_frames))
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0
@@ -200,6 +201,7 @@ def _render(
     key = jax.random.key(noise_seed)
     clip = add_tumor(film, case, geometry, photons=photons, key=key)
     # One whole breath, so starting it later is the same as rolling it.
+    assert clip.mask is not None
     frames, mask = (jnp.roll(x, -shift, axis=0) for x in (clip.frames, clip.mask))
     return frames, mask.astype(jnp.float32)
 

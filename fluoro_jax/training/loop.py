@@ -205,7 +205,7 @@ def use_compilation_cache() -> None:
 
     The folder is $JAX_COMPILATION_CACHE_DIR or, under $XDG_CACHE_HOME, `fluoro_jax`.
     """
-    if jax.config.jax_compilation_cache_dir:  # pyright: ignore
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(home / "fluoro_jax" / "xla"))
