@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from fluoro_jax.config import Config
 from fluoro_jax.errors import UserError
 
 # name: rows = cols, voxel_mm, levels, refine_levels, base, cap, critic levels
@@ -22,7 +23,7 @@ SCALES = {
 }
 
 
-def base_config(scale: str = "full") -> ConfigDict:
+def base_config(scale: str = "full") -> Config:
     """The paper's group study at one of `SCALES`."""
     check_preset(scale, SCALES)
     pixels, voxel_mm, levels, refine_levels, base, cap, critic_levels = SCALES[scale]
@@ -76,6 +77,7 @@ def base_config(scale: str = "full") -> ConfigDict:
         kernel=4,
         lstm_kernel=3,
         output="sigmoid",  # the paper's; "linear" is WGAN-GP's
+        group_size=4,
         unroll=1,
         dtype="float32",
     )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import jax
 from flax import struct
 
-from fluoro_jax.geometry import Geometry
-
-Array = jax.Array
+from fluoro_jax.geometry import AnyArray, Geometry
 
 
 @struct.dataclass
@@ -27,12 +24,12 @@ class Clip:
         domain: what `frames` holds: "line_integral" or "counts".
     """
 
-    frames: Array
-    time_s: Array
+    frames: AnyArray
+    time_s: AnyArray
     geometry: Geometry
-    mask: Array | None = None
-    centroid_px: Array | None = None
-    centre_mm: Array | None = None
+    mask: AnyArray | None = None
+    centroid_px: AnyArray | None = None
+    centre_mm: AnyArray | None = None
     periodic: bool = struct.field(pytree_node=False, default=False)
     domain: str = struct.field(pytree_node=False, default="line_integral")
 
@@ -52,8 +49,8 @@ class Track:
     """
 
     frame: int = struct.field(pytree_node=False)
-    centroid_px: Array
-    centroid_iso_mm: Array
-    probability: Array
+    centroid_px: AnyArray
+    centroid_iso_mm: AnyArray
+    probability: AnyArray
     confidence: float
     status: str = struct.field(pytree_node=False)

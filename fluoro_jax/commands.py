@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from fluoro_jax.config import RULES, nearest, validate
+from fluoro_jax.config import nearest, unknown_key, validate
 from fluoro_jax.errors import UserError
 
 VERBS = {  # what does the work: (module, function); imported only when it runs
@@ -179,13 +179,7 @@ def _explain(
         )
     key = _key_in(text, argv)
     if key and isinstance(error, AttributeError | KeyError):
-        near = nearest(key, RULES)
-        return UserError(
-            f"unknown config key --config.{key}",
-            needed="a key of configs/base.py",
-            why="nothing reads this key, so setting it would do nothing",
-            fix=f"did you mean --config.{near}?" if near else "see configs/base.py",
-        )
+        return unknown_key(key, flag="--config.")
     if isinstance(error, flags.Error):
         return _bad_value(error, text)
     return _unreadable(error, _config_value(argv))

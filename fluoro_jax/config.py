@@ -6,11 +6,13 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from fluoro_jax.errors import UserError
+
+Config: TypeAlias = Any  # a ConfigDict; checkers cannot know its attributes
 
 SMALLEST = 2  # pixels a side that the lowest level must keep
 
@@ -110,7 +112,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen.input_mean", FINITE, "it is subtracted from every line integral"),
     ("gen.input_scale", POSITIVE, "every line integral is divided by it"),
     ("gen.background_px", WEIGHT, "it is a width; 0 takes nothing off"),
-    ("critic.levels critic.base critic.cap", COUNT, _NET),
+    ("critic.levels critic.base critic.cap critic.group_size", COUNT, _NET),
     ("critic.output", OUTPUT, _CHOICE),
     ("gen_opt.learning_rate critic_opt.learning_rate", POSITIVE, _ADAM),
     ("gen_opt.b1 gen_opt.b2 critic_opt.b1 critic_opt.b2", DECAY, _ADAM),
@@ -132,7 +134,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
 RULES = {key: (rule, why) for keys, rule, why in TABLE for key in keys.split()}
 
 
-def validate(cfg: ConfigDict, *, training: bool = True) -> FrozenConfigDict:
+def validate(cfg: Config, *, training: bool = True) -> FrozenConfigDict:
     """The config as a run uses it: checked, and no longer to be changed.
 
     Args:
@@ -154,7 +156,7 @@ def validate(cfg: ConfigDict, *, training: bool = True) -> FrozenConfigDict:
     _check_causal(cfg)
     _check_diameters(cfg)
     if training:
-        _check_devices(cfg.data.batch_size)
+        check_devices(cfg.data.batch_size)
     return FrozenConfigDict(cfg)
 
 
@@ -162,6 +164,40 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     """The known word that looks most like this one, if any does."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return close[0] if close else None
+
+
+def unknown_key(key: str, *, flag: str = "", value: str = "") -> UserError:
+    """What to tell a user about a key that no config has.
+
+    Args:
+        key: as in `gen.level`.
+        flag: how the key was written before its name, as in `--config.`.
+        value: how its value was written after it, as in ` = 3`.
+    """
+    close = nearest(key, RULES)
+    return UserError(
+        f"unknown config key {flag}{key}{value}",
+        needed="a key of configs/base.py",
+        why="nothing reads this key, so setting it would do nothing",
+        fix=f"did you mean {flag}{close}?" if close else "remove it",
+    )
+
+
+def check_devices(batch_size: int) -> None:
+    """Raises `UserError` unless every device can take the same share of a batch."""
+    import jax  # late: --help and --version need no devices
+
+    devices, processes = jax.device_count(), jax.process_count()
+    share = math.lcm(devices, processes)
+    if batch_size % share:
+        near = max(share, batch_size // share * share)
+        raise UserError(
+            f"data.batch_size = {batch_size} on {devices} devices "
+            f"of {processes} processes",
+            needed=f"a multiple of {share}",
+            why="every device takes the same share of each batch",
+            fix=f"--config.data.batch_size={near}, or show fewer devices to JAX",
+        )
 
 
 def _leaves(tree: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -175,13 +211,7 @@ def _leaves(tree: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _check_keys(found: dict[str, Any]) -> None:
     for key in found:
         if key not in RULES:
-            close = nearest(key, RULES)
-            raise UserError(
-                f"unknown config key {key} = {found[key]!r}",
-                needed="the keys of configs/base.py",
-                why="nothing reads this key, so setting it would do nothing",
-                fix=f"did you mean {close}?" if close else "remove it",
-            )
+            raise unknown_key(key, value=f" = {found[key]!r}")
     missing = [key for key in RULES if key not in found]
     if missing:
         raise UserError(
@@ -204,7 +234,7 @@ def _refuse_value(key: str, value: Any, rule: Rule, why: str) -> None:
     )
 
 
-def _check_sizes(cfg: ConfigDict) -> None:
+def _check_sizes(cfg: Config) -> None:
     """Every level halves the frame, exactly, and leaves `SMALLEST` pixels a side."""
     levels = {
         "gen.levels": cfg.gen.levels,
@@ -231,20 +261,20 @@ def _check_sizes(cfg: ConfigDict) -> None:
             )
 
 
-def _check_groups(cfg: ConfigDict) -> None:
+def _check_groups(cfg: Config) -> None:
     """Every level's channels, min(base 2^i, cap), are whole groups."""
-    size = cfg.gen.group_size
-    for key in ("base", "cap"):
-        value = cfg.gen[key]
-        if value % size:
-            raise UserError(
-                f"gen.{key} = {value} with gen.group_size = {size}",
-                needed=f"gen.{key} divisible by gen.group_size",
-                why="the norm takes its channels in groups of equal size",
-                fix=f"--config.gen.group_size={math.gcd(value, size)}, or "
-                f"--config.gen.{key}={max(size, value // size * size)}",
-            )
     for net in ("gen", "critic"):
+        size = cfg[net].group_size
+        for key in ("base", "cap"):
+            value = cfg[net][key]
+            if value % size:
+                raise UserError(
+                    f"{net}.{key} = {value} with {net}.group_size = {size}",
+                    needed=f"{net}.{key} divisible by {net}.group_size",
+                    why="the norm takes its channels in groups of equal size",
+                    fix=f"--config.{net}.group_size={math.gcd(value, size)}, or "
+                    f"--config.{net}.{key}={max(size, value // size * size)}",
+                )
         if cfg[net].cap < cfg[net].base:
             raise UserError(
                 f"{net}.cap = {cfg[net].cap} with {net}.base = {cfg[net].base}",
@@ -254,7 +284,7 @@ def _check_groups(cfg: ConfigDict) -> None:
             )
 
 
-def _check_diameters(cfg: ConfigDict) -> None:
+def _check_diameters(cfg: Config) -> None:
     smallest, largest = cfg.data.smallest_mm, cfg.data.largest_mm
     if smallest > largest:
         raise UserError(
@@ -265,27 +295,11 @@ def _check_diameters(cfg: ConfigDict) -> None:
         )
 
 
-def _check_causal(cfg: ConfigDict) -> None:
+def _check_causal(cfg: Config) -> None:
     if cfg.data.stack == "causal" and cfg.gen.bidirectional:
         raise UserError(
             "data.stack = 'causal' with gen.bidirectional = True",
             needed="a generator that runs forward only, or another stack",
             why="the backward pass reads later frames, so nothing would be causal",
             fix="--config.gen.bidirectional=False, or --config.data.stack=edge",
-        )
-
-
-def _check_devices(batch_size: int) -> None:
-    import jax  # late: --help and --version need no devices
-
-    devices, processes = jax.device_count(), jax.process_count()
-    share = math.lcm(devices, processes)
-    if batch_size % share:
-        near = max(share, batch_size // share * share)
-        raise UserError(
-            f"data.batch_size = {batch_size} on {devices} devices "
-            f"of {processes} processes",
-            needed=f"a multiple of {share}",
-            why="every device takes the same share of each batch",
-            fix=f"--config.data.batch_size={near}, or show fewer devices to JAX",
         )

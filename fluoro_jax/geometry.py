@@ -16,9 +16,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 Array = jax.Array
+AnyArray = jax.Array | np.ndarray  # what may go in; what comes out is an Array
 Scalar = Any  # a Python number, a numpy scalar, or a traced array of shape []
 
 
@@ -170,7 +172,7 @@ def px_to_iso_mm(geometry: Geometry, shift_px: Array) -> Array:
     return px_to_detector_mm(geometry, shift_px) * shrink
 
 
-def position_iso_mm(geometry: Geometry, point_px: Array) -> Array:
+def position_iso_mm(geometry: Geometry, point_px: AnyArray) -> Array:
     """Pixel `[..., 2]` (row, column) to (superior, right of image) mm from the
     isocentre, in the isocentre plane.
     """

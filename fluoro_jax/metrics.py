@@ -189,9 +189,10 @@ def _outline_distances(
     rows, cols = np.nonzero(pred | truth)
     box = np.s_[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
     edge, true_edge = _outline(pred[box]), _outline(truth[box])
-    to_truth = ndimage.distance_transform_edt(~true_edge, sampling=pixel_mm)
-    to_pred = ndimage.distance_transform_edt(~edge, sampling=pixel_mm)
-    return to_truth[edge], to_pred[true_edge]
+    far = lambda line: np.asarray(
+        ndimage.distance_transform_edt(~line, sampling=pixel_mm)
+    )
+    return far(true_edge)[edge], far(edge)[true_edge]
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing
 from fluoro_jax.sim.fluoroscope import displacement_mm, lung_clearance_mm
@@ -30,7 +32,7 @@ def sample_tumor(
     rng: np.random.Generator,
     anatomy: Anatomy,
     breathing: Breathing,
-    time_s: np.ndarray,
+    time_s: AnyArray,
     *,
     diameter_mm: float,
     medial: bool = False,
@@ -73,7 +75,7 @@ def sample_tumor(
             if medial:
                 places = places[np.argsort(np.abs(places[:, 0]))]
             for place in places:
-                found = tumor.replace(centre_mm=place)
+                found = dataclasses.replace(tumor, centre_mm=place)
                 if lung_clearance_mm(anatomy, breathing, found, time_s) >= 0.0:
                     return found
     raise UserError(
@@ -118,7 +120,7 @@ def _rough_room(
     anatomy: Anatomy,
     breathing: Breathing,
     tumor: Tumor,
-    time_s: jax.Array,
+    time_s: AnyArray,
     places_mm: jax.Array,
 ) -> jax.Array:
     """About the clearance of a tumour at each of `[N, 3]` places, `[N]` mm.
@@ -127,7 +129,9 @@ def _rough_room(
     work of `lung_clearance_mm`, which has the last word.
     """
     si, ap = displacement_mm(breathing, time_s)
-    path = tumor_path_mm(tumor.replace(centre_mm=jnp.zeros(3)), breathing, time_s)
+    path = tumor_path_mm(
+        dataclasses.replace(tumor, centre_mm=jnp.zeros(3)), breathing, time_s
+    )
     surface = jnp.asarray(ROUGH_SURFACE) * (0.5 * tumor.diameter_mm)
 
     def deepest(end: jax.Array) -> jax.Array:

@@ -5,11 +5,12 @@ python -m launch.benchmark --what=generator --preset=peer --peers=linen
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ def bench_generator(preset: str, peers: Sequence[str], repeats: int) -> list[Row
     truth = (rng.random(_clip_shape(cfg)) < 0.02).astype(np.float32)
     ours = Generator(**cfg.gen)
     params = jax.jit(ours.init)(jax.random.key(0), stack)["params"]
-    nets = {None: (ours, params)}
+    nets: dict[str | None, tuple[Any, Any]] = {None: (ours, params)}
     if "linen" in peers:
         nets["linen"] = (LinenGenerator(ours), linen_params(params))
     rows = []
@@ -65,7 +66,7 @@ def bench_critic_step(preset: str, peers: Sequence[str], repeats: int) -> list[R
     params = jax.jit(critic.init)(jax.random.key(0), real)["params"]
 
     def loss(params, real, fake, mix):
-        score = lambda mask: critic.apply({"params": params}, mask)
+        score = lambda mask: cast(jax.Array, critic.apply({"params": params}, mask))
         penalty, _ = gradient_penalty(score, real, fake, mix)
         return jnp.mean(score(fake) - score(real) + cfg.loss.gp_weight * penalty)
 
@@ -79,10 +80,11 @@ def bench_projector(preset: str, peers: Sequence[str], repeats: int) -> list[Row
     _no_peers("projector", peers)
     study = base_config(preset).study
     grid, shape = solids.body_grid(study.voxel_mm)
+    panel = StudySpec.from_config(study).geometry()
     mu = np.random.default_rng(0).uniform(0.0, 0.02, shape).astype(np.float32)
     rows = []
     for angle in (0.0, 30.0):
-        view = StudySpec.from_config(study).geometry().replace(gantry_deg=angle)
+        view = dataclasses.replace(panel, gantry_deg=angle)
         program = timing.compile_program(
             lambda mu, view=view: projector.project(mu, grid, view), mu
         )
@@ -167,7 +169,7 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
         UserError: for a flag or value that does not exist.
     """
     known = flags.FlagValues()
-    define = dict(flag_values=known)
+    define: dict[str, Any] = dict(flag_values=known)
     whats = list(BENCHES)
     flags.DEFINE_enum("what", "generator", whats, "what to time", **define)
     flags.DEFINE_string("preset", "peer", f"size: {', '.join(SCALES)}", **define)

@@ -101,6 +101,7 @@ def test_missing_key():
         ({"gen.refine_levels": 8}, "gen.refine_levels = 8"),
         ({"critic.levels": 8}, "critic.levels = 8"),
         ({"gen.group_size": 3}, "gen.base = 16 with gen.group_size = 3"),
+        ({"critic.group_size": 3}, "critic.base = 16 with critic.group_size = 3"),
         ({"gen.cap": 8}, "gen.cap = 8 with gen.base = 16"),
         ({"data.stack": "causal"}, "gen.bidirectional=False"),
         ({"data.batch_size": 6}, "data.batch_size = 6 on 4 devices"),

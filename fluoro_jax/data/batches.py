@@ -6,6 +6,7 @@ it at the step it stopped at, and every process computes only its own share.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import queue
 import threading
@@ -16,8 +17,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from fluoro_jax.config import Config
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
@@ -43,7 +44,7 @@ class BatchSource(Protocol):
         ...
 
 
-def open_batches(cfg: ConfigDict, data_dir: str | Path) -> BatchSource:
+def open_batches(cfg: Config, data_dir: str | Path) -> BatchSource:
     """The training batches that `cfg.data` asks for.
 
     Args:
@@ -133,7 +134,7 @@ class SimulatorSource:
         process: (rank, count), by default this JAX process's.
     """
 
-    def __init__(self, cfg: ConfigDict, process: tuple[int, int] | None = None) -> None:
+    def __init__(self, cfg: Config, process: tuple[int, int] | None = None) -> None:
         self._spec = StudySpec.from_config(cfg.study)
         self._seed, self._data, self._process = cfg.seed, cfg.data, process
         self._pool: dict[
@@ -158,7 +159,9 @@ class SimulatorSource:
         slot = int(rng.integers(self._data.pool_bodies))
         case, film = self._body(slot, index // self._data.renew_every)
         sizes = (self._data.smallest_mm, self._data.largest_mm)
-        case = case.replace(tumor=fresh_tumor(rng, case, diameter_mm=sizes))
+        case = dataclasses.replace(
+            case, tumor=fresh_tumor(rng, case, diameter_mm=sizes)
+        )
         shift = int(rng.integers(self._spec.num_frames))
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0
@@ -201,6 +204,7 @@ def _render(
     key = jax.random.key(noise_seed)
     clip = add_tumor(film, case, geometry, photons=photons, key=key)
     # One whole breath, so starting it later is the same as rolling it.
+    assert clip.mask is not None
     frames, mask = (jnp.roll(x, -shift, axis=0) for x in (clip.frames, clip.mask))
     return frames, mask.astype(jnp.float32)
 

@@ -47,8 +47,13 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
     ]
     on_case: Callable[[], Any] = staticmethod(lambda: None)  # after every case
 
+    def _spec(self) -> StudySpec:
+        chosen = self.builder_config
+        assert isinstance(chosen, FluoroConfig) and chosen.spec is not None
+        return chosen.spec
+
     def _info(self) -> tfds.core.DatasetInfo:
-        spec = self.builder_config.spec
+        spec = self._spec()
         film = (spec.num_frames, spec.rows, spec.cols)
         tensor = lambda shape, dtype: tfds.features.Tensor(
             shape=shape, dtype=dtype, encoding="bytes"
@@ -73,14 +78,14 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # nothing is downloaded
-        cases = build_study(self.builder_config.spec)
+        cases = build_study(self._spec())
         return {split: self._generate_examples(cases[split]) for split in SPLITS}
 
     def _generate_examples(
         self, cases: list[StudyCase]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for case in cases:
-            yield case.id, render_case(case, self.builder_config.spec)
+            yield case.id, render_case(case, self._spec())
             self.on_case()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from fluoro_jax.metrics import centroid_px
 from fluoro_jax.sim.breathing import Breathing, breathing_signal, load_trace
 from fluoro_jax.sim.fluoroscope import Case, simulate
 from fluoro_jax.studies import StudySpec, sample_group_case, sample_tumor
+from fluoro_jax.tracking.network import NetworkTracker
 
 TRACE = "irregular"
 SECONDS = 60.0
@@ -154,7 +155,8 @@ def _streaming(runs: Mapping[str, Run], cfg: Any) -> list[Contender]:
         contender = run.contender
         if key == "ours" and not contender.tracker.causal:
             behind = cfg.evaluation.stream_lookahead
-            tracker = dataclasses.replace(contender.tracker, lookahead_frames=behind)
+            whole = cast(NetworkTracker, contender.tracker)
+            tracker = dataclasses.replace(whole, lookahead_frames=behind)
             label = f"ours, {behind * cfg.study.frame_s:g} s behind"
             contender = Contender(key, label, tracker)
         answer.append(contender)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -106,7 +106,7 @@ def score_frames(
         asd_mm=metrics.asd(pred, truth, iso),
         assd_mm=metrics.assd(pred, truth, iso),
         lost=lost,
-        empty_truth=~np.asarray(truth, bool).any(axis=(1, 2)),
+        empty_truth=np.logical_not(np.any(truth, axis=(1, 2))),
         false_px=metrics.false_positive_px(pred, truth),
     )
 
@@ -168,7 +168,7 @@ def bootstrap_mean(
 
 
 def summarise(
-    cases: list[Mapping[str, float]], *, resamples: int, seed: int
+    cases: Sequence[Mapping[str, float]], *, resamples: int, seed: int
 ) -> dict[str, Interval]:
     """`bootstrap_mean` of every number of `case_means` over the cases."""
     names = cases[0].keys() if cases else ()

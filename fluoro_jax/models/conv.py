@@ -51,7 +51,12 @@ def input_gradient(dy: Array, kernel: Array) -> Array:
     """Gradient of `conv_valid` with respect to its input: a full correlation."""
     kh, kw = kernel.shape[:2]
     around = ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))
-    return conv_valid(jnp.pad(dy, around), jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    return conv_valid(jnp.pad(dy, around), adjoint_kernel(kernel))
+
+
+def adjoint_kernel(kernel: Array) -> Array:
+    """`[kh, kw, C, F]` to `[kh, kw, F, C]`, mirrored: the gradient's own kernel."""
+    return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
 def kernel_gradient(x: Array, dy: Array, kh: int, kw: int) -> Array:

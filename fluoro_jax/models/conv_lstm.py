@@ -16,8 +16,8 @@ from flax import linen as nn
 from jax import lax
 
 from fluoro_jax.models.conv import (
+    adjoint_kernel,
     conv_valid,
-    input_gradient,
     kernel_gradient,
     pad_same,
 )
@@ -80,7 +80,7 @@ def _before(states: Array) -> Array:
 def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Array]:
     h, c, z, kernel = saved
     size = kernel.shape[0]
-    half = size // 2
+    adjoint = adjoint_kernel(kernel)
 
     def step(carry, now):
         dh_next, dc = carry
@@ -98,9 +98,7 @@ def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Arra
             ],
             axis=-1,
         )
-        dh_before = input_gradient(dz, kernel)
-        rows, cols = dh_t.shape[1:3]
-        dh_before = dh_before[:, half : half + rows, half : half + cols]
+        dh_before = conv_valid(pad_same(dz, size), adjoint)
         return (dh_before, dc * f), dz
 
     zero = jnp.zeros_like(dh_all[0])
@@ -153,6 +151,6 @@ class ConvLSTM(nn.Module):
                 f"{way}_kernel", orthogonal, (self.size, self.size, f, 4 * f)
             ).astype(self.dtype)
             z = z[::-1] if way == "backward" else z
-            h = recurrence(self.unroll, z, kernel_h)
+            h: Array = recurrence(self.unroll, z, kernel_h)
             states.append(h[::-1] if way == "backward" else h)
         return jnp.swapaxes(jnp.concatenate(states, axis=-1), 0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from flax import linen as nn
@@ -50,7 +50,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, stack: Array) -> GeneratorOutput:
         """Line integrals `[B, T, H, W, 3]`, neighbours as channels, to logits."""
-        common = dict(
+        common: dict[str, Any] = dict(
             base=self.base,
             cap=self.cap,
             lstm_size=self.lstm_kernel,
@@ -78,4 +78,5 @@ class Generator(nn.Module):
 
 def predict(generator: Generator, params, stack: Array) -> Array:
     """Mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, 3]`."""
-    return jax.nn.sigmoid(generator.apply({"params": params}, stack).logits)
+    output = cast(GeneratorOutput, generator.apply({"params": params}, stack))
+    return jax.nn.sigmoid(output.logits)

@@ -17,6 +17,7 @@ import numpy as np
 from flax import struct
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray
 
 Array = jax.Array
 Scalar = Any
@@ -44,7 +45,7 @@ class Breathing:
     ap_mm: Scalar = 12.0
     ap_lag: Scalar = 0.0
     start: Scalar = 0.0
-    trace: Array | None = None
+    trace: AnyArray | None = None
     trace_rate_hz: Scalar = 10.0
 
 
@@ -70,7 +71,7 @@ def cosine_breath(phase: Array) -> Array:
     return 0.5 + 0.5 * jnp.where(phase <= INHALE_FRACTION, -inhale, exhale)
 
 
-def breathing_signal(breathing: Breathing, time_s: Array) -> tuple[Array, Array]:
+def breathing_signal(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Array]:
     """Diaphragm and chest wall fractions at each time.
 
     Args:

@@ -6,6 +6,7 @@ projected once, and any tumour is put on top by its closed form.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 
 from fluoro_jax.clip import Clip
-from fluoro_jax.geometry import Geometry, lps_to_iec
+from fluoro_jax.geometry import AnyArray, Geometry, lps_to_iec
 from fluoro_jax.sim import attenuation as att
 from fluoro_jax.sim import projector, solids, volume
 from fluoro_jax.sim.anatomy import Anatomy
@@ -50,7 +52,7 @@ class Case:
     anatomy: Anatomy
     breathing: Breathing
     tumor: Tumor
-    time_s: Array
+    time_s: AnyArray
     periodic: bool = struct.field(pytree_node=False, default=True)
 
 
@@ -83,7 +85,7 @@ def _film_body(
     si, ap = displacement_mm(breathing, time_s)
     density = lung_density(anatomy, breathing, time_s)
     if quarter is not None:
-        geometry = geometry.replace(gantry_deg=90.0 * quarter)
+        geometry = dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
 
     def frame(now: tuple[Array, Array, Array]) -> Array:
         mu = volume.body_volume(
@@ -98,7 +100,7 @@ def _film_body(
     return jax.lax.map(frame, (si, ap, density))
 
 
-def displacement_mm(breathing: Breathing, time_s: Array) -> tuple[Array, Array]:
+def displacement_mm(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Array]:
     """Diaphragm (inferior) and chest wall (anterior) displacement, each `[T]` mm."""
     si, ap = breathing_signal(breathing, time_s)
     return si * breathing.si_mm, ap * breathing.ap_mm
@@ -113,7 +115,7 @@ def lung_volume_mm3(anatomy: Anatomy, si_mm: Scalar, ap_mm: Scalar) -> Array:
 
 
 @jax.jit
-def lung_density(anatomy: Anatomy, breathing: Breathing, time_s: Array) -> Array:
+def lung_density(anatomy: Anatomy, breathing: Breathing, time_s: AnyArray) -> Array:
     """Mean lung density at each time, `[T]` g/cc: no mass is gained or lost."""
     si, ap = displacement_mm(breathing, time_s)
     rest = lung_volume_mm3(anatomy, 0.0, 0.0)
@@ -173,7 +175,7 @@ def _add_tumor(
 
 
 def _is_zero(photons: Scalar) -> bool:
-    return not isinstance(photons, jax.core.Tracer) and not np.any(photons)
+    return not isinstance(photons, Tracer) and not np.any(photons)
 
 
 def add_quantum_noise(line: Array, key: Array, photons: Scalar) -> Array:
@@ -221,7 +223,7 @@ def _overlap(
     grid, shape = solids.body_grid(voxel_mm)
     place = solids.to_reference(case.anatomy, solids.grid_axes(grid, shape))
     if quarter is not None:
-        geometry = geometry.replace(gantry_deg=90.0 * quarter)
+        geometry = dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
 
     def frame(now: tuple[Array, Array, Array]) -> dict[str, Array]:
         centre, si_mm, ap_mm = now
@@ -259,7 +261,7 @@ SURFACE = _sphere_points(200)
 
 @jax.jit
 def lung_clearance_mm(
-    anatomy: Anatomy, breathing: Breathing, tumor: Tumor, time_s: Array
+    anatomy: Anatomy, breathing: Breathing, tumor: Tumor, time_s: AnyArray
 ) -> Array:
     """How deep in the lung a tumour stays: the least over its surface and over time.
 

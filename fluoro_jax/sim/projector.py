@@ -19,6 +19,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.ndimage import map_coordinates
 
 from fluoro_jax.geometry import Geometry, Grid, pixel_positions_mm, source_mm, view_axes
@@ -48,7 +49,7 @@ def project(mu: Array, grid: Grid, geometry: Geometry) -> Array:
 
 def quarter_turn(geometry: Geometry) -> int | None:
     """The gantry angle as 0, 1, 2, 3 quarter turns, or None (another, or traced)."""
-    if isinstance(geometry.gantry_deg, jax.core.Tracer):
+    if isinstance(geometry.gantry_deg, Tracer):
         return None
     angle = np.asarray(geometry.gantry_deg)
     if angle.shape or float(angle) % 90.0:

@@ -119,8 +119,9 @@ DOME_RIM_MM = 96.0
 def body_grid(voxel_mm: float) -> tuple[Grid, tuple[int, int, int]]:
     """The grid of every body volume with cubic voxels, and its `[Z, Y, X]` shape."""
     nx, ny, nz = (max(2, round(length / voxel_mm)) for length in EXTENT_MM)
-    origin = tuple(-0.5 * (n - 1) * voxel_mm for n in (nx, ny, nz))
-    return Grid(origin, (voxel_mm,) * 3), (nz, ny, nx)
+    first = lambda n: -0.5 * (n - 1) * voxel_mm
+    spacing = (voxel_mm, voxel_mm, voxel_mm)
+    return Grid((first(nx), first(ny), first(nz)), spacing), (nz, ny, nx)
 
 
 def grid_axes(grid: Grid, shape: tuple[int, int, int]) -> Axes:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from fluoro_jax.geometry import (
+    AnyArray,
     Geometry,
     depth_mm,
     detector_mm_to_px,
@@ -37,14 +38,14 @@ class Tumor:
         density_g_cc: mass density; its composition is soft tissue.
     """
 
-    centre_mm: Array
+    centre_mm: AnyArray
     diameter_mm: Scalar
     si_mm: Scalar
     ap_mm: Scalar
     density_g_cc: Scalar = 1.06
 
 
-def tumor_path_mm(tumor: Tumor, breathing: Breathing, time_s: Array) -> Array:
+def tumor_path_mm(tumor: Tumor, breathing: Breathing, time_s: AnyArray) -> Array:
     """Centre of the tumour at each time, `[T, 3]` world (LPS) mm, for `[T]` s."""
     si, ap = breathing_signal(breathing, time_s)
     zero = jnp.zeros_like(si)

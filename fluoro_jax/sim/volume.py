@@ -72,9 +72,9 @@ def body_volume(
         `[Z, Y, X]` 1/mm at 60 keV.
     """
     voxel = grid.spacing_mm[0]
-    shape = still.spine.shape
+    nz, ny, nx = still.spine.shape
     pose = pose_at(anatomy, *displacement_mm)
-    place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
+    place = solids.to_reference(anatomy, solids.grid_axes(grid, (nz, ny, nx)))
     share = lambda distance: solids.occupancy(distance, voxel)
     skin = solids.skin_distance(pose, place)
     cage = solids.cage_distance(pose, place)

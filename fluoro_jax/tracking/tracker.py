@@ -22,15 +22,17 @@ Reference = tuple[np.ndarray, np.ndarray]  # frame 0 and its true mask, each [H,
 
 @runtime_checkable
 class Tracker(Protocol):
-    """A network, a baseline, or anything a user writes.
+    """A network, a baseline, or anything a user writes."""
 
-    Attributes:
-        causal: True if the answer for frame t uses no frame after t.
-        lookahead_frames: how many frames after t it waits for.
-    """
+    @property
+    def causal(self) -> bool:
+        """True if the answer for frame t uses no frame after t."""
+        ...
 
-    causal: bool
-    lookahead_frames: int
+    @property
+    def lookahead_frames(self) -> int:
+        """How many frames after t it waits for."""
+        ...
 
     def init(
         self,

@@ -21,6 +21,7 @@ import optax
 from clu.parameter_overview import get_parameter_overview
 from flax import linen as nn
 
+from fluoro_jax.config import check_devices
 from fluoro_jax.data.batches import open_batches, prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.models.critic import Critic
@@ -98,7 +99,7 @@ def train(
         SystemExit: after SIGTERM or Ctrl-C, when the state has been saved.
     """
     use_compilation_cache()
-    parallel.check_batch(cfg.data.batch_size)
+    check_devices(cfg.data.batch_size)
     workdir = open_workdir(cfg, workdir)
     data_dir = Path(data_dir) if data_dir is not None else workdir / "data"
     nets = build(cfg)
@@ -205,7 +206,7 @@ def use_compilation_cache() -> None:
 
     The folder is $JAX_COMPILATION_CACHE_DIR or, under $XDG_CACHE_HOME, `fluoro_jax`.
     """
-    if jax.config.jax_compilation_cache_dir:  # pyright: ignore
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(home / "fluoro_jax" / "xla"))

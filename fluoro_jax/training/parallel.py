@@ -81,19 +81,6 @@ def mean_over_devices(tree: PyTree) -> PyTree:
     return restore(jax.lax.pmean(flat, AXIS))
 
 
-def check_batch(batch_size: int) -> None:
-    """Raises `UserError` unless every device gets the same number of examples."""
-    count = jax.device_count()
-    if batch_size % count:
-        near = max(count, batch_size // count * count)
-        raise UserError(
-            f"data.batch_size = {batch_size} on {count} devices",
-            needed=f"a multiple of {count}",
-            why="every device takes the same share of each batch",
-            fix=f"--config.data.batch_size={near}, or show fewer devices to JAX",
-        )
-
-
 def start_processes(*, detect: bool = False) -> bool:
     """Joins the other processes of a run; call before anything else touches JAX.
 

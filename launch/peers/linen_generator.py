@@ -118,7 +118,7 @@ class LinenGenerator(nn.Module):
     def __call__(self, stack: Array) -> GeneratorOutput:
         """Line integrals `[B, T, H, W, 3]` to logits."""
         like = self.like
-        common = dict(
+        common: dict[str, Any] = dict(
             base=like.base,
             cap=like.cap,
             lstm_size=like.lstm_kernel,

@@ -1,0 +1,123 @@
+"""The critic: size, one score a sequence, its switches, and the penalty's slope."""
+
+from __future__ import annotations
+
+import counts
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compare import close, normal, quick_jit
+
+from configs.base import SCALES, base_config
+from fluoro_jax.models.critic import Critic
+from fluoro_jax.training.losses import gradient_penalty
+
+B, T, SIDE = 2, 3, 16
+SMALL = dict(levels=2, base=4, cap=8)
+
+
+@pytest.fixture(scope="module")
+def case():
+    """(masks, parameters) of the small critic."""
+    masks = jax.nn.sigmoid(2.0 * normal(0, B, T, SIDE, SIDE))
+    return masks, quick_jit(Critic(**SMALL).init)(jax.random.key(0), masks)["params"]
+
+
+def score_fn(params, **switches):
+    critic = Critic(**SMALL, **switches)
+    return quick_jit(lambda masks: critic.apply({"params": params}, masks))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_names_and_numbers_of_the_parameters(scale):
+    cfg = base_config(scale)
+    side, frames, net = cfg.study.rows, cfg.study.num_frames, cfg.critic
+    masks = jax.ShapeDtypeStruct((1, frames, side, side), jnp.float32)
+    params = jax.eval_shape(Critic(**net).init, jax.random.key(0), masks)["params"]
+    channels = [min(net.base * 2**i, net.cap) for i in range(net.levels)]
+    expected = {
+        f"down_{i}": counts.block(inputs, outputs, 4)
+        for i, (inputs, outputs) in enumerate(
+            zip([1, *channels[:-1]], channels, strict=True)
+        )
+    }
+    expected["lstm"] = counts.conv_lstm(channels[-1], 3, 2)
+    pixels = (side // 2**net.levels) ** 2
+    expected["score"] = frames * pixels * channels[-1] + 1
+    assert counts.parts(params) == expected
+
+
+def test_one_score_a_sequence_that_reads_every_frame(case):
+    masks, params = case
+    score = score_fn(params)
+    before = score(masks)
+    assert before.shape == (B,) and before.dtype == jnp.float32
+    for t in range(T):
+        mirrored = masks.at[:, t].set(masks[:, t, ::-1])
+        assert (jnp.abs(score(mirrored) - before) > 1e-4).all()
+
+
+def test_examples_are_not_mixed(case):
+    masks, params = case
+    score = score_fn(params)
+    before, after = score(masks), score(masks.at[1].set(masks[1, :, ::-1]))
+    assert before[0] == after[0] and abs(before[1] - after[1]) > 1e-4
+
+
+def test_sigmoid_output_is_that_of_the_linear_one(case):
+    masks, params = case
+    linear, bounded = score_fn(params)(masks), score_fn(params, output="sigmoid")(masks)
+    assert ((bounded > 0.0) & (bounded < 1.0)).all()
+    np.testing.assert_allclose(bounded, jax.nn.sigmoid(linear), rtol=0, atol=1e-6)
+
+
+def test_unroll_changes_nothing(case):
+    masks, params = case
+
+    def run(unroll):
+        critic = Critic(**SMALL, unroll=unroll)
+        total = lambda p: jnp.sum(critic.apply({"params": p}, masks))
+        return quick_jit(jax.value_and_grad(total))(params)
+
+    close(run(T), run(1))
+
+
+def test_bfloat16_computes_with_float32_parameters(case):
+    masks, params = case
+    low = Critic(**SMALL, dtype="bfloat16")
+    made = jax.eval_shape(low.init, jax.random.key(0), masks)["params"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("float32")}
+    ours, exact = score_fn(params, dtype="bfloat16")(masks), score_fn(params)(masks)
+    assert ours.dtype == jnp.float32
+    off = float(jnp.abs(ours - exact).max())
+    assert 1e-5 < off < 0.05
+
+
+def test_slope_of_the_gradient_penalty_is_its_finite_difference(case):
+    masks, params = case
+    truth, mix = (masks > 0.7).astype(jnp.float32), jnp.array([0.3, 0.6])
+
+    @quick_jit
+    @jax.value_and_grad
+    def penalty(params):
+        score = lambda x: Critic(**SMALL).apply({"params": params}, x)
+        return gradient_penalty(score, truth, masks, mix)[0].sum()
+
+    slope = penalty(params)[1]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+    length = float(jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(slope))))
+    step = 3e-3
+    shifted = lambda by: jax.tree.map(lambda p, g: p + by * g / length, params, slope)
+    rise = float(penalty(shifted(step))[0] - penalty(shifted(-step))[0])
+    assert length > 1e-3
+    assert rise / (2 * step) == pytest.approx(length, rel=0.02)
+
+
+def test_a_fresh_critic_neither_fades_nor_grows():
+    critic = Critic(levels=4, base=8, cap=32)
+    masks = normal(1, 1, T, 32, 32)
+    params = quick_jit(critic.init)(jax.random.key(0), masks)["params"]
+    spreads = counts.spreads(critic, params, masks)
+    assert len(spreads) == 4
+    assert all(0.3 < sd < 3.0 for sd in spreads.values()), spreads
