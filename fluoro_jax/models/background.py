@@ -32,7 +32,7 @@ def remove_background(frames: Array, sigma_px: float) -> Array:
 
 
 def mean_matrix(size: int, sigma_px: float) -> np.ndarray:
-    """`[size, size]`: row i weighs the pixels around i, cut at 3 sigma; rows sum to 1."""
+    """`[size, size]`: row i weighs the pixels around i up to 3 sigma; its sum is 1."""
     radius = max(1, int(3.0 * sigma_px))
     offsets = np.arange(-radius, radius + 1)
     window = np.exp(-0.5 * np.square(offsets / sigma_px))

@@ -29,7 +29,8 @@ class Progress:
             unit="step",
             disable=None if self._first else True,
         )
-        self._start, self._total, self._begun = start, total, time.monotonic()
+        self._total, self._timed = total, (start, time.monotonic())
+        self._compiled = False
         self._shown, self._values = 0.0, {}
 
     def say(self, line: str) -> None:
@@ -54,10 +55,14 @@ class Progress:
         """`step` updates are done."""
         self._bar.update(1)
         now = time.monotonic()
+        if not self._compiled:  # the first step compiles: it says nothing of the rest
+            self._compiled, self._timed = True, (step, now)
+            return
         if not (self._bar.disable and now - self._shown > LINE_EVERY_S):
             return
         self._shown = now
-        left = (now - self._begun) / (step - self._start) * (self._total - step)
+        first, begun = self._timed
+        left = (now - begun) / (step - first) * (self._total - step)
         numbers = ", ".join(f"{k} {v}" for k, v in self._values.items())
         self.say(f"step {step} of {self._total}, {left / 60:.1f} min left  {numbers}")
 

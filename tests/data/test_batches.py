@@ -125,14 +125,30 @@ def test_random_start_rolls_film_and_mask_together():
     assert len(shifts) > 1
 
 
+def test_diameters_come_from_the_config(monkeypatch):
+    asked = []
+    real = batches.fresh_tumor
+
+    def remember(rng, case, *, diameter_mm):
+        tumor = real(rng, case, diameter_mm=diameter_mm)
+        asked.append(float(tumor.diameter_mm))
+        return tumor
+
+    monkeypatch.setattr(batches, "fresh_tumor", remember)
+    SimulatorSource(smoke(smallest_mm=11.0, largest_mm=12.0)).batch_at(0)
+    assert len(asked) == 4 and all(11.0 <= d <= 12.0 for d in asked)
+    assert len(set(asked)) == 4
+
+
 def test_masks_sit_on_the_tumours_that_were_drawn(monkeypatch):
     """Centroid of the pixels against the closed form, through the whole source."""
     drawn = []
     real = batches.fresh_tumor
 
-    def remember(rng, case):
-        drawn.append(case.replace(tumor=real(rng, case)))
-        return drawn[-1].tumor
+    def remember(rng, case, *, diameter_mm):
+        tumor = real(rng, case, diameter_mm=diameter_mm)
+        drawn.append(case.replace(tumor=tumor))
+        return tumor
 
     monkeypatch.setattr(batches, "fresh_tumor", remember)
     source = SimulatorSource(smoke(random_start=False))

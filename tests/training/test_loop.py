@@ -65,6 +65,14 @@ def undisturbed(tmp_path_factory):
         return workdir, digest(loop.train(stand_in_run.config(), workdir))
 
 
+def test_the_critic_waits_for_its_start(tmp_path):
+    cfg = stand_in_run.config()
+    cfg.loss.critic_start = 3
+    state = loop.train(cfg, tmp_path)
+    assert int(state.critic.updates) == cfg.train.critic_updates
+    assert int(state.gen.updates) == 4 * cfg.train.gen_updates
+
+
 def test_a_stopped_run_goes_on_bit_equal(undisturbed, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "Validation", StopAtTwo)
     with pytest.raises(SystemExit) as stopped:

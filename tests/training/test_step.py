@@ -114,6 +114,23 @@ def test_updates_touch_only_their_own_player():
     assert digest(second.ema) != digest(third.ema)
 
 
+def test_the_critic_does_not_count_before_adv_start():
+    p_gen, _, devices = programs(1)
+    batch = parallel.shard(disc_batch(0), devices=devices)
+    after, scores = [], []
+    for scale in (1.0, -3.0):
+        state = parallel.place(INIT, devices=devices)
+        params = jax.tree.map(lambda x, s=scale: s * x, to_host(state.critic.params))
+        state = state.replace(critic=state.critic.replace(params=params))
+        state = parallel.place_tree(to_host(state), devices=devices)
+        for _ in range(3):  # adv_start is step 1, which begins with the third update
+            state, averages = p_gen(state, batch)
+            scores.append(step.merge([averages])["adversarial"])
+            after.append(digest(state.gen.params))
+    assert after[:2] == after[3:5] and after[2] != after[5]
+    assert scores[0] == scores[1] == 0.0 and scores[2] != 0.0
+
+
 def test_with_a_frozen_generator_the_critic_learns():
     """It begins at step 0, while the adversarial weight is still 0."""
     p_critic, devices = programs(1)[1:]
