@@ -143,7 +143,7 @@ class Display:
     """
 
     low: Scalar = 0.5
-    high: Scalar = 4.5
+    high: Scalar = 5.5
     gamma: Scalar = 1.0
     bone: str = struct.field(pytree_node=False, default="white")
 
@@ -210,7 +210,7 @@ def varian_fluoro(kvp: Scalar = 80.0, mas: Scalar = 0.4) -> Exposure:
         native_mm=0.388,
         blur_mm=0.22,
         lag=Lag(),
-        gain_sd=0.01,
+        gain_sd=0.005,
         electronic_quanta=5.0,
         saturation_quanta=1.5e5,
     )
@@ -233,7 +233,7 @@ def elekta_fluoro(kvp: Scalar = 100.0, mas: Scalar = 0.4) -> Exposure:
         native_mm=0.4,
         blur_mm=0.25,
         lag=Lag(held=0.04),
-        gain_sd=0.01,
+        gain_sd=0.005,
         electronic_quanta=8.0,
         saturation_quanta=2.0e5,
     )

@@ -51,10 +51,14 @@ class AntiscatterGrid:
     Attributes:
         primary: share of the primary that passes [1].
         scatter: share of the scatter that passes [1].
+
+    Source:
+        A 10:1 grid measured on a linac's panel behind 30 cm of acrylic: Altunbas et
+        al. 2017, doi:10.1002/mp.12346.
     """
 
-    primary: Scalar = 0.7
-    scatter: Scalar = 0.15
+    primary: Scalar = 0.71
+    scatter: Scalar = 0.21
 
 
 def scatter_signal(
