@@ -43,6 +43,9 @@ def _spread(count: int, sigma_px: Scalar, closed: bool) -> Array:
     matrix = share(to - source)
     if not closed:
         return matrix
-    # mirror images of the source behind both edges; what is left of the tails is evened
-    matrix = matrix + share(to + source + 1.0) + share(to + source - (2.0 * count - 1))
+    # mirror images of the source behind both edges, and theirs
+    for shift in (1.0, -(2.0 * count - 1.0)):
+        matrix = matrix + share(to + source + shift)
+    for shift in (2.0 * count, -2.0 * count):
+        matrix = matrix + share(to - source + shift)
     return matrix / jnp.sum(matrix, axis=0, keepdims=True)

@@ -307,7 +307,7 @@ def _setting(exposure: Exposure, name: str) -> Any:
 
 
 def _check_stages(exposure: Exposure) -> None:
-    panel = exposure.panel
+    panel, display = exposure.panel, exposure.display
     counted = exposure.mas is not None or exposure.quanta is not None
     if exposure.mas is not None and exposure.quanta is not None:
         raise UserError(
@@ -337,4 +337,14 @@ def _check_stages(exposure: Exposure) -> None:
             needed="scatter, mas or quanta",
             why="to a noiseless primary image a grid does nothing",
             fix="set scatter=Scatter(), or leave grid None",
+        )
+    ends = (display.low, display.high)
+    if any(isinstance(end, jax.core.Tracer) for end in ends):
+        return
+    if not np.all(np.asarray(ends[0]) < np.asarray(ends[1])):
+        raise UserError(
+            f"display.low = {ends[0]} and display.high = {ends[1]}",
+            needed="low below high",
+            why="the window maps low to 0 and high to 1",
+            fix='swap them, or set display.bone="black" for the other polarity',
         )
