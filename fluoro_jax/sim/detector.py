@@ -25,6 +25,7 @@ from fluoro_jax.sim.exposure import (
     quanta_per_pixel,
     validate,
 )
+from fluoro_jax.sim.quanta import draw_quanta
 from fluoro_jax.sim.scatter import scatter_signal
 
 Array = jax.Array
@@ -169,23 +170,6 @@ def _panel(
     if panel.saturation_quanta is not None:
         counts = jnp.clip(counts, 0.0, panel.saturation_quanta * own)
     return bin_frames(counts, panel.binning)
-
-
-def draw_quanta(expected: Array, key: Array | None, noise: str) -> Array:
-    """Quanta drawn about their expectation, any shape.
-
-    Args:
-        expected: mean number of quanta.
-        key: a typed JAX key; unused without noise.
-        noise: "poisson"; "gaussian" of the same mean and variance, which has a
-            gradient; or "none".
-    """
-    if noise == "none":
-        return expected
-    if noise == "gaussian":
-        spread = jnp.sqrt(jnp.maximum(expected, 1e-6))
-        return expected + spread * jax.random.normal(key, expected.shape)
-    return jax.random.poisson(key, expected).astype(jnp.float32)
 
 
 def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Array:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.sim import detector as dt
 from fluoro_jax.sim import exposure as ex
-from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim import spectrum as sp
 from fluoro_jax.sim.scatter import AntiscatterGrid, Scatter
 
@@ -33,13 +32,6 @@ def line():
 def test_all_off_hands_back_the_same_bits(line):
     assert dt.read_out(line, VIEW, ex.ideal()) is line
     np.testing.assert_array_equal(dt.acquire(slabs(), VIEW, ex.ideal()), line)
-
-
-def test_quanta_alone_are_the_noise_of_before(line):
-    got = dt.read_out(line, VIEW, ex.Exposure(quanta=4e3), KEY)
-    want = fl.add_quantum_noise(line, KEY, 4e3)
-    # a count at a rounding edge may fall on either side
-    assert np.mean(np.abs(got - want) > 1e-5) < 0.01
 
 
 def test_spectrum_alone_is_the_polychromatic_line_integral():
@@ -77,7 +69,7 @@ def test_tube_gives_the_published_quanta():
 def test_more_charge_less_relative_noise():
     spread = []
     for mas in (0.001, 0.01, 0.1):
-        exposure = ex.varian_fluoro(mas=mas)
+        exposure = ex.Exposure(tube=ex.Tube(80.0), mas=mas)
         noisy = dt.acquire(slabs(), VIEW, exposure, KEY)
         clean = dt.acquire(slabs(), VIEW, exposure.replace(noise="none"), KEY)
         spread.append(float(jnp.std(noisy - clean)))
@@ -89,7 +81,7 @@ def test_scatter_asked_is_scatter_got_behind_a_grid_too(grid, line):
     exposure = ex.Exposure(quanta=1e6, noise="none", output="counts", grid=grid)
     primary = dt.read_out(line, VIEW, exposure)
     both = dt.read_out(line, VIEW, exposure.replace(scatter=Scatter(spr=3.0)))
-    dense = np.asarray(line[0]) > 5.0
+    dense = np.asarray(line[0]) > 4.0
     ratio = np.asarray(both - primary)[0][dense].sum()
     ratio /= np.asarray(primary)[0][dense].sum()
     assert ratio == pytest.approx(3.0 if grid is None else 3.0 * 0.2 / 0.7, rel=1e-3)
@@ -144,11 +136,12 @@ def test_fixed_pattern_is_fixed_and_seeded(line):
     np.testing.assert_array_equal(gain(1), gain(1))
     assert not np.array_equal(gain(1), gain(2))
     assert float(gain(3).std()) == pytest.approx(0.05, rel=0.1)
-    panel = ex.Panel(gain_sd=0.05, native_mm=15.0)
+    panel = ex.Panel(gain_sd=0.05, native_mm=7.5)  # four own pixels a film pixel
     exposure = ex.Exposure(quanta=1e6, noise="none", output="counts", panel=panel)
     flat = exposure.replace(panel=ex.Panel())
     ratio = dt.read_out(line, VIEW, exposure) / dt.read_out(line, VIEW, flat)
-    np.testing.assert_allclose(ratio[0], gain(0)[0], rtol=1e-5)
+    want = 1.0 + 0.5 * (gain(0)[0] - 1.0)
+    np.testing.assert_allclose(ratio[0], want, rtol=1e-5)
     np.testing.assert_allclose(ratio[1], ratio[0], rtol=1e-5)
 
 
@@ -201,7 +194,7 @@ def test_motion_blur_is_the_mean_of_intensities():
 
 def test_polarity_of_each_output(line):
     bright = dict(log=True, counts=False, display=True)
-    base = ex.varian_fluoro().replace(noise="none")
+    base = ex.Exposure(quanta=1e6, noise="none")
     for output, bone_bright in bright.items():
         frame = dt.acquire(slabs(), VIEW, base.replace(output=output))[0, 16]
         assert (frame[16] > frame[6]) == bone_bright
@@ -220,8 +213,9 @@ def test_films_repeat_and_jit_and_vmap_agree():
     assert not np.array_equal(one, run(keys[1]))
     both = jax.jit(jax.vmap(run))(keys)
     for got, key in zip(both, keys, strict=True):
-        # a count at a rounding edge may fall on either side
-        assert np.mean(np.abs(got - run(key)) > 1e-3) < 0.01
+        # a count at a rounding edge may fall on either side: one of 1e4 quanta
+        np.testing.assert_allclose(got, run(key), atol=2e-3)
+        assert np.mean(np.abs(got - run(key)) > 1e-5) < 0.2
 
 
 def test_one_compilation_serves_all_numbers():
@@ -250,7 +244,7 @@ def test_nothing_is_nan_and_thicker_is_never_brighter(kvp, mas, spr, thick, seed
 
 
 def test_film_has_a_gradient_with_respect_to_the_machine():
-    base = ex.varian_fluoro().replace(noise="gaussian")
+    base = ex.Exposure(quanta=1e7, noise="gaussian")
 
     @jax.jit
     def darkness(kvp, spr):
