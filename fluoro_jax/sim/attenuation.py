@@ -7,6 +7,7 @@ import functools
 from importlib import resources
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -67,10 +68,12 @@ def mass_attenuation(material: str, energy_kev: Any) -> Any:
             why="only these are in the table of attenuation",
             fix="use the nearest tissue, or add it to tables/make_attenuation.py",
         )
+    # numbers known beforehand stay out of what is compiled
+    xp = jnp if isinstance(energy_kev, jax.Array) else np
     energy = np.log(columns["energy_kev"]).astype(np.float32)
     value = np.log(columns[material]).astype(np.float32)
-    asked = jnp.log(jnp.asarray(energy_kev, jnp.float32))
-    return jnp.exp(jnp.interp(asked, energy, value))
+    asked = xp.log(xp.asarray(energy_kev, np.float32))
+    return xp.exp(xp.interp(asked, energy, value)).astype(np.float32)
 
 
 @functools.cache

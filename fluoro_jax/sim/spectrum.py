@@ -71,7 +71,7 @@ def tube_spectrum(kvp: Scalar, *, added_al_mm: Scalar = 0.0) -> Spectrum:
         anode, 3.7 mm Al in all; tables/make_spectra.py.
     """
     columns = table("spectra")
-    energy = jnp.asarray(columns["energy_kev"], jnp.float32)
+    energy = columns["energy_kev"].astype(np.float32)
     volts = np.array([float(name) for name in columns if name != "energy_kev"])
     fluence = np.stack([columns[f"{v:g}"] for v in volts]).astype(np.float32)
     place = (jnp.asarray(kvp, jnp.float32) - volts[0]) / float(volts[1] - volts[0])
@@ -86,8 +86,9 @@ def tube_spectrum(kvp: Scalar, *, added_al_mm: Scalar = 0.0) -> Spectrum:
 
 def mono_spectrum(energy_kev: Scalar = IDEAL_KEV, *, fluence: Scalar = 1.0) -> Spectrum:
     """One energy, keV; `fluence` photons per cm^2 and mAs at 1 m."""
-    one = lambda value: jnp.asarray(value, jnp.float32).reshape(1)
-    return Spectrum(one(energy_kev), one(fluence))
+    xp = jnp if isinstance(energy_kev, jax.Array) else np
+    energy = xp.asarray(energy_kev, np.float32).reshape(1)
+    return Spectrum(energy, jnp.asarray(fluence, jnp.float32).reshape(1))
 
 
 def mean_energy_kev(spectrum: Spectrum) -> Array:
@@ -175,7 +176,7 @@ def make_beam(spectrum: Spectrum, csi_mm: Scalar = 0.6, *, nodes: int = 12) -> B
         and 8 of bone.
     """
     energy = spectrum.energy_kev
-    mu = jnp.stack([mass_attenuation(name, energy) for name in MATERIALS])
+    mu = jnp.stack([jnp.asarray(mass_attenuation(m, energy)) for m in MATERIALS])
     absorbed = jnp.sum(spectrum.fluence * absorbed_share(energy, csi_mm))
     weights = signal_weights(spectrum, csi_mm)
     if nodes >= energy.shape[0]:
