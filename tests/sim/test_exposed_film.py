@@ -133,6 +133,7 @@ def test_motion_blur_averages_moments_about_the_frame(case, paths):
     assert np.abs(np.asarray(long.frames - sharp.frames)).max() > 0.05
 
 
+@pytest.mark.slow
 def test_binned_film_has_the_size_and_truth_asked_for(case, ideal):
     panel = ex.Panel(binning=2)
     film = fl.simulate(case, VIEW, voxel_mm=8.0, exposure=ex.Exposure(panel=panel))
