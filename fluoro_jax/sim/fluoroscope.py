@@ -17,7 +17,7 @@ from flax import struct
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import Geometry, lps_to_iec
 from fluoro_jax.sim import attenuation as att
-from fluoro_jax.sim import projector, solids, volume
+from fluoro_jax.sim import bones, projector, solids, volume
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing, breathing_signal
 from fluoro_jax.sim.motion import pose_at
@@ -226,9 +226,8 @@ def _overlap(
     def frame(now: tuple[Array, Array, Array]) -> dict[str, Array]:
         centre, si_mm, ap_mm = now
         pose = pose_at(case.anatomy, si_mm, ap_mm)
-        cage = solids.cage_distance(pose, place)
         parts = {
-            "rib": solids.rib_distance(pose, place, cage),
+            "rib": bones.rib_distance(pose, grid, shape),
             "heart": solids.heart_distance(pose, place),
         }
         mask = sphere_mask(geometry, centre, case.tumor.diameter_mm)
