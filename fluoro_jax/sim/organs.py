@@ -86,6 +86,11 @@ def liver_distance(anatomy: Anatomy, place: Axes) -> Array:
     return jnp.minimum(right, left)
 
 
+def spleen_distance(place: Axes) -> Array:
+    """Signed distance to the spleen, before the diaphragm cuts it."""
+    return shapes.ellipsoid(place, *SPLEEN)
+
+
 def gas_distance(anatomy: Anatomy, place: Axes) -> Array:
     """Signed distance to the gas in the stomach, in front as one lies supine."""
     centre, form = GAS
@@ -111,7 +116,7 @@ def draw_abdomen(pose: Pose, grid: Grid, shape: Shape) -> Array:
     soft = paint(soft, share(shapes.ellipsoid(mirrored, *KIDNEY)), tissues.KIDNEY[0])
     organs = (
         (shapes.ellipsoid(place, *STOMACH), tissues.STOMACH),
-        (shapes.ellipsoid(place, *SPLEEN), tissues.SPLEEN),
+        (spleen_distance(place), tissues.SPLEEN),
         (liver_distance(anatomy, place), tissues.LIVER),
         (gas_distance(anatomy, place), tissues.AIR),
     )

@@ -29,7 +29,7 @@ HILUM = ((30.0, 8.0, 20.0), (-28.0, 4.0, 14.0))  # left, right; reference mm
 ROOT_RADIUS_MM = 6.4
 SHRINK = 0.75  # a little more than Murray's 2^(-1/3): side branches not drawn
 SWAY = 0.16  # how far a node strays, share of its distance from the hilum
-REACH_SHARE = 0.93  # tips end here on the way to the lung's edge
+MARGIN_MM = 4.0  # tips end this far from the lung's edge
 SAMPLES = 24  # looks along the way
 LONGEST_MM = 190.0
 COARSE = 3  # branchings drawn in large windows
@@ -102,9 +102,9 @@ def _room_mm(anatomy: Anatomy, hilum: Array, ways: Array) -> Array:
     points = hilum[..., None, :] + ways[..., None, :] * far[..., None]
     place = tuple(points[..., i] for i in range(3))
     depth = -solids.lung_distance(pose_at(anatomy, 0.0, 0.0), place)
-    # the last look that was inside, and what remains after it
-    reach = jnp.where(depth > 0.0, far + jnp.minimum(depth, LONGEST_MM / SAMPLES), 0.0)
-    return REACH_SHARE * jnp.maximum(jnp.max(reach, axis=-1), 20.0)
+    # the last look that was well inside
+    reach = jnp.max(jnp.where(depth > MARGIN_MM, far, 0.0), axis=-1)
+    return jnp.maximum(reach, 20.0)
 
 
 def vessel_share(
