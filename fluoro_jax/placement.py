@@ -23,7 +23,7 @@ LOBES = ("upper", "middle", "lower")
 SITES = [(side, lobe) for side in SIDES for lobe in LOBES]
 _CUBE = np.array([v for v in np.ndindex(3, 3, 3) if v != (1, 1, 1)]) - 1.0
 ROUGH_SURFACE = _CUBE / np.linalg.norm(_CUBE, axis=1, keepdims=True)  # 26 directions
-LUNG_BOX_MM = ((4.0, 125.0), (-95.0, 85.0), (-80.0, 127.0))  # |x|, y, z, reference
+LUNG_BOX_MM = ((4.0, 125.0), (-95.0, 98.0), (-85.0, 127.0))  # |x|, y, z, reference
 CANDIDATES = 256  # places looked at together
 ROUNDS = 8  # times so many before a site counts as full
 

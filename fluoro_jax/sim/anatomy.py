@@ -1,7 +1,7 @@
 """One person's thorax as a handful of numbers, and a population to draw them from.
 
-The shapes follow one real chest (table in motion.py and solids.py); an `Anatomy` says
-how this person differs from it.
+The shapes follow one real chest (tables in skeleton.py and solids.py); an `Anatomy`
+says how this person differs from it. docs/phantom.md lists every number.
 """
 
 from __future__ import annotations
@@ -22,39 +22,61 @@ class Anatomy:
     """What differs from person to person; mm, g/cc or a plain factor.
 
     Attributes:
+        sex: 0 male, 1 female.
+        bmi: body mass index, kg/m^2: fat, and the outline with it.
         scale_lateral: width of everything, factor.
         scale_ap: depth of everything, factor.
         scale_height: height of everything, factor.
+        asymmetry: left side wider (right narrower) than the mean, share.
         skin_mm: extra thickness of the outline, all round.
-        fat_mm: thickness of the fat under the skin.
+        fat_mm: thickness of the fat under the skin at a BMI of 24.
+        breast_mm: how far a breast stands out, female.
+        arms_up: 1 above the head, 0 beside the body.
         dome_right_mm: top of the right dome at exhale, above the isocentre.
         dome_step_mm: how much lower the left dome is.
         heart_scale: size of the heart, factor.
         heart_x_mm: centre of the heart, left of the midline.
-        rib_tilt: extra slope of the ribs, mm down per mm forward.
+        heart_rate_hz: beats a second.
+        liver_scale: size of the liver, factor.
+        gas_mm: radius of the gas bubble in the stomach.
+        rib_tilt_mm: how much steeper the ribs hang, as retreat of their front ends.
         rib_shift_mm: ribs as a whole, up.
         rib_radius_mm: half the mean thickness of a rib.
+        bone_density: mineral of every bone, factor.
         vertebra_shift_mm: vertebrae as a whole, up.
+        scoliosis_mm: sideways swing of the spine.
         mediastinum_mm: extra half width of the mediastinum.
         lung_density_g_cc: mean density of the lung at full exhale.
-        vessel_seed: turns the tree of lung vessels, cycles.
+        vessel_scale: thickness of lung vessels, factor.
+        vessel_seed: which tree of lung vessels, in [0, 1).
     """
 
+    sex: Scalar = 0.0
+    bmi: Scalar = 24.0
     scale_lateral: Scalar = 1.0
     scale_ap: Scalar = 1.0
     scale_height: Scalar = 1.0
+    asymmetry: Scalar = 0.0
     skin_mm: Scalar = 0.0
-    fat_mm: Scalar = 10.0
-    dome_right_mm: Scalar = 0.0
+    fat_mm: Scalar = 9.0
+    breast_mm: Scalar = 18.0
+    arms_up: Scalar = 1.0
+    dome_right_mm: Scalar = -6.0
     dome_step_mm: Scalar = 13.0
     heart_scale: Scalar = 1.0
     heart_x_mm: Scalar = 28.0
-    rib_tilt: Scalar = 0.0
+    heart_rate_hz: Scalar = 1.15
+    liver_scale: Scalar = 1.0
+    gas_mm: Scalar = 14.0
+    rib_tilt_mm: Scalar = 0.0
     rib_shift_mm: Scalar = 0.0
-    rib_radius_mm: Scalar = 4.6
+    rib_radius_mm: Scalar = 4.5
+    bone_density: Scalar = 1.0
     vertebra_shift_mm: Scalar = 0.0
+    scoliosis_mm: Scalar = 0.0
     mediastinum_mm: Scalar = 0.0
     lung_density_g_cc: Scalar = 0.29
+    vessel_scale: Scalar = 1.0
     vessel_seed: Scalar = 0.0
 
 
@@ -62,26 +84,41 @@ class Anatomy:
 class Population:
     """The range (low, high) of every `Anatomy` field, drawn evenly and independently.
 
-    The scalings are those of published XCAT populations (0.9 to 1.1 in each axis);
-    lung density at exhale is 0.26 to 0.35 g/cc.
+    The scalings are those of published XCAT populations (0.9 to 1.1 in each axis),
+    women from the lower, men from the upper three quarters; lung density at exhale is
+    0.26 to 0.35 g/cc. `sex` is the range that is rounded to 0 or 1.
     """
 
+    sex: tuple[float, float] = (0.0, 1.0)
+    bmi: tuple[float, float] = (19.0, 31.0)
     scale_lateral: tuple[float, float] = (0.9, 1.1)
     scale_ap: tuple[float, float] = (0.9, 1.1)
     scale_height: tuple[float, float] = (0.9, 1.1)
-    skin_mm: tuple[float, float] = (-4.0, 4.0)
-    fat_mm: tuple[float, float] = (6.0, 16.0)
-    dome_right_mm: tuple[float, float] = (-8.0, 8.0)
+    asymmetry: tuple[float, float] = (-0.03, 0.03)
+    skin_mm: tuple[float, float] = (-3.0, 4.0)
+    fat_mm: tuple[float, float] = (7.0, 12.0)
+    breast_mm: tuple[float, float] = (10.0, 24.0)
+    arms_up: tuple[float, float] = (0.7, 1.0)
+    dome_right_mm: tuple[float, float] = (-13.0, 2.0)
     dome_step_mm: tuple[float, float] = (6.0, 20.0)
-    heart_scale: tuple[float, float] = (0.9, 1.1)
+    heart_scale: tuple[float, float] = (0.9, 1.08)
     heart_x_mm: tuple[float, float] = (24.0, 32.0)
-    rib_tilt: tuple[float, float] = (-0.05, 0.05)
-    rib_shift_mm: tuple[float, float] = (-5.0, 5.0)
-    rib_radius_mm: tuple[float, float] = (4.2, 5.2)
-    vertebra_shift_mm: tuple[float, float] = (-12.0, 12.0)
+    heart_rate_hz: tuple[float, float] = (0.9, 1.5)
+    liver_scale: tuple[float, float] = (0.92, 1.06)
+    gas_mm: tuple[float, float] = (8.0, 20.0)
+    rib_tilt_mm: tuple[float, float] = (-2.0, 2.0)
+    rib_shift_mm: tuple[float, float] = (-3.0, 3.0)
+    rib_radius_mm: tuple[float, float] = (4.1, 4.9)
+    bone_density: tuple[float, float] = (0.85, 1.15)
+    vertebra_shift_mm: tuple[float, float] = (-8.0, 8.0)
+    scoliosis_mm: tuple[float, float] = (-4.0, 4.0)
     mediastinum_mm: tuple[float, float] = (-3.0, 4.0)
     lung_density_g_cc: tuple[float, float] = (0.26, 0.32)
+    vessel_scale: tuple[float, float] = (0.85, 1.15)
     vessel_seed: tuple[float, float] = (0.0, 1.0)
+
+
+SIZES = ("scale_lateral", "scale_ap", "scale_height")
 
 
 def sample_anatomy(key: Array, population: Population | None = None) -> Anatomy:
@@ -95,10 +132,29 @@ def sample_anatomy(key: Array, population: Population | None = None) -> Anatomy:
         An `Anatomy` of float32 scalars.
     """
     population = Population() if population is None else population
-    fields = dataclasses.fields(population)
-    draws = jax.random.uniform(key, (len(fields),))
+    fields = [field.name for field in dataclasses.fields(population)]
+    draws = dict(zip(fields, jax.random.uniform(key, (len(fields),)), strict=True))
     values = {}
-    for field, draw in zip(fields, draws, strict=True):
-        low, high = getattr(population, field.name)
-        values[field.name] = jnp.float32(low) + draw * jnp.float32(high - low)
+    for name in fields:
+        low, high = getattr(population, name)
+        draw = draws[name]
+        if name in SIZES:  # sex comes first in the list
+            draw = 0.75 * draw + 0.25 * (1.0 - values["sex"])
+        value = jnp.float32(low) + draw * jnp.float32(high - low)
+        values[name] = jnp.round(value) if name == "sex" else value
     return Anatomy(**values)
+
+
+def fat_mm(anatomy: Anatomy) -> Scalar:
+    """Thickness of the fat under the skin, mm; a woman's is a little thicker."""
+    return jnp.maximum(anatomy.fat_mm + girth_mm(anatomy) + 2.0 * anatomy.sex, 3.0)
+
+
+def girth_mm(anatomy: Anatomy) -> Scalar:
+    """How far the outline stands out for this BMI, mm all round.
+
+    About 6 mm of chest girth, 1 mm of radius, per kg/m^2: a body of given height weighs
+    in proportion to its section, so radius goes with the root of BMI (150 mm / 2 / 24 =
+    3 mm), of which about a third shows at the chest.
+    """
+    return 0.9 * (anatomy.bmi - 24.0)

@@ -20,7 +20,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, lps_to_iec
 from fluoro_jax.sim import attenuation as att
-from fluoro_jax.sim import detector, projector, solids, volume
+from fluoro_jax.sim import bones, detector, projector, solids, volume
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing, breathing_signal
 from fluoro_jax.sim.exposure import Exposure
@@ -104,16 +104,12 @@ def _film_body(
         geometry = dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
 
     def frame(now: tuple[Array, Array, Array]) -> Array:
-        mu = volume.body_volume(
-            anatomy,
-            grid,
-            still=still,
-            displacement_mm=(now[0], now[1]),
-            mu_lung=att.mu_lung(now[2]),
-        )
+        moment = dict(still=still, displacement_mm=(now[0], now[1]))
         if by_material:
-            parts = att.split_mu(mu)
+            parts = volume.body_densities(anatomy, grid, lung_g_cc=now[2], **moment)
             return jnp.stack([projector.project(p, grid, geometry) for p in parts])
+        mu_lung = att.mu_lung(now[2])
+        mu = volume.body_volume(anatomy, grid, mu_lung=mu_lung, **moment)
         return projector.project(mu, grid, geometry)
 
     return jax.lax.map(frame, (si, ap, density))
@@ -327,9 +323,8 @@ def _overlap(
     def frame(now: tuple[Array, Array, Array]) -> dict[str, Array]:
         centre, si_mm, ap_mm = now
         pose = pose_at(case.anatomy, si_mm, ap_mm)
-        cage = solids.cage_distance(pose, place)
         parts = {
-            "rib": solids.rib_distance(pose, place, cage),
+            "rib": bones.rib_distance(pose, grid, shape),
             "heart": solids.heart_distance(pose, place),
         }
         mask = sphere_mask(geometry, centre, case.tumor.diameter_mm)

@@ -1,7 +1,8 @@
-"""Lung vessels: a tree of tapering, bent spokes about each hilum.
+"""Lung vessels: two trees that branch from the hila and ride on the lung.
 
-Drawn once at exhale and carried along z with the lung: nothing below the apex moves as
-far as the diaphragm, and the share falls with height.
+Sixty-four tips in each lung, spread evenly about the hilum; tips that look alike share
+a branch, down to two at the root (a balanced binary tree over their directions). Radii
+fall from 6 mm at the hilum to 1 mm at the tips, about as Murray's law has it.
 """
 
 from __future__ import annotations
@@ -13,56 +14,121 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.geometry import Grid
+from fluoro_jax.sim import chains, solids
 from fluoro_jax.sim.anatomy import Anatomy
-from fluoro_jax.sim.solids import grid_axes, occupancy, to_reference
+from fluoro_jax.sim.chains import Shape
+from fluoro_jax.sim.motion import displacement_mm, pose_at
+from fluoro_jax.sim.shapes import occupancy
 
 Array = jax.Array
 Scalar = Any
-HILUM = (30.0, 6.0, 16.0)  # |x|, y, z, reference mm
-APEX_Z, BASE_Z = 128.0, -30.0  # nothing moves at the apex, all at the base
+
+LEVELS = 6  # branchings; 2^6 tips a lung
+TIPS = 2**LEVELS
+HILUM = ((30.0, 8.0, 20.0), (-28.0, 4.0, 14.0))  # left, right; reference mm
+ROOT_RADIUS_MM = 6.4
+SHRINK = 0.75  # a little more than Murray's 2^(-1/3): side branches not drawn
+SWAY = 0.16  # how far a node strays, share of its distance from the hilum
+MARGIN_MM = 4.0  # tips end this far from the lung's edge
+SAMPLES = 24  # looks along the way
+LONGEST_MM = 190.0
+COARSE = 3  # branchings drawn in large windows
+REACH_MM = (60.0, 40.0)  # large and small windows
 
 
 def _directions() -> np.ndarray:
-    """Unit vectors of the spokes, away from the midline, `[N, 3]`."""
-    index = np.arange(26) + 0.5
+    """Unit vectors of the tips of the left lung, sorted into a tree, `[64, 3]`."""
+    index = np.arange(TIPS) + 0.5
     turn = np.pi * (1.0 + 5.0**0.5) * index
-    out = 1.0 - index / 26.0 * 1.25  # cosine with the lateral axis, to -0.25
+    out = 1.0 - index / TIPS * 1.25  # cosine with the lateral axis, to -0.25
     flat = np.sqrt(1.0 - out**2)
-    return np.stack([out, 0.75 * flat * np.cos(turn), flat * np.sin(turn)], axis=-1)
+    ways = np.stack([out, flat * np.cos(turn), flat * np.sin(turn)], axis=-1)
+    return ways[_halve(ways, np.arange(TIPS))]
 
 
-def vessel_share(anatomy: Anatomy, grid: Grid, shape: tuple[int, int, int]) -> Array:
-    """Share of each voxel filled by vessels at exhale, `[Z, Y, X]`."""
-    x, y, z = to_reference(anatomy, grid_axes(grid, shape))
-    phase = 2.0 * jnp.pi * anatomy.vessel_seed
-    side = jnp.abs(x) - HILUM[0]
-    away = jnp.where(x > 0.0, 1.0, 2.0) + phase  # the two lungs differ
-    # bend space a little, so that spokes are curved
-    side = side + 6.0 * jnp.sin(z / 24.0 + away)
-    up = z - HILUM[2] + 7.0 * jnp.sin(jnp.abs(x) / 21.0 + 2.0 * away)
-    back = y - HILUM[1] + 6.0 * jnp.sin(jnp.abs(x) / 26.0 + z / 31.0 + away)
-    far_sq = jnp.square(side) + jnp.square(up) + jnp.square(back)
-    along = jnp.zeros_like(far_sq)
-    for direction in _directions():
-        d = direction / np.linalg.norm(direction)
-        spoke = float(d[0]) * side + float(d[1]) * back + float(d[2]) * up
-        along = jnp.maximum(along, spoke)
-    off = jnp.sqrt(jnp.maximum(far_sq - jnp.square(along), 0.0) + 1e-3)
-    radius = 0.6 + 6.0 * jnp.exp(-jnp.sqrt(far_sq + 1.0) / 38.0)
-    return occupancy(off - radius, grid.spacing_mm[0])
+def _halve(ways: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Order in which neighbours in the tree stand side by side."""
+    if len(order) == 1:
+        return order
+    spread = ways[order] - ways[order].mean(0)
+    axis = np.linalg.svd(spread, full_matrices=False)[2][0]
+    order = order[np.argsort(spread @ axis, kind="stable")]
+    half = len(order) // 2
+    return np.concatenate([_halve(ways, order[:half]), _halve(ways, order[half:])])
 
 
-def carry(share: Array, anatomy: Anatomy, grid: Grid, si_mm: Scalar) -> Array:
-    """Vessels moved with the lung for a diaphragm `si_mm` lower, `[Z, Y, X]`."""
-    count = share.shape[0]
-    spacing = grid.spacing_mm[2]
-    z = grid.origin_mm[2] + jnp.arange(count) * spacing
-    base, apex = BASE_Z * anatomy.scale_height, APEX_Z * anatomy.scale_height
-    # z = z0 - si (apex - z0) / (apex - base), solved for z0; rigid below the base
-    rate = si_mm / (apex - base)
-    start = jnp.minimum((z + rate * apex) / (1.0 + rate), jnp.maximum(apex, z))
-    start = jnp.where(start < base, z + si_mm, start)
-    place = jnp.clip((start - grid.origin_mm[2]) / spacing, 0.0, count - 1.001)
-    low = jnp.floor(place).astype(jnp.int32)
-    part = (place - low).reshape(-1, 1, 1)
-    return share[low] * (1.0 - part) + share[low + 1] * part
+DIRECTIONS = _directions().astype(np.float32)
+
+
+def grow(anatomy: Anatomy) -> list[tuple[Array, Array, Array]]:
+    """The trees at exhale, level by level.
+
+    Returns:
+        for each of the 6 branchings: starts and ends of its pieces `[2 2^k, 3]` world
+        mm, and their radii `[2 2^k, 2]` mm.
+    """
+    seed = jnp.asarray(anatomy.vessel_seed * 2.0**20, jnp.int32)
+    key = jax.random.key(seed)
+    side = jnp.asarray([[1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]]).reshape(2, 1, 3)
+    hilum = jnp.asarray(HILUM).reshape(2, 1, 3)
+    # one draw for all: each costs seconds to compile
+    chance = jax.random.normal(key, (2, 3 * TIPS, 3))
+    ways = (jnp.asarray(DIRECTIONS)[None] + 0.06 * chance[:, :TIPS]) * side
+    ways = ways / jnp.linalg.norm(ways, axis=-1, keepdims=True)
+    tips = ways * _room_mm(anatomy, hilum, ways)[..., None]
+    before = jnp.broadcast_to(hilum, (2, 1, 3))
+    radius = ROOT_RADIUS_MM * anatomy.vessel_scale
+    levels = []
+    for level in range(1, LEVELS + 1):
+        count = 2**level
+        share = (level / LEVELS) ** 0.85
+        mean = tips.reshape(2, count, -1, 3).mean(2) * share
+        shake = chance[:, TIPS + count - 2 : TIPS + 2 * count - 2]
+        far = jnp.linalg.norm(mean, axis=-1, keepdims=True)
+        loose = SWAY * (1.0 - (level / LEVELS) ** 2)
+        nodes = hilum + mean + shake * far * loose * 0.5
+        start = jnp.repeat(before, count // before.shape[1], axis=1)
+        thick = jnp.stack([radius / SHRINK**0.5, radius * SHRINK**0.5])
+        world = lambda p: solids.to_world(anatomy, p).reshape(-1, 3)
+        wide = jnp.broadcast_to(thick, (2 * count, 2))
+        levels.append((world(start), world(nodes), wide))
+        before, radius = nodes, radius * SHRINK
+    return levels
+
+
+def _room_mm(anatomy: Anatomy, hilum: Array, ways: Array) -> Array:
+    """How far the lung goes from the hilum along each way, `[2, 64]` mm."""
+    far = jnp.linspace(0.0, LONGEST_MM, SAMPLES + 1)[1:].reshape(1, 1, -1)
+    points = hilum[..., None, :] + ways[..., None, :] * far[..., None]
+    place = tuple(points[..., i] for i in range(3))
+    depth = -solids.lung_distance(pose_at(anatomy, 0.0, 0.0), place)
+    # the last look that was well inside
+    reach = jnp.max(jnp.where(depth > MARGIN_MM, far, 0.0), axis=-1)
+    return jnp.maximum(reach, 20.0)
+
+
+def vessel_share(
+    anatomy: Anatomy,
+    grid: Grid,
+    shape: Shape,
+    *,
+    levels: list[tuple[Array, Array, Array]],
+    displacement: tuple[Scalar, Scalar],
+) -> Array:
+    """Share of each voxel filled by vessels now, `[Z, Y, X]`.
+
+    Args:
+        anatomy: the person.
+        grid: cubic voxels.
+        shape: `[Z, Y, X]`.
+        levels: `grow` of the same person.
+        displacement: (diaphragm inferior, chest wall anterior) now, mm.
+    """
+    move = lambda p: p + displacement_mm(anatomy, *displacement, p)
+    out = None
+    for part, reach in ((levels[:COARSE], 0), (levels[COARSE:], 1)):
+        start, end, radius = (jnp.concatenate(leaf) for leaf in zip(*part, strict=True))
+        found = chains.Tubes(move(start), move(end), radius)
+        far = chains.tube_distance(found, grid, shape, reach_mm=REACH_MM[reach])
+        out = far if out is None else jnp.minimum(out, far)
+    return occupancy(out, grid.spacing_mm[0])

@@ -7,7 +7,7 @@ from fluoro_jax.geometry import Geometry, lps_to_iec, square_panel
 from fluoro_jax.sim import attenuation as att
 from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim import solids, volume
-from fluoro_jax.sim.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.breathing import Breathing
 from fluoro_jax.sim.motion import pose_at
 from fluoro_jax.sim.tumor import Tumor, sphere_centroid_px, sphere_mask
@@ -69,11 +69,11 @@ def test_image_is_seen_from_the_source(film):
     assert frame[26:, 8:24].mean() > frame[8:12, 8:14].mean()
 
 
-def test_lateral_view_shows_the_spine_at_the_right(case):
+def test_lateral_view_is_seen_from_the_patients_left(case):
+    """The lung reaches furthest down at the back, which lies at the right."""
     lateral = square_panel(32, gantry_deg=90.0)
     frame = np.asarray(fl.film_body(case, lateral, voxel_mm=8.0))[0]
-    upper = frame[6:10].mean(0)
-    assert upper[18:22].max() > upper[10:15].max() + 0.1
+    assert frame[18:22, 21:24].mean() < frame[18:22, 11:14].mean() - 1.0
 
 
 def test_lung_keeps_its_mass():
@@ -210,7 +210,7 @@ def test_a_large_tumour_with_the_papers_amplitudes_fits_in_many_places():
 def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
     grid, shape = solids.body_grid(8.0)
     still = jax.jit(lambda a: volume.draw_still(a, grid, shape))(case.anatomy)
-    still = still.replace(vessel=jnp.zeros(shape))
+    still = still.replace(vessel=jax.tree.map(jnp.zeros_like, still.vessel))
     draw = jax.jit(
         lambda s: volume.body_volume(
             case.anatomy, grid, still=s, displacement_mm=(0.0, 0.0), mu_lung=0.005
@@ -230,18 +230,6 @@ def test_overlap_finds_the_heart_and_ribs():
     for shares in (over, clear):
         assert all(((v >= 0) & (v <= 1)).all() for v in shares.values())
     assert float(clear["rib"].max()) > 0.0
-
-
-def test_population_is_seeded_and_in_range():
-    first, again = (sample_anatomy(jax.random.key(5)) for _ in range(2))
-    assert jax.tree.all(jax.tree.map(lambda a, b: bool(a == b), first, again))
-    narrow = Population(scale_lateral=(1.0, 1.0))
-    assert float(sample_anatomy(jax.random.key(5), narrow).scale_lateral) == 1.0
-    draws = jax.vmap(sample_anatomy)(jax.random.split(jax.random.key(0), 200))
-    for name, (low, high) in vars(Population()).items():
-        values = np.asarray(getattr(draws, name))
-        assert low <= values.min() and values.max() <= high + 1e-5
-        assert np.ptp(values) > 0.8 * (high - low)
 
 
 @pytest.mark.slow
