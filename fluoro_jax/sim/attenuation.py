@@ -15,20 +15,15 @@ from fluoro_jax.errors import UserError
 
 # Linear attenuation coefficients at 60 keV, 1/mm: ICRU Report 44 compositions with the
 # elemental tables of Elam et al. 2002 (doi:10.1016/S0969-806X(01)00227-4).
-AIR = 0.0
 ADIPOSE = 0.01875
 MUSCLE = 0.02150
 BLOOD = 0.02180
 SOFT = 0.02171  # 1.06 g/cc
-# Whole ribs: in CT about 0.028; shell and marrow mixed 0.031; XCAT's 1.62 g/cc 0.045.
-RIB = 0.0380
-CLAVICLE = 0.0400
-VERTEBRA = 0.0268  # about 1.3 times water, as CT of whole vertebrae shows
-STERNUM = 0.0255
+BONE = 0.06045  # cortical, 1.92 g/cc
 
 SOFT_MASS_MM2_G = SOFT / 1.06  # mu over density: (1/mm) per (g/cc)
+BONE_MASS_MM2_G = BONE / 1.92
 LUNG_MASS_MM2_G = 0.0204  # the same for inflated lung (ICRU 44 composition)
-CORTICAL_G_CC = 1.92
 
 
 def mu_lung(density_g_cc: Any) -> Any:
@@ -84,22 +79,3 @@ def table(name: str) -> dict[str, np.ndarray]:
     rows = list(csv.reader(lines))
     numbers = np.array(rows[1:], np.float64)
     return {column: numbers[:, i] for i, column in enumerate(rows[0])}
-
-
-def split_mu(mu: Any) -> tuple[Any, Any]:
-    """Densities of soft tissue and bone that attenuate alike at 60 keV.
-
-    Below soft tissue (1.06 g/cc) all is soft tissue, thinned; from there to cortical
-    bone (1.92 g/cc) the two are mixed by volume; above that all is bone.
-
-    Args:
-        mu: any shape, 1/mm at 60 keV.
-
-    Returns:
-        (soft, bone), each g/cc, same shape.
-    """
-    soft_mass, bone_mass = (0.1 * mass_attenuation(m, 60.0) for m in ("soft", "bone"))
-    full, hard = 1.06 * soft_mass, CORTICAL_G_CC * bone_mass
-    share = jnp.clip((mu - full) / (hard - full), 0.0, 1.0)
-    soft = jnp.minimum(mu, full) * (1.0 - share) / soft_mass
-    return soft, (mu - soft * soft_mass) / bone_mass

@@ -17,7 +17,7 @@ from __future__ import annotations
 from fluoro_jax.sim import attenuation as att
 
 SOFT_MASS_MM2_G = att.SOFT_MASS_MM2_G
-BONE_MASS_MM2_G = 0.06045 / 1.92
+BONE_MASS_MM2_G = att.BONE_MASS_MM2_G
 LUNG = att.LUNG_MASS_MM2_G / att.SOFT_MASS_MM2_G  # soft g/cc per g/cc of lung
 
 Tissue = tuple[float, float]  # soft, bone; g/cc

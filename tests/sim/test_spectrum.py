@@ -86,18 +86,6 @@ def test_table_agrees_with_the_constants_at_60_kev():
     assert lung == pytest.approx(att.LUNG_MASS_MM2_G, rel=0.01)
 
 
-def test_split_keeps_attenuation_and_its_ends_are_pure():
-    mu = jnp.linspace(0.0, 0.08, 200)
-    soft, bone = jax.jit(att.split_mu)(mu)
-    masses = [0.1 * att.mass_attenuation(m, 60.0) for m in ("soft", "bone")]
-    np.testing.assert_allclose(soft * masses[0] + bone * masses[1], mu, atol=1e-7)
-    assert soft.min() >= 0.0 and bone.min() > -1e-6
-    assert float(bone[mu < 0.0217].max()) < 1e-6
-    assert float(soft[mu > 0.0605].max()) == 0.0
-    half = att.split_mu(0.5 * (1.06 * masses[0] + 1.92 * masses[1]))
-    np.testing.assert_allclose(half, (0.53, 0.96), rtol=1e-4)
-
-
 def test_one_energy_gives_exactly_the_line_integral():
     paths = jnp.array([[0.0, 3.0, 25.0, 60.0], [0.0, 1.0, 4.0, 12.0]])
     beam = beam_of(sp.mono_spectrum(60.0))
