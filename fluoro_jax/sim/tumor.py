@@ -186,8 +186,9 @@ def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Ar
     right, down, ahead = _from_source(geometry, jnp.asarray(centre_mm, jnp.float32))
     radius = 0.5 * tumor.diameter_mm
     depth_sq = jnp.square(ahead) - jnp.square(radius)
-    half = lambda off: jnp.sqrt(depth_sq + jnp.square(off)) * (
-        1.01 * radius * geometry.sdd_mm / depth_sq
+    half = lambda off: (
+        jnp.sqrt(depth_sq + jnp.square(off))
+        * (1.01 * radius * geometry.sdd_mm / depth_sq)
     )
     scale = geometry.sdd_mm * ahead / depth_sq
     window = geometry.replace(

@@ -125,7 +125,9 @@ def _sample_spiculated(rng: np.random.Generator) -> Shape:
     count = int(rng.integers(SPOKES[0], SPOKES[1] + 1))
     core = 0.5 * rng.uniform(*CORE_SHARE)
     toward = _spread(rng, count)
-    tip = np.concatenate([[0.5], rng.uniform(core + 0.3 * (0.5 - core), 0.5, count - 1)])
+    tip = np.concatenate(
+        [[0.5], rng.uniform(core + 0.3 * (0.5 - core), 0.5, count - 1)]
+    )
     width = 0.5 * rng.uniform(*SPOKE_WIDTH, count)
     # A needle's middle lies on the core's surface, its inner half within the core.
     semi = np.stack([tip - core, width, width], axis=1)

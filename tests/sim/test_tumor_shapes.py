@@ -32,7 +32,8 @@ def view_of(centre, pixels, side_mm, gantry_deg=217.0):
     scale = 1500.0 / (1000.0 + centre @ beam)
     pitch = side_mm / pixels
     return g.replace(
-        pixel_mm=(pitch, pitch), offset_mm=(centre @ down * scale, centre @ right * scale)
+        pixel_mm=(pitch, pitch),
+        offset_mm=(centre @ down * scale, centre @ right * scale),
     )
 
 
@@ -165,7 +166,9 @@ def test_gradients_of_a_union_are_finite():
     def total(centre, diameter):
         return jnp.sum(shapes.shape_chord_mm(view, tumor.shape, centre, diameter))
 
-    by_centre, by_size = jax.jit(jax.grad(total, argnums=(0, 1)))(jnp.asarray(CENTRE), 40.0)
+    by_centre, by_size = jax.jit(jax.grad(total, argnums=(0, 1)))(
+        jnp.asarray(CENTRE), 40.0
+    )
     assert np.isfinite(by_centre).all() and by_size > 0
 
 
