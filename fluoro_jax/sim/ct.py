@@ -6,8 +6,8 @@ together they weigh what the HU-density line says. Where a share would be negati
 is none: below about 55 HU all is soft tissue.
 
 Motion. The phantom's rule for the inside of the chest: what lies at height h (0 at the
-lung's apex, 1 at the dome and below) goes down by SI w(h), w = h^1.2; what lies
-between the spine and the sternum goes forward by AP g(y). Both fade to nothing
+lung's apex, 1 at the dome and below) goes down by SI w(h), w = 3 h^2 - 2 h^3; what lies
+between the spine and the sternum goes forward by AP g(y). The descent fades to nothing
 towards the chest wall and the spine, which a single CT cannot tell from what slides
 along them: the field is smooth, and a rib bends where a real one would turn.
 """
@@ -43,7 +43,7 @@ DENSITY_AT_0 = 1.03
 DENSITY_PER_HU = 0.5886e-3
 HU_RANGE = (-1000.0, 3071.0)  # padding lies below, metal above
 
-HEIGHT_POWER = 1.2
+STEEPEST = 1.5  # slope of 3 h^2 - 2 h^3 halfway
 WALL_SHARE = (0.8, 1.15)  # of the chest's ellipse: full motion within, none beyond
 SPINE_MM = (25.0, 45.0)  # from the midline: no motion within, full beyond
 STEADY_STEPS, NEWTON_STEPS = 4, 5  # to invert the field; 0.001 mm at the limit
@@ -279,10 +279,9 @@ def _forward_share(landmarks: Landmarks, y: Array) -> Array:
 
 
 def _height_share(landmarks: Landmarks, z: Array) -> Array:
-    """The share w = h^1.2 with h = 0 at the apex and 1 at the dome and below."""
+    """0 at the apex and above, 1 at the dome and below, smooth between."""
     height = landmarks.apex_mm - landmarks.dome_mm
-    h = jnp.clip((landmarks.apex_mm - z) / height, 0.0, 1.0)
-    return jnp.power(jnp.maximum(h, 1e-6), HEIGHT_POWER)
+    return _smooth((landmarks.apex_mm - z) / height)
 
 
 def _across_share(landmarks: Landmarks, x: Array, y: Array) -> Array:
@@ -309,8 +308,8 @@ def _smooth(x: Array) -> Array:
 
 
 def _check_field(landmarks: Landmarks, si: np.ndarray, ap: np.ndarray) -> None:
-    """The determinant is a product of two stretches, each linear in its amplitude:
-    1 + 1.2 SI / height (most at the dome) and 1 + 1.5 AP / depth (halfway).
+    """The determinant is a product of two stretches, each linear in its amplitude and
+    furthest from 1 halfway: 1 + 1.5 SI / height and 1 + 1.5 AP / depth.
     """
     height = float(landmarks.apex_mm - landmarks.dome_mm)
     depth = float(landmarks.spine_mm - landmarks.sternum_mm)
@@ -323,8 +322,8 @@ def _check_field(landmarks: Landmarks, si: np.ndarray, ap: np.ndarray) -> None:
                 fix="check apex_mm > dome_mm and spine_mm > sternum_mm (LPS, mm)",
             )
     for name, move, slope in (
-        ("SI", si, HEIGHT_POWER / height),
-        ("AP", ap, 1.5 / depth),
+        ("SI", si, STEEPEST / height),
+        ("AP", ap, STEEPEST / depth),
     ):
         worst = float(move[np.argmax(np.abs(move))])
         limit = (1.0 - LEAST_JACOBIAN) / slope
