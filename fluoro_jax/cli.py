@@ -83,8 +83,8 @@ def parser() -> argparse.ArgumentParser:
         verbs.add_parser(
             "simulate",
             help=films,
-            description=f"{films.capitalize()}: a TrackRAD folder each, with everything "
-            "that is true about it, a moving picture, and a sheet of all.",
+            description=f"{films.capitalize()}: for each a TrackRAD folder with all "
+            "that is true about it and a moving picture; and a sheet of them.",
             epilog="With cycle breathing the frames of a film are exactly one breath.",
         )
     )

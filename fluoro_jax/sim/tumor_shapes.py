@@ -37,6 +37,9 @@ AXIS_RATIO = (0.5, 1.0)  # shorter axes of an ellipsoid over the longest
 class Shape:
     """A union of K ellipsoids, in diameters of the enclosing sphere.
 
+    K is the same for all random shapes of a kind (the first part is repeated, which
+    changes no union), so that one compilation serves them all.
+
     Attributes:
         offset: `[K, 3]` centres, world axes (LPS) about the tumour's centre.
         semi: `[K, 3]` semi-axes.
@@ -117,7 +120,8 @@ def _sample_lobulated(rng: np.random.Generator) -> Shape:
     reach = np.max(np.linalg.norm(offset, axis=1) + radius)
     scale = 0.5 / reach
     semi = np.repeat(radius[:, None], 3, axis=1)
-    return _shape(offset * scale, semi * scale, [np.eye(3)] * count)
+    turns = [np.eye(3)] * count
+    return _shape(offset * scale, semi * scale, turns, LOBES[1])
 
 
 def _sample_spiculated(rng: np.random.Generator) -> Shape:
@@ -133,9 +137,8 @@ def _sample_spiculated(rng: np.random.Generator) -> Shape:
     semi = np.stack([tip - core, width, width], axis=1)
     offset = toward * core
     turns = [_first_axis_along(direction) for direction in toward]
-    return _shape(
-        [np.zeros(3), *offset], [np.full(3, core), *semi], [np.eye(3), *turns]
-    )
+    offset, semi = [np.zeros(3), *offset], [np.full(3, core), *semi]
+    return _shape(offset, semi, [np.eye(3), *turns], SPOKES[1] + 1)
 
 
 def _spread(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -162,8 +165,13 @@ def _first_axis_along(direction: np.ndarray) -> np.ndarray:
     return np.stack([direction, second, np.cross(direction, second)])
 
 
-def _shape(offset: Any, semi: Any, turn: Any) -> Shape:
-    parts = (np.stack([*part]).astype(np.float32) for part in (offset, semi, turn))
+def _shape(offset: Any, semi: Any, turn: Any, count: int = 1) -> Shape:
+    """A shape of `count` parts, the first repeated until there are so many."""
+    parts = []
+    for values in (offset, semi, turn):
+        stacked = np.stack([*values]).astype(np.float32)
+        more = np.repeat(stacked[:1], count - len(stacked), axis=0)
+        parts.append(np.concatenate([stacked, more]))
     return Shape(*parts)
 
 

@@ -11,6 +11,7 @@ Array = jax.Array
 Scalar = Any
 
 
+@jax.jit
 def contrast(film: Array, clip_frames: Array, mask: Array) -> Array:
     """Line integral that the tumour adds, mean over its mask.
 
@@ -25,6 +26,7 @@ def contrast(film: Array, clip_frames: Array, mask: Array) -> Array:
     return _over(clip_frames - film, mask)
 
 
+@jax.jit
 def contrast_to_noise(
     film: Array, clip_frames: Array, mask: Array, photons: Scalar
 ) -> Array:

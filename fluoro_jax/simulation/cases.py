@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax import __version__
 from fluoro_jax.clip import Clip
 from fluoro_jax.commands import read_config
 from fluoro_jax.config import validate
-from fluoro_jax.geometry import axis_names, position_iso_mm
+from fluoro_jax.geometry import Geometry, axis_names, iec_to_lps, position_iso_mm
 from fluoro_jax.placement import sample_tumor, to_numpy
 from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim.breathing import Breathing, breathing_signal, load_trace
 from fluoro_jax.sim.irregular import sample_breathing
-from fluoro_jax.sim.tumor import check_tumor
+from fluoro_jax.sim.tumor import Tumor, check_tumor, tumor_coverage
 from fluoro_jax.sim.tumor_shapes import KINDS, sample_shape
 from fluoro_jax.sim.visibility import contrast, contrast_to_noise
 from fluoro_jax.simulation.options import (
@@ -107,7 +108,7 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
     seconds = float(case.time_s[-1]) + float(case.breathing.period_s)
     if kind == "irregular":
         key = jax.random.key(np.uint32(rng.integers(2**32)))
-        breathing = sample_breathing(key, seconds)
+        breathing = _irregular(key, seconds)
     else:
         mm, rate_hz = load_trace(kind.removeprefix("trace:"))
         spare_s = max((len(mm) - 1) / rate_hz - seconds, 0.0)
@@ -124,12 +125,16 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
     return to_numpy(breathing)
 
 
+_irregular = jax.jit(sample_breathing, static_argnums=1)
+
+
 def film_case(drawn: Drawn, spec: StudySpec) -> tuple[Clip, dict[str, np.ndarray]]:
     """The film, and per frame `[T]`: overlaps, contrast and contrast to noise."""
     geometry, case = spec.geometry(), drawn.case
     body = fl.film_body(case, geometry, voxel_mm=spec.voxel_mm)
     plain = fl.add_tumor(body, case, geometry)
-    seen = {f"overlap_{k}": v for k, v in _overlap(case, spec).items()}
+    over = fl.overlap(case, geometry, voxel_mm=spec.voxel_mm)
+    seen = {f"overlap_{name}": share for name, share in over.items()}
     seen["contrast"] = contrast(body, plain.frames, plain.mask)
     clip = plain
     if spec.photons:
@@ -137,12 +142,23 @@ def film_case(drawn: Drawn, spec: StudySpec) -> tuple[Clip, dict[str, np.ndarray
         seen["contrast_to_noise"] = contrast_to_noise(
             body, plain.frames, plain.mask, quanta
         )
-        clip = fl.add_tumor(body, case, geometry, photons=quanta, key=drawn.noise_key)
+        noisy = _noisy(plain.frames, drawn.noise_key, quanta)
+        clip = plain.replace(frames=noisy)
     return jax.tree.map(np.asarray, clip), jax.device_get(seen)
 
 
-def _overlap(case: fl.Case, spec: StudySpec) -> dict[str, jax.Array]:
-    return fl.overlap(case, spec.geometry(), voxel_mm=spec.voxel_mm)
+_noisy = jax.jit(fl.add_quantum_noise)
+
+
+def coverage_of(clip: Clip, tumor: Tumor) -> np.ndarray:
+    """The soft masks `[T, H, W]`: share of each pixel that the shadow covers."""
+    path = iec_to_lps(jnp.asarray(clip.centre_mm))
+    return np.asarray(_coverage(clip.geometry, tumor, path))
+
+
+@jax.jit
+def _coverage(view: Geometry, tumor: Tumor, path_mm: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda centre: tumor_coverage(view, tumor, centre), path_mm)
 
 
 def truth_of(
@@ -181,12 +197,19 @@ def truth_of(
         "centroid_px": plain_json(clip.centroid_px),
         "centroid_iso_mm": plain_json(centroid_iso),
         "centre_mm": plain_json(clip.centre_mm),
+        "range_mm": range_mm(clip),
         "mask_area_px": plain_json(np.sum(clip.mask, axis=(1, 2))),
         **{name: plain_json(values) for name, values in sorted(seen.items())},
         "anatomy": plain_json(case.anatomy),
         "breathing": plain_json(case.breathing),
         "tumor": plain_json(case.tumor),
     }
+
+
+def range_mm(clip: Clip) -> dict[str, float]:
+    """How far the tumour's centre goes along each axis of the body in this film."""
+    ranges = np.ptp(np.asarray(clip.centre_mm, float), axis=0)
+    return dict(zip(("LR", "SI", "AP"), ranges.tolist(), strict=True))
 
 
 def _geometry_json(spec: StudySpec, sources: dict[str, str]) -> dict[str, Any]:

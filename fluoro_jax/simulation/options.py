@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     film.add_argument(
         "--config",
         metavar="FILE[:PRESET]",
-        help="take the film from a config's `study`; --config.study.KEY=VALUE may follow",
+        help="film of a config's `study`; --config.study.KEY=VALUE may follow",
     )
     film.add_argument("--rows", type=int, help=f"of the frame (default {DEFAULT_ROWS})")
     film.add_argument("--cols", type=int, help="of the frame (default: as rows)")

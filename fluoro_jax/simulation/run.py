@@ -15,11 +15,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
 from fluoro_jax.simulation.cases import (
     Drawn,
+    coverage_of,
     draw_case,
     film_case,
+    range_mm,
     study_spec,
     truth_of,
 )
@@ -75,23 +78,26 @@ def _write_case(
     clip, seen = film_case(drawn, spec)
     view, folder = clip.geometry, staging / drawn.name
     shrink = view.sad_mm / view.sdd_mm
+    spacing = (1.0, view.pixel_mm[0] * shrink, view.pixel_mm[1] * shrink)
     write_trackrad(
         folder,
         TrackRadCase(
             frames=np.asarray(clip.frames, np.float32),
             rate_hz=1.0 / spec.frame_s,
-            pixel_mm=(view.pixel_mm[0] * shrink, view.pixel_mm[1] * shrink),
+            pixel_mm=spacing[1:],
             labels=np.asarray(clip.mask).astype(np.uint8),
         ),
     )
+    soft = MetaImage(np.transpose(coverage_of(clip, drawn.case.tumor)), spacing)
+    write_mha(folder / "targets" / f"{drawn.name}_coverage.mha", soft)
     truth = truth_of(drawn, clip, seen, spec=spec, sources=sources)
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
     write_film(folder / f"film.{options.picture}", clip)
-    labels = drawn.labels
+    labels, moves = drawn.labels, range_mm(clip)
     words = (
         f"{drawn.name}   {labels['shape']} {labels['diameter_mm']:.0f} mm, "
-        f"{labels['side']} {labels['lobe']}, SI {labels['si_mm']:.0f} mm, "
-        f"AP {labels['ap_mm']:.0f} mm, {labels['breathing']}"
+        f"{labels['side']} {labels['lobe']}, SI {moves['SI']:.0f} mm, "
+        f"AP {moves['AP']:.0f} mm, {labels['breathing']}"
     )
     return sheet_row(clip, words)
 

@@ -135,8 +135,9 @@ def test_shapes_fill_their_sphere_and_never_leave_it(kind):
         s = tumor.shape
         reach = np.linalg.norm(s.offset, axis=1) + s.semi.max(axis=1)
         assert reach.max() == pytest.approx(0.5, abs=1e-5)
+        different = len(np.unique(s.offset, axis=0))
         kinds = {"ellipsoid": (1, 1), "lobulated": (3, 6), "spiculated": (7, 13)}
-        assert kinds[kind][0] <= len(s.offset) <= kinds[kind][1]
+        assert kinds[kind][0] <= different <= len(s.offset) == kinds[kind][1]
 
 
 def test_lobes_and_needles_touch_the_rest():
@@ -145,17 +146,14 @@ def test_lobes_and_needles_touch_the_rest():
         gap = np.linalg.norm(s.offset[1:] - s.offset[0], axis=1)
         assert (gap < s.semi[1:, 0] + s.semi[0, 0]).all()
         s = make("spiculated", seed).shape
-        np.testing.assert_allclose(
-            np.linalg.norm(s.offset[1:], axis=1), s.semi[0, 0], rtol=1e-4
-        )
+        away = np.linalg.norm(s.offset[1:], axis=1)
+        np.testing.assert_allclose(away[away > 0.0], s.semi[0, 0], rtol=1e-4)
 
 
 def test_shapes_are_seeded_and_differ():
     first, again, other = (make("lobulated", seed).shape for seed in (4, 4, 5))
     np.testing.assert_array_equal(first.offset, again.offset)
-    assert first.offset.shape != other.offset.shape or (
-        np.abs(first.offset - other.offset).max() > 0.01
-    )
+    assert np.abs(first.offset - other.offset).max() > 0.01
     assert shapes.sample_shape(np.random.default_rng(0), "sphere") is None
 
 
