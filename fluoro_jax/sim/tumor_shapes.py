@@ -227,11 +227,37 @@ def shape_chord_mm(
 
 def union_length(start: Array, end: Array) -> Array:
     """Length of the union of K intervals a ray, from `[K, ...]` starts and ends."""
-    order = jnp.argsort(start, axis=0)
-    start = jnp.take_along_axis(start, order, axis=0)
-    end = jnp.take_along_axis(end, order, axis=0)
-    total, covered = end[0] - start[0], end[0]
-    for k in range(1, start.shape[0]):
-        total = total + jnp.maximum(end[k] - jnp.maximum(start[k], covered), 0.0)
-        covered = jnp.maximum(covered, end[k])
+    starts, ends = list(start), list(end)
+    # compare and swap: XLA's own sort takes ten times as long on a CPU
+    for i, j in sorting_network(len(starts)):
+        swap = starts[i] > starts[j]
+        pick = lambda x, i=i, j=j, swap=swap: (
+            jnp.where(swap, x[j], x[i]),
+            jnp.where(swap, x[i], x[j]),
+        )
+        (starts[i], starts[j]), (ends[i], ends[j]) = pick(starts), pick(ends)
+    total, covered = ends[0] - starts[0], ends[0]
+    for begin, stop in zip(starts[1:], ends[1:], strict=True):
+        total = total + jnp.maximum(stop - jnp.maximum(begin, covered), 0.0)
+        covered = jnp.maximum(covered, stop)
     return total
+
+
+def sorting_network(count: int) -> list[tuple[int, int]]:
+    """Pairs to compare in turn that sort any `count` values.
+
+    Source:
+        Batcher's odd-even merge sort: Knuth, TAOCP 3, 5.2.2, algorithm M.
+    """
+    pairs = []
+    top = 1 << max((count - 1).bit_length() - 1, 0)
+    p = top
+    while p > 0:
+        q, r, d = top, 0, p
+        while True:
+            pairs += [(i, i + d) for i in range(count - d) if i & p == r]
+            if q == p:
+                break
+            d, q, r = q - p, q >> 1, p
+        p >>= 1
+    return pairs

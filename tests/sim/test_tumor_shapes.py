@@ -92,6 +92,16 @@ def test_intervals_that_overlap_touch_or_are_empty_count_once():
     np.testing.assert_allclose(shapes.union_length(start, end), [5.0, 3.0])
 
 
+@pytest.mark.parametrize("count", range(1, 14))
+def test_network_sorts_everything_that_is_0_or_1(count):
+    """By the 0-1 principle, and then it sorts any numbers."""
+    columns = ((np.arange(2**count)[:, None] >> np.arange(count)) & 1).T
+    rows = list(columns)
+    for i, j in shapes.sorting_network(count):
+        rows[i], rows[j] = np.minimum(rows[i], rows[j]), np.maximum(rows[i], rows[j])
+    assert (np.diff(rows, axis=0) >= 0).all()
+
+
 @pytest.mark.parametrize("diameter", [8.0, 60.0])
 @pytest.mark.parametrize("kind", ["sphere", "ellipsoid", "lobulated", "spiculated"])
 def test_centroid_within_a_fiftieth_of_a_mm(kind, diameter):
