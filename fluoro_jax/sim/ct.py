@@ -49,6 +49,7 @@ SPINE_MM = (25.0, 45.0)  # from the midline: no motion within, full beyond
 STEADY_STEPS, NEWTON_STEPS = 4, 5  # to invert the field; 0.001 mm at the limit
 LEAST_JACOBIAN = 0.2  # and 2 - 0.2 at most: inverting it needs |slope| < 1
 LUNG_DENSITY_G_CC = 0.6  # lung is lighter than this
+LEAST_LUNG_ML = 200.0
 VESSEL_MM = 3.0  # half the gap that a vessel may leave in the lung
 
 
@@ -165,6 +166,9 @@ def find_lung(volume: CtVolume) -> np.ndarray:
 
     Returns:
         `[Z, Y, X]` bool. Air that touches the volume's sides is not lung.
+
+    Raises:
+        UserError: if that leaves no lung, as in a scan cropped through it.
     """
     density = np.asarray(volume.soft + volume.bone)
     light = density < LUNG_DENSITY_G_CC
@@ -173,7 +177,9 @@ def find_lung(volume: CtVolume) -> np.ndarray:
     outside = np.unique(np.concatenate([face.ravel() for face in faces]))
     inside = light & ~np.isin(parts, outside)
     steps = round(VESSEL_MM / float(volume.grid.spacing_mm[0]))
-    return ndimage.binary_closing(inside, iterations=steps) if steps else inside
+    lung = ndimage.binary_closing(inside, iterations=steps) if steps else inside
+    _check_lung(lung, volume.grid)
+    return lung
 
 
 def find_landmarks(lung: np.ndarray, grid: Grid, *, taken_at: float = 0.0) -> Landmarks:
@@ -185,13 +191,7 @@ def find_landmarks(lung: np.ndarray, grid: Grid, *, taken_at: float = 0.0) -> La
     Raises:
         UserError: if there is no lung.
     """
-    if not lung.any():
-        raise UserError(
-            "no lung in the CT",
-            needed="air-filled lung inside the body (under 0.6 g/cc)",
-            why="the chest's landmarks are read off the lungs",
-            fix="give Landmarks(...) by hand, or a CT that covers the lungs",
-        )
+    _check_lung(lung, grid)
     z, y, x = np.nonzero(lung)
     place = lambda index, axis: (
         grid.origin_mm[axis] + float(index) * grid.spacing_mm[axis]
@@ -210,6 +210,18 @@ def find_landmarks(lung: np.ndarray, grid: Grid, *, taken_at: float = 0.0) -> La
         half_width_mm=0.5 * (right - left),
         taken_at=taken_at,
     )
+
+
+def _check_lung(lung: np.ndarray, grid: Grid) -> None:
+    found_ml = float(np.count_nonzero(lung) * np.prod(grid.spacing_mm) / 1000.0)
+    if found_ml < LEAST_LUNG_ML:
+        raise UserError(
+            f"{found_ml:.0f} ml of lung in the CT",
+            needed=f"at least {LEAST_LUNG_ML:g} ml of light tissue (under "
+            f"{LUNG_DENSITY_G_CC:g} g/cc) that does not touch the volume's sides",
+            why="landmarks and mass are read off the lungs; outside air is not lung",
+            fix="pass a lung mask (lung=...) of your own, or a CT that is not cropped",
+        )
 
 
 def animate(

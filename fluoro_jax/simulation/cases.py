@@ -81,24 +81,25 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
     """
     rng = np.random.default_rng([spec.seed, STREAMS["simulate"], number])
     case = sample_group_case(rng, spec)
+    drawn_mm, asked_mm = float(case.tumor.diameter_mm), options.diameter_mm
+    size_mm = drawn_mm if asked_mm is None else asked_mm
+    check_tumor(
+        case.tumor.replace(diameter_mm=size_mm, density_g_cc=options.density_g_cc)
+    )
     if options.breathing != "cycle":
         breathing = _other_breathing(rng, options.breathing, case)
+        case = case.replace(breathing=breathing, periodic=False)
+    if options.breathing != "cycle" or size_mm != drawn_mm:
         tumor = sample_tumor(
-            rng,
-            case.anatomy,
-            breathing,
-            case.time_s,
-            diameter_mm=float(case.tumor.diameter_mm),
+            rng, case.anatomy, case.breathing, case.time_s, diameter_mm=size_mm
         )
-        case = case.replace(breathing=breathing, tumor=tumor, periodic=False)
+        case = case.replace(tumor=tumor)
     kind = options.shape
     if kind == "mixed":
         kind = KINDS[int(rng.integers(len(KINDS)))]
     density = np.float32(options.density_g_cc)
     shape = sample_shape(rng, kind)  # within the sphere that was found room for
-    tumor = case.tumor.replace(shape=shape, density_g_cc=density)
-    check_tumor(tumor)
-    case = case.replace(tumor=tumor)
+    case = case.replace(tumor=case.tumor.replace(shape=shape, density_g_cc=density))
     key = jax.random.key(np.uint32(rng.integers(2**32)))
     labels = {**case_labels(case), "shape": kind, "breathing": options.breathing}
     return Drawn(f"case_{number:04d}", case, labels, key)

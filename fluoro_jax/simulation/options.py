@@ -44,6 +44,7 @@ class Options:
     frame_s: float | None = None
     breathing: str = "cycle"
     shape: str = "sphere"
+    diameter_mm: float | None = None
     density_g_cc: float = 1.06
     picture: str = "gif"
     overwrite: bool = False
@@ -57,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
     what.add_argument("--breathing", default="cycle", help=_one_of(BREATHING))
     what.add_argument("--shape", default="sphere", help=_one_of(SHAPES))
+    what.add_argument(
+        "--diameter-mm", type=float, help="5 to 60 (default: 20 to 40, drawn)"
+    )
     what.add_argument(
         "--density-g-cc",
         type=float,

@@ -235,8 +235,11 @@ def test_what_is_no_ct_is_refused(volume):
         ct.ct_volume(hu, grid)
     with pytest.raises(UserError, match="RescaleSlope"):
         ct.ct_volume(synthetic_hu() + 1024.0, grid)
-    with pytest.raises(UserError, match="no lung in the CT"):
+    with pytest.raises(UserError, match="0 ml of lung"):
         ct.find_landmarks(np.zeros(SHAPE, bool), grid)
+    cropped = jax.tree.map(lambda v: v[:, 10:, :] if np.ndim(v) else v, volume)
+    with pytest.raises(UserError, match="not cropped"):
+        ct.animate(cropped, LIFE, Breathing(), [0.0])
     upside_down = LIFE.replace(apex_mm=-60.0, dome_mm=110.0)
     with pytest.raises(UserError, match="apex above the dome"):
         ct.animate(volume, upside_down, Breathing(), [0.0])

@@ -168,7 +168,7 @@ def test_shapes_are_seeded_and_differ():
 
 
 def test_gradients_of_a_union_are_finite():
-    tumor = make("spiculated")
+    tumor = make("lobulated")
     view = VIEW.replace(rows=12, cols=10, pixel_mm=(12.0, 16.0))
 
     def total(centre, diameter):

@@ -170,7 +170,18 @@ def test_cases_depend_on_seed_and_number_alone(second):
     assert float(drawn.tumor.diameter_mm) != float(want.tumor.diameter_mm)
 
 
-@pytest.mark.parametrize("kind", ["irregular", "trace:quiet"])
+def test_the_diameter_asked_for_is_the_tumours(second):
+    asked = options_of("--out=x", "--diameter-mm=9", *QUICK)
+    spec, _ = cases.study_spec(asked)
+    drawn = cases.draw_case(spec, asked, 1)
+    assert float(drawn.case.tumor.diameter_mm) == drawn.labels["diameter_mm"] == 9.0
+    body = second[0].case.anatomy
+    assert float(drawn.case.anatomy.scale_ap) == float(body.scale_ap)
+
+
+@pytest.mark.parametrize(
+    "kind", ["irregular", pytest.param("trace:quiet", marks=pytest.mark.slow)]
+)
 def test_other_breathing_keeps_the_deepest_breath(kind, second):
     asked = options_of("--out=x", f"--breathing={kind}", *QUICK)
     spec, _ = cases.study_spec(asked)
@@ -215,6 +226,8 @@ def test_a_config_gives_the_film_and_options_change_it(monkeypatch):
         (["--rows=0"], "study.rows = 0"),
         (["--photons=-1"], "study.photons = -1"),
         (["--voxel-mm=nan"], "study.voxel_mm = nan"),
+        (["--diameter-mm=4"], "from 5 to 60 mm"),
+        (["--diameter-mm=nan"], "from 5 to 60 mm"),
         (["--density-g-cc=0.1"], "from 0.3 to 1.2 g/cc"),
         (["--config=configs/paper_grup.py"], "paper_group.py"),
         (["--config=configs/paper_group.py", "--config.study.rovs=1"], "study.rows?"),
