@@ -24,7 +24,8 @@ class Clip:
         centre_mm: `[T, 3]` the tumour's centre in IEC axes about the isocentre, or
             None.
         periodic: exactly one breathing period, so a stack of frames may wrap.
-        domain: what `frames` holds: "line_integral" or "counts".
+        domain: what `frames` holds: "line_integral" or "log" (bone bright), "counts"
+            (bone dark) or "display" (grey levels in [0, 1]).
     """
 
     frames: Array

@@ -1,8 +1,16 @@
-"""Attenuation at one energy, 60 keV: what each tissue does to a narrow beam."""
+"""What each tissue does to a narrow beam: at 60 keV, and by energy from a table."""
 
 from __future__ import annotations
 
+import csv
+import functools
+from importlib import resources
 from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fluoro_jax.errors import UserError
 
 # Linear attenuation coefficients at 60 keV, 1/mm: ICRU Report 44 compositions with the
 # elemental tables of Elam et al. 2002 (doi:10.1016/S0969-806X(01)00227-4).
@@ -19,6 +27,7 @@ STERNUM = 0.0255
 
 SOFT_MASS_MM2_G = SOFT / 1.06  # mu over density: (1/mm) per (g/cc)
 LUNG_MASS_MM2_G = 0.0204  # the same for inflated lung (ICRU 44 composition)
+CORTICAL_G_CC = 1.92
 
 
 def mu_lung(density_g_cc: Any) -> Any:
@@ -29,3 +38,65 @@ def mu_lung(density_g_cc: Any) -> Any:
 def mu_tumor(density_g_cc: Any) -> Any:
     """Attenuation of tumour (soft tissue), 1/mm, at a density in g/cc (any shape)."""
     return SOFT_MASS_MM2_G * density_g_cc
+
+
+def mass_attenuation(material: str, energy_kev: Any) -> Any:
+    """Mass attenuation coefficient, log-log between the table's 1 keV steps.
+
+    Args:
+        material: a column of `table()`: "soft" (soft tissue), "bone" (cortical),
+            "adipose", "lung", "water", "aluminium", "csi", or "air_absorbed" (the
+            mass energy absorption of air, for kerma).
+        energy_kev: any shape, keV; held at the table's ends, 10 and 120 keV.
+
+    Returns:
+        cm^2/g, same shape.
+
+    Raises:
+        UserError: if there is no such material.
+
+    Source:
+        ICRU Report 44 compositions, elements by Elam et al. 2002
+        (doi:10.1016/S0969-806X(01)00227-4); tables/make_attenuation.py.
+    """
+    columns = table("attenuation")
+    if material not in columns or material == "energy_kev":
+        raise UserError(
+            f'material "{material}"',
+            needed="one of " + ", ".join(n for n in columns if n != "energy_kev"),
+            why="only these are in the table of attenuation",
+            fix="use the nearest tissue, or add it to tables/make_attenuation.py",
+        )
+    energy = np.log(columns["energy_kev"]).astype(np.float32)
+    value = np.log(columns[material]).astype(np.float32)
+    asked = jnp.log(jnp.asarray(energy_kev, jnp.float32))
+    return jnp.exp(jnp.interp(asked, energy, value))
+
+
+@functools.cache
+def table(name: str) -> dict[str, np.ndarray]:
+    """A table of the package by column: "attenuation" or "spectra"."""
+    path = resources.files("fluoro_jax.sim") / "tables" / f"{name}.csv"
+    lines = [row for row in path.read_text().splitlines() if not row.startswith("#")]
+    rows = list(csv.reader(lines))
+    numbers = np.array(rows[1:], np.float64)
+    return {column: numbers[:, i] for i, column in enumerate(rows[0])}
+
+
+def split_mu(mu: Any) -> tuple[Any, Any]:
+    """Densities of soft tissue and bone that attenuate alike at 60 keV.
+
+    Below soft tissue (1.06 g/cc) all is soft tissue, thinned; from there to cortical
+    bone (1.92 g/cc) the two are mixed by volume; above that all is bone.
+
+    Args:
+        mu: any shape, 1/mm at 60 keV.
+
+    Returns:
+        (soft, bone), each g/cc, same shape.
+    """
+    soft_mass, bone_mass = (0.1 * mass_attenuation(m, 60.0) for m in ("soft", "bone"))
+    full, hard = 1.06 * soft_mass, CORTICAL_G_CC * bone_mass
+    share = jnp.clip((mu - full) / (hard - full), 0.0, 1.0)
+    soft = jnp.minimum(mu, full) * (1.0 - share) / soft_mass
+    return soft, (mu - soft * soft_mass) / bone_mass

@@ -16,11 +16,13 @@ import numpy as np
 from flax import struct
 
 from fluoro_jax.clip import Clip
+from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, lps_to_iec
 from fluoro_jax.sim import attenuation as att
-from fluoro_jax.sim import projector, solids, volume
+from fluoro_jax.sim import detector, projector, solids, volume
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.exposure import Exposure
 from fluoro_jax.sim.motion import pose_at
 from fluoro_jax.sim.tumor import (
     Tumor,
@@ -33,6 +35,7 @@ from fluoro_jax.sim.tumor import (
 Array = jax.Array
 Scalar = Any
 SHADOW_MM = 2.0  # a ray this far inside a solid passes "over" it
+CM_PER_MM = 0.1
 VOLUME_VOXEL_MM = 10.0  # grid on which lung volumes are measured
 
 
@@ -71,12 +74,25 @@ def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
     return _film_body(body, geometry, float(voxel_mm), quarter)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Soft tissue and bone on every ray, without the tumour; see `film_body`.
+
+    Returns:
+        `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.
+    """
+    quarter = projector.quarter_turn(geometry)
+    body = (case.anatomy, case.breathing, jnp.asarray(case.time_s, jnp.float32))
+    paths = _film_body(body, geometry, float(voxel_mm), quarter, True)
+    return CM_PER_MM * jnp.moveaxis(paths, 1, 0)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _film_body(
     body: tuple[Anatomy, Breathing, Array],
     geometry: Geometry,
     voxel_mm: float,
     quarter: int | None,
+    by_material: bool = False,
 ) -> Array:
     anatomy, breathing, time_s = body
     grid, shape = solids.body_grid(voxel_mm)
@@ -94,6 +110,9 @@ def _film_body(
             displacement_mm=(now[0], now[1]),
             mu_lung=att.mu_lung(now[2]),
         )
+        if by_material:
+            parts = att.split_mu(mu)
+            return jnp.stack([projector.project(p, grid, geometry) for p in parts])
         return projector.project(mu, grid, geometry)
 
     return jax.lax.map(frame, (si, ap, density))
@@ -200,10 +219,90 @@ def simulate(
     *,
     voxel_mm: float = 4.0,
     photons: Scalar = 0.0,
+    exposure: Exposure | None = None,
 ) -> Clip:
-    """A film of the case with its truth: `add_tumor` on `film_body`."""
-    film = film_body(case, geometry, voxel_mm=voxel_mm)
-    return add_tumor(film, case, geometry, photons=photons, key=key)
+    """A film of the case with its truth.
+
+    Args:
+        case: the case.
+        geometry: the view of the frames.
+        key: a typed JAX key; needed for noise only.
+        voxel_mm: side of the cubic voxels (static).
+        photons: unattenuated quanta a pixel at 60 keV; 0 leaves out the noise.
+        exposure: the X-ray machine's setting; None, or one with all stages off, gives
+            ideal line integrals at 60 keV.
+
+    Raises:
+        UserError: if `photons` and `exposure` are both given, or the exposure is one
+            that no machine has.
+    """
+    if exposure is None or exposure.is_ideal:
+        film = film_body(case, geometry, voxel_mm=voxel_mm)
+        return add_tumor(film, case, geometry, photons=photons, key=key)
+    if not _is_zero(photons):
+        raise UserError(
+            "photons and exposure are both given",
+            needed="one of them",
+            why="each alone says how many quanta a pixel gets",
+            fix="set exposure.quanta (or mas) and leave photons out",
+        )
+    moments = case.replace(time_s=_moments(case, exposure).reshape(-1))
+    fine = detector.refine(geometry, exposure.panel.binning)
+    paths = film_paths(moments, fine, voxel_mm=voxel_mm)
+    return expose_tumor(paths, case, geometry, exposure=exposure, key=key)
+
+
+def expose_tumor(
+    paths: Array,
+    case: Case,
+    geometry: Geometry,
+    *,
+    exposure: Exposure,
+    key: Array | None = None,
+) -> Clip:
+    """Puts the case's tumour on the tissue of its body and takes the film.
+
+    Args:
+        paths: `[2, S * T, rows, cols]` g/cm^2 from `film_paths` at the S moments of
+            each exposure (S = 1 without `pulse_s`), with `detector.refine`d pixels.
+        case: the case.
+        geometry: the view of the frames.
+        exposure: the X-ray machine's setting.
+        key: a typed JAX key; needed for noise.
+
+    Returns:
+        The clip, its truth that of the middle of each exposure.
+    """
+    fine = detector.refine(geometry, exposure.panel.binning)
+    times = _moments(case, exposure)
+    paths = _add_tumor_path(paths, case.replace(time_s=times.reshape(-1)), fine)
+    if exposure.pulse_s is not None:
+        paths = paths.reshape(2, *times.shape, fine.rows, fine.cols)
+    frames = detector.acquire(paths, fine, exposure, key)
+    blank = jnp.zeros((times.shape[-1], geometry.rows, geometry.cols), jnp.float32)
+    truth = add_tumor(blank, case, geometry)
+    return truth.replace(frames=frames, domain=exposure.output)
+
+
+@jax.jit
+def _add_tumor_path(paths: Array, case: Case, geometry: Geometry) -> Array:
+    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+    diameter = case.tumor.diameter_mm
+    chord = jax.vmap(lambda c: sphere_chord_mm(geometry, c, diameter))(path)
+    extra = case.tumor.density_g_cc - lung_density(
+        case.anatomy, case.breathing, case.time_s
+    )
+    return paths.at[0].add(CM_PER_MM * extra.reshape(-1, 1, 1) * chord)
+
+
+def _moments(case: Case, exposure: Exposure) -> Array:
+    """Times within each exposure, `[S, T]` s, their mean that of the frame."""
+    time_s = jnp.asarray(case.time_s, jnp.float32).reshape(1, -1)
+    if exposure.pulse_s is None:
+        return time_s
+    count = exposure.sub_phases
+    part = (jnp.arange(count, dtype=jnp.float32) + 0.5) / count - 0.5
+    return time_s + exposure.pulse_s * part.reshape(-1, 1)
 
 
 def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Array]:
