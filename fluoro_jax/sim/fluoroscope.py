@@ -286,12 +286,10 @@ def expose_tumor(
 
 @jax.jit
 def _add_tumor_path(paths: Array, case: Case, geometry: Geometry) -> Array:
-    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
-    diameter = case.tumor.diameter_mm
-    chord = jax.vmap(lambda c: sphere_chord_mm(geometry, c, diameter))(path)
-    extra = case.tumor.density_g_cc - lung_density(
-        case.anatomy, case.breathing, case.time_s
-    )
+    tumor = case.tumor
+    path = tumor_path_mm(tumor, case.breathing, case.time_s)
+    chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
+    extra = tumor.density_g_cc - lung_density(case.anatomy, case.breathing, case.time_s)
     return paths.at[0].add(CM_PER_MM * extra.reshape(-1, 1, 1) * chord)
 
 

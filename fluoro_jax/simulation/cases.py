@@ -18,6 +18,14 @@ from fluoro_jax.geometry import Geometry, axis_names, iec_to_lps, position_iso_m
 from fluoro_jax.placement import sample_tumor, to_numpy
 from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim.breathing import Breathing, breathing_signal, load_trace
+from fluoro_jax.sim.exposure import (
+    Exposure,
+    elekta_fluoro,
+    varian_fluoro,
+)
+from fluoro_jax.sim.exposure import (
+    validate as check_exposure,
+)
 from fluoro_jax.sim.irregular import sample_breathing
 from fluoro_jax.sim.tumor import Tumor, check_tumor, tumor_coverage
 from fluoro_jax.sim.tumor_shapes import KINDS, sample_shape
@@ -31,6 +39,8 @@ from fluoro_jax.simulation.options import (
 from fluoro_jax.studies import STREAMS, StudySpec, case_labels, sample_group_case
 
 IDEAL = "line integrals at 60 keV, bone bright"
+READ = "minus the logarithm of the panel's reading over the open beam, bone bright"
+DEFAULT_MAS = 0.4
 
 
 @dataclass
@@ -70,7 +80,24 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
     if "rows" in asked and "cols" not in asked:
         asked["cols"] = asked["rows"]
         sources["cols"] = "as rows"
+    if options.kvp is not None:
+        asked["photons"], sources["photons"] = 0.0, "off, as --kvp is on"
     return dataclasses.replace(spec, seed=options.seed, **asked), sources
+
+
+def machine_of(options: Options) -> Exposure | None:
+    """The X-ray machine that was asked for, or None for ideal line integrals.
+
+    Raises:
+        UserError: for a setting that no machine has.
+    """
+    if options.kvp is None:
+        return None
+    mas = DEFAULT_MAS if options.mas is None else options.mas
+    make = {"varian": varian_fluoro, "elekta": elekta_fluoro}[options.panel]
+    exposure = make(options.kvp, mas)
+    check_exposure(exposure)
+    return exposure
 
 
 def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
@@ -129,8 +156,12 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
 _irregular = jax.jit(sample_breathing, static_argnums=1)
 
 
-def film_case(drawn: Drawn, spec: StudySpec) -> tuple[Clip, dict[str, np.ndarray]]:
-    """The film, and per frame `[T]`: overlaps, contrast and contrast to noise."""
+def film_case(
+    drawn: Drawn, spec: StudySpec, exposure: Exposure | None = None
+) -> tuple[Clip, dict[str, np.ndarray]]:
+    """The film, and per frame `[T]`: overlaps, contrast (of line integrals at 60 keV)
+    and, with `spec.photons`, contrast to noise.
+    """
     geometry, case = spec.geometry(), drawn.case
     body = fl.film_body(case, geometry, voxel_mm=spec.voxel_mm)
     plain = fl.add_tumor(body, case, geometry)
@@ -145,6 +176,9 @@ def film_case(drawn: Drawn, spec: StudySpec) -> tuple[Clip, dict[str, np.ndarray
         )
         noisy = _noisy(plain.frames, drawn.noise_key, quanta)
         clip = plain.replace(frames=noisy)
+    if exposure is not None:
+        key, voxel_mm = drawn.noise_key, spec.voxel_mm
+        clip = fl.simulate(case, geometry, key, voxel_mm=voxel_mm, exposure=exposure)
     return jax.tree.map(np.asarray, clip), jax.device_get(seen)
 
 
@@ -169,6 +203,7 @@ def truth_of(
     *,
     spec: StudySpec,
     sources: dict[str, str],
+    exposure: Exposure | None = None,
 ) -> dict[str, Any]:
     """Everything true about a film, as JSON takes it; lengths in mm, times in s."""
     view = clip.geometry
@@ -182,12 +217,14 @@ def truth_of(
         "number": int(drawn.name.rsplit("_")[-1]),
         "labels": drawn.labels,
         "frames": {
-            "holds": IDEAL,
+            "holds": IDEAL if exposure is None else READ,
             "photons": {"value": spec.photons, "source": sources["photons"]},
+            "rate_hz": 1.0 / spec.frame_s,
             "time_s": plain_json(clip.time_s),
             "periodic": clip.periodic,
         },
         "geometry": _geometry_json(spec, sources),
+        "exposure": plain_json(exposure),
         "axes": {
             "centroid_px": "row, column; 0, 0 is the centre of the top left pixel",
             "centroid_iso_mm": f"{vertical} (superior), {horizontal} (image right), "

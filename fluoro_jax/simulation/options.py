@@ -12,6 +12,7 @@ from fluoro_jax.errors import UserError
 BREATHING = ("cycle", "irregular", "trace:quiet", "trace:irregular")
 SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated", "mixed")
 PICTURES = ("gif", "webp")
+PANELS = ("varian", "elekta")
 DEFAULT_ROWS, DEFAULT_VOXEL_MM = 128, 3.0
 SPEC_KEYS = (  # options that stand for keys of a config's `study`
     "rows",
@@ -46,6 +47,9 @@ class Options:
     shape: str = "sphere"
     diameter_mm: float | None = None
     density_g_cc: float = 1.06
+    kvp: float | None = None
+    mas: float | None = None
+    panel: str = "varian"
     picture: str = "gif"
     overwrite: bool = False
     quiet: bool = False
@@ -87,6 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     film.add_argument("--num-frames", type=int, help="of a film (default 10)")
     film.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
+    machine = parser.add_argument_group(
+        "X-ray machine", "off by default: ideal line integrals at 60 keV"
+    )
+    machine.add_argument(
+        "--kvp", type=float, help="tube voltage, 60 to 120; switches on"
+    )
+    machine.add_argument("--mas", type=float, help="charge of a frame (default 0.4)")
+    machine.add_argument("--panel", default="varian", help=_one_of(PANELS))
     files = parser.add_argument_group("files")
     files.add_argument("-o", "--out", metavar="DIR", help="where cases go (required)")
     files.add_argument("--overwrite", action="store_true", help="replace cases there")
@@ -149,9 +161,24 @@ def _check(options: Options) -> None:
             why="random numbers start from an unsigned 32-bit number",
             fix="--seed 0",
         )
+    if options.kvp is None and options.mas is not None:
+        raise UserError(
+            f"--mas {options.mas:g} without --kvp",
+            needed="--kvp, which switches the X-ray machine on",
+            why="a charge gives quanta only with a spectrum",
+            fix="add --kvp 80, or use --photons for quanta at 60 keV",
+        )
+    if options.kvp is not None and options.photons is not None:
+        raise UserError(
+            "--photons and --kvp are both given",
+            needed="one of them",
+            why="each alone says how many quanta a pixel gets",
+            fix="leave --photons out; --mas sets the quanta",
+        )
     for name, known in (
         ("breathing", BREATHING),
         ("shape", SHAPES),
+        ("panel", PANELS),
         ("picture", PICTURES),
     ):
         value = getattr(options, name)

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
@@ -22,13 +24,13 @@ from fluoro_jax.simulation.cases import (
     coverage_of,
     draw_case,
     film_case,
+    machine_of,
     range_mm,
     study_spec,
     truth_of,
 )
 from fluoro_jax.simulation.options import Options
 from fluoro_jax.simulation.pictures import sheet_row, write_film, write_sheet
-from fluoro_jax.studies import StudySpec
 
 SHEET = "contact_sheet.png"
 SHEET_CASES = 24  # rows of the sheet; more would be a picture nobody opens
@@ -42,6 +44,7 @@ def simulate(options: Options) -> None:
             that holds such cases already.
     """
     spec, sources = study_spec(options)
+    exposure = machine_of(options)
     names = [f"case_{number:04d}" for number in range(options.cases)]
     _check_folder(options, names)
     existed = options.out.is_dir()
@@ -51,7 +54,11 @@ def simulate(options: Options) -> None:
     try:
         for number in _progress(options):
             drawn = draw_case(spec, options, number)
-            row = _write_case(staging, drawn, options, spec=spec, sources=sources)
+            clip, seen = film_case(drawn, spec, exposure)
+            truth = truth_of(
+                drawn, clip, seen, spec=spec, sources=sources, exposure=exposure
+            )
+            row = _write_case(staging, drawn, clip, truth=truth, suffix=options.picture)
             _put(staging, options.out, drawn.name)
             if number < SHEET_CASES:
                 rows.append(row)
@@ -67,15 +74,9 @@ def simulate(options: Options) -> None:
 
 
 def _write_case(
-    staging: Path,
-    drawn: Drawn,
-    options: Options,
-    *,
-    spec: StudySpec,
-    sources: dict[str, str],
+    staging: Path, drawn: Drawn, clip: Clip, *, truth: dict[str, Any], suffix: str
 ) -> Image.Image:
     """One case's folder inside `staging`; returns its row of the sheet."""
-    clip, seen = film_case(drawn, spec)
     view, folder = clip.geometry, staging / drawn.name
     shrink = view.sad_mm / view.sdd_mm
     spacing = (1.0, view.pixel_mm[0] * shrink, view.pixel_mm[1] * shrink)
@@ -83,16 +84,15 @@ def _write_case(
         folder,
         TrackRadCase(
             frames=np.asarray(clip.frames, np.float32),
-            rate_hz=1.0 / spec.frame_s,
+            rate_hz=truth["frames"]["rate_hz"],
             pixel_mm=spacing[1:],
             labels=np.asarray(clip.mask).astype(np.uint8),
         ),
     )
     soft = MetaImage(np.transpose(coverage_of(clip, drawn.case.tumor)), spacing)
     write_mha(folder / "targets" / f"{drawn.name}_coverage.mha", soft)
-    truth = truth_of(drawn, clip, seen, spec=spec, sources=sources)
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
-    write_film(folder / f"film.{options.picture}", clip)
+    write_film(folder / f"film.{suffix}", clip)
     labels, moves = drawn.labels, range_mm(clip)
     words = (
         f"{drawn.name}   {labels['shape']} {labels['diameter_mm']:.0f} mm, "

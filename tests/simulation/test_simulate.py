@@ -14,6 +14,7 @@ from fluoro_jax import cli
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.mha import read_mha
 from fluoro_jax.io.trackrad import read_trackrad
+from fluoro_jax.sim.exposure import varian_fluoro
 from fluoro_jax.simulation import cases, options, pictures, run
 
 # ml_collections 1.1 loads config files in a deprecated way.
@@ -170,6 +171,34 @@ def test_cases_depend_on_seed_and_number_alone(second):
     assert float(drawn.tumor.diameter_mm) != float(want.tumor.diameter_mm)
 
 
+def test_an_x_ray_machine_takes_the_film(second):
+    """The same truth, another picture: what the panel of `--kvp` reads."""
+    drawn, ideal, _ = second
+    asked = options_of("--out=x", *SMALL, "--shape=lobulated", "--kvp=80")
+    spec, sources = cases.study_spec(asked)
+    machine = cases.machine_of(asked)
+    clip, seen = cases.film_case(drawn, spec, machine)
+    np.testing.assert_array_equal(clip.mask, ideal.mask)
+    want = cases.fl.simulate(
+        drawn.case,
+        spec.geometry(),
+        drawn.noise_key,
+        voxel_mm=spec.voxel_mm,
+        exposure=varian_fluoro(80.0, 0.4),
+    )
+    np.testing.assert_array_equal(clip.frames, want.frames)
+    assert clip.domain == "log" and np.isfinite(clip.frames).all()
+    assert np.abs(clip.frames - ideal.frames).max() > 0.1
+    assert "contrast_to_noise" not in seen
+    truth = cases.truth_of(
+        drawn, clip, seen, spec=spec, sources=sources, exposure=machine
+    )
+    assert truth["exposure"]["tube"]["kvp"] == 80.0 and truth["exposure"]["mas"] == 0.4
+    assert "panel" in truth["frames"]["holds"]
+    assert truth["frames"]["photons"] == {"value": 0.0, "source": "off, as --kvp is on"}
+    json.dumps(truth)
+
+
 def test_the_diameter_asked_for_is_the_tumours(second):
     asked = options_of("--out=x", "--diameter-mm=9", *QUICK)
     spec, _ = cases.study_spec(asked)
@@ -231,6 +260,11 @@ def test_a_config_gives_the_film_and_options_change_it(monkeypatch):
         (["--density-g-cc=0.1"], "from 0.3 to 1.2 g/cc"),
         (["--config=configs/paper_grup.py"], "paper_group.py"),
         (["--config=configs/paper_group.py", "--config.study.rovs=1"], "study.rows?"),
+        (["--mas=1"], "--mas 1 without --kvp"),
+        (["--kvp=80", "--photons=9"], "one of them"),
+        (["--kvp=30"], "kvp = 30"),
+        (["--kvp=80", "--mas=-1"], "mas = -1"),
+        (["--kvp=80", "--panel=siemens"], "one of varian, elekta"),
         (["--rows=many"], "invalid int value: 'many'"),
     ],
 )
