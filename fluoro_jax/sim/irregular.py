@@ -107,10 +107,7 @@ def sample_breathing(
     ]
     mean_s = jnp.exp(rules.log_period_s[0] + rules.log_period_s[1] * person[3])
     lag = jnp.maximum(rules.chest_lag[0] + rules.chest_lag[1] * person[4], 0.0)
-    uniform = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), (7,)))(
-        1 + jnp.arange(count + 1)
-    )
-    breaths = _make_breaths(uniform, mean_s, spread, rules)
+    breaths = _sample_breaths(key, count, mean_s, spread, rules)
     # one of the first breaths is under way at time 0
     before, after = breaths.start_s[BEFORE - 1], breaths.start_s[BEFORE]
     zero_s = before + begun * (after - before)
@@ -124,10 +121,12 @@ def sample_breathing(
     )
 
 
-def _make_breaths(
-    uniform: Array, mean_s: Array, spread: list[Array], rules: Irregularity
+def _sample_breaths(
+    key: Array, count: int, mean_s: Array, spread: list[Array], rules: Irregularity
 ) -> Breaths:
-    """From `[N + 1, 7]` uniform numbers; the first breath begins at 0."""
+    """So many breaths; the first begins at 0."""
+    draw = lambda i: jax.random.uniform(jax.random.fold_in(key, i), (7,))
+    uniform = jax.vmap(draw)(1 + jnp.arange(count + 1))
     normal = _normal(uniform[:, :3])
     memory = (rules.period_memory, rules.amplitude_memory, rules.baseline_memory)
     period, amplitude, baseline = (

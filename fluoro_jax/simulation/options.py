@@ -161,20 +161,7 @@ def _check(options: Options) -> None:
             why="random numbers start from an unsigned 32-bit number",
             fix="--seed 0",
         )
-    if options.kvp is None and options.mas is not None:
-        raise UserError(
-            f"--mas {options.mas:g} without --kvp",
-            needed="--kvp, which switches the X-ray machine on",
-            why="a charge gives quanta only with a spectrum",
-            fix="add --kvp 80, or use --photons for quanta at 60 keV",
-        )
-    if options.kvp is not None and options.photons is not None:
-        raise UserError(
-            "--photons and --kvp are both given",
-            needed="one of them",
-            why="each alone says how many quanta a pixel gets",
-            fix="leave --photons out; --mas sets the quanta",
-        )
+    _check_machine(options)
     for name, known in (
         ("breathing", BREATHING),
         ("shape", SHAPES),
@@ -190,6 +177,23 @@ def _check(options: Options) -> None:
                 why="only these are implemented",
                 fix=f"did you mean --{name} {close or known[0]}?",
             )
+
+
+def _check_machine(options: Options) -> None:
+    if options.kvp is None and options.mas is not None:
+        raise UserError(
+            f"--mas {options.mas:g} without --kvp",
+            needed="--kvp, which switches the X-ray machine on",
+            why="a charge gives quanta only with a spectrum",
+            fix="add --kvp 80, or use --photons for quanta at 60 keV",
+        )
+    if options.kvp is not None and options.photons is not None:
+        raise UserError(
+            "--photons and --kvp are both given",
+            needed="one of them",
+            why="each alone says how many quanta a pixel gets",
+            fix="leave --photons out; --mas sets the quanta",
+        )
 
 
 def _one_of(known: tuple[str, ...]) -> str:
