@@ -8,8 +8,11 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from fluoro_jax import __version__
+from fluoro_jax.errors import UserError
+from fluoro_jax.simulation import options
 
 RUNS = {
     "train": "train the networks of a config",
@@ -27,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fluoro_jax.commands import run
 
         return run(argv[0], argv[1:])
-    args = parser().parse_args(argv)
+    args, rest = parser().parse_known_args(argv)
+    if args.verb == "simulate":
+        return _simulate(args, rest)
+    if rest:
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if args.verb == "doctor":
         print(doctor())
     else:
@@ -35,9 +42,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class FourLines(argparse.ArgumentParser):
+    """A parser whose errors have the shape of all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Four lines on stderr, exit code 2."""
+        told = UserError(
+            message,
+            needed=f"what `{self.prog} --help` lists",
+            why="the command line cannot be read",
+            fix="correct it; options come after the verb",
+        )
+        self.exit(2, f"{told}\n")
+
+
+def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
+    from fluoro_jax.commands import guarded
+
+    def work() -> None:
+        asked = options.options_from(args, rest)
+        from fluoro_jax.simulation.run import simulate
+
+        simulate(asked)
+
+    return guarded(work, debug=args.debug)
+
+
 def parser() -> argparse.ArgumentParser:
     """What `fluoro --help` shows."""
-    top = argparse.ArgumentParser(
+    top = FourLines(
         prog="fluoro",
         description="Find and follow a lung tumour in X-ray fluoroscopy. "
         "Research software, not a medical device.",
@@ -45,6 +78,16 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"fluoro {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
     verbs.add_parser("doctor", help="show versions, devices and memory, for an issue")
+    films = "write labelled films of people who do not exist"
+    options.add_arguments(
+        verbs.add_parser(
+            "simulate",
+            help=films,
+            description=f"{films.capitalize()}: for each a TrackRAD folder with all "
+            "that is true about it and a moving picture; and a sheet of them.",
+            epilog="With cycle breathing the frames of a film are exactly one breath.",
+        )
+    )
     for verb, words in RUNS.items():
         verbs.add_parser(verb, help=f"{words} (--config=FILE.py --workdir=DIR)")
     return top

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,18 @@ def run(
     if {"--help", "-h", "-help", "--helpfull"} & set(argv):
         print(USAGE.format(verb=verb, default=default))
         return 0
+    work = lambda: _work(verb, parse(verb, argv, default_config=default_config))
+    return guarded(work, debug=bool({"--debug", "--debug=true"} & set(argv)))
+
+
+def guarded(work: Callable[[], None], *, debug: bool) -> int:
+    """Runs `work`; turns a user's error into four lines on stderr.
+
+    Returns:
+        The exit code: 0, 2 after a user's error, 130 after Ctrl-C.
+    """
     try:
-        call = parse(verb, argv, default_config=default_config)
-        _work(verb, call)
+        work()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -72,7 +81,7 @@ def run(
         told = error if isinstance(error, UserError) else _of_the_system(error)
         if told is None:
             raise
-        if {"--debug", "--debug=true"} & set(argv):
+        if debug:
             traceback.print_exc()
         print(told, file=sys.stderr, flush=True)
         return 2
@@ -88,6 +97,26 @@ def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) 
     argv = list(argv)
     if default_config and not any(re.match("--?config(=|$)", a) for a in argv):
         argv.insert(0, f"--config={default_config}")
+    values = _read(verb, argv)
+    cfg = values.config
+    workdir = values.workdir
+    if not workdir and verb == "reproduce":
+        workdir = f"runs/{cfg.name}"
+    if not workdir:
+        raise _missing("workdir", "runs/first", "where the run stands")
+    return Call(cfg, Path(workdir), Path(values.data_dir) if values.data_dir else None)
+
+
+def read_config(verb: str, argv: Sequence[str]) -> ConfigDict:
+    """The config of `--config=FILE.py[:preset] --config.KEY=VALUE ...`, unchecked.
+
+    Raises:
+        UserError: for flags, keys, values or files that are not there or not legal.
+    """
+    return _read(verb, argv).config
+
+
+def _read(verb: str, argv: Sequence[str]) -> flags.FlagValues:
     values = _define([verb, *argv])
     try:
         rest = values([verb, *argv])[1:]
@@ -102,12 +131,7 @@ def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) 
         raise _unread(rest[0])
     if cfg is None:
         raise _missing("config", "configs/quickstart.py:smoke", "what to run")
-    workdir = values.workdir
-    if not workdir and verb == "reproduce":
-        workdir = f"runs/{cfg.name}"
-    if not workdir:
-        raise _missing("workdir", "runs/first", "where the run stands")
-    return Call(cfg, Path(workdir), Path(values.data_dir) if values.data_dir else None)
+    return values
 
 
 def _work(verb: str, call: Call) -> None:

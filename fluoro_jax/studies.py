@@ -42,7 +42,14 @@ SI_MM = (16.0, 40.0)
 AP_MM = (8.0, 20.0)
 AP_LAG_CYCLES = (0.0, 0.1)  # ours: the chest a little behind the diaphragm
 SPLITS = ("train", "val", "test")
-STREAMS = {"train": 0, "val": 1, "test": 2, "pool": 3, "draw": 4}  # second seed word
+STREAMS = {  # second word of every seed
+    "train": 0,
+    "val": 1,
+    "test": 2,
+    "pool": 3,
+    "draw": 4,
+    "simulate": 5,
+}
 STUDIES = ("group",)
 
 
@@ -174,7 +181,7 @@ def study_case(spec: StudySpec, split: str, index: int) -> StudyCase:
     rng = np.random.default_rng([spec.seed, STREAMS[split], index])
     kind = TEST_KINDS[index % len(TEST_KINDS)] if split == "test" else "population"
     case = sample_group_case(rng, spec, kind=kind)
-    return StudyCase(index, split, case, {**_labels(case), "kind": kind})
+    return StudyCase(index, split, case, {**case_labels(case), "kind": kind})
 
 
 def pool_body(spec: StudySpec, seed: int, number: int) -> Case:
@@ -238,7 +245,7 @@ def fresh_tumor(
     )
 
 
-def _labels(case: Case) -> dict[str, Any]:
+def case_labels(case: Case) -> dict[str, Any]:
     """Strata of a case: sizes in mm, and the side and part of the lung."""
     x, _, z = (float(c) for c in case.tumor.centre_mm)
     side = "left" if x > 0.0 else "right"

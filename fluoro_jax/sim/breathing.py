@@ -1,8 +1,10 @@
 """Breathing curves: how far through a breath the body is at each time.
 
 A curve is a fraction: 0 at full exhale, 1 at the reference inhale. XCAT's periodic
-curve is two half cosines, inhaling for 0.4 and exhaling for 0.6 of the period; a
-recorded trace (of any length and regularity) may take its place.
+curve is two half cosines, inhaling for 0.4 and exhaling for 0.6 of the period; Lujan's
+is a power of a cosine. Breath by breath the curve may be stretched, held and shifted
+(`Breaths`, drawn in `irregular`), and a recorded trace may take its place altogether.
+All are functions of time: any frame rate reads the same breath.
 """
 
 from __future__ import annotations
@@ -23,6 +25,26 @@ Array = jax.Array
 Scalar = Any
 
 INHALE_FRACTION = 0.4  # of the period; the other 0.6 is exhalation (XCAT)
+COUGH_S = 0.6  # length of a cough
+
+
+@struct.dataclass
+class Breaths:
+    """N breaths that follow each other, in fractions of the reference inhale.
+
+    Attributes:
+        start_s: `[N + 1]` when each begins, s, at full exhale; the last is the end.
+        baseline: `[N + 1]` where exhale lies at those times [1].
+        amplitude: `[N]` height of each above the baseline [1].
+        hold_s: `[N]` how long each is held at its top, within its time, s.
+        cough: `[N]` height of a cough halfway through each exhalation [1].
+    """
+
+    start_s: Array
+    baseline: Array
+    amplitude: Array
+    hold_s: Array
+    cough: Array
 
 
 @struct.dataclass
@@ -38,6 +60,9 @@ class Breathing:
         trace: recorded displacement `[N]` as a fraction of the reference inhale
             (may leave [0, 1]), or None for the periodic curve.
         trace_rate_hz: samples a second of `trace`.
+        breaths: uneven breaths instead of periodic ones, or None; `period_s` is then
+            their mean and counts for `start` and lags only.
+        lujan_n: Lujan's curve of this power instead of XCAT's, or None.
     """
 
     period_s: Scalar = 5.0
@@ -47,6 +72,8 @@ class Breathing:
     start: Scalar = 0.0
     trace: AnyArray | None = None
     trace_rate_hz: Scalar = 10.0
+    breaths: Breaths | None = None
+    lujan_n: Scalar | None = None
 
 
 def cosine_breath(phase: Array) -> Array:
@@ -71,26 +98,87 @@ def cosine_breath(phase: Array) -> Array:
     return 0.5 + 0.5 * jnp.where(phase <= INHALE_FRACTION, -inhale, exhale)
 
 
+def lujan_breath(phase: Array, n: Scalar) -> Array:
+    """Lujan's curve s(p) = cos^2n(pi (p - 1/2)), in [0, 1], for a phase in cycles.
+
+    With n = 1 inhale and exhale last alike; the larger n, the longer the exhale rests
+    and the shorter the inhale dwells.
+
+    Args:
+        phase: any shape, cycles; wraps at 1.
+        n: 1, 2 or 3 are usual; more than 0.
+
+    Returns:
+        Fraction of the breath [1], same shape.
+
+    Source:
+        Lujan et al. 1999, doi:10.1118/1.598577, there counted from inhale.
+    """
+    sine = jnp.sin(jnp.pi * jnp.asarray(phase, jnp.float32))
+    return jnp.power(jnp.square(sine), n)
+
+
 def breathing_signal(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Array]:
     """Diaphragm and chest wall fractions at each time.
 
     Args:
-        breathing: the curve; a recorded trace is read linearly and held at its ends.
+        breathing: the curve; a recorded trace is read linearly and held at its ends,
+            and so are breaths.
         time_s: `[T]` s.
 
     Returns:
         (si, ap), each `[T]` [1]; times `si_mm` and `ap_mm` they are mm.
     """
     time_s = jnp.asarray(time_s, jnp.float32)
-    cycles = time_s / breathing.period_s + breathing.start
-    if breathing.trace is None:
-        return cosine_breath(cycles), cosine_breath(cycles - breathing.ap_lag)
-    trace = jnp.asarray(breathing.trace, jnp.float32)
-    index = jnp.arange(trace.shape[0], dtype=jnp.float32)
+    if breathing.trace is None and breathing.breaths is None:
+        cycles = time_s / breathing.period_s + breathing.start
+        return _curve(breathing, cycles), _curve(breathing, cycles - breathing.ap_lag)
     seconds = time_s + breathing.start * breathing.period_s
     lag_s = breathing.ap_lag * breathing.period_s
-    read = lambda s: jnp.interp(s * breathing.trace_rate_hz, index, trace)
+    if breathing.trace is None:
+        read = lambda s: breaths_signal(breathing, s)
+    else:
+        trace = jnp.asarray(breathing.trace, jnp.float32)
+        index = jnp.arange(trace.shape[0], dtype=jnp.float32)
+        read = lambda s: jnp.interp(s * breathing.trace_rate_hz, index, trace)
     return read(seconds), read(seconds - lag_s)
+
+
+def breaths_signal(breathing: Breathing, seconds: Array) -> Array:
+    """Fraction at each time of `breathing.breaths`, `[T]` [1] for `[T]` s.
+
+    Within a breath: the baseline, linear from its start to the next, plus the amplitude
+    times the curve, which pauses at its top for `hold_s`, plus the cough.
+    """
+    breaths = breathing.breaths
+    assert breaths is not None
+    start_s = jnp.asarray(breaths.start_s, jnp.float32)
+    seconds = jnp.clip(seconds, start_s[0], start_s[-1])
+    which = jnp.searchsorted(start_s, seconds, side="right") - 1
+    which = jnp.clip(which, 0, breaths.amplitude.shape[0] - 1)
+    pick = lambda values: jnp.asarray(values, jnp.float32)[which]
+    since, length, hold = (
+        seconds - start_s[which],
+        start_s[which + 1] - start_s[which],
+        pick(breaths.hold_s),
+    )
+    top = INHALE_FRACTION if breathing.lujan_n is None else 0.5
+    moving = length - hold
+    at_top = top * moving
+    moved = since - jnp.clip(since - at_top, 0.0, hold)
+    low, high = pick(breaths.baseline), jnp.asarray(breaths.baseline)[which + 1]
+    curve = _curve(breathing, jnp.minimum(moved / moving, 1.0 - 1e-7))
+    bump_s = jnp.minimum(COUGH_S, 0.25 * moving)
+    into = (since - hold - 0.5 * (1.0 + top) * moving) / bump_s + 0.5
+    bump = jnp.square(jnp.sin(jnp.pi * jnp.clip(into, 0.0, 1.0)))
+    baseline = low + (high - low) * since / length
+    return baseline + pick(breaths.amplitude) * curve + pick(breaths.cough) * bump
+
+
+def _curve(breathing: Breathing, cycles: Array) -> Array:
+    if breathing.lujan_n is None:
+        return cosine_breath(cycles)
+    return lujan_breath(cycles, breathing.lujan_n)
 
 
 def trace_names() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,9 +28,9 @@ from fluoro_jax.sim.exposure import Exposure
 from fluoro_jax.sim.motion import pose_at
 from fluoro_jax.sim.tumor import (
     Tumor,
-    sphere_centroid_px,
-    sphere_chord_mm,
-    sphere_mask,
+    tumor_centroid_px,
+    tumor_chord_mm,
+    tumor_mask,
     tumor_path_mm,
 )
 
@@ -171,10 +172,10 @@ def _add_tumor(
     film: Array, case: Case, geometry: Geometry, photons: Scalar, key: Array | None
 ) -> Clip:
     path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
-    diameter = case.tumor.diameter_mm
-    chord = jax.vmap(lambda c: sphere_chord_mm(geometry, c, diameter))(path)
+    tumor = case.tumor
+    chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
     density = lung_density(case.anatomy, case.breathing, case.time_s)
-    extra = att.mu_tumor(case.tumor.density_g_cc) - att.mu_lung(density)
+    extra = att.mu_tumor(tumor.density_g_cc) - att.mu_lung(density)
     frames = film + extra.reshape(-1, 1, 1) * chord
     if key is not None:
         frames = add_quantum_noise(frames, key, photons)
@@ -183,10 +184,17 @@ def _add_tumor(
         time_s=jnp.asarray(case.time_s, jnp.float32),
         geometry=geometry,
         mask=(chord > 0.0).astype(jnp.float32),
-        centroid_px=jax.vmap(lambda c: sphere_centroid_px(geometry, c, diameter))(path),
+        centroid_px=_each(lambda c: tumor_centroid_px(geometry, tumor, c), path, tumor),
         centre_mm=lps_to_iec(path),
         periodic=case.periodic,
     )
+
+
+def _each(fn: Callable[[Array], Array], path: Array, tumor: Tumor) -> Array:
+    """`fn` at every place of the path; shapes one by one, which bounds the memory."""
+    if tumor.shape is None:
+        return jax.vmap(fn)(path)
+    return jax.lax.map(fn, path)
 
 
 def _is_zero(photons: Scalar) -> bool:
@@ -276,12 +284,10 @@ def expose_tumor(
 
 @jax.jit
 def _add_tumor_path(paths: Array, case: Case, geometry: Geometry) -> Array:
-    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
-    diameter = case.tumor.diameter_mm
-    chord = jax.vmap(lambda c: sphere_chord_mm(geometry, c, diameter))(path)
-    extra = case.tumor.density_g_cc - lung_density(
-        case.anatomy, case.breathing, case.time_s
-    )
+    tumor = case.tumor
+    path = tumor_path_mm(tumor, case.breathing, case.time_s)
+    chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
+    extra = tumor.density_g_cc - lung_density(case.anatomy, case.breathing, case.time_s)
     return paths.at[0].add(CM_PER_MM * extra.reshape(-1, 1, 1) * chord)
 
 
@@ -296,7 +302,7 @@ def _moments(case: Case, exposure: Exposure) -> Array:
 
 
 def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Array]:
-    """How much of the tumour's shadow lies over ribs and over the heart.
+    """How much of the tumour's shadow lies over ribs, heart, spine and diaphragm.
 
     Args:
         case: the case.
@@ -304,8 +310,9 @@ def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Arr
         voxel_mm: of the volumes that are projected (static).
 
     Returns:
-        "rib" and "heart": `[T]` share of the mask's pixels whose ray runs more than
-        2 mm through it; 0 where the mask is empty.
+        "rib", "heart", "spine" and "diaphragm" (what lies under its domes): `[T]` share
+        of the mask's pixels whose ray runs more than 2 mm through it; 0 where the mask
+        is empty.
     """
     quarter = projector.quarter_turn(geometry)
     return _overlap(case, geometry, float(voxel_mm), quarter)
@@ -326,8 +333,12 @@ def _overlap(
         parts = {
             "rib": bones.rib_distance(pose, grid, shape),
             "heart": solids.heart_distance(pose, place),
+            "spine": bones.spine_distance(case.anatomy, place),
+            "diaphragm": jnp.maximum(
+                solids.dome_distance(pose, place), solids.skin_distance(pose, place)
+            ),
         }
-        mask = sphere_mask(geometry, centre, case.tumor.diameter_mm)
+        mask = tumor_mask(geometry, case.tumor, centre)
         shares = {}
         for name, distance in parts.items():
             share = solids.occupancy(distance, voxel_mm)

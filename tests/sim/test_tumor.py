@@ -78,6 +78,16 @@ def test_path_goes_down_and_forward_by_the_tumours_own_amplitudes():
     np.testing.assert_allclose(path, want, atol=1e-4)
 
 
+def test_path_has_a_sideways_amplitude_and_a_lag_of_its_own():
+    breath = Breathing(4.0, ap_lag=0.1, start=0.2)
+    plain = Tumor(CENTRE, 30.0, si_mm=24.0, ap_mm=8.0)
+    odd = plain.replace(lr_mm=-6.0, lag=0.25)
+    time_s = np.array([0.0, 0.7, 1.9, 3.0])
+    want = np.array(tumor_path_mm(plain, breath, time_s - 1.0))
+    want[:, 0] += 6.0 * (want[:, 2] - CENTRE[2]) / 24.0  # to the right as it sinks
+    np.testing.assert_allclose(tumor_path_mm(odd, breath, time_s), want, atol=1e-3)
+
+
 def test_mask_of_a_sphere_off_the_panel_is_empty():
     far = np.array([500.0, 0.0, 0.0])
     assert np.asarray(sphere_mask(square_panel(16), far, 30.0)).sum() == 0

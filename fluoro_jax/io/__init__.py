@@ -1,0 +1,1 @@
+"""Files in and out: MetaImage volumes and films, CT, TrackRAD case folders."""

@@ -1,0 +1,92 @@
+"""CT volumes from files: HU and where the voxels lie, in DICOM LPS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Grid
+from fluoro_jax.io.mha import MetaImage, read_mha, to_lps, write_mha
+
+
+def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
+    """A CT volume.
+
+    Args:
+        path: a `.mha` file; or, with the extra `[dicom]`, whatever SimpleITK reads: a
+            folder with one DICOM series, `.nii.gz`, `.nrrd`, `.mhd`, ...
+
+    Returns:
+        (HU `[Z, Y, X]` float32, grid in LPS mm of the file's own origin).
+
+    Raises:
+        UserError: if it is missing, cannot be read, has no three axes, or lies
+            obliquely; if SimpleITK is needed and not installed.
+    """
+    path = Path(path)
+    image = read_mha(path) if path.suffix == ".mha" else _read_by_simpleitk(path)
+    if image.array.ndim != 3:
+        raise UserError(
+            f"{path}: {image.array.ndim} axes",
+            needed="3 axes (a volume)",
+            why="a fluoroscopy frame is projected from a volume",
+            fix="give one volume, not a slice or a series of volumes",
+        )
+    image = to_lps(image)
+    hu = image.array.astype(np.float32)
+    return hu, Grid(image.offset, image.spacing)  # type: ignore[arg-type]
+
+
+def write_ct(path: Path, hu: np.ndarray, grid: Grid) -> None:
+    """A volume `[Z, Y, X]` as a compressed `.mha`, in its own type of number."""
+    floats = lambda values: tuple(float(v) for v in values)
+    write_mha(
+        Path(path), MetaImage(hu, floats(grid.spacing_mm), floats(grid.origin_mm))
+    )
+
+
+def _read_by_simpleitk(path: Path) -> MetaImage:
+    if not path.exists():
+        raise UserError(
+            f"no file or folder {path}",
+            needed="a CT volume: .mha, or a folder with one DICOM series",
+            why="there is nothing to read",
+            fix="check the path",
+        )
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise UserError(
+            f"{path}: {path.suffix or 'a folder'} needs SimpleITK, not installed",
+            needed="the extra [dicom], or a .mha file",
+            why="only .mha is read without it",
+            fix="pip install 'fluoro_jax[dicom]'",
+        ) from error
+    source = str(path)
+    if path.is_dir():
+        source = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(source)
+        if not source:
+            raise UserError(
+                f"no DICOM series in {path}",
+                needed="a folder with the slices of one CT series",
+                why="there is nothing to read",
+                fix="give the folder that holds the .dcm files themselves",
+            )
+    try:
+        image = SimpleITK.ReadImage(source)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: SimpleITK cannot read it ({str(error).splitlines()[-1].strip()})",
+            needed="a CT volume in a format that SimpleITK reads",
+            why="the file is damaged or of another kind",
+            fix="open it in a viewer such as 3D Slicer and export it as .mha",
+        ) from error
+    count = image.GetDimension()
+    return MetaImage(
+        SimpleITK.GetArrayFromImage(image),
+        image.GetSpacing(),
+        image.GetOrigin(),
+        np.reshape(image.GetDirection(), (count, count)),
+    )

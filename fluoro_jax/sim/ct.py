@@ -1,0 +1,387 @@
+"""Any CT volume before the X-ray machine: HU to attenuation, and a CT that breathes.
+
+Attenuation. A voxel is a mixture of soft tissue and cortical bone. Two conditions give
+the two densities: together they attenuate at the CT's own energy as its HU says, and
+together they weigh what the HU-density line says. Where a share would be negative there
+is none: below about 55 HU all is soft tissue.
+
+Motion. The phantom's rule for the inside of the chest: what lies at height h (0 at the
+lung's apex, 1 at the dome and below) goes down by SI w(h), w = 3 h^2 - 2 h^3; what lies
+between the spine and the sternum goes forward by AP g(y). The descent fades to nothing
+towards the chest wall and the spine, which a single CT cannot tell from what slides
+along them: the field is smooth, and a rib bends where a real one would turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.scipy.ndimage import map_coordinates
+from scipy import ndimage
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Grid
+from fluoro_jax.sim.attenuation import SOFT_MASS_MM2_G
+from fluoro_jax.sim.breathing import Breathing, breathing_signal
+
+Array = jax.Array
+Scalar = Any
+
+# Mass attenuation, (1/mm) per (g/cc): ICRU 44 compositions, Elam et al. 2002 tables.
+BONE_MASS_MM2_G = 0.06045 / 1.92  # cortical bone at 60 keV
+CT_SOFT_MASS_MM2_G = 0.02031 / 1.06  # at 70 keV, the effective energy of 120 kVp
+CT_BONE_MASS_MM2_G = 0.04935 / 1.92
+CT_WATER = 0.01929  # 1/mm
+# Density of tissue denser than water, g/cc: 1.03 + 0.5886 HU/1000 (as in DeepDRR,
+# Unberath et al. 2018, doi:10.1007/978-3-030-00937-3_12).
+DENSITY_AT_0 = 1.03
+DENSITY_PER_HU = 0.5886e-3
+HU_RANGE = (-1000.0, 3071.0)  # padding lies below, metal above
+
+STEEPEST = 1.5  # slope of 3 h^2 - 2 h^3 halfway
+WALL_SHARE = (0.8, 1.15)  # of the chest's ellipse: full motion within, none beyond
+SPINE_MM = (25.0, 45.0)  # from the midline: no motion within, full beyond
+STEADY_STEPS, NEWTON_STEPS = 4, 5  # to invert the field; 0.001 mm at the limit
+LEAST_JACOBIAN = 0.2  # and 2 - 0.2 at most: inverting it needs |slope| < 1
+LUNG_DENSITY_G_CC = 0.6  # lung is lighter than this
+LEAST_LUNG_ML = 200.0
+VESSEL_MM = 3.0  # half the gap that a vessel may leave in the lung
+
+
+@struct.dataclass
+class CtVolume:
+    """A volume as two densities.
+
+    Attributes:
+        soft: `[Z, Y, X]` g/cc of soft tissue, lung and air included.
+        bone: `[Z, Y, X]` g/cc of cortical bone.
+        grid: where the voxels are.
+    """
+
+    soft: Array
+    bone: Array
+    grid: Grid
+
+    def mu(self) -> Array:
+        """Attenuation at 60 keV, `[Z, Y, X]` 1/mm: what `projector.project` takes."""
+        return SOFT_MASS_MM2_G * self.soft + BONE_MASS_MM2_G * self.bone
+
+
+@struct.dataclass
+class Landmarks:
+    """Where the chest is in a CT, world mm, as it was scanned.
+
+    Attributes:
+        apex_mm: z of the top of the lungs.
+        dome_mm: z of the diaphragm's dome.
+        spine_mm: y of the front of the spine.
+        sternum_mm: y of the back of the sternum.
+        back_mm: y of the inner chest wall at the back.
+        middle_mm: x of the midline.
+        half_width_mm: from the midline to the inner chest wall.
+        taken_at: fraction of the breath at which the CT was taken (0: exhale).
+    """
+
+    apex_mm: Scalar
+    dome_mm: Scalar
+    spine_mm: Scalar
+    sternum_mm: Scalar
+    back_mm: Scalar
+    middle_mm: Scalar
+    half_width_mm: Scalar
+    taken_at: Scalar = 0.0
+
+
+def densities(hu: Array) -> tuple[Array, Array]:
+    """Soft tissue and bone of each voxel, g/cc.
+
+    With a = 1 + HU/1000 in units of water, mass attenuations s, b at the CT's 70 keV
+    and the density line rho(HU): soft + bone = rho, s soft + b bone = a mu_water.
+
+    Args:
+        hu: any shape; clipped to -1000 ... 3071.
+
+    Returns:
+        (soft, bone), same shape, never negative; exact in attenuation at 70 keV.
+    """
+    hu = jnp.clip(jnp.asarray(hu, jnp.float32), *HU_RANGE)
+    mu = CT_WATER * (1.0 + hu / 1000.0)
+    rho = DENSITY_AT_0 + DENSITY_PER_HU * hu
+    bone = (mu - CT_SOFT_MASS_MM2_G * rho) / (CT_BONE_MASS_MM2_G - CT_SOFT_MASS_MM2_G)
+    bone = jnp.clip(bone, 0.0, mu / CT_BONE_MASS_MM2_G)
+    soft = (mu - CT_BONE_MASS_MM2_G * bone) / CT_SOFT_MASS_MM2_G
+    return jnp.maximum(soft, 0.0), bone
+
+
+def ct_volume(hu: Any, grid: Grid, *, isocentre_mm: Any = None) -> CtVolume:
+    """A CT as the X-ray machine needs it.
+
+    Args:
+        hu: `[Z, Y, X]`, LPS axes.
+        grid: of the file.
+        isocentre_mm: (x, y, z) of the isocentre in the file's coordinates; None takes
+            the middle of the volume.
+
+    Returns:
+        The volume, its grid about the isocentre.
+
+    Raises:
+        UserError: for values that are no numbers, or HU that no CT has.
+    """
+    hu = np.asarray(hu, np.float32)
+    wrong = np.count_nonzero(~np.isfinite(hu))
+    if wrong:
+        raise UserError(
+            f"{wrong} of {hu.size} voxels of the CT are not numbers",
+            needed="finite HU everywhere",
+            why="one such voxel spoils every ray through it",
+            fix="write air outside of the scan: numpy.nan_to_num(hu, nan=-1000)",
+        )
+    if hu.min() >= 0.0:
+        raise UserError(
+            f"CT values from {hu.min():g} to {hu.max():g}",
+            needed="Hounsfield units: air -1000, water 0",
+            why="without air there is no lung; these look like stored values",
+            fix="apply RescaleSlope and RescaleIntercept (often subtract 1024)",
+        )
+    if isocentre_mm is None:
+        shape = hu.shape[::-1]
+        isocentre_mm = [
+            o + 0.5 * (n - 1) * d
+            for o, n, d in zip(grid.origin_mm, shape, grid.spacing_mm, strict=True)
+        ]
+    origin = tuple(
+        float(o - c) for o, c in zip(grid.origin_mm, isocentre_mm, strict=True)
+    )
+    return CtVolume(*densities(hu), Grid(origin, tuple(map(float, grid.spacing_mm))))
+
+
+def find_lung(volume: CtVolume) -> np.ndarray:
+    """The lungs: light tissue inside the body, small vessels filled in.
+
+    Returns:
+        `[Z, Y, X]` bool. Air that touches the volume's sides is not lung.
+
+    Raises:
+        UserError: if that leaves no lung, as in a scan cropped through it.
+    """
+    density = np.asarray(volume.soft + volume.bone)
+    light = density < LUNG_DENSITY_G_CC
+    parts, _ = ndimage.label(light)
+    faces = [parts[:, :1], parts[:, -1:], parts[:, :, :1], parts[:, :, -1:]]
+    outside = np.unique(np.concatenate([face.ravel() for face in faces]))
+    inside = light & ~np.isin(parts, outside)
+    steps = round(VESSEL_MM / float(volume.grid.spacing_mm[0]))
+    lung = ndimage.binary_closing(inside, iterations=steps) if steps else inside
+    _check_lung(lung, volume.grid)
+    return lung
+
+
+def find_landmarks(lung: np.ndarray, grid: Grid, *, taken_at: float = 0.0) -> Landmarks:
+    """Landmarks from the extent of the lungs.
+
+    The dome is the median of the lungs' lower surface; spine and sternum are the back
+    (a quarter in) and the front of their box.
+
+    Raises:
+        UserError: if there is no lung.
+    """
+    _check_lung(lung, grid)
+    z, y, x = np.nonzero(lung)
+    place = lambda index, axis: (
+        grid.origin_mm[axis] + float(index) * grid.spacing_mm[axis]
+    )
+    columns = lung.any(axis=0)
+    lowest = np.argmax(lung, axis=0)[columns]
+    left, right = place(x.min(), 0), place(x.max(), 0)
+    front, back = place(y.min(), 1), place(y.max(), 1)
+    return Landmarks(
+        apex_mm=place(z.max(), 2),
+        dome_mm=place(np.median(lowest), 2),
+        spine_mm=back - 0.25 * (back - front),
+        sternum_mm=front,
+        back_mm=back,
+        middle_mm=0.5 * (left + right),
+        half_width_mm=0.5 * (right - left),
+        taken_at=taken_at,
+    )
+
+
+def _check_lung(lung: np.ndarray, grid: Grid) -> None:
+    found_ml = float(np.count_nonzero(lung) * np.prod(grid.spacing_mm) / 1000.0)
+    if found_ml < LEAST_LUNG_ML:
+        raise UserError(
+            f"{found_ml:.0f} ml of lung in the CT",
+            needed=f"at least {LEAST_LUNG_ML:g} ml of light tissue (under "
+            f"{LUNG_DENSITY_G_CC:g} g/cc) that does not touch the volume's sides",
+            why="landmarks and mass are read off the lungs; outside air is not lung",
+            fix="pass a lung mask (lung=...) of your own, or a CT that is not cropped",
+        )
+
+
+def animate(
+    volume: CtVolume,
+    landmarks: Landmarks,
+    breathing: Breathing,
+    time_s: Any,
+    *,
+    lung: np.ndarray | None = None,
+) -> Iterator[CtVolume]:
+    """A static CT breathes: the volume at each time.
+
+    Tissue keeps its density and moves; lung is stretched, and thins so that its mass
+    stays (density divided by the field's Jacobian determinant).
+
+    Args:
+        volume: the CT.
+        landmarks: of the chest in it.
+        breathing: curve and amplitudes.
+        time_s: `[T]` s.
+        lung: `[Z, Y, X]` bool; None finds it.
+
+    Yields:
+        T volumes on the same grid.
+
+    Raises:
+        UserError: at once, if the field's Jacobian would leave 0.2 to 1.8.
+    """
+    si, ap = (
+        np.asarray(s) - landmarks.taken_at for s in breathing_signal(breathing, time_s)
+    )
+    si, ap = si * float(breathing.si_mm), ap * float(breathing.ap_mm)
+    _check_field(landmarks, si, ap)
+    inside = find_lung(volume) if lung is None else lung
+    share = jnp.asarray(inside, jnp.float32)
+    return (
+        _warp(volume, landmarks, share, jnp.float32(s), jnp.float32(a))
+        for s, a in zip(si, ap, strict=True)
+    )
+
+
+def displacement(
+    landmarks: Landmarks,
+    place: tuple[Array, Array, Array],
+    si_mm: Scalar,
+    ap_mm: Scalar,
+) -> tuple[Array, Array]:
+    """How far the tissue at a place goes: (anterior, inferior) mm.
+
+    Args:
+        landmarks: of the chest.
+        place: world (x, y, z) mm, any shapes of one rank that broadcast.
+        si_mm: diaphragm displacement from where the CT was taken, inferior.
+        ap_mm: chest wall displacement from there, anterior.
+    """
+    x, y, _ = place
+    forward = ap_mm * _forward_share(landmarks, y) + jnp.zeros_like(x)
+    return forward, si_mm * _across_share(landmarks, x, y) * _height_share(
+        landmarks, place[2]
+    )
+
+
+def _forward_share(landmarks: Landmarks, y: Array) -> Array:
+    """0 at the spine and behind, 1 at the sternum and before, smooth between."""
+    depth = landmarks.spine_mm - landmarks.sternum_mm
+    return _smooth((landmarks.spine_mm - y) / depth)
+
+
+def _height_share(landmarks: Landmarks, z: Array) -> Array:
+    """0 at the apex and above, 1 at the dome and below, smooth between."""
+    height = landmarks.apex_mm - landmarks.dome_mm
+    return _smooth((landmarks.apex_mm - z) / height)
+
+
+def _across_share(landmarks: Landmarks, x: Array, y: Array) -> Array:
+    """1 in the middle of the chest's ellipse, 0 at its wall and in the spine."""
+    radius = 0.5 * (landmarks.back_mm - landmarks.sternum_mm)
+    aside = x - landmarks.middle_mm
+    along = (y - 0.5 * (landmarks.back_mm + landmarks.sternum_mm)) / radius
+    reach_sq = jnp.square(aside / landmarks.half_width_mm) + jnp.square(along)
+    wall = _between(jnp.sqrt(reach_sq), *WALL_SHARE)
+    low, high = SPINE_MM
+    clear = _between(jnp.abs(aside), low, high)
+    behind = _between(y, landmarks.spine_mm - 10.0, landmarks.spine_mm + 10.0)
+    return (1.0 - wall) * (1.0 - behind * (1.0 - clear))
+
+
+def _between(x: Array, low: Scalar, high: Scalar) -> Array:
+    """0 up to `low`, 1 from `high` on, smooth between."""
+    return _smooth((x - low) / (high - low))
+
+
+def _smooth(x: Array) -> Array:
+    x = jnp.clip(x, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
+def _check_field(landmarks: Landmarks, si: np.ndarray, ap: np.ndarray) -> None:
+    """The determinant is a product of two stretches, each linear in its amplitude and
+    furthest from 1 halfway: 1 + 1.5 SI / height and 1 + 1.5 AP / depth.
+    """
+    height = float(landmarks.apex_mm - landmarks.dome_mm)
+    depth = float(landmarks.spine_mm - landmarks.sternum_mm)
+    for name, length in (("apex above the dome", height), ("spine to sternum", depth)):
+        if not 10.0 < length < 1000.0:
+            raise UserError(
+                f"landmarks with {length:g} mm {name}",
+                needed="10 to 1000 mm",
+                why="motion is measured in shares of the chest",
+                fix="check apex_mm > dome_mm and spine_mm > sternum_mm (LPS, mm)",
+            )
+    for name, move, slope in (
+        ("SI", si, STEEPEST / height),
+        ("AP", ap, STEEPEST / depth),
+    ):
+        worst = float(move[np.argmax(np.abs(move))])
+        limit = (1.0 - LEAST_JACOBIAN) / slope
+        if not abs(worst) <= limit:
+            raise UserError(
+                f"{name} motion of {worst:.1f} mm from where the CT was taken, which "
+                f"stretches the lung {1.0 + slope * worst:.2f} times",
+                needed=f"at most {limit:.1f} mm either way in this chest: from "
+                f"{LEAST_JACOBIAN:g} to {2.0 - LEAST_JACOBIAN:g} times",
+                why="near a Jacobian of 0 the field folds the lung onto itself",
+                fix=f"take a smaller {name.lower()}_mm, or another taken_at",
+            )
+
+
+@jax.jit
+def _warp(
+    volume: CtVolume, landmarks: Landmarks, lung: Array, si_mm: Array, ap_mm: Array
+) -> CtVolume:
+    """The volume moved by a forward field, by its inverse at every voxel."""
+    nz, ny, nx = volume.soft.shape
+    (x0, y0, z0), (dx, dy, dz) = volume.grid.origin_mm, volume.grid.spacing_mm
+    x = (x0 + dx * jnp.arange(nx, dtype=jnp.float32)).reshape(1, 1, nx)
+    y = (y0 + dy * jnp.arange(ny, dtype=jnp.float32)).reshape(1, ny, 1)
+    z = (z0 + dz * jnp.arange(nz, dtype=jnp.float32)).reshape(nz, 1, 1)
+    # forward: (x, y, z) goes to (x, y - ap g(y), z - si a(x, y) w(z))
+    from_y, stretch_y = _undo(y, lambda q: -ap_mm * _forward_share(landmarks, q))
+    across = _across_share(landmarks, x, from_y)
+    from_z, stretch_z = _undo(
+        z + 0.0 * across, lambda q: -si_mm * across * _height_share(landmarks, q)
+    )
+    jacobian = stretch_y * stretch_z
+    index = jnp.broadcast_arrays((from_z - z0) / dz, (from_y - y0) / dy, (x - x0) / dx)
+    read = lambda values: map_coordinates(values, index, order=1, mode="nearest")
+    thin = read(volume.soft * lung) / jacobian
+    return volume.replace(
+        soft=thin + read(volume.soft * (1.0 - lung)), bone=read(volume.bone)
+    )
+
+
+def _undo(place: Array, move: Any) -> tuple[Array, Array]:
+    """Where what is now at `place` came from along one axis, and its stretch there."""
+    origin = place
+    slope_at = lambda q: jax.jvp(move, (q,), (jnp.ones_like(q),))[1]
+    for _ in range(STEADY_STEPS):
+        origin = place - move(origin)
+    for _ in range(NEWTON_STEPS):
+        miss = origin + move(origin) - place
+        origin = origin - miss / (1.0 + slope_at(origin))
+    return origin, 1.0 + slope_at(origin)

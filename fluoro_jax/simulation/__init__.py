@@ -1,0 +1,1 @@
+"""`fluoro simulate`: labelled films of people who do not exist, in any number."""
