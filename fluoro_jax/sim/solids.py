@@ -258,5 +258,5 @@ def breast_distance(pose: Pose, place: Axes) -> Array:
     out = anatomy.breast_mm * anatomy.sex
     chest = -96.0 - anatomy.skin_mm - girth_mm(anatomy) - pose.advance_mm
     centre = (66.0, chest, -18.0)
-    semi = (8.0 + 2.2 * out, 6.0 + 1.6 * out, 8.0 + 2.1 * out)
+    semi = (8.0 + 2.7 * out, 6.0 + 1.3 * out, 8.0 + 2.6 * out)
     return shapes.ellipsoid((jnp.abs(x), y, z), centre, semi)
