@@ -160,7 +160,7 @@ def draw_people(path: Path, count: int = 6) -> None:
 
 def save(figure: plt.Figure, path: Path) -> None:
     """Writes a grey picture small enough for the repository."""
-    figure.tight_layout(pad=0.3)
+    figure.tight_layout(pad=0.8)
     figure.savefig(path, dpi=80)
     plt.close(figure)
     print(path, path.stat().st_size // 1024, "KB")

@@ -14,7 +14,7 @@ from fluoro_jax.geometry import AnyArray
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing
 from fluoro_jax.sim.fluoroscope import displacement_mm, lung_clearance_mm
-from fluoro_jax.sim.motion import pose_at
+from fluoro_jax.sim.motion import check_pose, pose_at
 from fluoro_jax.sim.solids import lung_distance, to_reference
 from fluoro_jax.sim.tumor import Tumor, tumor_path_mm
 
@@ -54,10 +54,11 @@ def sample_tumor(
         The tumour, numpy float32 leaves.
 
     Raises:
-        UserError: for a diameter or amplitude no tumour can have, or if there is no
-            room in either lung.
+        UserError: for a diameter or amplitude no tumour can have, a breath that the
+            body cannot take, or if there is no room in either lung.
     """
     _check_motion(diameter_mm, breathing)
+    check_pose(anatomy, float(breathing.si_mm), float(breathing.ap_mm))
     tumor = to_numpy(
         Tumor(np.zeros(3), diameter_mm, si_mm=breathing.si_mm, ap_mm=breathing.ap_mm)
     )

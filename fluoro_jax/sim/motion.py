@@ -184,11 +184,14 @@ def check_pose(anatomy: Anatomy, si_mm: float, ap_mm: float) -> None:
                 why="beyond that the parts of the body no longer fit together",
                 fix=f"take a {name} between these limits",
             )
-    most = np.asarray(skeleton.most_ap_mm(anatomy))
+    most = np.asarray(_most_ap_mm(anatomy))
     pair = int(most.argmin())
     _within("SI", si_mm, MOST_SI_MM, "no diaphragm travels further (6.0 +- 0.7 cm)")
     why = f"rib {pair + 1} then lies level and can turn no further about its joint"
     _within("AP", ap_mm, float(most[pair]), why)
+
+
+_most_ap_mm = jax.jit(skeleton.most_ap_mm)
 
 
 def _within(name: str, value: float, most: float, why: str) -> None:

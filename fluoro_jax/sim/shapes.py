@@ -51,8 +51,10 @@ def length(x: Array, y: Array, z: Array) -> Array:
     return jnp.sqrt(jnp.square(x) + jnp.square(y) + jnp.square(z) + 1e-6)
 
 
-def squircle(x: Array, y: Array, half: tuple[Array, Array], square: float) -> Axes:
-    """Norm (1 on the outline), reach of the outline this way, and distance, mm.
+def squircle(
+    x: Array, y: Array, half: tuple[Array, Array], square: float
+) -> tuple[Array, Array]:
+    """Squares of the norm (1 on the outline) and of the distance to the middle, mm^2.
 
     Between an ellipse (square = 0) and a rectangle (1):
     p + q - square p q = 1 with p = (x / a)^2, q = (y / b)^2.
@@ -63,9 +65,15 @@ def squircle(x: Array, y: Array, half: tuple[Array, Array], square: float) -> Ax
     p, q = jnp.square(x / half[0]), jnp.square(y / half[1])
     total = p + q
     root = jnp.sqrt(jnp.maximum(jnp.square(total) - 4.0 * square * p * q, 0.0))
-    norm = jnp.sqrt(0.5 * (total + root) + 1e-6)
-    reach = jnp.sqrt(jnp.square(x) + jnp.square(y) + 1e-6) / norm
-    return norm, reach, (norm - 1.0) * reach
+    return 0.5 * (total + root) + 1e-6, jnp.square(x) + jnp.square(y) + 1e-6
+
+
+def squircle_distance(
+    x: Array, y: Array, half: tuple[Array, Array], square: float
+) -> Array:
+    """Signed distance to a squircle along the line to its middle, mm."""
+    norm_sq, far_sq = squircle(x, y, half, square)
+    return jnp.sqrt(far_sq) * (1.0 - jax.lax.rsqrt(norm_sq))
 
 
 def squircle_edge(x: Array, half: tuple[Array, Array], square: float) -> Array:

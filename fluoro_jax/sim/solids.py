@@ -162,12 +162,13 @@ def cage_at_rest(place: Axes) -> Array:
     x, y, z = place
     half, front, back = cage_section(z)
     size = (half, 0.5 * (back - front))
-    norm, reach, _ = shapes.squircle(x, y - 0.5 * (front + back), size, CAGE_SQUARE)
+    norm_sq, far_sq = shapes.squircle(x, y - 0.5 * (front + back), size, CAGE_SQUARE)
     bottom, top = CAGE_TOP
     w = jnp.maximum(z - bottom, 0.0) / (top - bottom)
-    value = jnp.square(norm) + jnp.square(jnp.square(w)) - 1.0
-    slope = jnp.square(2.0 * norm / reach) + jnp.square(4.0 * w**3 / (top - bottom))
-    return value / jnp.sqrt(slope + (0.3 / 120.0) ** 2)
+    value = norm_sq + jnp.square(jnp.square(w)) - 1.0
+    slope = 4.0 * jnp.square(norm_sq) / far_sq
+    slope = slope + jnp.square(4.0 * w**3 / (top - bottom)) + (0.3 / 120.0) ** 2
+    return value * jax.lax.rsqrt(slope)
 
 
 def heart_distance(pose: Pose, place: Axes) -> Array:
@@ -249,7 +250,7 @@ def skin_distance(pose: Pose, place: Axes) -> Array:
     back = at(SKIN_BACK) + more
     depth = 0.5 * (back - front)
     middle = 0.5 * (front + back)
-    return shapes.squircle(x, y - middle, (half, depth), SKIN_SQUARE)[2]
+    return shapes.squircle_distance(x, y - middle, (half, depth), SKIN_SQUARE)
 
 
 def breast_distance(pose: Pose, place: Axes) -> Array:
@@ -258,6 +259,7 @@ def breast_distance(pose: Pose, place: Axes) -> Array:
     anatomy = pose.anatomy
     out = anatomy.breast_mm * anatomy.sex
     chest = -96.0 - anatomy.skin_mm - girth_mm(anatomy) - pose.advance_mm
-    centre = (66.0, chest, -18.0)
-    semi = (8.0 + 2.2 * out, 6.0 + 1.6 * out, 8.0 + 2.1 * out)
+    # deep in the chest, so that only a cap with a thin rim stands out
+    centre = (64.0, chest + 14.0, -28.0)
+    semi = (20.0 + 2.2 * out, 20.0 + 1.1 * out, 20.0 + 2.1 * out)
     return shapes.ellipsoid((jnp.abs(x), y, z), centre, semi)

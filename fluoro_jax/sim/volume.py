@@ -6,6 +6,7 @@ with its vessels, heart, airways, cartilage, sternum, ribs, and the bones that s
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ Array = jax.Array
 Scalar = Any
 Shape = tuple[int, int, int]
 SKIN_MM = 2.0
+SLIDE_MM = (15.0, 75.0)  # up and down; check_pose allows 10 and 60
 
 
 @struct.dataclass
@@ -36,7 +38,8 @@ class Still:
         bone_soft: what such bones bring of soft tissue, g/cc, times their share.
         bone_mineral: the same of bone mineral.
         mediastinum: soft tissue between the lungs, g/cc.
-        abdomen: soft tissue below the diaphragm at exhale, g/cc.
+        abdomen: soft tissue below the diaphragm at exhale, g/cc; with spare rows
+            below and above, so that it can be slid down whole.
         airway: share inside trachea and bronchi.
         arm: signed distance to the skin of the arms, mm.
         vessel: lung vessels at exhale, pieces by level (vessels.grow).
@@ -62,7 +65,11 @@ def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
         bone_soft=soft,
         bone_mineral=mineral,
         mediastinum=organs.draw_mediastinum(anatomy, grid, shape),
-        abdomen=organs.draw_abdomen(rest, grid, shape),
+        abdomen=jnp.pad(
+            organs.draw_abdomen(rest, grid, shape),
+            (_spare_rows(grid), (0, 0), (0, 0)),
+            mode="edge",
+        ),
         airway=organs.draw_airway(anatomy, grid, shape),
         arm=jnp.broadcast_to(bones.arm_distance(anatomy, place), shape),
         vessel=vessels.grow(anatomy),
@@ -211,14 +218,19 @@ def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
     return paint(soft, share(flesh), tissues.MUSCLE[0])
 
 
+def _spare_rows(grid: Grid) -> tuple[int, int]:
+    """Rows that the abdomen may slide up and down by."""
+    return tuple(math.ceil(mm / grid.spacing_mm[2]) + 1 for mm in SLIDE_MM)
+
+
 def _filling(pose: Pose, place: Axes, still: Still, grid: Grid) -> Array:
     """What the rib cage holds beside lung and heart, `[Z, Y, X]` g/cc."""
     down = pose.drop_mm * pose.anatomy.scale_height / grid.spacing_mm[2]
-    count = still.abdomen.shape[0]
-    from_row = jnp.clip(jnp.arange(count) + down, 0.0, count - 1.001)
-    low = jnp.floor(from_row).astype(jnp.int32)
-    part = (from_row - low).reshape(-1, 1, 1)
-    abdomen = still.abdomen[low] * (1.0 - part) + still.abdomen[low + 1] * part
+    whole = jnp.floor(down)
+    first = whole.astype(jnp.int32) + _spare_rows(grid)[0]
+    shape = still.mediastinum.shape
+    row = lambda start: jax.lax.dynamic_slice(still.abdomen, (start, 0, 0), shape)
+    abdomen = paint(row(first), down - whole, row(first + 1))
     below = occupancy(solids.dome_distance(pose, place), grid.spacing_mm[0])
     return paint(still.mediastinum, below, abdomen)
 

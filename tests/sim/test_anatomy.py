@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.placement import sample_tumor, to_numpy
 from fluoro_jax.sim import skeleton
 from fluoro_jax.sim.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim.breathing import Breathing
 from fluoro_jax.sim.motion import check_pose
 
 many = jax.jit(jax.vmap(sample_anatomy))
@@ -81,3 +83,9 @@ def test_impossible_poses_are_refused_with_their_limit(anatomy, si_mm, ap_mm, me
 def test_the_refusal_names_the_rib():
     with pytest.raises(UserError, match=r"rib \d+ then lies level"):
         check_pose(Anatomy(), 20.0, 100.0)
+
+
+def test_no_tumour_is_placed_in_an_impossible_breath():
+    drawn = to_numpy((Anatomy(), Breathing(si_mm=20.0, ap_mm=45.0), np.zeros(2)))
+    with pytest.raises(UserError, match="AP displacement = 45 mm"):
+        sample_tumor(np.random.default_rng(0), *drawn, diameter_mm=20.0)

@@ -73,8 +73,10 @@ def test_squircle_meets_its_edge_and_axes(square):
     half = (jnp.float32(30.0), jnp.float32(20.0))
     x = jnp.linspace(-29.0, 29.0, 41)
     y = shapes.squircle_edge(x, half, square)
-    np.testing.assert_allclose(shapes.squircle(x, y, half, square)[2], 0.0, atol=0.02)
-    out = shapes.squircle(jnp.full((1,), 33.0), jnp.zeros((1,)), half, square)[2]
+    np.testing.assert_allclose(
+        shapes.squircle_distance(x, y, half, square), 0.0, atol=0.02
+    )
+    out = shapes.squircle_distance(jnp.full((1,), 33.0), jnp.zeros((1,)), half, square)
     np.testing.assert_allclose(out, 3.0, atol=0.01)
     if square == 0.0:
         np.testing.assert_allclose(y, 20.0 * np.sqrt(1 - (x / 30.0) ** 2), rtol=1e-4)
