@@ -147,15 +147,13 @@ def body_densities(
     vessel = vessels.vessel_share(
         anatomy, grid, shape, levels=still.vessel, displacement=displacement_mm
     )
-    lung = share(solids.pleura_distance(pose, place, cage))
+    lung = share(solids.lung_distance(pose, place, cage))
     lung_soft = tissues.LUNG * lung_g_cc
     lung_soft = lung_soft + vessel * (tissues.BLOOD[0] - lung_soft)
     soft = _wall(pose, place, still, voxel)
     soft = paint(soft, share(cage + solids.WALL_MM), _filling(pose, place, still, grid))
     soft = paint(soft, lung, lung_soft)
-    near = solids.box(grid, shape, solids.HEART_BOX)
-    heart = share(solids.heart_distance(pose, solids.part_of(place, near)))
-    soft = soft.at[near].set(paint(soft[near], heart, tissues.HEART[0]))
+    soft = paint(soft, share(solids.heart_distance(pose, place)), tissues.HEART[0])
     soft = paint(soft, still.airway, tissues.AIR[0])
     bone = jnp.zeros_like(soft)
     gristle = share(bones.cartilage_distance(pose, grid, shape))
