@@ -65,11 +65,7 @@ def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
         bone_soft=soft,
         bone_mineral=mineral,
         mediastinum=organs.draw_mediastinum(anatomy, grid, shape),
-        abdomen=jnp.pad(
-            organs.draw_abdomen(rest, grid, shape),
-            (_spare_rows(grid), (0, 0), (0, 0)),
-            mode="edge",
-        ),
+        abdomen=organs.draw_abdomen(rest, *_taller(grid, shape)),
         airway=organs.draw_airway(anatomy, grid, shape),
         arm=jnp.broadcast_to(bones.arm_distance(anatomy, place), shape),
         vessel=vessels.grow(anatomy),
@@ -219,6 +215,14 @@ def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
 def _spare_rows(grid: Grid) -> tuple[int, int]:
     """Rows that the abdomen may slide up and down by."""
     return tuple(math.ceil(mm / grid.spacing_mm[2]) + 1 for mm in SLIDE_MM)
+
+
+def _taller(grid: Grid, shape: Shape) -> tuple[Grid, Shape]:
+    """The grid with its spare rows below and above."""
+    below, above = _spare_rows(grid)
+    x, y, z = grid.origin_mm
+    origin = (x, y, z - below * grid.spacing_mm[2])
+    return Grid(origin, grid.spacing_mm), (shape[0] + below + above, *shape[1:])
 
 
 def _filling(pose: Pose, place: Axes, still: Still, grid: Grid) -> Array:
