@@ -58,7 +58,6 @@ STOMACH = ((54.0, -36.0, -70.0), (42.0, 42.0, 62.0))
 GAS = ((56.0, -54.0, -36.0), (1.8, 1.1, 1.0))  # semi-axes in bubble radii
 KIDNEY = ((66.0, 44.0, -140.0), (27.0, 24.0, 54.0))  # |x|
 # fmt: on
-BELOW = ((-145.0, 145.0), (-110.0, 110.0), (-200.0, 12.0))  # holds all organs
 TUBE_REACH_MM = 76.0
 
 
@@ -106,8 +105,6 @@ def draw_abdomen(pose: Pose, grid: Grid, shape: Shape) -> Array:
     """
     anatomy, voxel = pose.anatomy, grid.spacing_mm[0]
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
-    near = solids.box(grid, shape, BELOW)
-    place = solids.part_of(place, near)
     share = lambda distance: occupancy(distance, voxel)
     # a few mm of muscle between lung and organ
     under = solids.dome_distance(pose, place) + 3.0
@@ -123,8 +120,7 @@ def draw_abdomen(pose: Pose, grid: Grid, shape: Shape) -> Array:
     for distance, tissue in organs:
         soft = paint(soft, share(jnp.maximum(distance, under)), tissue[0])
     vessels = draw_tubes(anatomy, grid, shape, AORTA, VEINS[2])
-    above = jnp.full(shape, tissues.MUSCLE[0], jnp.float32)
-    return paint(above.at[near].set(soft), vessels, tissues.BLOOD[0])
+    return paint(soft, vessels, tissues.BLOOD[0])
 
 
 def draw_mediastinum(anatomy: Anatomy, grid: Grid, shape: Shape) -> Array:

@@ -68,8 +68,6 @@ VENTRICLES = (57.0, 41.0, 37.0)
 # The atria lie right of, behind and above the middle of the ventricles.
 ATRIA_OFF = (-39.0, 14.0, 16.0)
 ATRIA = (35.0, 28.0, 33.0)
-# Holds the heart in every pose: x, y, z.
-HEART_BOX = ((-80.0, 120.0), (-105.0, 50.0), (-100.0, 75.0))
 # Domes: |x|, y of the top; how wide and deep; how far the rim lies below the top.
 DOME_RIGHT = (58.0, -22.0, 76.0, 122.0)
 DOME_LEFT = (66.0, -10.0, 74.0, 110.0)
@@ -231,12 +229,8 @@ def lung_distance(pose: Pose, place: Axes, cage: Array | None = None) -> Array:
         mm, negative inside a lung, exact in sign; a lower bound outside.
     """
     cage = cage_distance(pose, place) if cage is None else cage
-    return jnp.maximum(-heart_distance(pose, place), pleura_distance(pose, place, cage))
-
-
-def pleura_distance(pose: Pose, place: Axes, cage: Array) -> Array:
-    """`lung_distance` as if there were no heart."""
     out = jnp.maximum(cage + WALL_MM, -dome_distance(pose, place))
+    out = jnp.maximum(out, -heart_distance(pose, place))
     return jnp.maximum(out, -mediastinum_distance(pose, place))
 
 

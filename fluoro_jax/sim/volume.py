@@ -65,11 +65,7 @@ def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
         bone_soft=soft,
         bone_mineral=mineral,
         mediastinum=organs.draw_mediastinum(anatomy, grid, shape),
-        abdomen=jnp.pad(
-            organs.draw_abdomen(rest, grid, shape),
-            (_spare_rows(grid), (0, 0), (0, 0)),
-            mode="edge",
-        ),
+        abdomen=organs.draw_abdomen(rest, *_taller(grid, shape)),
         airway=organs.draw_airway(anatomy, grid, shape),
         arm=jnp.broadcast_to(bones.arm_distance(anatomy, place), shape),
         vessel=vessels.grow(anatomy),
@@ -147,15 +143,13 @@ def body_densities(
     vessel = vessels.vessel_share(
         anatomy, grid, shape, levels=still.vessel, displacement=displacement_mm
     )
-    lung = share(solids.pleura_distance(pose, place, cage))
+    lung = share(solids.lung_distance(pose, place, cage))
     lung_soft = tissues.LUNG * lung_g_cc
     lung_soft = lung_soft + vessel * (tissues.BLOOD[0] - lung_soft)
     soft = _wall(pose, place, still, voxel)
     soft = paint(soft, share(cage + solids.WALL_MM), _filling(pose, place, still, grid))
     soft = paint(soft, lung, lung_soft)
-    near = solids.box(grid, shape, solids.HEART_BOX)
-    heart = share(solids.heart_distance(pose, solids.part_of(place, near)))
-    soft = soft.at[near].set(paint(soft[near], heart, tissues.HEART[0]))
+    soft = paint(soft, share(solids.heart_distance(pose, place)), tissues.HEART[0])
     soft = paint(soft, still.airway, tissues.AIR[0])
     bone = jnp.zeros_like(soft)
     gristle = share(bones.cartilage_distance(pose, grid, shape))
@@ -221,6 +215,14 @@ def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
 def _spare_rows(grid: Grid) -> tuple[int, int]:
     """Rows that the abdomen may slide up and down by."""
     return tuple(math.ceil(mm / grid.spacing_mm[2]) + 1 for mm in SLIDE_MM)
+
+
+def _taller(grid: Grid, shape: Shape) -> tuple[Grid, Shape]:
+    """The grid with its spare rows below and above."""
+    below, above = _spare_rows(grid)
+    x, y, z = grid.origin_mm
+    origin = (x, y, z - below * grid.spacing_mm[2])
+    return Grid(origin, grid.spacing_mm), (shape[0] + below + above, *shape[1:])
 
 
 def _filling(pose: Pose, place: Axes, still: Still, grid: Grid) -> Array:
