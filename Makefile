@@ -42,7 +42,7 @@ quickstart: install
 	$(BIN)/python -m launch.reproduce --config=$(CONFIG) --workdir=$(WORKDIR)
 
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadscope
 
 $(VENV)/.linters: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -327,24 +327,27 @@ def _overlap(
     if quarter is not None:
         geometry = dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
 
+    def shadow(distance: Array) -> Array:
+        share = solids.occupancy(distance, voxel_mm)
+        return projector.project(share, grid, geometry) > SHADOW_MM
+
+    spine = shadow(bones.spine_distance(case.anatomy, place))  # stands still
+
     def frame(now: tuple[Array, Array, Array]) -> dict[str, Array]:
         centre, si_mm, ap_mm = now
         pose = pose_at(case.anatomy, si_mm, ap_mm)
-        parts = {
-            "rib": bones.rib_distance(pose, grid, shape),
-            "heart": solids.heart_distance(pose, place),
-            "spine": bones.spine_distance(case.anatomy, place),
-            "diaphragm": jnp.maximum(
-                solids.dome_distance(pose, place), solids.skin_distance(pose, place)
-            ),
+        below = jnp.maximum(
+            solids.dome_distance(pose, place), solids.skin_distance(pose, place)
+        )
+        shadows = {
+            "rib": shadow(bones.rib_distance(pose, grid, shape)),
+            "heart": shadow(solids.heart_distance(pose, place)),
+            "spine": spine,
+            "diaphragm": shadow(below),
         }
         mask = tumor_mask(geometry, case.tumor, centre)
-        shares = {}
-        for name, distance in parts.items():
-            share = solids.occupancy(distance, voxel_mm)
-            over = projector.project(share, grid, geometry) > SHADOW_MM
-            shares[name] = jnp.sum(mask * over) / jnp.maximum(jnp.sum(mask), 1.0)
-        return shares
+        area = jnp.maximum(jnp.sum(mask), 1.0)
+        return {name: jnp.sum(mask * over) / area for name, over in shadows.items()}
 
     path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
     si, ap = displacement_mm(case.breathing, case.time_s)
