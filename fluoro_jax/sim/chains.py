@@ -87,11 +87,7 @@ def tube_distance(tubes: Tubes, grid: Grid, shape: Shape, *, reach_mm: float) ->
         mean = jnp.sqrt(tubes.radius[:, 0] * tubes.radius[:, 1])
         shrink = jnp.maximum(shapes.soft_radius(mean, voxel) / mean, 0.05)
         thick = tubes.radius * shrink[:, None]
-    middle = 0.5 * (tubes.start + tubes.end)
-    corner = jnp.floor((middle - origin[None]) / voxel + 0.5).astype(jnp.int32)
-    corner = corner[:, ::-1] - jnp.asarray([[n // 2 for n in size]])
-    most = jnp.asarray([[n - w for n, w in zip(shape, size, strict=True)]])
-    corner = jnp.clip(corner, 0, most)
+    corner = _corners(tubes, grid, shape, size)
     steps = [jnp.arange(n, dtype=jnp.float32) * voxel for n in size]
 
     def draw(field: Array, piece: tuple) -> tuple[Array, None]:
@@ -114,3 +110,14 @@ def tube_distance(tubes: Tubes, grid: Grid, shape: Shape, *, reach_mm: float) ->
     field = jnp.full(shape, voxel, jnp.float32)
     parts = (corner, tubes.start, tubes.end, thick, tubes.normal)
     return jax.lax.scan(draw, field, parts)[0]
+
+
+def _corners(tubes: Tubes, grid: Grid, shape: Shape, size: Shape) -> Array:
+    """First voxel (z, y, x) of each piece's window, `[N, 3]`, inside the volume."""
+    origin = jnp.asarray(grid.origin_mm, jnp.float32).reshape(1, 3)
+    middle = 0.5 * (tubes.start + tubes.end)
+    nearest = jnp.floor((middle - origin) / grid.spacing_mm[0] + 0.5)
+    corner = nearest.astype(jnp.int32)[:, ::-1]
+    corner = corner - jnp.asarray([[n // 2 for n in size]])
+    most = jnp.asarray([[n - w for n, w in zip(shape, size, strict=True)]])
+    return jnp.clip(corner, 0, most)

@@ -89,7 +89,7 @@ def pose_at(
     drop = si_mm / anatomy.scale_height
     advance = ap_mm / anatomy.scale_ap
     heart = (HEART_AP_SHARE * advance, HEART_SI_SHARE * drop)
-    # systole takes a third of the beat
+    # contraction and refilling take the first half of the beat
     beat = jnp.mod(jnp.asarray(heart_phase, jnp.float32), 1.0) / 0.5
     squeeze = BEAT * jnp.square(jnp.sin(jnp.pi * jnp.minimum(beat, 1.0)))
     ribs = skeleton.rib_nodes(anatomy, ap_mm)

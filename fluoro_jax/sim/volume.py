@@ -151,15 +151,7 @@ def body_densities(
     soft = paint(soft, lung, lung_soft)
     soft = paint(soft, share(solids.heart_distance(pose, place)), tissues.HEART[0])
     soft = paint(soft, still.airway, tissues.AIR[0])
-    bone = jnp.zeros_like(soft)
-    gristle = share(bones.cartilage_distance(pose, grid, shape))
-    soft, bone = _lay(soft, bone, gristle, tissues.CARTILAGE)
-    plate = share(bones.sternum_distance(pose, place, cage))
-    soft, bone = _lay(soft, bone, plate, tissues.STERNUM)
-    rib = bones.rib_distance(pose, grid, shape)
-    soft, bone = _lay(soft, bone, share(rib), tissues.RIB_SHELL)
-    inner = share(rib + tissues.RIB_SHELL_MM)
-    soft, bone = _lay(soft, bone, inner, tissues.RIB_MARROW)
+    soft, bone = _moving_bones(soft, pose, place, cage, grid)
     soft = soft * (1.0 - still.bone_share) + still.bone_soft
     bone = bone * (1.0 - still.bone_share) + still.bone_mineral
     # a person's own mineral; marrow and fat fill what is lost
@@ -197,6 +189,22 @@ def body_volume(
         heart_phase=heart_phase,
     )
     return soft * tissues.SOFT_MASS_MM2_G + bone * tissues.BONE_MASS_MM2_G
+
+
+def _moving_bones(
+    soft: Array, pose: Pose, place: Axes, cage: Array, grid: Grid
+) -> tuple[Array, Array]:
+    """Cartilage, sternum and ribs laid on the soft tissue: (soft, bone), g/cc."""
+    share = lambda distance: occupancy(distance, grid.spacing_mm[0])
+    bone = jnp.zeros_like(soft)
+    gristle = share(bones.cartilage_distance(pose, grid, soft.shape))
+    soft, bone = _lay(soft, bone, gristle, tissues.CARTILAGE)
+    plate = share(bones.sternum_distance(pose, place, cage))
+    soft, bone = _lay(soft, bone, plate, tissues.STERNUM)
+    rib = bones.rib_distance(pose, grid, soft.shape)
+    soft, bone = _lay(soft, bone, share(rib), tissues.RIB_SHELL)
+    inner = share(rib + tissues.RIB_SHELL_MM)
+    return _lay(soft, bone, inner, tissues.RIB_MARROW)
 
 
 def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
