@@ -56,7 +56,7 @@ class Progress:
         self._bar.update(1)
         now = time.monotonic()
         if not self._compiled:  # the first step compiles: it says nothing of the rest
-            self._compiled, self._timed = True, (step, now)
+            self._compiled, self._timed, self._shown = True, (step, now), now
             return
         if not (self._bar.disable and now - self._shown > LINE_EVERY_S):
             return

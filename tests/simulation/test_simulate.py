@@ -57,7 +57,8 @@ def test_what_is_written_reads_back(written, second):
     soft = read_mha(written / "case_0001" / "targets" / "case_0001_coverage.mha")
     soft = np.transpose(soft.array)
     assert (soft[got.labels == 1] > 0).all() and soft.max() <= 1.0
-    assert soft.sum() == pytest.approx(got.labels.sum(), rel=0.35)
+    partly = (soft > 0) & (soft < 1)  # only there may the two differ
+    np.testing.assert_array_equal(soft[~partly], got.labels[~partly])
     want = cases.coverage_of(clip, drawn.case.tumor)
     np.testing.assert_array_equal(soft, want)
 
