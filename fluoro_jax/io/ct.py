@@ -56,7 +56,7 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
             fix="check the path",
         )
     try:
-        import SimpleITK
+        import SimpleITK  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise UserError(
             f"{path}: {path.suffix or 'a folder'} needs SimpleITK, not installed",

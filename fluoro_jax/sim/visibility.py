@@ -1,14 +1,22 @@
-"""How well a tumour can be seen: its contrast against the noise of quanta."""
+"""How well a tumour can be seen: contrast, noise of quanta, and what lies over it."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.sim import bones, projector, solids
+from fluoro_jax.sim.fluoroscope import Case, displacement_mm, heart_phase
+from fluoro_jax.sim.motion import pose_at
+from fluoro_jax.sim.tumor import tumor_mask, tumor_path_mm
+
 Array = jax.Array
 Scalar = Any
+SHADOW_MM = 2.0  # a ray this far inside a solid passes "over" it
 
 
 @jax.jit
@@ -51,3 +59,55 @@ def contrast_to_noise(
 def _over(values: Array, mask: Array) -> Array:
     count = jnp.sum(mask, axis=(-2, -1))
     return jnp.sum(values * mask, axis=(-2, -1)) / jnp.maximum(count, 1.0)
+
+
+def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Array]:
+    """How much of the tumour's shadow lies over ribs, heart, spine and diaphragm.
+
+    Args:
+        case: the case.
+        geometry: the view.
+        voxel_mm: of the volumes that are projected (static).
+
+    Returns:
+        "rib", "heart", "spine" and "diaphragm" (what lies under its domes): `[T]` share
+        of the mask's pixels whose ray runs more than 2 mm through it; 0 where the mask
+        is empty.
+    """
+    quarter = projector.quarter_turn(geometry)
+    return _overlap(case, geometry, float(voxel_mm), quarter)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _overlap(
+    case: Case, geometry: Geometry, voxel_mm: float, quarter: int | None
+) -> dict[str, Array]:
+    grid, shape = solids.body_grid(voxel_mm)
+    place = solids.to_reference(case.anatomy, solids.grid_axes(grid, shape))
+    geometry = projector.turned(geometry, quarter)
+
+    def shadow(distance: Array) -> Array:
+        share = solids.occupancy(distance, voxel_mm)
+        return projector.project(share, grid, geometry) > SHADOW_MM
+
+    spine = shadow(bones.spine_distance(case.anatomy, place))  # stands still
+
+    def frame(now: tuple[Array, Array, Array, Array | None]) -> dict[str, Array]:
+        centre, si_mm, ap_mm, beat = now
+        pose = pose_at(case.anatomy, si_mm, ap_mm, 0.0 if beat is None else beat)
+        below = jnp.maximum(
+            solids.dome_distance(pose, place), solids.skin_distance(pose, place)
+        )
+        shadows = {
+            "rib": shadow(bones.rib_distance(pose, grid, shape)),
+            "heart": shadow(solids.heart_distance(pose, place)),
+            "spine": spine,
+            "diaphragm": shadow(below),
+        }
+        mask = tumor_mask(geometry, case.tumor, centre)
+        area = jnp.maximum(jnp.sum(mask), 1.0)
+        return {name: jnp.sum(mask * over) / area for name, over in shadows.items()}
+
+    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+    si, ap = displacement_mm(case.breathing, case.time_s)
+    return jax.lax.map(frame, (path, si, ap, heart_phase(case)))
