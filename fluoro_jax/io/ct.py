@@ -36,7 +36,8 @@ def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
         )
     image = to_lps(image)
     hu = image.array.astype(np.float32)
-    return hu, Grid(image.offset, image.spacing)  # type: ignore[arg-type]
+    (x, y, z), (dx, dy, dz) = image.offset, image.spacing
+    return hu, Grid((x, y, z), (dx, dy, dz))
 
 
 def write_ct(path: Path, hu: np.ndarray, grid: Grid) -> None:

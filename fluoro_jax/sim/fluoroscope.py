@@ -32,6 +32,7 @@ from fluoro_jax.sim.tumor import (
     tumor_chord_mm,
     tumor_path_mm,
 )
+from fluoro_jax.sim.tumor_shapes import even_directions
 
 Array = jax.Array
 Scalar = Any
@@ -331,17 +332,7 @@ def _moments(case: Case, exposure: Exposure) -> Array:
     return time_s + exposure.pulse_s * part.reshape(-1, 1)
 
 
-def _sphere_points(count: int) -> np.ndarray:
-    """Points spread evenly over the unit sphere, `[count, 3]` (Fibonacci)."""
-    index = np.arange(count) + 0.5
-    z = 1.0 - 2.0 * index / count
-    turn = np.pi * (1.0 + 5.0**0.5) * index
-    flat = np.sqrt(1.0 - z**2)
-    points = np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=-1)
-    return points.astype(np.float32)
-
-
-SURFACE = _sphere_points(200)
+SURFACE = even_directions(200).astype(np.float32)
 
 
 @jax.jit
