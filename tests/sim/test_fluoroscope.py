@@ -11,6 +11,7 @@ from fluoro_jax.sim.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.breathing import Breathing
 from fluoro_jax.sim.motion import pose_at
 from fluoro_jax.sim.tumor import Tumor, sphere_centroid_px, sphere_mask
+from fluoro_jax.sim.tumor_shapes import sample_shape
 from fluoro_jax.sim.visibility import overlap
 
 VIEW = square_panel(32)
@@ -231,6 +232,18 @@ def test_overlap_finds_the_heart_and_ribs():
     for shares in (over, clear):
         assert all(((v >= 0) & (v <= 1)).all() for v in shares.values())
     assert float(clear["rib"].max()) > 0.0
+
+
+def test_overlap_looks_at_the_tumours_part_of_the_panel_alone():
+    shape = sample_shape(np.random.default_rng(0), "spiculated")
+    case = make_case(centre=(45.0, 20.0, 0.0), diameter=40.0)
+    case = case.replace(tumor=case.tumor.replace(shape=shape))
+    part = overlap(case, VIEW, voxel_mm=8.0)
+    # traced, a tumour may be of any size
+    whole = jax.jit(lambda c: overlap(c, VIEW, voxel_mm=8.0))(case)
+    assert float(whole["heart"].max()) > 0.1
+    for name, share in whole.items():
+        np.testing.assert_array_equal(part[name], share, err_msg=name)
 
 
 def test_a_heart_beat_changes_the_heart_alone(case):
