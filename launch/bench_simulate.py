@@ -20,13 +20,14 @@ from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim import detector, solids, spectrum
 from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim.exposure import Exposure, exposure_beam, varian_fluoro
-from fluoro_jax.sim.visibility import overlap
+from fluoro_jax.sim.visibility import overlap, window_px
 from fluoro_jax.studies import StudySpec, fresh_tumor, study_case
 from launch import timing
 
 Row = dict[str, Any]
 COPY_MIB, COPY_PASSES = 256, 8
 MATERIALS = 2
+SHADOWS = 4  # rib, heart, spine, diaphragm
 SUBSET = (2, 3)  # bodies, and tumours on each, that the whole data are estimated from
 # 110 + 30 people of the group study, 15 sets of 20 cases and one of 100
 BODIES, CASES = 110 + 30 + 15 + 1, 110 + 30 + 15 * 20 + 100
@@ -105,6 +106,7 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
     paths = np.stack([6.0 * film, 0.2 * film])  # g/cm^2 of soft tissue and bone
     make = timing.compile_program
     exposure = varian_fluoro()
+    side = window_px(case, view) or spec.rows
     return {
         "body": Part(
             make(lambda c: fl.film_body(c, view, voxel_mm=voxel_mm), case),
@@ -122,9 +124,15 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
         "spectrum": Part(make(_spectrum(exposure), paths), 0, MATERIALS * pixels),
         "panel": Part(make(_panel(view, exposure), film, jax.random.key(0)), 0, pixels),
         "overlap": Part(
-            make(lambda c: overlap(c, view, voxel_mm=voxel_mm), case),
-            3 * voxels + voxels // spec.num_frames,
-            3 * samples + samples // spec.num_frames,
+            # a traced tumour would be looked for on the whole panel
+            make(
+                lambda a: overlap(
+                    dataclasses.replace(case, anatomy=a), view, voxel_mm=voxel_mm
+                ),
+                case.anatomy,
+            ),
+            SHADOWS * voxels,
+            SHADOWS * spec.num_frames * grid_shape[1] * min(spec.rows, side) ** 2,
         ),
     }
 

@@ -80,11 +80,11 @@ def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Arr
         is empty.
     """
     quarter = projector.quarter_turn(geometry)
-    side = _window_px(case, geometry)
+    side = window_px(case, geometry)
     return _overlap(case, geometry, float(voxel_mm), quarter, side)
 
 
-def _window_px(case: Case, geometry: Geometry) -> int | None:
+def window_px(case: Case, geometry: Geometry) -> int | None:
     """Side of a square of pixels that holds the tumour's shadow at every time.
 
     In steps, so that a few compilations serve all tumours; None, the whole panel, for
@@ -93,9 +93,10 @@ def _window_px(case: Case, geometry: Geometry) -> int | None:
     leaves = jax.tree.leaves((case.tumor, case.breathing, case.time_s, geometry))
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return None
-    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+    with jax.ensure_compile_time_eval():
+        path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+        depth = np.asarray(jax.vmap(lambda p: depth_mm(geometry, p))(path))
     radius = 0.5 * float(case.tumor.diameter_mm)
-    depth = np.asarray(jax.vmap(lambda p: depth_mm(geometry, p))(path))
     # from any point within the sphere, not nearer than its front, to the axis
     away = np.linalg.norm(np.asarray(path), axis=1) + radius
     front = depth - radius
