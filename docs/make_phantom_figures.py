@@ -131,7 +131,7 @@ def draw_cuts(bodies: list[np.ndarray], path: Path) -> None:
 def draw_films(bodies: list[np.ndarray], path: Path) -> None:
     """Line integrals at four gantry angles, exhale above inhale."""
     grid, _ = solids.body_grid(VOXEL_MM)
-    figure, axes = plt.subplots(2, len(ANGLES_DEG), figsize=(12, 6.6))
+    figure, axes = plt.subplots(2, len(ANGLES_DEG), figsize=(12, 6.2))
     for row, body, name in zip(axes, bodies, ("exhale", "inhale"), strict=True):
         for axis, angle in zip(row, ANGLES_DEG, strict=True):
             view = square_panel(320, gantry_deg=angle)
