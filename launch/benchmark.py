@@ -22,10 +22,10 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import projector, solids
-from fluoro_jax.sim.fluoroscope import simulate
-from fluoro_jax.studies import StudySpec, study_case
+from fluoro_jax.studies import StudySpec
 from fluoro_jax.training.losses import cross_entropy, gradient_penalty
 from launch import timing
+from launch.bench_simulate import simulate
 from launch.peers.linen_generator import LinenGenerator, linen_params
 
 Row = dict[str, Any]
@@ -95,14 +95,11 @@ def bench_projector(preset: str, peers: Sequence[str], repeats: int) -> list[Row
 
 
 def bench_simulate(preset: str, peers: Sequence[str], repeats: int) -> list[Row]:
-    """The film of one case of the study."""
+    """A film by its parts, and the paper's whole data; see launch/bench_simulate.py."""
     _no_peers("simulate", peers)
-    spec = StudySpec.from_config(base_config(preset).study)
-    case = study_case(spec, "train", 0).case
-    view = spec.geometry()
-    film = lambda case: simulate(case, view, voxel_mm=spec.voxel_mm).frames
-    names = {"what": "simulate", "variant": "forward", "preset": preset}
-    return _in_turn({None: timing.compile_program(film, case)}, names, repeats)
+    cfg = base_config(preset)
+    cfg.name = preset
+    return simulate(cfg, peers, repeats)
 
 
 BENCHES: dict[str, Callable[[str, Sequence[str], int], list[Row]]] = {

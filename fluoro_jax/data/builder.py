@@ -17,10 +17,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fluoro_jax.data.codec import encode_frames
-from fluoro_jax.sim.fluoroscope import add_tumor, film_body, overlap
+from fluoro_jax.sim.fluoroscope import add_tumor, film_body
+from fluoro_jax.sim.visibility import overlap
 from fluoro_jax.studies import PRESETS, SPLITS, StudyCase, StudySpec, build_study
 
-VERSION = "1.0.0"
+VERSION = "2.0.0"
+OVERLAPS = ("rib", "heart", "spine", "diaphragm")  # what may lie over a tumour
 LABELS = ("diameter_mm", "si_mm", "ap_mm")
 WORDS = ("lobe", "side", "kind")
 
@@ -40,7 +42,10 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
     """Simulated chest fluoroscopy with the tumour's exact outline and place."""
 
     VERSION = tfds.core.Version(VERSION)
-    RELEASE_NOTES = {"1.0.0": "First release: the group study."}  # noqa: RUF012
+    RELEASE_NOTES = {  # noqa: RUF012
+        "1.0.0": "First release: the group study.",
+        "2.0.0": "A new phantom; overlap with spine and diaphragm.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         FluoroConfig(name=name, description=f"Preset {name}.", spec=spec)
         for name, spec in PRESETS.items()
@@ -64,8 +69,10 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
             "centroid_px": tensor((spec.num_frames, 2), np.float32),
             "centre_mm": tensor((spec.num_frames, 3), np.float32),
             "time_s": tensor((spec.num_frames,), np.float32),
-            "rib_overlap": tensor((spec.num_frames,), np.float32),
-            "heart_overlap": tensor((spec.num_frames,), np.float32),
+            **{
+                f"{name}_overlap": tensor((spec.num_frames,), np.float32)
+                for name in OVERLAPS
+            },
             "id": np.int32,
         }
         features |= {name: np.float32 for name in LABELS}
@@ -107,8 +114,7 @@ def render_case(case: StudyCase, spec: StudySpec) -> dict[str, Any]:
         "centroid_px": clip.centroid_px,
         "centre_mm": clip.centre_mm,
         "time_s": clip.time_s,
-        "rib_overlap": np.asarray(over["rib"], np.float32),
-        "heart_overlap": np.asarray(over["heart"], np.float32),
+        **{f"{name}_overlap": over[name] for name in OVERLAPS},
         "id": case.id,
         **{name: case.labels[name] for name in LABELS + WORDS},
     }

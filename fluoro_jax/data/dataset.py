@@ -37,6 +37,8 @@ FLOATS = (
     "time_s",
     "rib_overlap",
     "heart_overlap",
+    "spine_overlap",
+    "diaphragm_overlap",
     "diameter_mm",
     "si_mm",
     "ap_mm",
@@ -64,9 +66,9 @@ def load_split(spec: StudySpec, data_dir: str | Path, split: str) -> dict[str, A
     Returns:
         dict of frames `[N, T, H, W]` float32 line integrals [1], mask `[N, T, H, W]`
         uint8 in {0, 1}, centroid_px `[N, T, 2]` (row, column), centre_mm `[N, T, 3]`
-        (IEC), time_s `[N, T]`, rib_overlap and heart_overlap `[N, T]` (fraction of
-        the mask), id `[N]` int32, diameter_mm, si_mm and ap_mm `[N]`; lobe, side and
-        kind, lists of N words.
+        (IEC), time_s `[N, T]`, rib_overlap, heart_overlap, spine_overlap and
+        diaphragm_overlap `[N, T]` (fraction of the mask), id `[N]` int32,
+        diameter_mm, si_mm and ap_mm `[N]`; lobe, side and kind, lists of N words.
 
     Raises:
         UserError: if the split is unknown, or the data cannot be written.

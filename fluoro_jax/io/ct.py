@@ -36,7 +36,8 @@ def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
         )
     image = to_lps(image)
     hu = image.array.astype(np.float32)
-    return hu, Grid(image.offset, image.spacing)  # type: ignore[arg-type]
+    (x, y, z), (dx, dy, dz) = image.offset, image.spacing
+    return hu, Grid((x, y, z), (dx, dy, dz))
 
 
 def write_ct(path: Path, hu: np.ndarray, grid: Grid) -> None:
@@ -56,7 +57,7 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
             fix="check the path",
         )
     try:
-        import SimpleITK
+        import SimpleITK  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise UserError(
             f"{path}: {path.suffix or 'a folder'} needs SimpleITK, not installed",

@@ -148,9 +148,10 @@ def spine_distance(anatomy: Anatomy, place: Axes) -> Array:
     z = z - anatomy.vertebra_shift_mm
     x = x - anatomy.scoliosis_mm * jnp.sin(z / 60.0)
     y = y - table(z, skeleton.SPINE_Z, skeleton.SPINE_Y)
-    count = np.arange(len(skeleton.SPINE_Z), dtype=np.float32)
-    number = table(z, skeleton.SPINE_Z, tuple(count))
-    pitch = table(number, tuple(count[:-1] + 0.5), tuple(np.diff(skeleton.SPINE_Z)))
+    count = tuple(float(n) for n in range(len(skeleton.SPINE_Z)))
+    number = table(z, skeleton.SPINE_Z, count)
+    between = tuple(n + 0.5 for n in count[:-1])
+    pitch = table(number, between, tuple(np.diff(skeleton.SPINE_Z).tolist()))
     level = (number - jnp.floor(number + 0.5)) * pitch  # mm from the body's middle
     waist = table(z, BODY_Z, BODY_R) - 1.0 + 0.02 * jnp.square(level)
     body = jnp.sqrt(jnp.square(x) + jnp.square(y / 0.85) + 1e-6) - waist

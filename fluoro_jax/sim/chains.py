@@ -79,7 +79,8 @@ def tube_distance(tubes: Tubes, grid: Grid, shape: Shape, *, reach_mm: float) ->
     window = 2 * math.floor(0.5 * reach_mm / voxel + 1.0) + 1
     # along x whole vectors of 8 numbers: thrice as quick as a window of 13
     wide = -(-window // 8) * 8
-    size = tuple(min(n, w) for n, w in zip(shape, (window, window, wide), strict=True))
+    nz, ny, nx = shape
+    size = (min(nz, window), min(ny, window), min(nx, wide))
     origin = jnp.asarray(grid.origin_mm, jnp.float32)
     thick = shapes.soft_radius(tubes.radius, voxel)
     if tubes.normal is not None:

@@ -14,6 +14,7 @@ along them: the field is smooth, and a rib bends where a real one would turn.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,10 +156,9 @@ def ct_volume(hu: Any, grid: Grid, *, isocentre_mm: Any = None) -> CtVolume:
             o + 0.5 * (n - 1) * d
             for o, n, d in zip(grid.origin_mm, shape, grid.spacing_mm, strict=True)
         ]
-    origin = tuple(
-        float(o - c) for o, c in zip(grid.origin_mm, isocentre_mm, strict=True)
-    )
-    return CtVolume(*densities(hu), Grid(origin, tuple(map(float, grid.spacing_mm))))
+    x, y, z = (float(o - c) for o, c in zip(grid.origin_mm, isocentre_mm, strict=True))
+    dx, dy, dz = map(float, grid.spacing_mm)
+    return CtVolume(*densities(hu), Grid((x, y, z), (dx, dy, dz)))
 
 
 def find_lung(volume: CtVolume) -> np.ndarray:
@@ -172,7 +172,8 @@ def find_lung(volume: CtVolume) -> np.ndarray:
     """
     density = np.asarray(volume.soft + volume.bone)
     light = density < LUNG_DENSITY_G_CC
-    parts, _ = ndimage.label(light)
+    parts = np.zeros(light.shape, np.int32)
+    ndimage.label(light, output=parts)
     faces = [parts[:, :1], parts[:, -1:], parts[:, :, :1], parts[:, :, -1:]]
     outside = np.unique(np.concatenate([face.ravel() for face in faces]))
     inside = light & ~np.isin(parts, outside)
@@ -370,9 +371,8 @@ def _warp(
     index = jnp.broadcast_arrays((from_z - z0) / dz, (from_y - y0) / dy, (x - x0) / dx)
     read = lambda values: map_coordinates(values, index, order=1, mode="nearest")
     thin = read(volume.soft * lung) / jacobian
-    return volume.replace(
-        soft=thin + read(volume.soft * (1.0 - lung)), bone=read(volume.bone)
-    )
+    soft = thin + read(volume.soft * (1.0 - lung))
+    return dataclasses.replace(volume, soft=soft, bone=read(volume.bone))
 
 
 def _undo(place: Array, move: Any) -> tuple[Array, Array]:

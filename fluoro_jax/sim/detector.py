@@ -7,6 +7,7 @@ with all off the line integrals come back untouched.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -165,6 +166,7 @@ def _panel(
     if panel.lag is not None:
         counts = add_lag(counts, panel.lag)
     if panel.electronic_quanta is not None and noise != "none":
+        assert key is not None  # `read_out` refuses noise without one
         draw = jax.random.normal(jax.random.fold_in(key, 1), counts.shape)
         counts = counts + panel.electronic_quanta * own**0.5 * draw
     if panel.saturation_quanta is not None:
@@ -215,7 +217,8 @@ def refine(geometry: Geometry, binning: int) -> Geometry:
     if binning == 1:
         return geometry
     row_mm, col_mm = geometry.pixel_mm
-    return geometry.replace(
+    return dataclasses.replace(
+        geometry,
         rows=geometry.rows * binning,
         cols=geometry.cols * binning,
         pixel_mm=(row_mm / binning, col_mm / binning),

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
@@ -249,6 +250,7 @@ def elekta_fluoro(kvp: Scalar = 100.0, mas: Scalar = 0.4) -> Exposure:
 def exposure_beam(exposure: Exposure) -> Beam:
     """The tube's beam as this panel reads it; `exposure.tube` must be set."""
     tube = exposure.tube
+    assert tube is not None
     spectrum = tube_spectrum(tube.kvp, added_al_mm=tube.added_al_mm)
     return make_beam(spectrum, exposure.panel.csi_mm, nodes=tube.nodes)
 
@@ -276,7 +278,7 @@ def validate(exposure: Exposure) -> None:
     """
     for name, (low, high, why) in LIMITS.items():
         value = _setting(exposure, name)
-        if value is None or isinstance(value, jax.core.Tracer):
+        if value is None or isinstance(value, Tracer):
             continue
         values = np.asarray(value)
         if not np.all((values >= low) & (values <= high)):
@@ -339,7 +341,7 @@ def _check_stages(exposure: Exposure) -> None:
             fix="set scatter=Scatter(), or leave grid None",
         )
     ends = (display.low, display.high)
-    if any(isinstance(end, jax.core.Tracer) for end in ends):
+    if any(isinstance(end, Tracer) for end in ends):
         return
     if not np.all(np.asarray(ends[0]) < np.asarray(ends[1])):
         raise UserError(

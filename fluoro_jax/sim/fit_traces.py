@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy.signal import butter, filtfilt, find_peaks
@@ -50,7 +51,8 @@ def breaths(mm: np.ndarray) -> dict[str, np.ndarray]:
     """Breath by breath: period_s, amplitude, baseline (mean exhale), inhale (share of
     the period), from a trace `[N]` mm at 10 Hz.
     """
-    smooth = filtfilt(*butter(2, 1.0 / (0.5 * RATE_HZ)), mm)
+    low_pass = cast(tuple[np.ndarray, np.ndarray], butter(2, 1.0 / (0.5 * RATE_HZ)))
+    smooth = filtfilt(*low_pass, mm)
     size = np.ptp(np.percentile(smooth, (5, 95)))
     ends, _ = find_peaks(
         -smooth, distance=SHORTEST_S * RATE_HZ, prominence=PROMINENCE * size

@@ -21,7 +21,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, lps_to_iec
 from fluoro_jax.sim import attenuation as att
-from fluoro_jax.sim import bones, detector, projector, solids, volume
+from fluoro_jax.sim import detector, projector, solids, volume
 from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing, breathing_signal
 from fluoro_jax.sim.exposure import Exposure
@@ -30,13 +30,12 @@ from fluoro_jax.sim.tumor import (
     Tumor,
     tumor_centroid_px,
     tumor_chord_mm,
-    tumor_mask,
     tumor_path_mm,
 )
+from fluoro_jax.sim.tumor_shapes import even_directions
 
 Array = jax.Array
 Scalar = Any
-SHADOW_MM = 2.0  # a ray this far inside a solid passes "over" it
 CM_PER_MM = 0.1
 VOLUME_VOXEL_MM = 10.0  # grid on which lung volumes are measured
 
@@ -51,6 +50,9 @@ class Case:
         tumor: the target.
         time_s: `[T]` when frames are taken.
         periodic: static; the frames are exactly one breathing period.
+        heartbeat: static; the heart beats at `anatomy.heart_rate_hz`, at the end of
+            diastole at 0 s. Off in the studies: their clips are exactly periodic, and
+            the paper's phantom films are sorted by the phase of the breath alone.
     """
 
     anatomy: Anatomy
@@ -58,6 +60,7 @@ class Case:
     tumor: Tumor
     time_s: AnyArray
     periodic: bool = struct.field(pytree_node=False, default=True)
+    heartbeat: bool = struct.field(pytree_node=False, default=False)
 
 
 def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
@@ -71,9 +74,7 @@ def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
     Returns:
         `[T, rows, cols]` line integrals at 60 keV [1].
     """
-    quarter = projector.quarter_turn(geometry)
-    body = (case.anatomy, case.breathing, jnp.asarray(case.time_s, jnp.float32))
-    return _film_body(body, geometry, float(voxel_mm), quarter)
+    return _film(case, geometry, voxel_mm)
 
 
 def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
@@ -82,38 +83,65 @@ def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
     Returns:
         `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.
     """
-    quarter = projector.quarter_turn(geometry)
-    body = (case.anatomy, case.breathing, jnp.asarray(case.time_s, jnp.float32))
-    paths = _film_body(body, geometry, float(voxel_mm), quarter, True)
+    paths = _film(case, geometry, voxel_mm, by_material=True)
     return CM_PER_MM * jnp.moveaxis(paths, 1, 0)
+
+
+def _film(
+    case: Case, geometry: Geometry, voxel_mm: float, *, by_material: bool = False
+) -> Array:
+    time_s = jnp.asarray(case.time_s, jnp.float32)
+    body = (case.anatomy, case.breathing, time_s, heart_phase(case))
+    quarter = projector.quarter_turn(geometry)
+    return _film_body(body, geometry, float(voxel_mm), quarter, by_material)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _film_body(
-    body: tuple[Anatomy, Breathing, Array],
+    body: tuple[Anatomy, Breathing, Array, Array | None],
     geometry: Geometry,
     voxel_mm: float,
     quarter: int | None,
-    by_material: bool = False,
+    by_material: bool,
 ) -> Array:
-    anatomy, breathing, time_s = body
+    anatomy, breathing, time_s, phase = body
     grid, shape = solids.body_grid(voxel_mm)
     still = volume.draw_still(anatomy, grid, shape)
     si, ap = displacement_mm(breathing, time_s)
     density = lung_density(anatomy, breathing, time_s)
-    if quarter is not None:
-        geometry = dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
+    geometry = projector.turned(geometry, quarter)
 
-    def frame(now: tuple[Array, Array, Array]) -> Array:
-        moment = dict(still=still, displacement_mm=(now[0], now[1]))
+    def frame(now: tuple[Array, Array, Array, Array | None]) -> Array:
+        si_mm, ap_mm, lung_g_cc, beat = now
+        beat = 0.0 if beat is None else beat
         if by_material:
-            parts = volume.body_densities(anatomy, grid, lung_g_cc=now[2], **moment)
+            parts = volume.body_densities(
+                anatomy,
+                grid,
+                still=still,
+                displacement_mm=(si_mm, ap_mm),
+                lung_g_cc=lung_g_cc,
+                heart_phase=beat,
+            )
             return jnp.stack([projector.project(p, grid, geometry) for p in parts])
-        mu_lung = att.mu_lung(now[2])
-        mu = volume.body_volume(anatomy, grid, mu_lung=mu_lung, **moment)
+        mu = volume.body_volume(
+            anatomy,
+            grid,
+            still=still,
+            displacement_mm=(si_mm, ap_mm),
+            mu_lung=att.mu_lung(lung_g_cc),
+            heart_phase=beat,
+        )
         return projector.project(mu, grid, geometry)
 
-    return jax.lax.map(frame, (si, ap, density))
+    return jax.lax.map(frame, (si, ap, density, phase))
+
+
+def heart_phase(case: Case) -> Array | None:
+    """Heart beats since 0 s, `[T]` cycles; None if it does not beat."""
+    if not case.heartbeat:
+        return None
+    return jnp.asarray(case.time_s, jnp.float32) * case.anatomy.heart_rate_hz
 
 
 def displacement_mm(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Array]:
@@ -164,7 +192,9 @@ def add_tumor(
     """
     noisy = key is not None and not _is_zero(photons)
     clip = _add_tumor(film, case, geometry, photons, key if noisy else None)
-    return clip.replace(geometry=geometry)  # its numbers as given, not as arrays
+    return dataclasses.replace(
+        clip, geometry=geometry
+    )  # its numbers as given, not as arrays
 
 
 @jax.jit
@@ -244,7 +274,7 @@ def simulate(
             why="each alone says how many quanta a pixel gets",
             fix="set exposure.quanta (or mas) and leave photons out",
         )
-    moments = case.replace(time_s=_moments(case, exposure).reshape(-1))
+    moments = dataclasses.replace(case, time_s=_moments(case, exposure).reshape(-1))
     fine = detector.refine(geometry, exposure.panel.binning)
     paths = film_paths(moments, fine, voxel_mm=voxel_mm)
     return expose_tumor(paths, case, geometry, exposure=exposure, key=key)
@@ -273,13 +303,14 @@ def expose_tumor(
     """
     fine = detector.refine(geometry, exposure.panel.binning)
     times = _moments(case, exposure)
-    paths = _add_tumor_path(paths, case.replace(time_s=times.reshape(-1)), fine)
+    moments = dataclasses.replace(case, time_s=times.reshape(-1))
+    paths = _add_tumor_path(paths, moments, fine)
     if exposure.pulse_s is not None:
         paths = paths.reshape(2, *times.shape, fine.rows, fine.cols)
     frames = detector.acquire(paths, fine, exposure, key)
     blank = jnp.zeros((times.shape[-1], geometry.rows, geometry.cols), jnp.float32)
     truth = add_tumor(blank, case, geometry)
-    return truth.replace(frames=frames, domain=exposure.output)
+    return dataclasses.replace(truth, frames=frames, domain=exposure.output)
 
 
 @jax.jit
@@ -301,70 +332,7 @@ def _moments(case: Case, exposure: Exposure) -> Array:
     return time_s + exposure.pulse_s * part.reshape(-1, 1)
 
 
-def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Array]:
-    """How much of the tumour's shadow lies over ribs, heart, spine and diaphragm.
-
-    Args:
-        case: the case.
-        geometry: the view.
-        voxel_mm: of the volumes that are projected (static).
-
-    Returns:
-        "rib", "heart", "spine" and "diaphragm" (what lies under its domes): `[T]` share
-        of the mask's pixels whose ray runs more than 2 mm through it; 0 where the mask
-        is empty.
-    """
-    quarter = projector.quarter_turn(geometry)
-    return _overlap(case, geometry, float(voxel_mm), quarter)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _overlap(
-    case: Case, geometry: Geometry, voxel_mm: float, quarter: int | None
-) -> dict[str, Array]:
-    grid, shape = solids.body_grid(voxel_mm)
-    place = solids.to_reference(case.anatomy, solids.grid_axes(grid, shape))
-    if quarter is not None:
-        geometry = dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
-
-    def shadow(distance: Array) -> Array:
-        share = solids.occupancy(distance, voxel_mm)
-        return projector.project(share, grid, geometry) > SHADOW_MM
-
-    spine = shadow(bones.spine_distance(case.anatomy, place))  # stands still
-
-    def frame(now: tuple[Array, Array, Array]) -> dict[str, Array]:
-        centre, si_mm, ap_mm = now
-        pose = pose_at(case.anatomy, si_mm, ap_mm)
-        below = jnp.maximum(
-            solids.dome_distance(pose, place), solids.skin_distance(pose, place)
-        )
-        shadows = {
-            "rib": shadow(bones.rib_distance(pose, grid, shape)),
-            "heart": shadow(solids.heart_distance(pose, place)),
-            "spine": spine,
-            "diaphragm": shadow(below),
-        }
-        mask = tumor_mask(geometry, case.tumor, centre)
-        area = jnp.maximum(jnp.sum(mask), 1.0)
-        return {name: jnp.sum(mask * over) / area for name, over in shadows.items()}
-
-    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
-    si, ap = displacement_mm(case.breathing, case.time_s)
-    return jax.lax.map(frame, (path, si, ap))
-
-
-def _sphere_points(count: int) -> np.ndarray:
-    """Points spread evenly over the unit sphere, `[count, 3]` (Fibonacci)."""
-    index = np.arange(count) + 0.5
-    z = 1.0 - 2.0 * index / count
-    turn = np.pi * (1.0 + 5.0**0.5) * index
-    flat = np.sqrt(1.0 - z**2)
-    points = np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=-1)
-    return points.astype(np.float32)
-
-
-SURFACE = _sphere_points(200)
+SURFACE = even_directions(200).astype(np.float32)
 
 
 @jax.jit

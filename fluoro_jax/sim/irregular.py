@@ -8,6 +8,7 @@ its beginning, and any frame rate reads the same breaths.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,7 @@ def sample_breathing(
     # one of the first breaths is under way at time 0
     before, after = breaths.start_s[BEFORE - 1], breaths.start_s[BEFORE]
     zero_s = before + begun * (after - before)
-    breaths = breaths.replace(start_s=breaths.start_s - zero_s)
+    breaths = dataclasses.replace(breaths, start_s=breaths.start_s - zero_s)
     return Breathing(
         period_s=mean_s,
         si_mm=jnp.float32(si_mm),

@@ -13,6 +13,7 @@ a slab of N voxels measures N spacings.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
@@ -55,6 +56,13 @@ def quarter_turn(geometry: Geometry) -> int | None:
     if angle.shape or float(angle) % 90.0:
         return None
     return int(float(angle) // 90) % 4
+
+
+def turned(geometry: Geometry, quarter: int | None) -> Geometry:
+    """The view with its `quarter_turn` as a plain number, where `jit` traced it."""
+    if quarter is None:
+        return geometry
+    return dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
 
 
 def march(

@@ -27,6 +27,7 @@ def draw_quanta(expected: Array, key: Array | None, noise: str) -> Array:
     """
     if noise == "none":
         return expected
+    assert key is not None, "noise needs a key"
     z = jax.random.normal(key, expected.shape)
     if noise == "gaussian":
         return expected + jnp.sqrt(jnp.maximum(expected, 1e-6)) * z

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from fluoro_jax.geometry import AnyArray
 from fluoro_jax.sim.attenuation import mass_attenuation, table
 
 Array = jax.Array
@@ -37,7 +38,7 @@ class Spectrum:
         fluence: `[K]` photons per cm^2 and mAs in each bin.
     """
 
-    energy_kev: Array
+    energy_kev: AnyArray
     fluence: Array
 
 
@@ -111,7 +112,7 @@ def half_value_layer_mm(spectrum: Spectrum) -> Array:
     return jax.lax.fori_loop(0, 24, halve, ends)[0]
 
 
-def absorbed_share(energy_kev: Array, csi_mm: Scalar) -> Array:
+def absorbed_share(energy_kev: AnyArray, csi_mm: Scalar) -> Array:
     """Share of photons that interact in a layer of caesium iodide [1]."""
     depth = 0.1 * CSI_G_CC * csi_mm
     return -jnp.expm1(-mass_attenuation("csi", energy_kev) * depth)
@@ -183,8 +184,9 @@ def make_beam(spectrum: Spectrum, csi_mm: Scalar = 0.6, *, nodes: int = 12) -> B
         return Beam(weights, mu, absorbed)
     depths = (HARDENING_G_CM2,) if nodes == 1 else NODE_DEPTHS_G_CM2
     seen = [signal_weights(spectrum, csi_mm, water_g_cm2=d) for d in depths]
-    share = sum(seen) / len(seen)
-    spread = jnp.abs(jnp.gradient(20.0 * mu[0] + 3.0 * mu[1]))  # g/cm^2 of a chest
+    share = sum(seen[1:], start=seen[0]) / len(seen)
+    chest = 20.0 * mu[0] + 3.0 * mu[1]  # g/cm^2
+    spread = jnp.abs(jnp.asarray(jnp.gradient(chest)))
     dealt = _deal(jnp.maximum(share, 1e-20) ** 0.6 * spread**0.4, nodes)
     part = dealt * share.reshape(1, -1)
     mean = jnp.einsum("gk,mk->mg", part / jnp.sum(part, 1, keepdims=True), mu)
@@ -232,4 +234,5 @@ def intensity(paths_g_cm2: Array, beam: Beam) -> Array:
 
 def _weighed(paths: Array, mu: Array) -> Array:
     """Sum over materials of mu `[M]` times path `[M, ...]`."""
-    return sum(mu[m] * paths[m] for m in range(paths.shape[0]))
+    rest = (mu[m] * paths[m] for m in range(1, paths.shape[0]))
+    return sum(rest, start=mu[0] * paths[0])

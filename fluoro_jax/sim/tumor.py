@@ -7,6 +7,7 @@ tumour; other shapes (`tumor_shapes`) are unions of ellipsoids.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -92,7 +93,7 @@ def check_tumor(tumor: Tumor) -> None:
 
 def tumor_path_mm(tumor: Tumor, breathing: Breathing, time_s: AnyArray) -> Array:
     """Centre of the tumour at each time, `[T, 3]` world (LPS) mm, for `[T]` s."""
-    late = breathing.replace(start=breathing.start - tumor.lag)
+    late = dataclasses.replace(breathing, start=breathing.start - tumor.lag)
     si, ap = breathing_signal(late, time_s)
     move = jnp.stack([si * tumor.lr_mm, -ap * tumor.ap_mm, -si * tumor.si_mm], axis=-1)
     return jnp.asarray(tumor.centre_mm, jnp.float32).reshape(1, 3) + move
@@ -135,7 +136,9 @@ def tumor_coverage(
     """
     pitch = tuple(p / subrays for p in geometry.pixel_mm)
     rows, cols = geometry.rows, geometry.cols
-    fine = geometry.replace(rows=rows * subrays, cols=cols * subrays, pixel_mm=pitch)
+    fine = dataclasses.replace(
+        geometry, rows=rows * subrays, cols=cols * subrays, pixel_mm=pitch
+    )
     mask = tumor_mask(fine, tumor, centre_mm)
     return mask.reshape(rows, subrays, cols, subrays).mean(axis=(1, 3))
 
@@ -192,7 +195,8 @@ def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Ar
         * (1.01 * radius * geometry.sdd_mm / depth_sq)
     )
     scale = geometry.sdd_mm * ahead / depth_sq
-    window = geometry.replace(
+    window = dataclasses.replace(
+        geometry,
         rows=CENTROID_RAYS,
         cols=CENTROID_RAYS,
         pixel_mm=(2.0 * half(down) / CENTROID_RAYS, 2.0 * half(right) / CENTROID_RAYS),

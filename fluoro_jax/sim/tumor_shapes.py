@@ -141,14 +141,18 @@ def _sample_spiculated(rng: np.random.Generator) -> Shape:
     return _shape(offset, semi, [np.eye(3), *turns], SPOKES[1] + 1)
 
 
-def _spread(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Directions `[count, 3]`, even over the sphere but for a random shift of each."""
+def even_directions(count: int) -> np.ndarray:
+    """Points spread evenly over the unit sphere, `[count, 3]` (Fibonacci)."""
     index = np.arange(count) + 0.5
     z = 1.0 - 2.0 * index / count
     angle = np.pi * (1.0 + 5.0**0.5) * index
     flat = np.sqrt(1.0 - z**2)
-    points = np.stack([flat * np.cos(angle), flat * np.sin(angle), z], axis=-1)
-    points = points @ _any_turn(rng) + rng.normal(0.0, 0.2, (count, 3))
+    return np.stack([flat * np.cos(angle), flat * np.sin(angle), z], axis=-1)
+
+
+def _spread(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Directions `[count, 3]`, even over the sphere but for a random shift of each."""
+    points = even_directions(count) @ _any_turn(rng) + rng.normal(0.0, 0.2, (count, 3))
     return points / np.linalg.norm(points, axis=1, keepdims=True)
 
 

@@ -100,7 +100,7 @@ def _room_mm(anatomy: Anatomy, hilum: Array, ways: Array) -> Array:
     """How far the lung goes from the hilum along each way, `[2, 64]` mm."""
     far = jnp.linspace(0.0, LONGEST_MM, SAMPLES + 1)[1:].reshape(1, 1, -1)
     points = hilum[..., None, :] + ways[..., None, :] * far[..., None]
-    place = tuple(points[..., i] for i in range(3))
+    place = (points[..., 0], points[..., 1], points[..., 2])
     depth = -solids.lung_distance(pose_at(anatomy, 0.0, 0.0), place)
     # the last look that was well inside
     reach = jnp.max(jnp.where(depth > MARGIN_MM, far, 0.0), axis=-1)

@@ -135,7 +135,7 @@ def body_densities(
         (soft, bone), each `[Z, Y, X]` g/cc: the densities of ICRU 44 soft tissue and
         cortical bone that together attenuate as the voxel does at 60 keV.
     """
-    voxel, shape = grid.spacing_mm[0], still.bone_share.shape
+    voxel, shape = grid.spacing_mm[0], _shape_of(still.bone_share)
     pose = pose_at(anatomy, *displacement_mm, heart_phase)
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
     share = lambda distance: occupancy(distance, voxel)
@@ -196,12 +196,12 @@ def _moving_bones(
 ) -> tuple[Array, Array]:
     """Cartilage, sternum and ribs laid on the soft tissue: (soft, bone), g/cc."""
     share = lambda distance: occupancy(distance, grid.spacing_mm[0])
-    bone = jnp.zeros_like(soft)
-    gristle = share(bones.cartilage_distance(pose, grid, soft.shape))
+    bone, shape = jnp.zeros_like(soft), _shape_of(soft)
+    gristle = share(bones.cartilage_distance(pose, grid, shape))
     soft, bone = _lay(soft, bone, gristle, tissues.CARTILAGE)
     plate = share(bones.sternum_distance(pose, place, cage))
     soft, bone = _lay(soft, bone, plate, tissues.STERNUM)
-    rib = bones.rib_distance(pose, grid, soft.shape)
+    rib = bones.rib_distance(pose, grid, shape)
     soft, bone = _lay(soft, bone, share(rib), tissues.RIB_SHELL)
     inner = share(rib + tissues.RIB_SHELL_MM)
     return _lay(soft, bone, inner, tissues.RIB_MARROW)
@@ -243,6 +243,11 @@ def _filling(pose: Pose, place: Axes, still: Still, grid: Grid) -> Array:
     abdomen = paint(row(first), down - whole, row(first + 1))
     below = occupancy(solids.dome_distance(pose, place), grid.spacing_mm[0])
     return paint(still.mediastinum, below, abdomen)
+
+
+def _shape_of(volume: Array) -> Shape:
+    nz, ny, nx = volume.shape
+    return nz, ny, nx
 
 
 def _lay(soft: Array, bone: Array, share: Array, tissue: Tissue) -> tuple[Array, Array]:

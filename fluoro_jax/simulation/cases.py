@@ -29,7 +29,7 @@ from fluoro_jax.sim.exposure import (
 from fluoro_jax.sim.irregular import sample_breathing
 from fluoro_jax.sim.tumor import Tumor, check_tumor, tumor_coverage
 from fluoro_jax.sim.tumor_shapes import KINDS, sample_shape
-from fluoro_jax.sim.visibility import contrast, contrast_to_noise
+from fluoro_jax.sim.visibility import contrast, contrast_to_noise, overlap
 from fluoro_jax.simulation.options import (
     DEFAULT_ROWS,
     DEFAULT_VOXEL_MM,
@@ -111,22 +111,30 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
     drawn_mm, asked_mm = float(case.tumor.diameter_mm), options.diameter_mm
     size_mm = drawn_mm if asked_mm is None else asked_mm
     check_tumor(
-        case.tumor.replace(diameter_mm=size_mm, density_g_cc=options.density_g_cc)
+        dataclasses.replace(
+            case.tumor, diameter_mm=size_mm, density_g_cc=options.density_g_cc
+        )
     )
     if options.breathing != "cycle":
         breathing = _other_breathing(rng, options.breathing, case)
-        case = case.replace(breathing=breathing, periodic=False)
+        case = dataclasses.replace(case, breathing=breathing, periodic=False)
     if options.breathing != "cycle" or size_mm != drawn_mm:
         tumor = sample_tumor(
             rng, case.anatomy, case.breathing, case.time_s, diameter_mm=size_mm
         )
-        case = case.replace(tumor=tumor)
+        case = dataclasses.replace(case, tumor=tumor)
     kind = options.shape
     if kind == "mixed":
         kind = KINDS[int(rng.integers(len(KINDS)))]
     density = np.float32(options.density_g_cc)
     shape = sample_shape(rng, kind)  # within the sphere that was found room for
-    case = case.replace(tumor=case.tumor.replace(shape=shape, density_g_cc=density))
+    case = dataclasses.replace(
+        case,
+        tumor=dataclasses.replace(case.tumor, shape=shape, density_g_cc=density),
+        heartbeat=options.heartbeat,
+        # a breath is seldom a whole number of beats
+        periodic=case.periodic and not options.heartbeat,
+    )
     key = jax.random.key(np.uint32(rng.integers(2**32)))
     labels = {**case_labels(case), "shape": kind, "breathing": options.breathing}
     return Drawn(f"case_{number:04d}", case, labels, key)
@@ -140,13 +148,15 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
     else:
         mm, rate_hz = load_trace(kind.removeprefix("trace:"))
         spare_s = max((len(mm) - 1) / rate_hz - seconds, 0.0)
-        breathing = case.breathing.replace(
+        breathing = dataclasses.replace(
+            case.breathing,
             trace=mm / np.percentile(mm, 95),
             trace_rate_hz=rate_hz,
             start=rng.uniform(0.0, spare_s) / case.breathing.period_s,
         )
     si, ap = breathing_signal(breathing, case.time_s)
-    breathing = breathing.replace(
+    breathing = dataclasses.replace(
+        breathing,
         si_mm=case.breathing.si_mm / max(float(np.max(si)), 0.1),
         ap_mm=case.breathing.ap_mm / max(float(np.max(ap)), 0.1),
     )
@@ -165,7 +175,7 @@ def film_case(
     geometry, case = spec.geometry(), drawn.case
     body = fl.film_body(case, geometry, voxel_mm=spec.voxel_mm)
     plain = fl.add_tumor(body, case, geometry)
-    over = fl.overlap(case, geometry, voxel_mm=spec.voxel_mm)
+    over = overlap(case, geometry, voxel_mm=spec.voxel_mm)
     seen = {f"overlap_{name}": share for name, share in over.items()}
     seen["contrast"] = contrast(body, plain.frames, plain.mask)
     clip = plain
@@ -175,7 +185,7 @@ def film_case(
             body, plain.frames, plain.mask, quanta
         )
         noisy = _noisy(plain.frames, drawn.noise_key, quanta)
-        clip = plain.replace(frames=noisy)
+        clip = dataclasses.replace(plain, frames=noisy)
     if exposure is not None:
         key, voxel_mm = drawn.noise_key, spec.voxel_mm
         clip = fl.simulate(case, geometry, key, voxel_mm=voxel_mm, exposure=exposure)
@@ -207,6 +217,7 @@ def truth_of(
 ) -> dict[str, Any]:
     """Everything true about a film, as JSON takes it; lengths in mm, times in s."""
     view = clip.geometry
+    assert clip.centroid_px is not None and clip.mask is not None
     centroid_iso = np.asarray(position_iso_mm(view, clip.centroid_px))
     vertical, horizontal = axis_names(float(view.gantry_deg))
     case = drawn.case
@@ -222,6 +233,7 @@ def truth_of(
             "rate_hz": 1.0 / spec.frame_s,
             "time_s": plain_json(clip.time_s),
             "periodic": clip.periodic,
+            "heartbeat": case.heartbeat,
         },
         "geometry": _geometry_json(spec, sources),
         "exposure": plain_json(exposure),

@@ -44,6 +44,7 @@ class Options:
     num_frames: int | None = None
     frame_s: float | None = None
     breathing: str = "cycle"
+    heartbeat: bool = True
     shape: str = "sphere"
     diameter_mm: float | None = None
     density_g_cc: float = 1.06
@@ -61,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--cases", type=int, default=4, help="how many (default 4)")
     what.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
     what.add_argument("--breathing", default="cycle", help=_one_of(BREATHING))
+    what.add_argument(
+        "--no-heartbeat",
+        dest="heartbeat",
+        action="store_false",
+        help="keep the heart still, so that a film of one breath repeats exactly",
+    )
     what.add_argument("--shape", default="sphere", help=_one_of(SHAPES))
     what.add_argument(
         "--diameter-mm", type=float, help="5 to 60 (default: 20 to 40, drawn)"

@@ -57,9 +57,10 @@ def test_arrays_hold_the_cases_of_the_study(data_dir):
             np.testing.assert_array_equal(arrays[name], expected)
         for name in ("lobe", "side", "kind"):
             assert arrays[name] == [case.labels[name] for case in cases]
-        for name in ("rib_overlap", "heart_overlap"):
-            assert arrays[name].shape == (n, 10)
-            assert np.all((arrays[name] >= 0.0) & (arrays[name] <= 1.0))
+        for name in ("rib", "heart", "spine", "diaphragm"):
+            share = arrays[f"{name}_overlap"]
+            assert share.shape == (n, 10)
+            assert np.all((share >= 0.0) & (share <= 1.0))
 
 
 def test_stored_film_is_the_simulated_one(data_dir):

@@ -6,11 +6,13 @@ import pytest
 from fluoro_jax.geometry import Geometry, lps_to_iec, square_panel
 from fluoro_jax.sim import attenuation as att
 from fluoro_jax.sim import fluoroscope as fl
-from fluoro_jax.sim import solids, volume
+from fluoro_jax.sim import projector, solids, volume
 from fluoro_jax.sim.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.breathing import Breathing
 from fluoro_jax.sim.motion import pose_at
 from fluoro_jax.sim.tumor import Tumor, sphere_centroid_px, sphere_mask
+from fluoro_jax.sim.tumor_shapes import sample_shape
+from fluoro_jax.sim.visibility import overlap
 
 VIEW = square_panel(32)
 BREATH = Breathing(5.0, 24.0, 12.0)
@@ -224,12 +226,42 @@ def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
 
 
 def test_overlap_finds_the_heart_and_ribs():
-    over = fl.overlap(make_case(centre=(35.0, 40.0, 0.0)), VIEW, voxel_mm=8.0)
-    clear = fl.overlap(make_case(centre=(-85.0, 15.0, 60.0)), VIEW, voxel_mm=8.0)
+    over = overlap(make_case(centre=(35.0, 40.0, 0.0)), VIEW, voxel_mm=8.0)
+    clear = overlap(make_case(centre=(-85.0, 15.0, 60.0)), VIEW, voxel_mm=8.0)
     assert over["heart"].min() > 0.7 and clear["heart"].max() == 0.0
     for shares in (over, clear):
         assert all(((v >= 0) & (v <= 1)).all() for v in shares.values())
     assert float(clear["rib"].max()) > 0.0
+
+
+def test_overlap_looks_at_the_tumours_part_of_the_panel_alone():
+    shape = sample_shape(np.random.default_rng(0), "spiculated")
+    case = make_case(centre=(45.0, 20.0, 0.0), diameter=40.0)
+    case = case.replace(tumor=case.tumor.replace(shape=shape))
+    part = overlap(case, VIEW, voxel_mm=8.0)
+    # traced, a tumour may be of any size
+    whole = jax.jit(lambda c: overlap(c, VIEW, voxel_mm=8.0))(case)
+    assert float(whole["heart"].max()) > 0.1
+    for name, share in whole.items():
+        np.testing.assert_array_equal(part[name], share, err_msg=name)
+
+
+def test_a_heart_beat_changes_the_heart_alone(case):
+    """Three times the same phase of the breath: diastole, mid systole, diastole."""
+    assert not case.heartbeat
+    anatomy = case.anatomy.replace(heart_rate_hz=1.05)  # 5.25 beats in a breath
+    times = np.array([0.0, 5.0, 10.0], np.float32)
+    still = case.replace(anatomy=anatomy, time_s=times)
+    beating = still.replace(heartbeat=True)
+    plain = np.asarray(fl.film_body(still, VIEW, voxel_mm=8.0))
+    change = np.asarray(fl.film_body(beating, VIEW, voxel_mm=8.0)) - plain
+    np.testing.assert_allclose(change[[0, 2]], 0.0, atol=5e-6)
+    grid, shape = solids.body_grid(8.0)
+    place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
+    heart = solids.heart_distance(pose_at(anatomy, 0.0, 0.0), place)
+    near = projector.project(solids.occupancy(heart - 8.0, 8.0), grid, VIEW)
+    assert change[1].min() < -0.02  # lung where the ventricles were
+    assert np.abs(change[1][np.asarray(near) == 0.0]).max() < 5e-6
 
 
 @pytest.mark.slow

@@ -12,9 +12,11 @@ from PIL import Image
 
 from fluoro_jax import cli
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import iec_to_lps
 from fluoro_jax.io.mha import read_mha
 from fluoro_jax.io.trackrad import read_trackrad
 from fluoro_jax.sim.exposure import varian_fluoro
+from fluoro_jax.sim.tumor import tumor_mask
 from fluoro_jax.simulation import cases, options, pictures, run
 
 # ml_collections 1.1 loads config files in a deprecated way.
@@ -57,8 +59,15 @@ def test_what_is_written_reads_back(written, second):
     soft = read_mha(written / "case_0001" / "targets" / "case_0001_coverage.mha")
     soft = np.transpose(soft.array)
     assert (soft[got.labels == 1] > 0).all() and soft.max() <= 1.0
-    partly = (soft > 0) & (soft < 1)  # only there may the two differ
-    np.testing.assert_array_equal(soft[~partly], got.labels[~partly])
+    fine = dataclasses.replace(
+        clip.geometry, rows=512, cols=512, pixel_mm=(0.9375, 0.9375)
+    )
+    shadow = [
+        np.asarray(tumor_mask(fine, drawn.case.tumor, centre)).sum()
+        for centre in iec_to_lps(np.asarray(clip.centre_mm))
+    ]
+    area = np.array(shadow) / 16**2
+    np.testing.assert_allclose(soft.sum((1, 2)), area, rtol=0.1)
     want = cases.coverage_of(clip, drawn.case.tumor)
     np.testing.assert_array_equal(soft, want)
 
@@ -170,6 +179,21 @@ def test_cases_depend_on_seed_and_number_alone(second):
     spec, _ = cases.study_spec(reseeded)
     drawn = cases.draw_case(spec, reseeded, 1).case
     assert float(drawn.tumor.diameter_mm) != float(want.tumor.diameter_mm)
+
+
+def test_hearts_beat_unless_asked_not_to(written, second):
+    truth = json.loads((written / "case_0001" / "truth.json").read_text())
+    assert truth["frames"]["heartbeat"] and not truth["frames"]["periodic"]
+    asked = options_of("--out=x", "--no-heartbeat", *QUICK)
+    spec, _ = cases.study_spec(asked)
+    still = cases.draw_case(spec, asked, 1).case
+    assert still.periodic and not still.heartbeat
+    beating = second[0].case
+    assert beating.heartbeat
+    # no random number is moved
+    parts = lambda case: (case.anatomy, case.breathing, case.tumor)
+    same = jax.tree.map(np.array_equal, parts(still), parts(beating))
+    assert jax.tree.all(same)
 
 
 def test_an_x_ray_machine_takes_the_film(second):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import xraydb
+import xraydb  # pyright: ignore[reportMissingImports]  # a development tool
 
 ENERGY_KEV = np.arange(10.0, 121.0)
 ELECTRON_KEV = 511.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import spekpy
+import spekpy  # pyright: ignore[reportMissingImports]  # a development tool
 
 ANODE_DEG = 14.0
 ALUMINIUM_MM = 3.7
