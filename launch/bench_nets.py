@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -12,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.data.stack import stack_frames
-from fluoro_jax.errors import UserError
 from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.training import parallel
@@ -180,18 +178,6 @@ def _grad(net: Any) -> Callable:
         return jnp.mean(terms[0] + terms[1])
 
     return jax.value_and_grad(loss)
-
-
-def check_torch(peers: Sequence[str]) -> None:
-    """Raises `UserError` if a peer needs PyTorch and it is not installed."""
-    needed = any(peer in TORCH for peer in peers)
-    if needed and importlib.util.find_spec("torch") is None:
-        raise UserError(
-            "PyTorch is not installed",
-            needed="the extra [peers]",
-            why="it is compared with, and never a part of the product",
-            fix="pip install 'fluoro_jax[peers]', or leave --peers=torch out",
-        )
 
 
 def _torch() -> Any:

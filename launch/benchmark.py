@@ -6,6 +6,7 @@ python -m launch.benchmark --what=generator --preset=peer --peers=torch,linen
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -27,7 +28,8 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
     "projector": bench_parts.projector,
     "simulate": bench_parts.simulate,
 }
-PEERS = sorted({peer for peers in bench_nets.PEERS.values() for peer in peers})
+PEERS = {**bench_nets.PEERS, "projector": bench_parts.PEERS}
+ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})
 PRESETS = (*SCALES, "gpu")
 
 
@@ -52,7 +54,7 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     whats = [*BENCHES, "all"]
     flags.DEFINE_enum("what", "generator", whats, "what to time", **define)
     flags.DEFINE_string("preset", "peer", f"size: {', '.join(PRESETS)}", **define)
-    flags.DEFINE_list("peers", [], f"beside whom: {', '.join(PEERS)}", **define)
+    flags.DEFINE_list("peers", [], f"beside whom: {', '.join(ALL_PEERS)}", **define)
     flags.DEFINE_integer("repeats", 10, "timed runs of each", lower_bound=1, **define)
     flags.DEFINE_string("json", None, "file for one JSON line a row", **define)
     flags.DEFINE_string("trace", None, "folder for a profiler trace", **define)
@@ -70,12 +72,11 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
         ) from error
     check_preset(known.preset, PRESETS)
     _check_peers(known.what, known.peers)
-    bench_nets.check_torch(known.peers)
     return known
 
 
 def _check_peers(what: str, peers: Sequence[str]) -> None:
-    offered = PEERS if what == "all" else bench_nets.PEERS.get(what, ())
+    offered = ALL_PEERS if what == "all" else PEERS.get(what, ())
     for peer in peers:
         if peer not in offered:
             raise UserError(
@@ -83,6 +84,16 @@ def _check_peers(what: str, peers: Sequence[str]) -> None:
                 needed=f"of {', '.join(offered)}" if offered else "no --peers",
                 why="only these do the same work and were checked for equal answers",
                 fix=f"python -m launch.benchmark --what={what}",
+            )
+
+    for package in ("torch", "diffdrr"):
+        used = any(peer.startswith(package) for peer in peers)
+        if used and importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"{package} is not installed",
+                needed="the extra [peers]",
+                why="it is compared with, and never a part of the product",
+                fix=f"pip install 'fluoro_jax[peers]', or no --peers={package}",
             )
 
 
@@ -123,7 +134,7 @@ def _run(asked: flags.FlagValues) -> list[Row]:
     rows: list[Row] = []
     with trace:
         for what in BENCHES if asked.what == "all" else [asked.what]:
-            peers = [p for p in asked.peers if p in bench_nets.PEERS.get(what, ())]
+            peers = [p for p in asked.peers if p in PEERS.get(what, ())]
             rows += BENCHES[what](preset_config(asked.preset), peers, asked.repeats)
     timing.add_shares(rows, limits)
     facts = machine.record()

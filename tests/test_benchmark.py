@@ -66,6 +66,21 @@ def test_pytorch_gives_the_same_numbers(what, tmp_path):
     assert all(0.0 < off < 1e-4 for off in found)
 
 
+@pytest.mark.slow
+def test_diffdrr_gives_the_same_images(tmp_path):
+    pytest.importorskip("diffdrr")
+    out = tmp_path / "rows.jsonl"
+    argv = ["--what=projector", "--preset=quickstart", "--repeats=1"]
+    argv += ["--peers=diffdrr_siddon,diffdrr_trilinear", f"--json={out}"]
+    assert benchmark.main(argv) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    images = [r for r in rows if r["peer"] and r["variant"].startswith("forward")]
+    assert len(images) == 4
+    for row in images:  # line integrals up to 2.7; Siddon's voxels are constant
+        bound = 1e-3 if row["peer"] == "diffdrr_trilinear" else 5e-2
+        assert 0.0 < row["max_diff_to_peer"] < bound
+
+
 @pytest.mark.parametrize(
     "argv",
     [

@@ -61,10 +61,13 @@ def generator_program(
         return loss.detach(), dict(zip(weights, grads, strict=True))
 
     if variant == "forward":
-        read = lambda out: tuple(_numpy(z.float()) for z in out)
+        read = lambda out: tuple(to_numpy(z.float()) for z in out)
         program = Program(forward, read=read, translate=tuple)
     else:
-        read = lambda out: (_numpy(out[0]), {k: _numpy(g) for k, g in out[1].items()})
+        read = lambda out: (
+            to_numpy(out[0]),
+            {k: to_numpy(g) for k, g in out[1].items()},
+        )
         translate = lambda answer: (answer[0], torch_params(answer[1]))
         program = Program(grad, read=read, translate=translate)
     program.precision = "bfloat16" if half else "float32"
@@ -97,7 +100,7 @@ def critic_program(
         grads = torch.autograd.grad(loss, list(weights.values()))
         return loss.detach(), dict(zip(weights, grads, strict=True))
 
-    read = lambda out: (_numpy(out[0]), {k: _numpy(g) for k, g in out[1].items()})
+    read = lambda out: (to_numpy(out[0]), {k: to_numpy(g) for k, g in out[1].items()})
     translate = lambda answer: (answer[0], torch_params(answer[1]))
     return Program(grad, read=read, translate=translate)
 
@@ -217,5 +220,6 @@ def _nothing() -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def _numpy(x: Tensor) -> np.ndarray:
+def to_numpy(x: Tensor) -> np.ndarray:
+    """The values of a tensor, shared and not copied."""
     return x.detach().numpy()
