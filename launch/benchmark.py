@@ -18,7 +18,7 @@ from absl import flags
 
 from configs.base import SCALES, base_config, check_preset
 from fluoro_jax.errors import UserError
-from launch import bench_nets, bench_parts, machine, timing
+from launch import bench_nets, bench_parts, bench_stream, machine, timing
 
 Row = dict[str, Any]
 BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
@@ -27,6 +27,8 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
     "train_step": bench_nets.train_step,
     "projector": bench_parts.projector,
     "simulate": bench_parts.simulate,
+    "stream": bench_stream.stream,
+    "input": bench_stream.inputs,
 }
 PEERS = {**bench_nets.PEERS, "projector": bench_parts.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})

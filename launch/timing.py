@@ -165,6 +165,7 @@ def make_row(
     known = dataclasses.asdict(program)
     wanted = ("compile_s", "gflop", "gflop_by_hand", "gbyte", "peak_mib", "precision")
     return {
+        "peer": None,
         **names,
         "median_ms": 1e3 * median,
         "min_ms": 1e3 * float(seconds.min()),

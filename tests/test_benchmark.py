@@ -47,7 +47,7 @@ def test_generator_rows_and_equal_outputs(tmp_path, capsys):
     assert text.count("| generator |") == 4
 
 
-@pytest.mark.parametrize("what", ["critic_step", "projector"])
+@pytest.mark.parametrize("what", ["critic_step", "projector", "stream", "input"])
 def test_other_rows_have_all_keys(what, capsys):
     assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
     assert f"| {what} |" in capsys.readouterr().out
@@ -64,6 +64,19 @@ def test_pytorch_gives_the_same_numbers(what, tmp_path):
     found = [row["max_diff_to_peer"] for row in rows if row["peer"] == "torch"]
     assert len(found) == (2 if what == "generator" else 1)
     assert all(0.0 < off < 1e-4 for off in found)
+
+
+def test_all_parts_have_a_place_for_every_peer():
+    known = set(benchmark.BENCHES)
+    assert known == {
+        *("generator", "critic_step", "train_step", "projector", "simulate"),
+        *("stream", "input"),
+    }
+    assert set(benchmark.PEERS) < known
+    asked = benchmark.parse(["--what=all", "--peers=linen", "--preset=gpu"])
+    assert asked.what == "all" and asked.peers == ["linen"]
+    cfg = benchmark.preset_config("gpu")
+    assert cfg.gen.dtype == "bfloat16" and cfg.study.rows == 256
 
 
 @pytest.mark.slow

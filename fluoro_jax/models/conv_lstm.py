@@ -23,6 +23,8 @@ from fluoro_jax.models.conv import (
 )
 
 Array = jax.Array
+Carry = tuple[Array, Array]  # hidden and cell state, each [B, H, W, F]
+STREAM = "stream"  # the collection that holds the state between two calls
 
 
 def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
@@ -31,10 +33,17 @@ def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
     return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(f + 1.0), nn.sigmoid(o)
 
 
-def _forward(unroll: int, zx: Array, kernel: Array) -> tuple[Array, Array, Array]:
+def zero_carry(zx: Array) -> Carry:
+    """The state before the first of the frames `[T, B, H, W, 4F]`."""
+    zero = jnp.zeros((*zx.shape[1:-1], zx.shape[-1] // 4), zx.dtype)
+    return zero, zero
+
+
+def _forward(
+    unroll: int, zx: Array, kernel: Array, start: Carry
+) -> tuple[Array, Array, Array]:
     """Hidden states, cell states and pre-activations of all frames, time first."""
     size = kernel.shape[0]
-    zero = jnp.zeros((*zx.shape[1:-1], zx.shape[-1] // 4), zx.dtype)
 
     def step(carry, zx_t):
         h, c = carry
@@ -44,7 +53,7 @@ def _forward(unroll: int, zx: Array, kernel: Array) -> tuple[Array, Array, Array
         h = o * jnp.tanh(c)
         return (h, c), (h, c, z)
 
-    return lax.scan(step, (zero, zero), zx, unroll=unroll)[1]
+    return lax.scan(step, start, zx, unroll=unroll)[1]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -64,11 +73,11 @@ def recurrence(unroll: int, zx: Array, kernel: Array) -> Array:
     Source:
         Shi et al. 2015, arXiv:1506.04214, eq. 3, without the peepholes.
     """
-    return _forward(unroll, zx, kernel)[0]
+    return _forward(unroll, zx, kernel, zero_carry(zx))[0]
 
 
 def _recurrence_forward(unroll: int, zx: Array, kernel: Array):
-    h, c, z = _forward(unroll, zx, kernel)
+    h, c, z = _forward(unroll, zx, kernel, zero_carry(zx))
     return h, (h, c, z, kernel)
 
 
@@ -116,6 +125,10 @@ recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 class ConvLSTM(nn.Module):
     """A layer of ConvLSTM: one cell forward in time or one each way, concatenated.
 
+    Applied with the collection `STREAM` mutable, a forward layer goes on from the state
+    held there and leaves its new one: frames may then come one call at a time. That
+    way has no gradient of its own making and is for inference.
+
     Attributes:
         features: output channels; half of them for each direction.
         size: kernel rows and columns, odd.
@@ -150,7 +163,18 @@ class ConvLSTM(nn.Module):
             kernel_h = self.param(
                 f"{way}_kernel", orthogonal, (self.size, self.size, f, 4 * f)
             ).astype(self.dtype)
+            if self.is_mutable_collection(STREAM) and not self.is_initializing():
+                states.append(self._go_on(z, kernel_h))
+                continue
             z = z[::-1] if way == "backward" else z
             h: Array = recurrence(self.unroll, z, kernel_h)
             states.append(h[::-1] if way == "backward" else h)
         return jnp.swapaxes(jnp.concatenate(states, axis=-1), 0, 1)
+
+    def _go_on(self, zx: Array, kernel: Array) -> Array:
+        """Hidden states of these frames, from the state that the last call left."""
+        assert not self.bidirectional, "a backward cell starts at the last frame"
+        held = self.variable(STREAM, "carry", zero_carry, zx)
+        h, c, _ = _forward(self.unroll, zx, kernel, held.value)
+        held.value = (h[-1], c[-1])
+        return h
