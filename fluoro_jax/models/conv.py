@@ -2,11 +2,13 @@
 
 Strided and transposed convolutions are written as stride-one ones between pixel
 shuffles: the same functions, but XLA's CPU gradients of the strided forms are many
-times slower. The kernel gradient may be taken as one matrix product a tap, which on a
-CPU also keeps its speed inside a loop (github.com/jax-ml/jax/issues/12868).
+times slower. The kernel gradient has a form for each kind of shape and place, chosen by
+what was measured on a CPU (docs/performance.md).
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +25,14 @@ def _plain(x: Array, kernel: Array) -> Array:
     )
 
 
-@jax.custom_vjp
-def conv_valid(x: Array, kernel: Array) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_valid(x: Array, kernel: Array, in_loop: bool = False) -> Array:
     """Stride-one convolution without padding.
 
     Args:
         x: `[N, H, W, C]`.
         kernel: `[kh, kw, C, F]`.
+        in_loop: called in the body of a scan; decides the form of the gradient.
 
     Returns:
         `[N, H - kh + 1, W - kw + 1, F]`.
@@ -37,21 +40,26 @@ def conv_valid(x: Array, kernel: Array) -> Array:
     return _plain(x, kernel)
 
 
-def _conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv_valid(x, kernel), (x, kernel)
+def _conv_forward(
+    x: Array, kernel: Array, in_loop: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return conv_valid(x, kernel, in_loop), (x, kernel)
 
 
-def _conv_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _conv_backward(
+    in_loop: bool, saved: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
     x, kernel = saved
     kh, kw = kernel.shape[:2]
-    return input_gradient(dy, kernel), kernel_gradient(x, dy, kh, kw)
+    gradient = kernel_gradient(x, dy, kh, kw, in_loop=in_loop)
+    return input_gradient(dy, kernel, in_loop=in_loop), gradient
 
 
-def input_gradient(dy: Array, kernel: Array) -> Array:
+def input_gradient(dy: Array, kernel: Array, *, in_loop: bool = False) -> Array:
     """Gradient of `conv_valid` with respect to its input: a full correlation."""
     kh, kw = kernel.shape[:2]
     around = ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))
-    return conv_valid(jnp.pad(dy, around), adjoint_kernel(kernel))
+    return conv_valid(jnp.pad(dy, around), adjoint_kernel(kernel), in_loop)
 
 
 def adjoint_kernel(kernel: Array) -> Array:
@@ -59,18 +67,37 @@ def adjoint_kernel(kernel: Array) -> Array:
     return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
-def kernel_gradient(x: Array, dy: Array, kh: int, kw: int) -> Array:
-    """Gradient of `conv_valid` with respect to its kernel, one product a tap.
+def kernel_gradient(
+    x: Array, dy: Array, kh: int, kw: int, *, in_loop: bool = False
+) -> Array:
+    """Gradient of `conv_valid` with respect to its kernel.
+
+    In a loop one product a tap, since XLA's CPU convolutions lose their speed there
+    (github.com/jax-ml/jax/issues/12868). Outside: a product where the kernel is one
+    pixel or all its outputs are fewer than the inputs, else XLA's own form.
 
     Args:
         x: `[N, H, W, C]`, the input.
         dy: `[N, H - kh + 1, W - kw + 1, F]`, the output's gradient.
         kh: kernel rows.
         kw: kernel columns.
+        in_loop: see `conv_valid`.
 
     Returns:
         `[kh, kw, C, F]`.
     """
+    if kh == kw == 1 or kh * kw * dy.shape[-1] <= x.shape[-1]:
+        return _gradient_by_outputs(x, dy, kh, kw)
+    if in_loop:
+        return _gradient_by_taps(x, dy, kh, kw)
+    # x as C examples of N channels and dy as the kernel: the gradient is a convolution.
+    gradient = lax.conv_general_dilated(
+        x, dy, (1, 1), "VALID", dimension_numbers=("CHWN", "IHWO", "NHWC")
+    )
+    return gradient.transpose(1, 2, 0, 3)
+
+
+def _gradient_by_taps(x: Array, dy: Array, kh: int, kw: int) -> Array:
     h, w = dy.shape[1:3]
     taps = [
         jnp.einsum("nhwc,nhwf->cf", x[:, i : i + h, j : j + w], dy)
@@ -78,6 +105,15 @@ def kernel_gradient(x: Array, dy: Array, kh: int, kw: int) -> Array:
         for j in range(kw)
     ]
     return jnp.stack(taps).reshape(kh, kw, x.shape[-1], dy.shape[-1])
+
+
+def _gradient_by_outputs(x: Array, dy: Array, kh: int, kw: int) -> Array:
+    """One product of all inputs with the shifted copies of the few outputs."""
+    shifts = [(i, j) for i in range(kh) for j in range(kw)]
+    around = lambda i, j: ((0, 0), (i, kh - 1 - i), (j, kw - 1 - j), (0, 0))
+    copies = jnp.stack([jnp.pad(dy, around(*shift)) for shift in shifts], axis=-2)
+    gradient = jnp.einsum("nhwc,nhwtf->tcf", x, copies)
+    return gradient.reshape(kh, kw, x.shape[-1], dy.shape[-1])
 
 
 conv_valid.defvjp(_conv_forward, _conv_backward)

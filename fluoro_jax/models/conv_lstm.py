@@ -47,7 +47,7 @@ def _forward(
 
     def step(carry, zx_t):
         h, c = carry
-        z = zx_t + conv_valid(pad_same(h, size), kernel)
+        z = zx_t + conv_valid(pad_same(h, size), kernel, True)
         i, g, f, o = _gates(z)
         c = f * c + i * g
         h = o * jnp.tanh(c)
@@ -107,7 +107,7 @@ def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Arra
             ],
             axis=-1,
         )
-        dh_before = conv_valid(pad_same(dz, size), adjoint)
+        dh_before = conv_valid(pad_same(dz, size), adjoint, True)
         return (dh_before, dc * f), dz
 
     zero = jnp.zeros_like(dh_all[0])
