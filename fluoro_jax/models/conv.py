@@ -19,10 +19,29 @@ Array = jax.Array
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
+SMALL = 16  # output pixels of a frame up to which a convolution is one product
+
+
 def _plain(x: Array, kernel: Array) -> Array:
+    kh, kw, c, f = kernel.shape
+    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    if kh * kw > 1 and h * w <= SMALL:
+        return _patches(x, kh, kw) @ kernel.reshape(kh * kw * c, f)
+    if kh * kw > 1 and kh * kw * f <= c:  # every tap's product, then shifted sums
+        taps = x @ jnp.moveaxis(kernel, 2, 0).reshape(c, kh * kw * f)
+        taps = taps.reshape(*x.shape[:3], kh, kw, f)
+        shifts = [(i, j) for i in range(kh) for j in range(kw)]
+        return sum(taps[:, i : i + h, j : j + w, i, j] for i, j in shifts)
     return lax.conv_general_dilated(
         x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
     )
+
+
+def _patches(x: Array, kh: int, kw: int) -> Array:
+    """What each output pixel sees: `[N, H - kh + 1, W - kw + 1, kh kw C]`."""
+    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    seen = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
+    return jnp.concatenate(seen, axis=-1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -86,9 +105,14 @@ def kernel_gradient(
     Returns:
         `[kh, kw, C, F]`.
     """
-    if kh == kw == 1 or kh * kw * dy.shape[-1] <= x.shape[-1]:
+    c, f = x.shape[-1], dy.shape[-1]
+    h, w = dy.shape[1:3]
+    if kh * kw > 1 and h * w <= SMALL:
+        gradient = jnp.einsum("nhwk,nhwf->kf", _patches(x, kh, kw), dy)
+        return gradient.reshape(kh, kw, c, f)
+    if kh * kw > 1 and kh * kw * f <= c:
         return _gradient_by_outputs(x, dy, kh, kw)
-    if in_loop:
+    if in_loop or kh * kw == 1:
         return _gradient_by_taps(x, dy, kh, kw)
     # x as C examples of N channels and dy as the kernel: the gradient is a convolution.
     gradient = lax.conv_general_dilated(
@@ -111,9 +135,14 @@ def _gradient_by_outputs(x: Array, dy: Array, kh: int, kw: int) -> Array:
     """One product of all inputs with the shifted copies of the few outputs."""
     shifts = [(i, j) for i in range(kh) for j in range(kw)]
     around = lambda i, j: ((0, 0), (i, kh - 1 - i), (j, kw - 1 - j), (0, 0))
-    copies = jnp.stack([jnp.pad(dy, around(*shift)) for shift in shifts], axis=-2)
-    gradient = jnp.einsum("nhwc,nhwtf->tcf", x, copies)
-    return gradient.reshape(kh, kw, x.shape[-1], dy.shape[-1])
+    copies = [jnp.pad(dy, around(*shift)) for shift in shifts]
+    c, f = x.shape[-1], dy.shape[-1]
+    gradient = lax.dot_general(
+        x.reshape(-1, c),
+        jnp.concatenate(copies, axis=-1).reshape(-1, kh * kw * f),
+        (((0,), (0,)), ((), ())),
+    )
+    return jnp.moveaxis(gradient.reshape(c, kh, kw, f), 0, 2)
 
 
 conv_valid.defvjp(_conv_forward, _conv_backward)
