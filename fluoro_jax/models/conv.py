@@ -27,11 +27,6 @@ def _plain(x: Array, kernel: Array) -> Array:
     h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
     if kh * kw > 1 and h * w <= SMALL:
         return _patches(x, kh, kw) @ kernel.reshape(kh * kw * c, f)
-    if kh * kw > 1 and kh * kw * f <= c:  # every tap's product, then shifted sums
-        taps = x @ jnp.moveaxis(kernel, 2, 0).reshape(c, kh * kw * f)
-        taps = taps.reshape(*x.shape[:3], kh, kw, f)
-        shifts = [(i, j) for i in range(kh) for j in range(kw)]
-        return sum(taps[:, i : i + h, j : j + w, i, j] for i, j in shifts)
     return lax.conv_general_dilated(
         x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
     )
@@ -44,41 +39,46 @@ def _patches(x: Array, kh: int, kw: int) -> Array:
     return jnp.concatenate(seen, axis=-1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv_valid(x: Array, kernel: Array, in_loop: bool = False) -> Array:
-    """Stride-one convolution without padding.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_valid(
+    x: Array, kernel: Array, in_loop: bool = False, edge: tuple[int, int] = (0, 0)
+) -> Array:
+    """Stride-one convolution of a frame with so many zeros around it.
+
+    The gradient by `x` computes no pixel of the zeros, as that of a separate padding
+    would.
 
     Args:
         x: `[N, H, W, C]`.
         kernel: `[kh, kw, C, F]`.
         in_loop: called in the body of a scan; decides the form of the gradient.
+        edge: zeros above and below, and left and right; less than the kernel.
 
     Returns:
-        `[N, H - kh + 1, W - kw + 1, F]`.
+        `[N, H + 2 edge - kh + 1, W + 2 edge - kw + 1, F]`.
     """
-    return _plain(x, kernel)
+    return _plain(_pad(x, edge), kernel)
+
+
+def _pad(x: Array, edge: tuple[int, int]) -> Array:
+    down, right = edge
+    return jnp.pad(x, ((0, 0), (down, down), (right, right), (0, 0)))
 
 
 def _conv_forward(
-    x: Array, kernel: Array, in_loop: bool
+    x: Array, kernel: Array, in_loop: bool, edge: tuple[int, int]
 ) -> tuple[Array, tuple[Array, Array]]:
-    return conv_valid(x, kernel, in_loop), (x, kernel)
+    return conv_valid(x, kernel, in_loop, edge), (x, kernel)
 
 
 def _conv_backward(
-    in_loop: bool, saved: tuple[Array, Array], dy: Array
+    in_loop: bool, edge: tuple[int, int], saved: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
     kh, kw = kernel.shape[:2]
-    gradient = kernel_gradient(x, dy, kh, kw, in_loop=in_loop)
-    return input_gradient(dy, kernel, in_loop=in_loop), gradient
-
-
-def input_gradient(dy: Array, kernel: Array, *, in_loop: bool = False) -> Array:
-    """Gradient of `conv_valid` with respect to its input: a full correlation."""
-    kh, kw = kernel.shape[:2]
-    around = ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))
-    return conv_valid(jnp.pad(dy, around), adjoint_kernel(kernel), in_loop)
+    around = (kh - 1 - edge[0], kw - 1 - edge[1])
+    dx = conv_valid(dy, adjoint_kernel(kernel), in_loop, around)
+    return dx, kernel_gradient(_pad(x, edge), dy, kh, kw, in_loop=in_loop)
 
 
 def adjoint_kernel(kernel: Array) -> Array:
@@ -148,10 +148,15 @@ def _gradient_by_outputs(x: Array, dy: Array, kh: int, kw: int) -> Array:
 conv_valid.defvjp(_conv_forward, _conv_backward)
 
 
+def conv_same(x: Array, kernel: Array, in_loop: bool = False) -> Array:
+    """`conv_valid` with the zeros that keep the shape under an odd kernel."""
+    half = kernel.shape[0] // 2
+    return conv_valid(x, kernel, in_loop, (half, half))
+
+
 def pad_same(x: Array, size: int) -> Array:
     """Zeros around rows and columns so that an odd kernel of `size` keeps the shape."""
-    half = size // 2
-    return jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+    return _pad(x, (size // 2, size // 2))
 
 
 def space_to_depth(x: Array) -> Array:
@@ -197,7 +202,7 @@ def transposed_conv(x: Array, kernel: Array) -> Array:
         phased = phased[:, ::-1, :, ::-1]
     phased = phased.transpose(0, 2, 4, 1, 3, 5).reshape(m, m, c, 4 * f)
     edge = m - 1
-    y = conv_valid(jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0))), phased)
+    y = conv_valid(x, phased, False, (edge, edge))
     y = y.reshape(n, h + edge, w + edge, 2, 2, f)
     rows = [
         [y[:, a * edge : a * edge + h, b * edge : b * edge + w, a, b] for b in (0, 1)]
@@ -237,5 +242,5 @@ class Conv(nn.Module):
         elif self.form == "up":
             y = transposed_conv(x, kernel)
         else:
-            y = conv_valid(pad_same(x, self.size), kernel)
+            y = conv_same(x, kernel)
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)

@@ -17,7 +17,7 @@ from jax import lax
 
 from fluoro_jax.models.conv import (
     adjoint_kernel,
-    conv_valid,
+    conv_same,
     kernel_gradient,
     pad_same,
 )
@@ -43,11 +43,10 @@ def _forward(
     unroll: int, zx: Array, kernel: Array, start: Carry
 ) -> tuple[Array, Array, Array]:
     """Hidden states, cell states and pre-activations of all frames, time first."""
-    size = kernel.shape[0]
 
     def step(carry, zx_t):
         h, c = carry
-        z = zx_t + conv_valid(pad_same(h, size), kernel, True)
+        z = zx_t + conv_same(h, kernel, True)
         i, g, f, o = _gates(z)
         c = f * c + i * g
         h = o * jnp.tanh(c)
@@ -107,7 +106,7 @@ def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Arra
             ],
             axis=-1,
         )
-        dh_before = conv_valid(pad_same(dz, size), adjoint, True)
+        dh_before = conv_same(dz, adjoint, True)
         return (dh_before, dc * f), dz
 
     zero = jnp.zeros_like(dh_all[0])
@@ -154,7 +153,7 @@ class ConvLSTM(nn.Module):
         kernel_x = self.param("input_kernel", init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
         x = jnp.swapaxes(x, 0, 1).astype(self.dtype).reshape(t * b, rows, cols, c)
-        zx = conv_valid(pad_same(x, self.size), kernel_x.astype(self.dtype))
+        zx = conv_same(x, kernel_x.astype(self.dtype))
         zx = zx + bias.astype(self.dtype).reshape(1, 1, 1, -1)
         zx = zx.reshape(t, b, rows, cols, -1)
         states = []
