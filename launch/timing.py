@@ -1,12 +1,13 @@
 """Compiling apart from running, and running in turn: how `launch.benchmark` measures.
 
-Flops and bytes are XLA's own count, which takes the body of a loop once however often
-it runs: a scan's share is too small, and rates of two programs compare only where
-both keep the same work inside loops.
+`gflop` and bytes are XLA's own count, which takes the body of a loop once however often
+it runs. `gflop_by_hand` counts the convolutions of a network from its shapes; rates are
+those of the count by hand where there is one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import stats
 
 KEYS = (
     "what",
@@ -30,40 +32,75 @@ KEYS = (
     "peak_mib",
     "precision",
     "max_diff_to_peer",
+    "share_of_flops",
+    "share_of_bandwidth",
 )
 
 
 @dataclass
 class Program:
-    """A compiled function with its arguments.
+    """Something to time: ours or a peer's.
 
     Attributes:
-        compiled: what `jax.jit(f).lower(*args).compile()` gave.
-        args: on the device.
-        compile_s: seconds of tracing, lowering and compiling.
+        run: does the work once and waits for the answer.
+        compile_s: seconds of tracing, lowering and compiling, if known.
+        gflop: XLA's count for one run.
+        gbyte: XLA's count of bytes moved, in 10^9.
+        peak_mib: arguments, results and temporary memory.
+        gflop_by_hand: of the convolutions, from their shapes.
+        precision: of the computation.
+        read: a peer's answer as a tree of numpy arrays.
+        translate: our answer in the peer's layout, to be compared.
     """
 
-    compiled: Any
-    args: tuple
-    compile_s: float
+    run: Callable[[], Any]
+    compile_s: float | None = None
+    gflop: float | None = None
+    gbyte: float | None = None
+    peak_mib: float | None = None
+    gflop_by_hand: float | None = None
+    precision: str = "float32"
+    read: Callable[[Any], Any] = lambda answer: answer
+    translate: Callable[[Any], Any] = lambda answer: answer
 
-    def __call__(self) -> Any:
-        """Runs once and waits for the answer."""
-        return jax.block_until_ready(self.compiled(*self.args))
 
+def compile_program(function: Callable, *args: Any, **known: Any) -> Program:
+    """Compiles `function` for `args` and puts them on the device.
 
-def compile_program(function: Callable, *args: Any) -> Program:
-    """Compiles `function` for `args` and puts them on the device."""
+    Args:
+        function: to be jitted.
+        *args: pytrees of arrays.
+        **known: further attributes of `Program`.
+    """
     args = jax.block_until_ready(jax.device_put(args))
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*args).compile()
-    return Program(compiled, args, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    run = lambda: jax.block_until_ready(compiled(*args))
+    return Program(run, seconds, **{**counts(compiled), **known})
+
+
+def counts(compiled: Any) -> dict[str, float]:
+    """XLA's count of work and memory: gflop, gbyte and peak_mib of `Program`."""
+    cost = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    peak = (
+        memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.argument_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+    return {
+        "gflop": cost.get("flops", 0.0) / 1e9,
+        "gbyte": cost.get("bytes accessed", 0.0) / 1e9,
+        "peak_mib": peak / 2**20,
+    }
 
 
 def run_in_turn(programs: Sequence[Program], repeats: int) -> np.ndarray:
     """Times programs in turn, so that a slow spell of the machine meets all.
 
-    Every program has run once before (see `Program.__call__`): that is its warm-up.
+    Every program has run once before: that is its warm-up.
 
     Returns:
         `[len(programs), repeats]` seconds.
@@ -72,15 +109,50 @@ def run_in_turn(programs: Sequence[Program], repeats: int) -> np.ndarray:
     for repeat in range(repeats):
         for place, program in enumerate(programs):
             start = time.perf_counter()
-            program()
+            program.run()
             seconds[place, repeat] = time.perf_counter() - start
     return seconds
+
+
+def compare(
+    programs: dict[str | None, Program], names: dict[str, Any], repeats: int
+) -> list[dict[str, Any]]:
+    """Warms all up, compares their answers, and only then times them in turn.
+
+    Args:
+        programs: ours under None, each peer's under its name.
+        names: what, variant and preset of the rows.
+        repeats: timed runs of each.
+
+    Returns:
+        One row a program, ours first.
+    """
+    answers = {peer: program.run() for peer, program in programs.items()}
+    label = f"{names['what']} {names['variant']}"
+    diffs: dict[str | None, float | None] = {None: None}
+    for peer, program in programs.items():
+        if peer:
+            mine = program.translate(answers[None])
+            diffs[peer], most = max_difference(mine, program.read(answers[peer]))
+            print(
+                f"{label}: max |ours - {peer}| = {diffs[peer]:.2e} "
+                f"(largest value {most:.2e})"
+            )
+    answers.clear()
+    seconds = run_in_turn(list(programs.values()), repeats)
+    taken = dict(zip(programs, seconds, strict=True))
+    for peer in [peer for peer in programs if peer]:
+        print(ratio_line(label, peer, taken[None], taken[peer]), flush=True)
+    return [
+        make_row(program, taken[p], max_diff=diffs[p], peer=p, **names)
+        for p, program in programs.items()
+    ]
 
 
 def make_row(
     program: Program, seconds: np.ndarray, *, max_diff: float | None, **names: Any
 ) -> dict[str, Any]:
-    """One row of the table, with at least `KEYS`.
+    """One row of the table, with at least `KEYS` (both shares are still None).
 
     Args:
         program: what ran.
@@ -88,47 +160,69 @@ def make_row(
         max_diff: largest difference of its answer to the peer's; None without one.
         **names: what, variant, peer and preset.
     """
-    cost = program.compiled.cost_analysis() or {}
-    memory = program.compiled.memory_analysis()
-    gflop = cost.get("flops", 0.0) / 1e9
-    gbyte = cost.get("bytes accessed", 0.0) / 1e9
     median = float(np.median(seconds))
-    peak = (
-        memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        + memory.argument_size_in_bytes
-    )
+    work = program.gflop_by_hand or program.gflop
+    known = dataclasses.asdict(program)
+    wanted = ("compile_s", "gflop", "gflop_by_hand", "gbyte", "peak_mib", "precision")
     return {
+        "peer": None,
         **names,
         "median_ms": 1e3 * median,
         "min_ms": 1e3 * float(seconds.min()),
         "p95_ms": 1e3 * float(np.percentile(seconds, 95)),
         "p99_ms": 1e3 * float(np.percentile(seconds, 99)),
         "repeats": len(seconds),
-        "compile_s": program.compile_s,
-        "gflop": gflop,
-        "gflop_per_s": gflop / median,
-        "gbyte_per_s": gbyte / median,
-        "peak_mib": peak / 2**20,
-        "precision": "float32",
+        **{key: known[key] for key in wanted},
+        "gflop_per_s": work / median if work else None,
+        "gbyte_per_s": program.gbyte / median if program.gbyte else None,
         "max_diff_to_peer": max_diff,
+        "share_of_flops": None,
+        "share_of_bandwidth": None,
         "device": jax.devices()[0].device_kind,
     }
 
 
-def ratio_line(variant: str, peer: str, ours: np.ndarray, theirs: np.ndarray) -> str:
-    """How many times longer the peer takes: median of the pairs, and their range."""
+def ratio_line(label: str, peer: str, ours: np.ndarray, theirs: np.ndarray) -> str:
+    """How many times longer the peer takes: median of the pairs, with its interval."""
     pairs = theirs / ours
+    low, high, cover = median_interval(pairs)
     return (
-        f"{variant}: {peer} / ours = {np.median(pairs):.2f} "
-        f"({len(pairs)} pairs, {pairs.min():.2f} to {pairs.max():.2f})"
+        f"{label}: {peer} / ours = {np.median(pairs):.2f} ({len(pairs)} pairs, "
+        f"{low:.2f} to {high:.2f} is a {100 * cover:.0f} % interval of the median)"
     )
 
 
-def max_difference(a: Any, b: Any) -> float:
-    """Largest absolute difference between two pytrees of one structure."""
+def median_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Order statistics around the median that cover the true one with >= 95 %.
+
+    Distribution-free: the number of values under the true median is binomial. With
+    fewer than six values the whole range covers less, which is then said.
+
+    Returns:
+        lower end, upper end, probability of covering.
+    """
+    n, ordered = len(values), np.sort(values)
+    rank = max(int(stats.binom.ppf(0.025, n, 0.5)), 1)
+    cover = 1.0 - 2.0 * float(stats.binom.cdf(rank - 1, n, 0.5))
+    return float(ordered[rank - 1]), float(ordered[n - rank]), cover
+
+
+def max_difference(a: Any, b: Any) -> tuple[float, float]:
+    """Largest absolute difference between two trees of one structure; largest value."""
     apart = lambda x, y: float(np.max(np.abs(np.asarray(x) - np.asarray(y))))
-    return max(jax.tree.leaves(jax.tree.map(apart, a, b)))
+    largest = lambda x: float(np.max(np.abs(np.asarray(x))))
+    return (
+        max(jax.tree.leaves(jax.tree.map(apart, a, b))),
+        max(jax.tree.leaves(jax.tree.map(largest, b))),
+    )
+
+
+def add_shares(rows: Sequence[dict[str, Any]], ceilings: dict[str, float]) -> None:
+    """Each row's share of the machine's measured limits (MFU and bandwidth)."""
+    for row in rows:
+        for key, rate in (("flops", "gflop_per_s"), ("bandwidth", "gbyte_per_s")):
+            if row[rate] is not None:
+                row[f"share_of_{key}"] = row[rate] / ceilings[rate]
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

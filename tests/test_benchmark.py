@@ -1,19 +1,24 @@
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import base
+from fluoro_jax.models.critic import Critic
+from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope, solids
 from fluoro_jax.studies import PRESETS
-from launch import bench_simulate, benchmark, timing
+from launch import bench_simulate, benchmark, flops, machine, timing
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     """Compiling is nearly all of the time here: two levels and one."""
     monkeypatch.setitem(base.SCALES, "smoke", (16, 16.0, 2, 1, 4, 8, 1))
+    limits = {"gflop_per_s": 50.0, "gbyte_per_s": 5.0}
+    monkeypatch.setattr(machine, "ceilings", lambda: limits)
 
 
 def test_generator_rows_and_equal_outputs(tmp_path, capsys):
@@ -34,12 +39,17 @@ def test_generator_rows_and_equal_outputs(tmp_path, capsys):
         assert (row["max_diff_to_peer"] is None) == (row["peer"] is None)
         if row["peer"]:
             assert row["max_diff_to_peer"] < 1e-4
+        work = row["gflop_by_hand"]
+        assert row["gflop_per_s"] == pytest.approx(1e3 * work / row["median_ms"])
+        assert row["share_of_flops"] == pytest.approx(row["gflop_per_s"] / 50.0)
+        assert row["share_of_bandwidth"] == pytest.approx(row["gbyte_per_s"] / 5.0)
+        assert row["machine"]["cores"] >= 1
     text = capsys.readouterr().out
     assert text.index("max |ours - linen|") < text.index("linen / ours")
     assert text.count("| generator |") == 4
 
 
-@pytest.mark.parametrize("what", ["critic_step", "projector"])
+@pytest.mark.parametrize("what", ["critic_step", "projector", "stream", "input"])
 def test_other_rows_have_all_keys(what, capsys):
     assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
     assert f"| {what} |" in capsys.readouterr().out
@@ -104,6 +114,47 @@ def test_limits_are_named_at_the_size_they_are_for():
     assert "limit" not in bench_simulate.line_of(row, PRESETS["group_smoke"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["generator", "critic_step", "train_step"])
+def test_pytorch_gives_the_same_numbers(what, tmp_path):
+    pytest.importorskip("torch")
+    out = tmp_path / "rows.jsonl"
+    argv = [f"--what={what}", "--preset=smoke", "--peers=torch", "--repeats=1"]
+    assert benchmark.main([*argv, f"--json={out}"]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    found = [row["max_diff_to_peer"] for row in rows if row["peer"] == "torch"]
+    assert len(found) == (2 if what == "generator" else 1)
+    assert all(0.0 < off < 1e-4 for off in found)
+
+
+def test_all_parts_have_a_place_for_every_peer():
+    known = set(benchmark.BENCHES)
+    assert known == {
+        *("generator", "critic_step", "train_step", "projector", "simulate"),
+        *("stream", "input"),
+    }
+    assert set(benchmark.PEERS) < known
+    asked = benchmark.parse(["--what=all", "--peers=linen", "--preset=gpu"])
+    assert asked.what == "all" and asked.peers == ["linen"]
+    cfg = benchmark.preset_config("gpu")
+    assert cfg.gen.dtype == "bfloat16" and cfg.study.rows == 256
+
+
+@pytest.mark.slow
+def test_diffdrr_gives_the_same_images(tmp_path):
+    pytest.importorskip("diffdrr")
+    out = tmp_path / "rows.jsonl"
+    argv = ["--what=projector", "--preset=quickstart", "--repeats=1"]
+    argv += ["--peers=diffdrr_siddon,diffdrr_trilinear", f"--json={out}"]
+    assert benchmark.main(argv) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    images = [r for r in rows if r["peer"] and r["variant"].startswith("forward")]
+    assert len(images) == 4
+    for row in images:  # line integrals up to 2.7; Siddon's voxels are constant
+        bound = 1e-3 if row["peer"] == "diffdrr_trilinear" else 5e-2
+        assert 0.0 < row["max_diff_to_peer"] < bound
+
+
 @pytest.mark.parametrize(
     "argv",
     [
@@ -111,9 +162,49 @@ def test_limits_are_named_at_the_size_they_are_for():
         ["--preset=huge"],
         ["--repeats=0"],
         ["--what=simulate", "--peers=linen"],
+        ["--what=critic_step", "--peers=torch_compile"],
         ["word"],
     ],
 )
 def test_a_mistake_is_four_lines_and_exit_code_two(argv, capsys):
     assert benchmark.main(argv) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 4
+
+
+def test_without_pytorch_the_message_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    argv = ["--what=critic_step", "--preset=smoke", "--peers=torch"]
+    assert benchmark.main(argv) == 2
+    assert "[peers]" in capsys.readouterr().err
+
+
+def test_interval_of_the_median_by_order_statistics():
+    low, high, cover = timing.median_interval(np.arange(10.0)[::-1])
+    assert (low, high) == (1.0, 8.0)  # second smallest and second largest of ten
+    assert cover == pytest.approx(1 - 2 * 11 / 1024)
+    low, high, cover = timing.median_interval(np.arange(3.0))
+    assert (low, high) == (0.0, 2.0) and cover == pytest.approx(0.75)
+
+
+def test_work_counted_by_hand_is_xla_s_where_it_has_no_loop():
+    net = dict(levels=2, base=16, cap=32)
+    gen = Generator(refine_levels=1, bidirectional=False, unroll=2, **net)
+    critic = Critic(unroll=2, **net)
+    stack, mask = jnp.ones((1, 2, 32, 32, 3)), jnp.ones((1, 2, 32, 32))
+    for module, x in ((gen, stack), (critic, mask)):
+        params = jax.eval_shape(module.init, jax.random.key(0), x)
+        compiled = jax.jit(module.apply).lower(params, x).compile()
+        params = params["params"]
+        if module is gen:
+            ours = flops.generator_gflop(params, 32 * 32, 2)
+        else:
+            ours = flops.unet_gflop(params, 32 * 32, 2, first=net["levels"] - 1)
+        theirs = compiled.cost_analysis()["flops"] / 1e9
+        # XLA counts norms and gates too, and no tap on the padding around a frame.
+        assert ours == pytest.approx(theirs, rel=0.15)
+
+
+def test_limits_of_this_machine(monkeypatch):
+    monkeypatch.undo()
+    limits = machine.ceilings(size=128, mib=1, repeats=2)
+    assert limits["gflop_per_s"] > 0.1 and limits["gbyte_per_s"] > 0.01

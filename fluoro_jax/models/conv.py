@@ -2,11 +2,13 @@
 
 Strided and transposed convolutions are written as stride-one ones between pixel
 shuffles: the same functions, but XLA's CPU gradients of the strided forms are many
-times slower. The kernel gradient may be taken as one matrix product a tap, which on a
-CPU also keeps its speed inside a loop (github.com/jax-ml/jax/issues/12868).
+times slower. The kernel gradient has a form for each kind of shape and place, chosen by
+what was measured on a CPU (docs/performance.md).
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,41 +19,66 @@ Array = jax.Array
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
+SMALL = 16  # output pixels of a frame up to which a convolution is one product
+
+
 def _plain(x: Array, kernel: Array) -> Array:
+    kh, kw, c, f = kernel.shape
+    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    if kh * kw > 1 and h * w <= SMALL:
+        return _patches(x, kh, kw) @ kernel.reshape(kh * kw * c, f)
     return lax.conv_general_dilated(
         x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
     )
 
 
-@jax.custom_vjp
-def conv_valid(x: Array, kernel: Array) -> Array:
-    """Stride-one convolution without padding.
+def _patches(x: Array, kh: int, kw: int) -> Array:
+    """What each output pixel sees: `[N, H - kh + 1, W - kw + 1, kh kw C]`."""
+    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    seen = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
+    return jnp.concatenate(seen, axis=-1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_valid(
+    x: Array, kernel: Array, in_loop: bool = False, edge: tuple[int, int] = (0, 0)
+) -> Array:
+    """Stride-one convolution of a frame with so many zeros around it.
+
+    The gradient by `x` computes no pixel of the zeros, as that of a separate padding
+    would.
 
     Args:
         x: `[N, H, W, C]`.
         kernel: `[kh, kw, C, F]`.
+        in_loop: called in the body of a scan; decides the form of the gradient.
+        edge: zeros above and below, and left and right; less than the kernel.
 
     Returns:
-        `[N, H - kh + 1, W - kw + 1, F]`.
+        `[N, H + 2 edge - kh + 1, W + 2 edge - kw + 1, F]`.
     """
-    return _plain(x, kernel)
+    return _plain(_pad(x, edge), kernel)
 
 
-def _conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv_valid(x, kernel), (x, kernel)
+def _pad(x: Array, edge: tuple[int, int]) -> Array:
+    down, right = edge
+    return jnp.pad(x, ((0, 0), (down, down), (right, right), (0, 0)))
 
 
-def _conv_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _conv_forward(
+    x: Array, kernel: Array, in_loop: bool, edge: tuple[int, int]
+) -> tuple[Array, tuple[Array, Array]]:
+    return conv_valid(x, kernel, in_loop, edge), (x, kernel)
+
+
+def _conv_backward(
+    in_loop: bool, edge: tuple[int, int], saved: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
     x, kernel = saved
     kh, kw = kernel.shape[:2]
-    return input_gradient(dy, kernel), kernel_gradient(x, dy, kh, kw)
-
-
-def input_gradient(dy: Array, kernel: Array) -> Array:
-    """Gradient of `conv_valid` with respect to its input: a full correlation."""
-    kh, kw = kernel.shape[:2]
-    around = ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0))
-    return conv_valid(jnp.pad(dy, around), adjoint_kernel(kernel))
+    around = (kh - 1 - edge[0], kw - 1 - edge[1])
+    dx = conv_valid(dy, adjoint_kernel(kernel), in_loop, around)
+    return dx, kernel_gradient(_pad(x, edge), dy, kh, kw, in_loop=in_loop)
 
 
 def adjoint_kernel(kernel: Array) -> Array:
@@ -59,18 +86,42 @@ def adjoint_kernel(kernel: Array) -> Array:
     return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
-def kernel_gradient(x: Array, dy: Array, kh: int, kw: int) -> Array:
-    """Gradient of `conv_valid` with respect to its kernel, one product a tap.
+def kernel_gradient(
+    x: Array, dy: Array, kh: int, kw: int, *, in_loop: bool = False
+) -> Array:
+    """Gradient of `conv_valid` with respect to its kernel.
+
+    In a loop one product a tap, since XLA's CPU convolutions lose their speed there
+    (github.com/jax-ml/jax/issues/12868). Outside: a product where the kernel is one
+    pixel or all its outputs are fewer than the inputs, else XLA's own form.
 
     Args:
         x: `[N, H, W, C]`, the input.
         dy: `[N, H - kh + 1, W - kw + 1, F]`, the output's gradient.
         kh: kernel rows.
         kw: kernel columns.
+        in_loop: see `conv_valid`.
 
     Returns:
         `[kh, kw, C, F]`.
     """
+    c, f = x.shape[-1], dy.shape[-1]
+    h, w = dy.shape[1:3]
+    if kh * kw > 1 and h * w <= SMALL:
+        gradient = jnp.einsum("nhwk,nhwf->kf", _patches(x, kh, kw), dy)
+        return gradient.reshape(kh, kw, c, f)
+    if kh * kw > 1 and kh * kw * f <= c:
+        return _gradient_by_outputs(x, dy, kh, kw)
+    if in_loop or kh * kw == 1:
+        return _gradient_by_taps(x, dy, kh, kw)
+    # x as C examples of N channels and dy as the kernel: the gradient is a convolution.
+    gradient = lax.conv_general_dilated(
+        x, dy, (1, 1), "VALID", dimension_numbers=("CHWN", "IHWO", "NHWC")
+    )
+    return gradient.transpose(1, 2, 0, 3)
+
+
+def _gradient_by_taps(x: Array, dy: Array, kh: int, kw: int) -> Array:
     h, w = dy.shape[1:3]
     taps = [
         jnp.einsum("nhwc,nhwf->cf", x[:, i : i + h, j : j + w], dy)
@@ -80,13 +131,32 @@ def kernel_gradient(x: Array, dy: Array, kh: int, kw: int) -> Array:
     return jnp.stack(taps).reshape(kh, kw, x.shape[-1], dy.shape[-1])
 
 
+def _gradient_by_outputs(x: Array, dy: Array, kh: int, kw: int) -> Array:
+    """One product of all inputs with the shifted copies of the few outputs."""
+    shifts = [(i, j) for i in range(kh) for j in range(kw)]
+    around = lambda i, j: ((0, 0), (i, kh - 1 - i), (j, kw - 1 - j), (0, 0))
+    copies = [jnp.pad(dy, around(*shift)) for shift in shifts]
+    c, f = x.shape[-1], dy.shape[-1]
+    gradient = lax.dot_general(
+        x.reshape(-1, c),
+        jnp.concatenate(copies, axis=-1).reshape(-1, kh * kw * f),
+        (((0,), (0,)), ((), ())),
+    )
+    return jnp.moveaxis(gradient.reshape(c, kh, kw, f), 0, 2)
+
+
 conv_valid.defvjp(_conv_forward, _conv_backward)
+
+
+def conv_same(x: Array, kernel: Array, in_loop: bool = False) -> Array:
+    """`conv_valid` with the zeros that keep the shape under an odd kernel."""
+    half = kernel.shape[0] // 2
+    return conv_valid(x, kernel, in_loop, (half, half))
 
 
 def pad_same(x: Array, size: int) -> Array:
     """Zeros around rows and columns so that an odd kernel of `size` keeps the shape."""
-    half = size // 2
-    return jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+    return _pad(x, (size // 2, size // 2))
 
 
 def space_to_depth(x: Array) -> Array:
@@ -132,7 +202,7 @@ def transposed_conv(x: Array, kernel: Array) -> Array:
         phased = phased[:, ::-1, :, ::-1]
     phased = phased.transpose(0, 2, 4, 1, 3, 5).reshape(m, m, c, 4 * f)
     edge = m - 1
-    y = conv_valid(jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0))), phased)
+    y = conv_valid(x, phased, False, (edge, edge))
     y = y.reshape(n, h + edge, w + edge, 2, 2, f)
     rows = [
         [y[:, a * edge : a * edge + h, b * edge : b * edge + w, a, b] for b in (0, 1)]
@@ -172,5 +242,5 @@ class Conv(nn.Module):
         elif self.form == "up":
             y = transposed_conv(x, kernel)
         else:
-            y = conv_valid(pad_same(x, self.size), kernel)
+            y = conv_same(x, kernel)
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)

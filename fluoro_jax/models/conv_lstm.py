@@ -17,12 +17,14 @@ from jax import lax
 
 from fluoro_jax.models.conv import (
     adjoint_kernel,
-    conv_valid,
+    conv_same,
     kernel_gradient,
     pad_same,
 )
 
 Array = jax.Array
+Carry = tuple[Array, Array]  # hidden and cell state, each [B, H, W, F]
+STREAM = "stream"  # the collection that holds the state between two calls
 
 
 def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
@@ -31,20 +33,26 @@ def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
     return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(f + 1.0), nn.sigmoid(o)
 
 
-def _forward(unroll: int, zx: Array, kernel: Array) -> tuple[Array, Array, Array]:
-    """Hidden states, cell states and pre-activations of all frames, time first."""
-    size = kernel.shape[0]
+def zero_carry(zx: Array) -> Carry:
+    """The state before the first of the frames `[T, B, H, W, 4F]`."""
     zero = jnp.zeros((*zx.shape[1:-1], zx.shape[-1] // 4), zx.dtype)
+    return zero, zero
+
+
+def _forward(
+    unroll: int, zx: Array, kernel: Array, start: Carry
+) -> tuple[Array, Array, Array]:
+    """Hidden states, cell states and pre-activations of all frames, time first."""
 
     def step(carry, zx_t):
         h, c = carry
-        z = zx_t + conv_valid(pad_same(h, size), kernel)
+        z = zx_t + conv_same(h, kernel, True)
         i, g, f, o = _gates(z)
         c = f * c + i * g
         h = o * jnp.tanh(c)
         return (h, c), (h, c, z)
 
-    return lax.scan(step, (zero, zero), zx, unroll=unroll)[1]
+    return lax.scan(step, start, zx, unroll=unroll)[1]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -64,11 +72,11 @@ def recurrence(unroll: int, zx: Array, kernel: Array) -> Array:
     Source:
         Shi et al. 2015, arXiv:1506.04214, eq. 3, without the peepholes.
     """
-    return _forward(unroll, zx, kernel)[0]
+    return _forward(unroll, zx, kernel, zero_carry(zx))[0]
 
 
 def _recurrence_forward(unroll: int, zx: Array, kernel: Array):
-    h, c, z = _forward(unroll, zx, kernel)
+    h, c, z = _forward(unroll, zx, kernel, zero_carry(zx))
     return h, (h, c, z, kernel)
 
 
@@ -98,7 +106,7 @@ def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Arra
             ],
             axis=-1,
         )
-        dh_before = conv_valid(pad_same(dz, size), adjoint)
+        dh_before = conv_same(dz, adjoint, True)
         return (dh_before, dc * f), dz
 
     zero = jnp.zeros_like(dh_all[0])
@@ -115,6 +123,10 @@ recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 class ConvLSTM(nn.Module):
     """A layer of ConvLSTM: one cell forward in time or one each way, concatenated.
+
+    Applied with the collection `STREAM` mutable, a forward layer goes on from the state
+    held there and leaves its new one: frames may then come one call at a time. That
+    way has no gradient of its own making and is for inference.
 
     Attributes:
         features: output channels; half of them for each direction.
@@ -141,7 +153,7 @@ class ConvLSTM(nn.Module):
         kernel_x = self.param("input_kernel", init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
         x = jnp.swapaxes(x, 0, 1).astype(self.dtype).reshape(t * b, rows, cols, c)
-        zx = conv_valid(pad_same(x, self.size), kernel_x.astype(self.dtype))
+        zx = conv_same(x, kernel_x.astype(self.dtype))
         zx = zx + bias.astype(self.dtype).reshape(1, 1, 1, -1)
         zx = zx.reshape(t, b, rows, cols, -1)
         states = []
@@ -150,7 +162,18 @@ class ConvLSTM(nn.Module):
             kernel_h = self.param(
                 f"{way}_kernel", orthogonal, (self.size, self.size, f, 4 * f)
             ).astype(self.dtype)
+            if self.is_mutable_collection(STREAM) and not self.is_initializing():
+                states.append(self._go_on(z, kernel_h))
+                continue
             z = z[::-1] if way == "backward" else z
             h: Array = recurrence(self.unroll, z, kernel_h)
             states.append(h[::-1] if way == "backward" else h)
         return jnp.swapaxes(jnp.concatenate(states, axis=-1), 0, 1)
+
+    def _go_on(self, zx: Array, kernel: Array) -> Array:
+        """Hidden states of these frames, from the state that the last call left."""
+        assert not self.bidirectional, "a backward cell starts at the last frame"
+        held = self.variable(STREAM, "carry", zero_carry, zx)
+        h, c, _ = _forward(self.unroll, zx, kernel, held.value)
+        held.value = (h[-1], c[-1])
+        return h

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from fluoro_jax.models.background import remove_background
+from fluoro_jax.models.conv_lstm import STREAM
 from fluoro_jax.models.unet import UNet
 
 Array = jax.Array
@@ -80,3 +82,41 @@ def predict(generator: Generator, params, stack: Array) -> Array:
     """Mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, 3]`."""
     output = cast(GeneratorOutput, generator.apply({"params": params}, stack))
     return jax.nn.sigmoid(output.logits)
+
+
+def init_carry(generator: Generator, params: Any, stack: Array) -> Any:
+    """The state of every ConvLSTM before the first frame.
+
+    Args:
+        generator: forward in time only.
+        params: its parameters.
+        stack: `[B, T, H, W, 3]`, of which only the shape counts.
+
+    Returns:
+        A pytree of zeros for `step`.
+    """
+    run = lambda params, x: generator.apply({"params": params}, x, mutable=[STREAM])[1]
+    shapes = jax.eval_shape(run, params, stack)[STREAM]
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def step(
+    generator: Generator, params: Any, carry: Any, stack: Array
+) -> tuple[Any, Array]:
+    """The next frame or frames of a sequence, given the state after those before.
+
+    Frame by frame it answers what `predict` answers for the whole sequence.
+
+    Args:
+        generator: forward in time only.
+        params: its parameters.
+        carry: of `init_carry`, or of the call before.
+        stack: `[B, T, H, W, 3]`; T = 1 for one frame.
+
+    Returns:
+        New carry, and mask probabilities `[B, T, H, W]`.
+    """
+    variables = {"params": params, STREAM: carry}
+    output, left = generator.apply(variables, stack, mutable=[STREAM])
+    output = cast(GeneratorOutput, output)
+    return left[STREAM], jax.nn.sigmoid(output.logits)

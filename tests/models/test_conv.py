@@ -74,6 +74,25 @@ def test_equals_lax_to_the_second_derivative(ours, theirs, size, out):
     close(value_and_slopes(ours, weight)(x, kernel), reference)
 
 
+@pytest.mark.parametrize(
+    ("channels", "features", "size", "rows"),
+    [(9, 1, 3, 12), (20, 2, 3, 12), (3, 5, 1, 12), (3, 5, 3, 12), (6, 4, 3, 5)],
+    ids=["narrow", "two wide", "one pixel", "wide", "small map"],
+)
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_every_form_of_product_is_the_convolution(
+    channels, features, size, rows, in_loop
+):
+    x, kernel = (
+        normal(0, 2, rows, 8, channels),
+        normal(1, size, size, channels, features),
+    )
+    weight = normal(2, 2, rows - size + 1, 9 - size, features)
+    ours = lambda x, kernel: conv.conv_valid(x, kernel, in_loop)
+    reference = value_and_slopes(plain, weight)(x, kernel)
+    close(value_and_slopes(ours, weight)(x, kernel), reference)
+
+
 def test_a_kernel_that_is_not_square():
     x, kernel = normal(0, 2, 6, 8, 3), normal(1, 3, 2, 3, 4)
     weight = normal(2, 2, 4, 7, 4)

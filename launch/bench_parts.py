@@ -1,0 +1,57 @@
+"""The simulator, and its projector beside DiffDRR's renderers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fluoro_jax.sim import projector as projecting
+from fluoro_jax.sim import solids
+from fluoro_jax.studies import StudySpec
+from launch import timing
+
+Row = dict[str, Any]
+
+
+PEERS = ("diffdrr_siddon", "diffdrr_trilinear")
+
+
+def projector(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
+    """One view of a volume at gantry 0 and 30 degrees, and its gradient by the volume.
+
+    The volume is smooth, so that ways of sampling it agree: sums of waves under a
+    Gaussian.
+    """
+    grid, shape = solids.body_grid(cfg.study.voxel_mm)
+    panel = StudySpec.from_config(cfg.study).geometry()
+    mu = _smooth(shape)
+    rows = []
+    for angle in (0.0, 30.0):
+        view = dataclasses.replace(panel, gantry_deg=angle)
+        look = lambda mu, view=view: projecting.project(mu, grid, view)
+        square = lambda mu, look=look: jnp.mean(jnp.square(look(mu)))
+        for variant, function in (("forward", look), ("grad", jax.grad(square))):
+            programs: dict[str | None, timing.Program] = {
+                None: timing.compile_program(function, mu)
+            }
+            for peer in peers:
+                from launch.peers import diffdrr_projector
+
+                programs[peer] = diffdrr_projector.projector_program(
+                    peer, mu, grid, view, variant=variant
+                )
+            names = {"what": "projector", "variant": f"{variant}, gantry {angle:g}"}
+            names["preset"] = cfg.name
+            rows += timing.compare(programs, names, repeats)
+    return rows
+
+
+def _smooth(shape: tuple[int, int, int]) -> np.ndarray:
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    waves = 1.0 + 0.3 * np.sin(9.0 * x + 2.0) * np.cos(7.0 * y) * np.sin(8.0 * z)
+    return (0.02 * waves * np.exp(-4.0 * (x**2 + y**2 + z**2))).astype(np.float32)

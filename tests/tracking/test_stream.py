@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from configs.base import base_config
+from fluoro_jax.clip import Clip
+from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import square_panel
+from fluoro_jax.models.generator import Generator, predict
+from fluoro_jax.tracking.stream import StreamTracker
+from fluoro_jax.tracking.tracker import Tracker, track_clip
+
+SIDE, FRAMES = 16, 6
+SMALL = dict(levels=3, refine_levels=2, base=4, cap=8)
+
+
+def config(stack="causal"):
+    cfg = base_config("smoke")
+    cfg.data.stack = stack
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def case():
+    """(generator, parameters, clip)."""
+    generator = Generator(**SMALL, bidirectional=False)
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(FRAMES, SIDE, SIDE)).astype(np.float32)
+    stack = stack_frames(frames[None], "causal")
+    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
+    init = jax.jit(generator.init, compiler_options=quick)
+    params = init(jax.random.key(0), stack)["params"]
+    time_s = 0.5 * np.arange(FRAMES)
+    return generator, params, Clip(frames, time_s, square_panel(SIDE))
+
+
+def test_init_makes_no_state(case):
+    generator, _, clip = case
+    stack = stack_frames(clip.frames[None], "causal")
+    made = jax.eval_shape(generator.init, jax.random.key(0), stack)
+    assert set(made) == {"params"}
+
+
+def test_frame_by_frame_is_the_whole_sequence(case):
+    generator, params, clip = case
+    tracks = track_clip(StreamTracker(generator, params, config()), clip)
+    found = np.stack([track.probability for track in tracks])
+    stack = stack_frames(clip.frames[None], "causal")
+    whole = np.asarray(jax.jit(predict, static_argnums=0)(generator, params, stack))[0]
+    np.testing.assert_allclose(found, whole, rtol=0, atol=2e-6)
+    assert np.abs(found[1:] - found[:-1]).max() > 1e-2
+
+
+def test_the_state_carries_what_earlier_frames_said(case):
+    generator, params, clip = case
+    tracker = StreamTracker(generator, params, config())
+    other = clip.replace(frames=np.array(clip.frames))
+    other.frames[0] += 1.0
+    ours, theirs = track_clip(tracker, clip), track_clip(tracker, other)
+    # Frames 3 and later no longer see frame 0 as a channel, only through the state.
+    assert np.abs(ours[3].probability - theirs[3].probability).max() > 1e-5
+
+
+def test_a_kept_state_may_be_gone_on_from_twice(case):
+    generator, params, clip = case
+    tracker = StreamTracker(generator, params, config())
+    state, _ = tracker.step(tracker.init(clip.geometry), clip.frames[0], 0.0)
+    first = tracker.step(state, clip.frames[1], 0.5)[1]
+    again = tracker.step(state, clip.frames[1], 0.5)[1]
+    np.testing.assert_array_equal(first.probability, again.probability)
+
+
+def test_what_it_says_of_itself_and_what_it_refuses(case):
+    generator, params, clip = case
+    tracker = StreamTracker(generator, params, config())
+    assert isinstance(tracker, Tracker)
+    assert tracker.causal and tracker.lookahead_frames == 0
+    with pytest.raises(UserError, match="bidirectional = True"):
+        StreamTracker(Generator(**SMALL), params, config())
+    with pytest.raises(UserError, match='"wrap"'):
+        StreamTracker(generator, params, config("wrap"))
+    with pytest.raises(UserError, match=r"shape \(8, 9\)"):
+        tracker.step(tracker.init(clip.geometry), np.zeros((8, 9)), 0.0)
