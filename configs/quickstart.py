@@ -27,8 +27,8 @@ def get_config(preset: str = "") -> ConfigDict:
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)
     # Seen: the paper's losses alone emptied the mask of small tumours, so the run
     # stays with the warm-up's, and the critic joins for the end.
-    c.loss.update(cross_entropy=1.0, warmup_steps=500, critic_start=470, adv_start=485)
-    c.train.update(num_steps=500, eval_every=100, save_every=100, ema_decay=0.99)
+    c.loss.update(cross_entropy=1.0, warmup_steps=800, critic_start=770, adv_start=785)
+    c.train.update(num_steps=800, eval_every=100, save_every=100, ema_decay=0.99)
     if preset == "smoke":
         c.study.update(num_train=4, num_val=2, num_test=3)
         # Tumours under 20 mm would fall between pixels of 10 mm.
