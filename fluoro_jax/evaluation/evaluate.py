@@ -222,13 +222,14 @@ def strata(
     """The network's numbers by tumour size and by what lies over the tumour."""
     size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
     least, most = np.floor(known.min()), np.ceil(known.max())
+    smaller, larger = trained_beyond(cfg, least, most)
     rib = np.asarray(test["rib_overlap"]).mean(axis=1)
     heart = np.asarray(test["heart_overlap"]).mean(axis=1)
     over_heart, over_rib = heart > 0.1, (heart <= 0.1) & (rib > 0.1)
     groups = {
-        f"diameter under {least:.0f} mm (none trained)": size < least,
+        f"diameter under {least:.0f} mm ({smaller})": size < least,
         f"diameter {least:.0f}-{most:.0f} mm": (size >= least) & (size <= most),
-        f"diameter over {most:.0f} mm (none trained)": size > most,
+        f"diameter over {most:.0f} mm ({larger})": size > most,
         "over the heart (> 10 % of the mask)": over_heart,
         "over ribs, not the heart": over_rib,
         "over neither": ~over_heart & ~over_rib,
@@ -245,6 +246,19 @@ def strata(
         row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}
         rows.append({"label": label, "n": len(cases), "values": row})
     return rows
+
+
+def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
+    """What was trained under and over the stored training sizes, mm, in words.
+
+    Simulated training may draw tumours that the stored training cases do not have.
+    """
+    words, data = ["none trained", "none trained"], cfg.data
+    if data.source == "simulator" and data.smallest_mm < least:
+        words[0] = f"simulated down to {data.smallest_mm:g} mm"
+    if data.source == "simulator" and data.largest_mm > most:
+        words[1] = f"simulated up to {data.largest_mm:g} mm"
+    return words[0], words[1]
 
 
 def scale_of_errors(clips: list[Clip]) -> dict[str, float]:

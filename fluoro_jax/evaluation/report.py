@@ -163,7 +163,8 @@ def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
     """One sentence: what the network was trained on."""
     source = {
         "dataset": f"the {cfg.study.num_train} stored training cases",
-        "simulator": "fresh tumours on simulated bodies of the training population",
+        "simulator": f"fresh tumours of {cfg.data.smallest_mm:g} to "
+        f"{cfg.data.largest_mm:g} mm on simulated bodies of the training population",
     }[cfg.data.source]
     step = table["checkpoint"]["step"]
     return (

@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from fakes import config
 
 from fluoro_jax.evaluation import tables
-from fluoro_jax.evaluation.evaluate import write_frames
+from fluoro_jax.evaluation.evaluate import trained_beyond, write_frames
 from fluoro_jax.evaluation.statistics import Interval
 
 
@@ -83,6 +84,15 @@ def test_strata_split_by_size_and_overlap(results):
     assert counts["over the heart (> 10 % of the mask)"] == 3
     sizes = [n for label, n in counts.items() if label.startswith("diameter")]
     assert sum(sizes) == 4
+
+
+def test_what_was_trained_beyond_the_stored_sizes_is_said():
+    cfg = config()
+    assert trained_beyond(cfg, 20.0, 40.0) == ("none trained", "none trained")
+    cfg.data.source = "simulator"
+    words = ("simulated down to 10 mm", "none trained")
+    assert trained_beyond(cfg, 20.0, 40.0) == words
+    assert trained_beyond(cfg, 5.0, 39.0)[1] == "simulated up to 40 mm"
 
 
 def test_nothing_is_a_dash_and_valid_json():
