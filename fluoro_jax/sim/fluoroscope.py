@@ -201,7 +201,7 @@ def add_tumor(
 def _add_tumor(
     film: Array, case: Case, geometry: Geometry, photons: Scalar, key: Array | None
 ) -> Clip:
-    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+    path = tumor_path_mm(case.tumor, case.breathing, case.time_s, case.anatomy)
     tumor = case.tumor
     chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
     density = lung_density(case.anatomy, case.breathing, case.time_s)
@@ -316,7 +316,7 @@ def expose_tumor(
 @jax.jit
 def _add_tumor_path(paths: Array, case: Case, geometry: Geometry) -> Array:
     tumor = case.tumor
-    path = tumor_path_mm(tumor, case.breathing, case.time_s)
+    path = tumor_path_mm(tumor, case.breathing, case.time_s, case.anatomy)
     chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
     extra = tumor.density_g_cc - lung_density(case.anatomy, case.breathing, case.time_s)
     return paths.at[0].add(CM_PER_MM * extra.reshape(-1, 1, 1) * chord)
@@ -351,7 +351,7 @@ def lung_clearance_mm(
         mm, scalar; >= 0 if the whole sphere is in lung at every time. Judged by the
         same solids as the volume, at 200 points of the sphere.
     """
-    path = tumor_path_mm(tumor, breathing, time_s)
+    path = tumor_path_mm(tumor, breathing, time_s, anatomy)
     si, ap = displacement_mm(breathing, time_s)
     surface = jnp.asarray(SURFACE) * (0.5 * tumor.diameter_mm)
 

@@ -24,7 +24,9 @@ from fluoro_jax.geometry import (
     pixel_positions_mm,
     view_axes,
 )
+from fluoro_jax.sim.anatomy import Anatomy
 from fluoro_jax.sim.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.motion import displacement_mm
 from fluoro_jax.sim.tumor_shapes import Shape, shape_chord_mm
 
 Array = jax.Array
@@ -51,6 +53,8 @@ class Tumor:
         lr_mm: displacement from exhale to inhale, to the patient's left.
         lag: delay against the diaphragm, cycles.
         shape: None for a sphere.
+        rides: static; True is carried by the lung's displacement field, whatever its
+            amplitudes (XCAT's mode 0), False moves by them (mode 1).
     """
 
     centre_mm: AnyArray
@@ -61,6 +65,7 @@ class Tumor:
     lr_mm: Scalar = 0.0
     lag: Scalar = 0.0
     shape: Shape | None = None
+    rides: bool = struct.field(pytree_node=False, default=False)
 
 
 def check_tumor(tumor: Tumor) -> None:
@@ -91,12 +96,37 @@ def check_tumor(tumor: Tumor) -> None:
             )
 
 
-def tumor_path_mm(tumor: Tumor, breathing: Breathing, time_s: AnyArray) -> Array:
-    """Centre of the tumour at each time, `[T, 3]` world (LPS) mm, for `[T]` s."""
+def tumor_path_mm(
+    tumor: Tumor,
+    breathing: Breathing,
+    time_s: AnyArray,
+    anatomy: Anatomy | None = None,
+) -> Array:
+    """Where a tumour's centre is at each time.
+
+    Args:
+        tumor: with amplitudes of its own or, if it `rides`, carried by the lung.
+        breathing: the breath.
+        time_s: `[T]` s.
+        anatomy: whose lung carries it; needed only if it `rides`.
+
+    Returns:
+        `[T, 3]` world (LPS) mm.
+
+    Raises:
+        ValueError: if it `rides` and there is no anatomy.
+    """
+    centre = jnp.asarray(tumor.centre_mm, jnp.float32).reshape(1, 3)
+    if tumor.rides:
+        if anatomy is None:
+            raise ValueError("a tumour that rides on the lung needs the anatomy")
+        si, ap = breathing_signal(breathing, time_s)
+        carry = lambda si_mm, ap_mm: displacement_mm(anatomy, si_mm, ap_mm, centre[0])
+        return centre + jax.vmap(carry)(si * breathing.si_mm, ap * breathing.ap_mm)
     late = dataclasses.replace(breathing, start=breathing.start - tumor.lag)
     si, ap = breathing_signal(late, time_s)
     move = jnp.stack([si * tumor.lr_mm, -ap * tumor.ap_mm, -si * tumor.si_mm], axis=-1)
-    return jnp.asarray(tumor.centre_mm, jnp.float32).reshape(1, 3) + move
+    return centre + move
 
 
 def tumor_chord_mm(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:

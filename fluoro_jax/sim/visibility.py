@@ -94,7 +94,7 @@ def window_px(case: Case, geometry: Geometry) -> int | None:
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return None
     with jax.ensure_compile_time_eval():
-        path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+        path = tumor_path_mm(case.tumor, case.breathing, case.time_s, case.anatomy)
         depth = np.asarray(jax.vmap(lambda p: depth_mm(geometry, p))(path))
     radius = 0.5 * float(case.tumor.diameter_mm)
     # from any point within the sphere, not nearer than its front, to the axis
@@ -159,6 +159,6 @@ def _overlap(
         area = jnp.maximum(jnp.sum(mask), 1.0)
         return {name: jnp.sum(mask * over) / area for name, over in shadows.items()}
 
-    path = tumor_path_mm(case.tumor, case.breathing, case.time_s)
+    path = tumor_path_mm(case.tumor, case.breathing, case.time_s, case.anatomy)
     si, ap = displacement_mm(case.breathing, case.time_s)
     return jax.lax.map(frame, (path, si, ap, heart_phase(case)))

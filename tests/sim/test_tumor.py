@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from fluoro_jax.geometry import Geometry, project_point, square_panel
-from fluoro_jax.sim.breathing import Breathing
+from fluoro_jax.sim.anatomy import Anatomy
+from fluoro_jax.sim.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.motion import displacement_mm
 from fluoro_jax.sim.tumor import (
     Tumor,
     sphere_centroid_px,
@@ -91,3 +93,26 @@ def test_path_has_a_sideways_amplitude_and_a_lag_of_its_own():
 def test_mask_of_a_sphere_off_the_panel_is_empty():
     far = np.array([500.0, 0.0, 0.0])
     assert np.asarray(sphere_mask(square_panel(16), far, 30.0)).sum() == 0
+
+
+def test_a_tumour_that_rides_goes_where_the_lung_goes():
+    anatomy, breathing = Anatomy(), Breathing(si_mm=20.0, ap_mm=10.0)
+    time_s = np.array([0.0, 1.0, 2.0], np.float32)
+    fractions = breathing_signal(breathing, time_s)
+    low = []
+    for height in (100.0, 20.0):
+        centre = np.array([60.0, 10.0, height], np.float32)
+        tumor = Tumor(centre, 20.0, si_mm=3.0, ap_mm=4.0, rides=True)
+        path = np.asarray(tumor_path_mm(tumor, breathing, time_s, anatomy))
+        for place, si, ap in zip(path, *fractions, strict=True):
+            moved = displacement_mm(anatomy, 20.0 * si, 10.0 * ap, centre)
+            np.testing.assert_allclose(place, centre + moved, atol=1e-4)
+        np.testing.assert_allclose(path[0], centre, atol=1e-4)  # exhale
+        low.append(path[2, 2] - centre[2])
+    assert -20.0 < low[1] < low[0] < 0.0  # the base descends further than the apex
+
+
+def test_a_tumour_that_rides_needs_a_lung():
+    tumor = Tumor(np.zeros(3), 20.0, si_mm=3.0, ap_mm=4.0, rides=True)
+    with pytest.raises(ValueError, match="anatomy"):
+        tumor_path_mm(tumor, Breathing(), np.zeros(1))
