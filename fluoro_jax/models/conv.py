@@ -9,6 +9,7 @@ what was measured on a CPU (docs/performance.md).
 from __future__ import annotations
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,7 @@ def _pad(x: Array, edge: tuple[int, int]) -> Array:
 def _conv_forward(
     x: Array, kernel: Array, in_loop: bool, edge: tuple[int, int]
 ) -> tuple[Array, tuple[Array, Array]]:
+    # By conv_valid, not the plain form, so that second derivatives are quick too.
     return conv_valid(x, kernel, in_loop, edge), (x, kernel)
 
 
@@ -77,7 +79,7 @@ def _conv_backward(
     x, kernel = saved
     kh, kw = kernel.shape[:2]
     around = (kh - 1 - edge[0], kw - 1 - edge[1])
-    dx = conv_valid(dy, adjoint_kernel(kernel), in_loop, around)
+    dx = cast(Array, conv_valid(dy, adjoint_kernel(kernel), in_loop, around))
     return dx, kernel_gradient(_pad(x, edge), dy, kh, kw, in_loop=in_loop)
 
 
@@ -202,7 +204,7 @@ def transposed_conv(x: Array, kernel: Array) -> Array:
         phased = phased[:, ::-1, :, ::-1]
     phased = phased.transpose(0, 2, 4, 1, 3, 5).reshape(m, m, c, 4 * f)
     edge = m - 1
-    y = conv_valid(x, phased, False, (edge, edge))
+    y = cast(Array, conv_valid(x, phased, False, (edge, edge)))
     y = y.reshape(n, h + edge, w + edge, 2, 2, f)
     rows = [
         [y[:, a * edge : a * edge + h, b * edge : b * edge + w, a, b] for b in (0, 1)]

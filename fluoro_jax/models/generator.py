@@ -84,7 +84,9 @@ def predict(generator: Generator, params, stack: Array) -> Array:
     return jax.nn.sigmoid(output.logits)
 
 
-def init_carry(generator: Generator, params: Any, stack: Array) -> Any:
+def init_carry(
+    generator: Generator, params: Any, stack: Array | jax.ShapeDtypeStruct
+) -> Any:
     """The state of every ConvLSTM before the first frame.
 
     Args:

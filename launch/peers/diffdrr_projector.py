@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from diffdrr.renderers import Siddon, Trilinear
+import torch  # pyright: ignore[reportMissingImports]
+from diffdrr.renderers import Siddon, Trilinear  # pyright: ignore[reportMissingImports]
 
 from fluoro_jax.geometry import (
     Geometry,

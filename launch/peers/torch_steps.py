@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
+import torch  # pyright: ignore[reportMissingImports]
+from torch import Tensor  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from fluoro_jax.training.losses import IOU_EPSILON_PX, SSIM_C1, SSIM_C2
 from launch.peers.torch_nets import TorchCritic, TorchGenerator, load, torch_params
@@ -56,7 +56,8 @@ def generator_program(
     def grad() -> tuple[Tensor, dict[str, Tensor]]:
         with cast():
             out = call(stack)
-        loss = sum(cross_entropy(truth, z.float(), 20.0) for z in out)
+        coarse, refined = (cross_entropy(truth, z.float(), 20.0) for z in out)
+        loss = coarse + refined
         grads = torch.autograd.grad(loss, list(weights.values()))
         return loss.detach(), dict(zip(weights, grads, strict=True))
 
