@@ -20,7 +20,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.tracking.tracker import Reference, make_track
+from fluoro_jax.tracking.tracker import Reference, frame_of_view, make_track
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,7 @@ class NetworkTracker:
         self, state: NetworkState, frame: np.ndarray, time_s: float
     ) -> tuple[NetworkState, Track | None]:
         """See `Tracker.step`."""
-        frame = np.asarray(frame, np.float32)
-        if frame.shape != (state.geometry.rows, state.geometry.cols):
-            raise UserError(
-                f"a frame of shape {frame.shape}",
-                needed=f"({state.geometry.rows}, {state.geometry.cols}), as the view",
-                why="pixels get their millimetres from the view",
-                fix="pass the geometry of these frames",
-            )
+        frame = frame_of_view(frame, state.geometry)
         frames = (*state.frames, frame)[-self.window_frames :]
         state = replace(state, frames=frames, count=state.count + 1, answer=None)
         if state.count <= self.lookahead_frames:

@@ -19,7 +19,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.models import generator as networks
-from fluoro_jax.tracking.tracker import Reference, make_track
+from fluoro_jax.tracking.tracker import Reference, frame_of_view, make_track
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,7 @@ class StreamTracker:
         self, state: StreamState, frame: np.ndarray, time_s: float
     ) -> tuple[StreamState, Track]:
         """See `Tracker.step`: answers for the frame it is given."""
-        frame = np.asarray(frame, np.float32)
-        if frame.shape != (state.geometry.rows, state.geometry.cols):
-            raise UserError(
-                f"a frame of shape {frame.shape}",
-                needed=f"({state.geometry.rows}, {state.geometry.cols}), as the view",
-                why="pixels get their millimetres from the view",
-                fix="pass the geometry of these frames",
-            )
+        frame = frame_of_view(frame, state.geometry)
         frames = (*state.latest, frame)
         frames = (frames[0],) * (3 - len(frames)) + frames
         stack = np.stack(frames, axis=-1)[None, None]

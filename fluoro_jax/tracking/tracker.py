@@ -87,6 +87,23 @@ def track_clip(
     return tracks
 
 
+def frame_of_view(frame: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """`frame` as float32 `[H, W]`.
+
+    Raises:
+        UserError: if it has not the rows and columns of the view.
+    """
+    frame = np.asarray(frame, np.float32)
+    if frame.shape != (geometry.rows, geometry.cols):
+        raise UserError(
+            f"a frame of shape {frame.shape}",
+            needed=f"({geometry.rows}, {geometry.cols}), as the view",
+            why="pixels get their millimetres from the view",
+            fix="pass the geometry of these frames",
+        )
+    return frame
+
+
 def make_track(
     frame: int, probability: np.ndarray, geometry: Geometry, *, threshold: float = 0.5
 ) -> Track:
