@@ -38,6 +38,7 @@ def base_config(scale: str = "full") -> Config:
         cols=pixels,
         detector_mm=480.0,  # width and height of the panel; 320 mm at the isocentre
         gantry_deg=0.0,
+        collimate=False,  # ours: the panel's middle follows each set's tumour
         voxel_mm=voxel_mm,
         photons=0.0,  # unattenuated quanta a pixel; 0 = noiseless line integrals
         num_frames=10,
@@ -46,7 +47,8 @@ def base_config(scale: str = "full") -> Config:
     c.data = dict(
         source="dataset",  # or "simulator": fresh tumours on a pool of bodies
         batch_size=4,  # over all devices and processes
-        stack="wrap",  # neighbours of the first and last frame: wrap | edge | causal
+        stack="wrap",  # neighbours of the first and last frame: wrap | edge | causal;
+        # "single" shows every frame alone, three times
         pool_bodies=16,  # simulator: bodies in memory
         renew_every=50,  # simulator: micro-batches between two new bodies
         random_start=False,  # simulator: start the cycle at a random phase
@@ -62,6 +64,8 @@ def base_config(scale: str = "full") -> Config:
         refine_kernel=2,  # the paper says only "half"
         lstm_kernel=3,
         bidirectional=True,  # False: forward in time only
+        lstm="all",  # coarse net: in all skips and the bottom | bottom | none
+        resample="stride",  # or "pool": max pooling down, bilinear up
         group_size=4,  # ours: norm of each frame; an empty mask otherwise attracts
         remat=False,
         unroll=1,
@@ -87,10 +91,15 @@ def base_config(scale: str = "full") -> Config:
     c.critic_opt = dict(
         learning_rate=1e-4, b1=0.5, b2=0.9, warmup_steps=0, clip_norm=1.0
     )
+    c.init = dict(  # fine-tuning
+        parent="",  # name of the run whose networks it starts from; "" = fresh ones
+        frozen="nothing",  # nothing | bottom | ends | all_but_last
+    )
     c.loss = dict(
         l1=100.0,  # eq. 5 and 9 as read: L_GAN + 100 L_1 + L_ssim + L_iou
         ssim=1.0,
         iou=1.0,
+        coarse=0.0,  # ours: the same terms on the coarse net's own answer
         adversarial=1.0,
         cross_entropy=0.0,  # ours: foreground-weighted, after the warm-up too
         foreground_weight=20.0,  # ours: a true pixel weighs 1 + this
@@ -103,6 +112,7 @@ def base_config(scale: str = "full") -> Config:
         num_steps=10_000,  # a step = gen_updates, then critic_updates
         gen_updates=2,  # the paper's 2:1; WGAN-GP has 1:5
         critic_updates=1,
+        accumulate=1,  # updates are meaned over so many micro-batches
         ema_decay=0.999,
         log_every=20,
         eval_every=500,

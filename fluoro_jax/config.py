@@ -69,7 +69,11 @@ COUNT, COUNT_OR_NONE = _whole(1), _whole(0)
 EVEN, ODD = _whole(2, step=2), _whole(1, step=2)
 DTYPE = _name("float32", "bfloat16")
 SOURCE = _name("dataset", "simulator")
-STACK = _name("wrap", "edge", "causal")
+STACK = _name("wrap", "edge", "causal", "single")
+LSTM = _name("all", "bottom", "none")
+RESAMPLE = _name("stride", "pool")
+FROZEN = _name("nothing", "bottom", "ends", "all_but_last")
+PARENT = Rule(lambda x: isinstance(x, str), 'a name, or "" for fresh networks', "")
 OUTPUT = _name("sigmoid", "linear")
 
 _NET = "networks are built from whole numbers of levels and channels"
@@ -96,6 +100,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("study.detector_mm study.voxel_mm study.frame_s", POSITIVE, _PIXELS),
     ("study.gantry_deg", FINITE, "it is an angle in degrees"),
     ("study.photons", WEIGHT, "it is a number of quanta; 0 is noiseless"),
+    ("study.collimate", FLAG, "it is a switch"),
     ("data.source", SOURCE, _CHOICE),
     ("data.stack", STACK, _CHOICE),
     ("data.batch_size", COUNT, "an update needs an example to learn from"),
@@ -107,6 +112,8 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen.kernel gen.refine_kernel critic.kernel", EVEN, _HALVING),
     ("gen.lstm_kernel critic.lstm_kernel", ODD, _CENTRED),
     ("gen.bidirectional gen.remat", FLAG, "it is a switch"),
+    ("gen.lstm", LSTM, _CHOICE),
+    ("gen.resample", RESAMPLE, _CHOICE),
     ("gen.unroll critic.unroll", COUNT, "it counts frames in one turn of the scan"),
     ("gen.dtype critic.dtype", DTYPE, _DTYPE),
     ("gen.input_mean", FINITE, "it is subtracted from every line integral"),
@@ -118,11 +125,15 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen_opt.b1 gen_opt.b2 critic_opt.b1 critic_opt.b2", DECAY, _ADAM),
     ("gen_opt.warmup_steps critic_opt.warmup_steps", COUNT_OR_NONE, _STEPS),
     ("gen_opt.clip_norm critic_opt.clip_norm", POSITIVE, _ADAM),
+    ("init.parent", PARENT, "the run's networks start from that one's"),
+    ("init.frozen", FROZEN, _CHOICE),
     ("loss.l1 loss.ssim loss.iou loss.adversarial", WEIGHT, _WEIGHT),
+    ("loss.coarse", WEIGHT, _WEIGHT),
     ("loss.cross_entropy loss.foreground_weight loss.gp_weight", WEIGHT, _WEIGHT),
     ("loss.warmup_steps", COUNT_OR_NONE, _STEPS),
     ("loss.critic_start loss.adv_start", COUNT_OR_NONE, _STEPS),
     ("train.num_steps train.gen_updates train.critic_updates", COUNT, _CADENCE),
+    ("train.accumulate", COUNT, _CADENCE),
     ("train.log_every train.eval_every train.save_every", COUNT, _CADENCE),
     ("train.keep", COUNT, "without a checkpoint nothing can be resumed"),
     ("train.ema_decay", DECAY, "at 1 the averaged weights never leave their start"),

@@ -64,6 +64,8 @@ class StudySpec:
         rows: detector rows; cols likewise.
         detector_mm: width and height of the panel.
         gantry_deg: IEC gantry angle.
+        collimate: the panel's middle follows the tumour of each set, so that a small
+            panel of fine pixels holds its whole path.
         voxel_mm: of the body when it is rendered.
         photons: unattenuated quanta a pixel; 0 gives noiseless line integrals.
         num_frames: of a clip; together they are exactly one breath.
@@ -82,6 +84,7 @@ class StudySpec:
     cols: int = 256
     detector_mm: float = 480.0
     gantry_deg: float = 0.0
+    collimate: bool = False
     voxel_mm: float = 2.0
     photons: float = 0.0
     num_frames: int = 10

@@ -41,6 +41,8 @@ class Generator(nn.Module):
     refine_kernel: int = 2
     lstm_kernel: int = 3
     bidirectional: bool = True
+    lstm: str = "all"
+    resample: str = "stride"
     group_size: int = 4
     remat: bool = False
     unroll: int = 1
