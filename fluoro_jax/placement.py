@@ -36,6 +36,8 @@ def sample_tumor(
     *,
     diameter_mm: float,
     medial: bool = False,
+    si_mm: float | None = None,
+    site: tuple[str, str] | None = None,
 ) -> Tumor:
     """A tumour anywhere in the lung that it never leaves, moving as far as the body.
 
@@ -49,6 +51,8 @@ def sample_tumor(
         time_s: `[T]` when the sphere must be inside, s.
         diameter_mm: of the sphere.
         medial: take, of the places tried, the one nearest the midline.
+        si_mm: the tumour's own superior-inferior motion; None means the body's.
+        site: (side, part) of the lung, as in `SITES`; None means any.
 
     Returns:
         The tumour, numpy float32 leaves.
@@ -60,11 +64,17 @@ def sample_tumor(
     _check_motion(diameter_mm, breathing)
     check_pose(anatomy, float(breathing.si_mm), float(breathing.ap_mm))
     tumor = to_numpy(
-        Tumor(np.zeros(3), diameter_mm, si_mm=breathing.si_mm, ap_mm=breathing.ap_mm)
+        Tumor(
+            np.zeros(3),
+            diameter_mm,
+            si_mm=breathing.si_mm if si_mm is None else si_mm,
+            ap_mm=breathing.ap_mm,
+        )
     )
     best = -np.inf
-    for site in rng.permutation(len(SITES)):
-        box = _site_box(anatomy, *SITES[site])
+    sites = [SITES[i] for i in rng.permutation(len(SITES))] if site is None else [site]
+    for chosen in sites:
+        box = _site_box(anatomy, *chosen)
         rounds = (rng.uniform(*box, (CANDIDATES, 3)) for _ in range(ROUNDS))
         if medial:  # look at all of them first
             rounds = [np.concatenate(list(rounds))]
@@ -81,7 +91,7 @@ def sample_tumor(
                     return found
     raise UserError(
         f"a tumour of {diameter_mm:.1f} mm is larger than the lung has room for, "
-        f"moving {breathing.si_mm:.1f} mm down and {breathing.ap_mm:.1f} mm forward",
+        f"moving {tumor.si_mm:.1f} mm down and {tumor.ap_mm:.1f} mm forward",
         needed=f"at most about {max(diameter_mm + 2.0 * best, 0.0):.0f} mm here",
         why="the whole sphere must stay in the lung at every phase of the breath",
         fix="take a smaller diameter or amplitude, or a larger body",

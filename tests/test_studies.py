@@ -54,7 +54,7 @@ def test_no_person_and_no_tumour_twice(study):
     bodies = {float(c.case.anatomy.scale_lateral) for c in cases}
     places = {tuple(c.case.tumor.centre_mm.tolist()) for c in cases}
     assert len(bodies) == len(places) == 156
-    pool = [studies.pool_body(SPEC, seed=0, number=k) for k in range(8)]
+    pool = [studies.pool_body(SPEC, seed=0, number=k)[0] for k in range(8)]
     assert bodies.isdisjoint(float(c.anatomy.scale_lateral) for c in pool)
 
 
@@ -216,4 +216,4 @@ def test_presets_are_the_scales_of_the_configs():
 def test_geometry_is_the_panel_of_the_config():
     geometry = StudySpec(rows=64, cols=32, gantry_deg=90.0).geometry()
     assert (geometry.rows, geometry.cols, geometry.gantry_deg) == (64, 32, 90.0)
-    assert geometry.pixel_mm == (7.5, 15.0)
+    assert geometry.pixel_mm == (7.5, 7.5)

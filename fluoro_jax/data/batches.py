@@ -23,7 +23,7 @@ from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body
-from fluoro_jax.studies import StudySpec, draw_rng, fresh_tumor, pool_body
+from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_body
 
 Array = jax.Array
 Batch = dict[str, Any]  # frames [b, T, H, W], mask [b, T, H, W], id [b]
@@ -122,6 +122,16 @@ class DatasetSource:
         return rng.permutation(len(self._frames))
 
 
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """A body of the pool, its view and its film without tumour `[T, H, W]`."""
+
+    number: int
+    case: Case
+    geometry: Geometry
+    film: Array
+
+
 class SimulatorSource:
     """Fresh tumours, phases and noise on a pool of bodies that is slowly renewed.
 
@@ -137,10 +147,7 @@ class SimulatorSource:
     def __init__(self, cfg: Config, process: tuple[int, int] | None = None) -> None:
         self._spec = StudySpec.from_config(cfg.study)
         self._seed, self._data, self._process = cfg.seed, cfg.data, process
-        self._pool: dict[
-            int, tuple[int, Case, Array]
-        ] = {}  # slot: (number, case, film)
-        self._geometry = self._spec.geometry()
+        self._pool: dict[int, Body] = {}  # by slot
 
     def batch_at(self, index: int) -> Batch:
         """See `BatchSource`."""
@@ -157,32 +164,32 @@ class SimulatorSource:
         """Frames and mask of one example, each `[T, H, W]`."""
         rng = draw_rng(self._spec, self._seed, example_id)
         slot = int(rng.integers(self._data.pool_bodies))
-        case, film = self._body(slot, index // self._data.renew_every)
+        body = self._body(slot, index // self._data.renew_every)
         sizes = (self._data.smallest_mm, self._data.largest_mm)
-        case = dataclasses.replace(
-            case, tumor=fresh_tumor(rng, case, diameter_mm=sizes)
+        case = fresh_case(
+            rng, self._spec, body.case, number=body.number, diameter_mm=sizes
         )
         shift = int(rng.integers(self._spec.num_frames))
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0
         return _render(
-            film,
+            body.film,
             case,
-            self._geometry,
+            body.geometry,
             shift=shift,
             noise_seed=noise_seed,
             photons=self._spec.photons,
         )
 
-    def _body(self, slot: int, renewals: int) -> tuple[Case, Array]:
-        """The body in `slot` after so many renewals, and its film `[T, H, W]`."""
+    def _body(self, slot: int, renewals: int) -> Body:
+        """The body in `slot` after so many renewals."""
         number = body_number(slot, renewals, self._data.pool_bodies)
         held = self._pool.get(slot)
-        if held is None or held[0] != number:
-            case = pool_body(self._spec, self._seed, number)
-            film = film_body(case, self._geometry, voxel_mm=self._spec.voxel_mm)
-            held = self._pool[slot] = (number, case, film)
-        return held[1], held[2]
+        if held is None or held.number != number:
+            case, view = pool_body(self._spec, self._seed, number)
+            film = film_body(case, view, voxel_mm=self._spec.voxel_mm)
+            held = self._pool[slot] = Body(number, case, view, film)
+        return held
 
 
 def body_number(slot: int, renewals: int, pool: int) -> int:

@@ -17,13 +17,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fluoro_jax.data.codec import encode_frames
-from fluoro_jax.sim.fluoroscope import add_tumor, film_body
+from fluoro_jax.sim.exposure import varian_fluoro
+from fluoro_jax.sim.fluoroscope import add_tumor, film_body, simulate
 from fluoro_jax.sim.visibility import overlap
 from fluoro_jax.studies import PRESETS, SPLITS, StudyCase, StudySpec, build_study
 
-VERSION = "2.0.0"
+VERSION = "2.1.0"
 OVERLAPS = ("rib", "heart", "spine", "diaphragm")  # what may lie over a tumour
-LABELS = ("diameter_mm", "si_mm", "ap_mm")
+LABELS = ("diameter_mm", "si_mm", "ap_mm", "factor")
 WORDS = ("lobe", "side", "kind")
 
 
@@ -45,6 +46,7 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {  # noqa: RUF012
         "1.0.0": "First release: the group study.",
         "2.0.0": "A new phantom; overlap with spine and diaphragm.",
+        "2.1.0": "Each case's own view, set and amplitude factor.",
     }
     BUILDER_CONFIGS = [  # noqa: RUF012
         FluoroConfig(name=name, description=f"Preset {name}.", spec=spec)
@@ -74,6 +76,9 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
                 for name in OVERLAPS
             },
             "id": np.int32,
+            "set": np.int32,
+            "offset_mm": tensor((2,), np.float32),
+            "gantry_deg": np.float32,
         }
         features |= {name: np.float32 for name in LABELS}
         features |= {name: tfds.features.Text() for name in WORDS}
@@ -86,13 +91,18 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # nothing is downloaded
         cases = build_study(self._spec())
+        self._body = (None, None)
         return {split: self._generate_examples(cases[split]) for split in SPLITS}
 
     def _generate_examples(
         self, cases: list[StudyCase]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
+        spec = self._spec()
         for case in cases:
-            yield case.id, render_case(case, self._spec())
+            if self._body[0] != case.body and spec.name != "exposed":
+                film = film_body(case.case, case.geometry, voxel_mm=spec.voxel_mm)
+                self._body = (case.body, film)
+            yield case.id, render_case(case, spec, body=self._body[1])
             self.on_case()
 
 
@@ -101,12 +111,28 @@ def _add_tumor(film: Any, case: Any, geometry: Any, key: Any, photons: float) ->
     return add_tumor(film, case, geometry, photons=photons, key=key)
 
 
-def render_case(case: StudyCase, spec: StudySpec) -> dict[str, Any]:
-    """One case as stored: the film (`uint16`, see codec.py), truth and labels."""
-    geometry, film = spec.geometry(), case.case
+def render_case(
+    case: StudyCase, spec: StudySpec, *, body: Any = None
+) -> dict[str, Any]:
+    """One case as stored: the film (`uint16`, see codec.py), truth and labels.
+
+    Args:
+        case: the case.
+        spec: its study.
+        body: its film without tumour if it is at hand, `[T, rows, cols]`.
+    """
+    geometry, film = case.geometry, case.case
     key = jax.random.fold_in(jax.random.key(spec.seed), case.id)
-    body = film_body(film, geometry, voxel_mm=spec.voxel_mm)
-    clip = jax.device_get(_add_tumor(body, film, geometry, key, spec.photons))
+    if spec.name == "exposed":
+        machine = varian_fluoro()
+        clip = simulate(
+            film, geometry, key, voxel_mm=spec.voxel_mm, exposure=machine
+        )
+    else:
+        if body is None:
+            body = film_body(film, geometry, voxel_mm=spec.voxel_mm)
+        clip = _add_tumor(body, film, geometry, key, spec.photons)
+    clip = jax.device_get(clip)
     over = jax.device_get(overlap(film, geometry, voxel_mm=spec.voxel_mm))
     return {
         "frames": encode_frames(clip.frames),
@@ -116,5 +142,8 @@ def render_case(case: StudyCase, spec: StudySpec) -> dict[str, Any]:
         "time_s": clip.time_s,
         **{f"{name}_overlap": over[name] for name in OVERLAPS},
         "id": case.id,
+        "set": case.labels["set"],
+        "offset_mm": np.array(geometry.offset_mm, np.float32),
+        "gantry_deg": geometry.gantry_deg,
         **{name: case.labels[name] for name in LABELS + WORDS},
     }

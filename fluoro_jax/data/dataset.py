@@ -9,6 +9,7 @@ file; whatever does not agree is rendered again, with a one-line warning.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import io
@@ -42,10 +43,13 @@ FLOATS = (
     "diameter_mm",
     "si_mm",
     "ap_mm",
+    "factor",
+    "offset_mm",
+    "gantry_deg",
 )
 RENDERERS = (
     "geometry.py",
-    "studies.py",
+    "studies/*.py",
     "placement.py",
     "sim/*.py",
     "data/builder.py",
@@ -67,8 +71,9 @@ def load_split(spec: StudySpec, data_dir: str | Path, split: str) -> dict[str, A
         dict of frames `[N, T, H, W]` float32 line integrals [1], mask `[N, T, H, W]`
         uint8 in {0, 1}, centroid_px `[N, T, 2]` (row, column), centre_mm `[N, T, 3]`
         (IEC), time_s `[N, T]`, rib_overlap, heart_overlap, spine_overlap and
-        diaphragm_overlap `[N, T]` (fraction of the mask), id `[N]` int32,
-        diameter_mm, si_mm and ap_mm `[N]`; lobe, side and kind, lists of N words.
+        diaphragm_overlap `[N, T]` (fraction of the mask), id and set `[N]` int32,
+        diameter_mm, si_mm, ap_mm, factor and gantry_deg `[N]`, offset_mm `[N, 2]` of
+        the panel; lobe, side and kind, lists of N words.
 
     Raises:
         UserError: if the split is unknown, or the data cannot be written.
@@ -87,7 +92,7 @@ def load_split(spec: StudySpec, data_dir: str | Path, split: str) -> dict[str, A
     arrays: dict[str, Any] = {name: read(name, np.float32) for name in FLOATS}
     arrays["frames"] = decode_frames(read("frames", np.uint16))
     arrays["mask"] = read("mask", np.uint8)
-    arrays["id"] = read("id", np.int32)
+    arrays |= {name: read(name, np.int32) for name in ("id", "set")}
     for name in ("lobe", "side", "kind"):
         arrays[name] = [example[name].decode() for example in examples]
     return arrays
@@ -95,16 +100,20 @@ def load_split(spec: StudySpec, data_dir: str | Path, split: str) -> dict[str, A
 
 def clips_of(arrays: dict[str, Any], spec: StudySpec) -> list[Clip]:
     """The cases of `load_split` as clips with numpy leaves, in the same order."""
-    geometry = spec.geometry()
+    view = lambda i: dataclasses.replace(
+        spec.geometry(),
+        gantry_deg=float(arrays["gantry_deg"][i]),
+        offset_mm=tuple(map(float, arrays["offset_mm"][i])),
+    )
     return [
         Clip(
             frames=arrays["frames"][i],
             time_s=arrays["time_s"][i],
-            geometry=geometry,
+            geometry=view(i),
             mask=arrays["mask"][i].astype(np.float32),
             centroid_px=arrays["centroid_px"][i],
             centre_mm=arrays["centre_mm"][i],
-            periodic=True,  # every case of a study is exactly one breath
+            periodic=spec.periodic,
         )
         for i in range(len(arrays["id"]))
     ]

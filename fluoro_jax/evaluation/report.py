@@ -138,7 +138,7 @@ def geometry_rows(geometry: Geometry) -> list[tuple[str, str, str]]:
         (
             "pixel at the detector (row, column)",
             f"{pitch[0]:g}, {pitch[1]:g} mm",
-            "config: study.detector_mm / rows, cols",
+            "config: study.detector_mm / rows",
         ),
         (
             "pixel at the isocentre (row, column)",

@@ -80,7 +80,7 @@ def _cases(spec: StudySpec, data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
         clips = [
             simulate(
                 study_case.case,
-                spec.geometry(),
+                study_case.geometry,
                 jax.random.key(study_case.id),
                 voxel_mm=spec.voxel_mm,
                 photons=spec.photons,

@@ -127,14 +127,14 @@ def test_random_start_rolls_film_and_mask_together():
 
 def test_diameters_come_from_the_config(monkeypatch):
     asked = []
-    real = batches.fresh_tumor
+    real = batches.fresh_case
 
-    def remember(rng, case, *, diameter_mm):
-        tumor = real(rng, case, diameter_mm=diameter_mm)
-        asked.append(float(tumor.diameter_mm))
-        return tumor
+    def remember(*args, **kwargs):
+        case = real(*args, **kwargs)
+        asked.append(float(case.tumor.diameter_mm))
+        return case
 
-    monkeypatch.setattr(batches, "fresh_tumor", remember)
+    monkeypatch.setattr(batches, "fresh_case", remember)
     SimulatorSource(smoke(smallest_mm=11.0, largest_mm=12.0)).batch_at(0)
     assert len(asked) == 4 and all(11.0 <= d <= 12.0 for d in asked)
     assert len(set(asked)) == 4
@@ -143,14 +143,13 @@ def test_diameters_come_from_the_config(monkeypatch):
 def test_masks_sit_on_the_tumours_that_were_drawn(monkeypatch):
     """Centroid of the pixels against the closed form, through the whole source."""
     drawn = []
-    real = batches.fresh_tumor
+    real = batches.fresh_case
 
-    def remember(rng, case, *, diameter_mm):
-        tumor = real(rng, case, diameter_mm=diameter_mm)
-        drawn.append(case.replace(tumor=tumor))
-        return tumor
+    def remember(*args, **kwargs):
+        drawn.append(real(*args, **kwargs))
+        return drawn[-1]
 
-    monkeypatch.setattr(batches, "fresh_tumor", remember)
+    monkeypatch.setattr(batches, "fresh_case", remember)
     source = SimulatorSource(smoke(random_start=False))
     masks = np.asarray(source.batch_at(0)["mask"])
     geometry = studies.StudySpec.from_config(smoke().study).geometry()

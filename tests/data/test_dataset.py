@@ -178,7 +178,7 @@ def test_damage_is_said_in_one_line_and_rebuilt(copy, data_dir, caplog):
 def test_full_disk_is_explained_and_leaves_nothing(tmp_path, monkeypatch, error):
     from fluoro_jax.data import builder
 
-    def full(*_):
+    def full(*_, **__):
         raise error
 
     monkeypatch.setattr(builder, "render_case", full)
@@ -193,11 +193,11 @@ def test_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
 
     real, calls = builder.render_case, []
 
-    def interrupted(*args):
+    def interrupted(*args, **kwargs):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(*args)
+        return real(*args, **kwargs)
 
     monkeypatch.setattr(builder, "render_case", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,135 @@
+"""The paper's studies and our held-out ones, each a list of cases with its split.
+
+Every case is a function of (study, seed, split, index) alone, so asking for more cases
+never changes the ones before, and no two splits share a random number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.sim.fluoroscope import Case
+from fluoro_jax.studies.group import (
+    case_labels,
+    fresh_tumor,
+    group_case,
+    group_view,
+    sample_group_case,
+)
+from fluoro_jax.studies.sets import (
+    SET_STUDY,
+    collimated,
+    fresh_factor,
+    set_body,
+    set_case,
+    with_factor,
+)
+from fluoro_jax.studies.spec import (
+    PRESETS,
+    SPLITS,
+    STREAMS,
+    STUDIES,
+    StudyCase,
+    StudySpec,
+)
+
+__all__ = [
+    "PRESETS",
+    "SPLITS",
+    "STREAMS",
+    "STUDIES",
+    "StudyCase",
+    "StudySpec",
+    "build_study",
+    "case_labels",
+    "draw_rng",
+    "fresh_case",
+    "fresh_tumor",
+    "pool_body",
+    "sample_group_case",
+    "study_case",
+]
+
+
+def build_study(spec: StudySpec) -> dict[str, list[StudyCase]]:
+    """All cases of a study by split, without rendering anything.
+
+    Ids count from 0 over train, then val, then test.
+    """
+    study, first = {}, 0
+    for split, number in spec.num_cases().items():
+        study[split] = [
+            dataclasses.replace(study_case(spec, split, index), id=first + index)
+            for index in range(number)
+        ]
+        first += number
+    return study
+
+
+def study_case(spec: StudySpec, split: str, index: int) -> StudyCase:
+    """Case `index` of a split (id = index), whatever the number of cases.
+
+    Raises:
+        UserError: for more cases than the study has.
+    """
+    if spec.name in SET_STUDY:
+        case, labels = set_case(spec, split, index)
+        view = _view(spec, set_body(spec, labels["set"]))
+        return StudyCase(index, split, case, view, f"set {labels['set']}", labels)
+    case, labels = group_case(spec, split, index)
+    view = group_view(spec, split, index)
+    if spec.collimate:
+        view = collimated(spec, case)
+    body = f"{split} {index}"
+    return StudyCase(index, split, case, view, body, {**labels, "set": index})
+
+
+def pool_body(spec: StudySpec, seed: int, number: int) -> tuple[Case, Geometry]:
+    """Body `number` of the endless list that run `seed` trains on when simulating.
+
+    From the training population, with random numbers that no split uses; in a study of
+    sets the training people themselves, in turn.
+    """
+    if spec.name in SET_STUDY:
+        case = set_body(spec, number % SET_STUDY[spec.name].sets)
+        return case, _view(spec, case)
+    rng = np.random.default_rng([spec.seed, STREAMS["pool"], seed, number])
+    case = sample_group_case(rng, spec)
+    return case, _view(spec, case)
+
+
+def fresh_case(
+    rng: np.random.Generator,
+    spec: StudySpec,
+    case: Case,
+    *,
+    number: int,
+    diameter_mm: tuple[float, float],
+) -> Case:
+    """Another training case for body `number` of the pool.
+
+    Args:
+        rng: where the random numbers come from.
+        spec: the study.
+        case: the body.
+        number: of the body in the pool.
+        diameter_mm: range of a new tumour; in a study of sets the tumour stays and
+            moves by another amplitude near the trained ones.
+    """
+    if spec.name in SET_STUDY:
+        person = number % SET_STUDY[spec.name].sets
+        return with_factor(case, fresh_factor(rng, spec, person))
+    tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm)
+    return dataclasses.replace(case, tumor=tumor)
+
+
+def draw_rng(spec: StudySpec, seed: int, number: int) -> np.random.Generator:
+    """Random numbers of simulated training example `number` of run `seed`."""
+    return np.random.default_rng([spec.seed, STREAMS["draw"], seed, number])
+
+
+def _view(spec: StudySpec, case: Case) -> Geometry:
+    return collimated(spec, case) if spec.collimate else spec.geometry()

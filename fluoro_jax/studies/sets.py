@@ -1,0 +1,187 @@
+"""Studies of one person at a time: one breath, one tumour, many tumour amplitudes.
+
+Sub-group (the paper's table 1): 15 people ("sets"), the tumour's amplitude 1.0 to 2.9
+times the diaphragm's in steps of 0.1; the first ten of each set train, the last ten
+test, which extrapolates. "subgroup_shuffled" takes a random ten of each set instead.
+
+Patient (table 2): one person with a 30 mm tumour in the right upper lung, 1.0 to 10.9
+times, of which the first and the last forty train and the middle twenty (numbers 41 to
+60) test. "patient_left" and "patient_other" move the tumour and change the person.
+
+The paper gives no amplitude: the diaphragm moves 16 mm (sub-group) or 8 mm (patient),
+and the factor is of the superior-inferior motion alone, as ten times the chest's motion
+would leave the lung. Every tumour stays in the lung at its set's largest amplitude.
+Validation cases lie between trained amplitudes. A set's film without tumour is the
+same in all of its cases; its quanta are drawn anew for each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Geometry, project_point
+from fluoro_jax.placement import sample_tumor, to_numpy
+from fluoro_jax.sim.breathing import Breathing
+from fluoro_jax.sim.fluoroscope import Case
+from fluoro_jax.sim.tumor import tumor_path_mm
+from fluoro_jax.studies.group import AP_LAG_CYCLES, _sample_anatomy, case_labels
+from fluoro_jax.studies.spec import STREAMS, StudySpec, refuse
+
+STEP = 0.1  # between two amplitude factors
+BETWEEN = 0.05  # of a validation case above its trained neighbour
+PEOPLE = 40  # drawn until one has room for the tumour's longest path
+
+
+@dataclasses.dataclass(frozen=True)
+class SetStudy:
+    """What a study of sets fixes.
+
+    Attributes:
+        sets: people.
+        factors: amplitudes of a set.
+        si_mm: diaphragm motion, mm.
+        ap_mm: range of the chest's motion, mm; the tumour's is the same.
+        diameter_mm: range of the tumour's diameter.
+        site: (side, part) of the lung, or None for any.
+        shuffled: random amplitudes train.
+        tested: first and last number (from 0) of the factors that test.
+        person: added to the number of a set, so that studies have other people.
+    """
+
+    sets: int
+    factors: int
+    si_mm: float
+    ap_mm: tuple[float, float]
+    diameter_mm: tuple[float, float]
+    site: tuple[str, str] | None
+    tested: tuple[int, int]
+    shuffled: bool = False
+    person: int = 0
+
+
+SUBGROUP = SetStudy(15, 20, 16.0, (8.0, 20.0), (20.0, 40.0), None, (10, 20))
+PATIENT = SetStudy(1, 100, 8.0, (8.0, 8.0), (30.0, 30.0), ("right", "upper"), (40, 60))
+SET_STUDY = {
+    "subgroup": SUBGROUP,
+    "subgroup_shuffled": dataclasses.replace(SUBGROUP, shuffled=True),
+    "patient": dataclasses.replace(PATIENT, person=100),
+    "patient_left": dataclasses.replace(PATIENT, site=("left", "upper"), person=100),
+    "patient_other": dataclasses.replace(PATIENT, person=200),
+}
+
+
+def set_case(spec: StudySpec, split: str, index: int) -> tuple[Case, dict[str, Any]]:
+    """Case `index` of a split and its labels; a set's cases follow each other.
+
+    Raises:
+        UserError: for more cases than the study's sets and amplitudes give.
+    """
+    study = SET_STUDY[spec.name]
+    factors = [set_factors(spec, number)[split] for number in range(study.sets)]
+    each = len(factors[0])
+    if index >= each * study.sets:
+        refuse(f"num_{split}", index + 1, f"at most {each * study.sets}")
+    number, place = divmod(index, each)
+    case = with_factor(set_body(spec, number), factors[number][place])
+    return case, {**case_labels(case), "kind": spec.name, "set": number}
+
+
+def set_factors(spec: StudySpec, number: int) -> dict[str, np.ndarray]:
+    """Amplitude factors of set `number` by split, in order."""
+    study = SET_STUDY[spec.name]
+    every = 1.0 + STEP * np.arange(study.factors)
+    order = np.arange(study.factors)
+    if study.shuffled:
+        rng = np.random.default_rng([spec.seed, STREAMS["shuffle"], number])
+        order = rng.permutation(study.factors)
+    first, last = study.tested
+    test = np.sort(order[first:last])
+    train = np.sort(np.delete(order, np.s_[first:last]))
+    watched = train[:: max(1, len(train) // 10)][: 10 if study.sets == 1 else 1]
+    if study.sets > 1:  # one a set, at another place of the range in each
+        watched = train[[(3 * number) % (len(train) - 1)]]
+    return {
+        "train": every[train],
+        "val": every[watched] + BETWEEN,
+        "test": every[test],
+    }
+
+
+def with_factor(case: Case, factor: float) -> Case:
+    """The case with its tumour moving `factor` times as far as the diaphragm."""
+    si_mm = np.float32(factor * float(case.breathing.si_mm))
+    return dataclasses.replace(
+        case, tumor=dataclasses.replace(case.tumor, si_mm=si_mm)
+    )
+
+
+def fresh_factor(rng: np.random.Generator, spec: StudySpec, number: int) -> float:
+    """An amplitude factor near the trained ones of a set, drawn evenly."""
+    trained = set_factors(spec, number)["train"]
+    return float(rng.choice(trained) + rng.uniform(-0.5, 0.5) * STEP)
+
+
+def set_body(spec: StudySpec, number: int) -> Case:
+    """The person of set `number`, whose tumour moves as far as in any case."""
+    return _set_body(spec.name, spec.seed, spec.num_frames, spec.frame_s, number)
+
+
+@functools.lru_cache(maxsize=64)
+def _set_body(
+    name: str, seed: int, num_frames: int, frame_s: float, number: int
+) -> Case:
+    study = SET_STUDY[name]
+    rng = np.random.default_rng([seed, STREAMS["set"], study.person + number])
+    time_s = np.arange(num_frames) * frame_s
+    for _ in range(PEOPLE):
+        anatomy = _sample_anatomy(jax.random.key(np.uint32(rng.integers(2**32))))
+        breathing = Breathing(
+            period_s=num_frames * frame_s,
+            si_mm=study.si_mm,
+            ap_mm=rng.uniform(*study.ap_mm),
+            ap_lag=rng.uniform(*AP_LAG_CYCLES),
+        )
+        anatomy, breathing, time_s = to_numpy((anatomy, breathing, time_s))
+        diameter_mm = rng.uniform(*study.diameter_mm)
+        most = 1.0 + STEP * (study.factors - 1)
+        try:
+            tumor = sample_tumor(
+                rng,
+                anatomy,
+                breathing,
+                time_s,
+                diameter_mm=diameter_mm,
+                si_mm=most * study.si_mm,
+                site=study.site,
+            )
+        except UserError:  # no room in this person
+            continue
+        return Case(anatomy, breathing, tumor, time_s, periodic=True)
+    raise UserError(
+        f"study.seed = {seed} of the study {name}: none of {PEOPLE} people has room",
+        needed=f"a lung in which the tumour can move {most * study.si_mm:.0f} mm",
+        why="the whole sphere must stay in the lung at every phase of the breath",
+        fix="take another study.seed",
+    )
+
+
+def collimated(spec: StudySpec, case: Case) -> Geometry:
+    """The study's view with the panel's middle on the middle of the tumour's path.
+
+    Args:
+        spec: the study.
+        case: its tumour moving as far as in any case of its set.
+    """
+    view = spec.geometry()
+    path = tumor_path_mm(case.tumor, case.breathing, case.time_s, case.anatomy)
+    places = np.asarray(project_point(view, path))
+    middle = 0.5 * (places.min(axis=0) + places.max(axis=0))
+    centre = np.array([(view.rows - 1) / 2, (view.cols - 1) / 2])
+    offset = (middle - centre) * np.array(view.pixel_mm)
+    return dataclasses.replace(view, offset_mm=(float(offset[0]), float(offset[1])))
