@@ -12,6 +12,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from configs.base import base_config
+from fluoro_jax.config import Config
 
 
 def get_config(preset: str = "full") -> ConfigDict:
@@ -24,11 +25,20 @@ def get_config(preset: str = "full") -> ConfigDict:
     c.gen.update(input_mean=0.0, input_scale=0.25)
     c.gen.background_px = c.study.rows / 16  # 20 mm at the isocentre
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)
-    c.train.update(num_steps=2500, eval_every=250, save_every=125, ema_decay=0.995)
-    c.loss.update(
-        cross_entropy=1.0,
-        warmup_steps=c.train.num_steps,
-        critic_start=c.train.num_steps,
-        adv_start=c.train.num_steps,
-    )
+    c.train.update(eval_every=250, save_every=125, ema_decay=0.995)
+    set_length(c, 2500)
+    if preset == "smoke":
+        c.study.update(num_train=4, num_val=2, num_test=3)
+        # Tumours under 20 mm would fall between pixels of 10 mm.
+        c.data.update(batch_size=4, pool_bodies=2, smallest_mm=20.0)
+        c.train.update(log_every=1, eval_every=2, save_every=2, collapse_after=1000)
+        set_length(c, 4)
+        c.evaluation.bootstrap = 200
     return c
+
+
+def set_length(c: Config, steps: int) -> None:
+    """Trains for so many steps, none of them with the critic."""
+    c.train.num_steps = steps
+    c.loss.update(cross_entropy=1.0)
+    c.loss.update(warmup_steps=steps, critic_start=steps, adv_start=steps)

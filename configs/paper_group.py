@@ -24,4 +24,7 @@ def get_config(preset: str = "full") -> ConfigDict:
             num_steps=4, log_every=1, eval_every=2, save_every=2, collapse_after=1000
         )
         c.evaluation.bootstrap = 200
+    if preset == "cpu":  # as long as two cores can wait
+        c.train.update(num_steps=240, eval_every=60, save_every=30)
+        c.loss.update(warmup_steps=100, adv_start=100)
     return c

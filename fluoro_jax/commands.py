@@ -30,6 +30,7 @@ USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=V
   --config.KEY  another value for one key, as --config.train.num_steps=100
   --workdir     folder of the run{default}
   --data_dir    folder of stored studies; by default <workdir>/data
+  --only        of a plan (configs/paper_all.py): parts, as --only=best_group,subgroup
   --debug       show the Python traceback of an error"""
 WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -41,6 +42,7 @@ class Call:
     cfg: ConfigDict
     workdir: Path
     data_dir: Path | None
+    only: tuple[str, ...] = ()
 
 
 def run(
@@ -104,7 +106,9 @@ def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) 
         workdir = f"runs/{cfg.name}"
     if not workdir:
         raise _missing("workdir", "runs/first", "where the run stands")
-    return Call(cfg, Path(workdir), Path(values.data_dir) if values.data_dir else None)
+    data_dir = Path(values.data_dir) if values.data_dir else None
+    only = tuple(name.strip() for name in (values.only or "").split(",") if name)
+    return Call(cfg, Path(workdir), data_dir, only)
 
 
 def read_config(verb: str, argv: Sequence[str]) -> ConfigDict:
@@ -139,11 +143,34 @@ def _work(verb: str, call: Call) -> None:
     from fluoro_jax.training.parallel import start_processes
 
     start_processes()
+    if "parts" in call.cfg:
+        _work_plan(verb, call)
+        return
+    if call.only:
+        raise UserError(
+            f"--only={','.join(call.only)} with a config of one run",
+            needed="a plan of parts, as configs/paper_all.py",
+            why="a single run has no parts to choose from",
+            fix="leave --only out",
+        )
     cfg = validate(call.cfg, training=verb != "evaluate")
     StudySpec.from_config(cfg.study)
     module, name = VERBS[verb]
     work = getattr(importlib.import_module(module), name)
     work(cfg, call.workdir, data_dir=call.data_dir)
+
+
+def _work_plan(verb: str, call: Call) -> None:
+    from fluoro_jax.evaluation.plan import reproduce_plan
+
+    if verb != "reproduce":
+        raise UserError(
+            f"{verb} with a plan of parts ({call.cfg.name})",
+            needed="the config of one run",
+            why="only reproduce goes through the parts of a plan",
+            fix=f"python -m launch.reproduce, or fluoro reproduce, in place of {verb}",
+        )
+    reproduce_plan(call.cfg, call.workdir, data_dir=call.data_dir, only=call.only)
 
 
 def _define(argv: list[str]) -> flags.FlagValues:
@@ -155,6 +182,7 @@ def _define(argv: list[str]) -> flags.FlagValues:
     )
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "a folder", flag_values=values)
+    flags.DEFINE_string("only", None, "parts of a plan", flag_values=values)
     flags.DEFINE_boolean("debug", False, "show the traceback", flag_values=values)
     _let_import(argv)
     return values
@@ -194,10 +222,10 @@ def _explain(
     text = " ".join(str(error).split())
     if isinstance(error, flags.UnrecognizedFlagError):
         name = getattr(error, "flagname", "")
-        close = nearest(name, ("config", "workdir", "data_dir", "debug"))
+        close = nearest(name, ("config", "workdir", "data_dir", "only", "debug"))
         return UserError(
             f"unknown flag --{name}",
-            needed="--config, --config.KEY, --workdir, --data_dir or --debug",
+            needed="--config, --config.KEY, --workdir, --data_dir, --only or --debug",
             why="a flag that nobody reads would do nothing",
             fix=f"did you mean --{close}?" if close else "leave it out; see --help",
         )

@@ -125,9 +125,7 @@ def render_case(
     key = jax.random.fold_in(jax.random.key(spec.seed), case.id)
     if spec.name == "exposed":
         machine = varian_fluoro()
-        clip = simulate(
-            film, geometry, key, voxel_mm=spec.voxel_mm, exposure=machine
-        )
+        clip = simulate(film, geometry, key, voxel_mm=spec.voxel_mm, exposure=machine)
     else:
         if body is None:
             body = film_body(film, geometry, voxel_mm=spec.voxel_mm)

@@ -35,6 +35,11 @@ from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.loop import restore_generator
 
+OVERLAPS = ("rib", "heart", "spine", "diaphragm")
+CASE_SCORES = (
+    *("iou", "dice", "area_pct", "distance_mm", "lost"),
+    *("vertical_iso_mm", "horizontal_iso_mm", "vertical_px", "horizontal_px"),
+)
 SOURCES = ("metrics.py", "tracking/**/*.py", "evaluation/*")  # decide the numbers
 
 
@@ -63,6 +68,7 @@ class Run:
         contender: who.
         masks: `[N, T, H, W]` bool, cut at the threshold.
         centroid_px: `[N, T, 2]` predicted, NaN when lost.
+        confidence: `[N, T]` what the tracker said of itself.
         scores: one a case.
         cases: `case_means` of each case.
         summary: interval over cases of every number in `cases`.
@@ -71,6 +77,7 @@ class Run:
     contender: Contender
     masks: np.ndarray
     centroid_px: np.ndarray
+    confidence: np.ndarray
     scores: list[FrameScores]
     cases: list[dict[str, float]]
     summary: dict[str, Interval]
@@ -103,6 +110,7 @@ def evaluate(
     *,
     data_dir: str | Path | None = None,
     restored: tuple[Any, Any, int] | None = None,
+    trained_on: StudySpec | None = None,
 ) -> Results:
     """Scores the newest checkpoint on the test split and writes tables/.
 
@@ -111,6 +119,8 @@ def evaluate(
         workdir: of a training run.
         data_dir: of the stored studies; default `<workdir>/data`.
         restored: what `restore_generator` answered, if the caller has it already.
+        trained_on: the study whose training cases the baselines learn from, if
+            `cfg.study` is one that the network was not trained for.
 
     Returns:
         Results with `table` as in tables/results.json.
@@ -123,7 +133,7 @@ def evaluate(
     generator, params, step = restored or restore_generator(cfg, workdir)
     spec = StudySpec.from_config(cfg.study)
     with stage("load the study"):
-        train = load_split(spec, data_dir, "train")
+        train = load_split(trained_on or spec, data_dir, "train")
         test = load_split(spec, data_dir, "test")
     clips = clips_of(test, spec)
     runs = {}
@@ -138,6 +148,7 @@ def evaluate(
         }
         table["strata"] = strata(runs["ours"], test, train, cfg)
         table["scale"] = scale_of_errors(clips)
+        table["cases"] = case_rows(runs["ours"], test)
         write_frames(runs, test, workdir / "tables")
         tables.write_tables(table, workdir / "tables")
     return Results(table, workdir, runs, test, clips)
@@ -175,17 +186,26 @@ def contenders(
 
 def run_contender(contender: Contender, clips: list[Clip], cfg: Any) -> Run:
     """Tracks every clip and scores it."""
-    masks, centroids, scores = [], [], []
+    masks, centroids, sure, scores = [], [], [], []
     for clip in clips:
         tracks = track_with(contender, clip)
         mask = masks_of(tracks, cfg.evaluation.threshold)
         masks.append(mask)
         centroids.append(np.stack([t.centroid_px for t in tracks]))
+        sure.append([t.confidence for t in tracks])
         truth, exact = np.asarray(clip.mask), np.asarray(clip.centroid_px)
         scores.append(score_frames(mask, truth, clip.geometry, exact_px=exact))
     cases = [case_means(score) for score in scores]
     summary = summarise(cases, resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
-    return Run(contender, np.stack(masks), np.stack(centroids), scores, cases, summary)
+    return Run(
+        contender,
+        np.stack(masks),
+        np.stack(centroids),
+        np.array(sure, np.float32),
+        scores,
+        cases,
+        summary,
+    )
 
 
 def track_with(contender: Contender, clip: Clip) -> list[Track]:
@@ -259,6 +279,21 @@ def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
     if data.source == "simulator" and data.largest_mm > most:
         words[1] = f"simulated up to {data.largest_mm:g} mm"
     return words[0], words[1]
+
+
+def case_rows(run: Run, test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The network's numbers case by case, and what each case is."""
+    rows = []
+    for n, case in enumerate(run.cases):
+        row: dict[str, Any] = {k: int(test[k][n]) for k in ("id", "set")}
+        row |= {k: float(test[k][n]) for k in ("diameter_mm", "si_mm", "factor")}
+        row |= {k: test[k][n] for k in ("side", "lobe", "kind")}
+        for name in OVERLAPS:
+            row[f"{name}_overlap"] = float(np.mean(test[f"{name}_overlap"][n]))
+        scores = {k: case[k] for k in CASE_SCORES}
+        scores["confidence"] = float(run.confidence[n].mean())
+        rows.append(row | {k: None if np.isnan(v) else v for k, v in scores.items()})
+    return rows
 
 
 def scale_of_errors(clips: list[Clip]) -> dict[str, float]:

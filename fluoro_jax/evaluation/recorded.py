@@ -21,9 +21,9 @@ from fluoro_jax.evaluation.evaluate import Contender, Run, masks_of, track_with
 from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
 from fluoro_jax.metrics import centroid_px
+from fluoro_jax.placement import sample_tumor
 from fluoro_jax.sim.breathing import Breathing, breathing_signal, load_trace
 from fluoro_jax.sim.fluoroscope import Case, simulate
-from fluoro_jax.placement import sample_tumor
 from fluoro_jax.studies import StudySpec, sample_group_case
 from fluoro_jax.tracking.network import NetworkTracker
 

@@ -16,13 +16,18 @@ from fluoro_jax.evaluation.gallery import recorded_section, study_figures
 from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.evaluation.recorded import track_recorded
 from fluoro_jax.evaluation.report import write_report
+from fluoro_jax.studies import StudySpec
 from fluoro_jax.training.loop import restore_generator, train
 
 DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
 
 
 def reproduce(
-    cfg: Any, workdir: str | Path, *, data_dir: str | Path | None = None
+    cfg: Any,
+    workdir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    network_of: tuple[Any, Path] | None = None,
 ) -> Results:
     """Trains what is missing, then evaluates and writes table, figures and report.
 
@@ -32,6 +37,8 @@ def reproduce(
         cfg: the run's config.
         workdir: takes everything; may hold a stopped or finished run of this config.
         data_dir: of the stored studies; default `<workdir>/data`.
+        network_of: config and workdir of another, finished run, whose network is then
+            only looked at on the study of `cfg`; nothing is trained.
 
     Returns:
         Results; `report` is the path of report.html. In a run of several processes
@@ -41,15 +48,23 @@ def reproduce(
         UserError: as `training.loop.train`.
     """
     workdir, begun = Path(workdir), time.perf_counter()
-    _say("train")
-    train(cfg, workdir, data_dir=data_dir)
+    if network_of is None:
+        _say("train")
+        train(cfg, workdir, data_dir=data_dir)
     if jax.process_index() > 0:
         return Results({}, workdir)
     _say(f"evaluate ({time.perf_counter() - begun:.0f} s since the start)")
-    restored = restore_generator(cfg, workdir)
+    owner, home = network_of or (cfg, workdir)
+    restored = restore_generator(owner, home)
     results = _finished(workdir, fingerprint(cfg, restored[1]))
     if results is None:
-        results = _evaluate_and_write(cfg, workdir, data_dir, restored)
+        results = _evaluate_and_write(
+            cfg,
+            workdir,
+            data_dir,
+            restored,
+            trained_on=StudySpec.from_config(owner.study) if network_of else None,
+        )
     print(tables.to_markdown(results.table))
     if results.table.get("recorded"):
         print(tables.recorded_markdown(results.table["recorded"]))
@@ -63,15 +78,20 @@ def _evaluate_and_write(
     workdir: Path,
     data_dir: str | Path | None,
     restored: tuple[Any, Any, int],
+    *,
+    trained_on: StudySpec | None = None,
 ) -> Results:
     (workdir / DONE).unlink(missing_ok=True)
-    results = evaluate(cfg, workdir, data_dir=data_dir, restored=restored)
-    recorded = track_recorded(results.runs, cfg)
-    folder = workdir / "figures"
+    results = evaluate(
+        cfg, workdir, data_dir=data_dir, restored=restored, trained_on=trained_on
+    )
+    folder, section = workdir / "figures", None
     with stage("figures"):
         pictures = study_figures(results, folder)
+    if trained_on is None and cfg.study.name == "group":
+        recorded = track_recorded(results.runs, cfg)
         section = recorded_section(recorded, folder, cfg)
-    results.table["recorded"] = section["rows"]
+        results.table["recorded"] = section["rows"]
     tables.write_tables(results.table, workdir / "tables")
     with stage("report"):
         report = write_report(
@@ -82,7 +102,8 @@ def _evaluate_and_write(
             geometry=results.clips[0].geometry,
             recorded=section,
         )
-    files = [str(f.path.relative_to(workdir)) for f in pictures + section["figures"]]
+    drawn = pictures + (section["figures"] if section else [])
+    files = [str(f.path.relative_to(workdir)) for f in drawn]
     files += ["report.html", "tables/results.json", "tables/results.md"]
     done = {"sha256": results.table["checkpoint"]["sha256"], "files": files}
     (workdir / DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")

@@ -16,27 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from fluoro_jax.evaluation import paper
 from fluoro_jax.evaluation.statistics import Interval, bootstrap_mean
 from fluoro_jax.geometry import axis_names
 
 SMALL_N = 30  # under it, a bootstrap interval is too narrow more often than it says
-
-# Peng T, Jiang Z, Chang Y, Ren L, "Real-time Markerless Tracking of Lung Tumors based
-# on 2-D Fluoroscopy Imaging using Convolutional LSTM", IEEE TRPMS 2022 ("journal"), and
-# Peng's thesis, Duke 2020 ("thesis"): group study, means over 30 test cases. The plane
-# in which its centimetres are measured is not stated.
-PAPER = {
-    "iou": "0.92 (journal 0.93 ± 0.04)",
-    "dice": "0.96 (journal 0.96 ± 0.02)",
-    "area_pct": "journal 4.34 ± 4.04",
-    "vertical_iso_mm": "1.6",
-    "horizontal_iso_mm": "0.7",
-}
-PAPER_SOURCE = (
-    "Paper: Peng et al., thesis (Duke 2020) and IEEE TRPMS 2022, group study on 30 "
-    "test cases of another phantom; means without intervals, ± is a standard "
-    "deviation; bidirectional, so it sees the whole cycle; plane of its mm not stated."
-)
 
 
 @dataclass(frozen=True)
@@ -110,7 +94,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
         name, study, counts, columns (what each was given), rows (values by column),
         paired (network minus the others, on the same cases), notes.
     """
-    first = next(iter(runs.values()))
+    first, beside = next(iter(runs.values())), paper.study_of(cfg)
     columns = [_column(key, run) for key, run in runs.items()]
     rows = [
         {
@@ -119,7 +103,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
             "decimals": row.decimals,
             "higher_is_better": row.higher_is_better,
             "detail": row.detail,
-            "paper": PAPER.get(row.key, ""),
+            "paper": paper.COLUMNS.get(beside, {}).get(row.key, ""),
             "values": {k: as_record(run.summary[row.key]) for k, run in runs.items()},
         }
         for row in ROWS
@@ -128,6 +112,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
     return {
         "name": cfg.name,
         "study": cfg.study.name,
+        "beside": beside,
         "frame_px": [cfg.study.rows, cfg.study.cols],
         "axes": list(axis_names(float(cfg.study.gantry_deg))),
         "threshold": cfg.evaluation.threshold,
@@ -137,7 +122,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
         "columns": columns,
         "rows": rows,
         "paired": _paired(runs, cfg),
-        "notes": _notes(n, first),
+        "notes": _notes(n, first, beside),
     }
 
 
@@ -161,15 +146,24 @@ def format_value(record: Mapping[str, Any], decimals: int) -> str:
 def to_markdown(table: Mapping[str, Any]) -> str:
     """The table for people: mean over cases and 95 % interval over cases."""
     columns = table["columns"]
+    published = paper.GIVEN[table["beside"]]
     lines = [
         f"# {table['name']}: {table['n_cases']} test cases, "
         f"{table['n_frames']} frames of {' x '.join(map(str, table['frame_px']))}",
         "",
         "| | paper | " + " | ".join(c["label"] for c in columns) + " |",
         "|---|---|" + "---|" * len(columns),
-        _line("given", "nothing", [c["given"] for c in columns]),
-        _line("causal", "no", ["yes" if c["causal"] else "no" for c in columns]),
-        _line("lookahead [frames]", "9", [str(c["lookahead_frames"]) for c in columns]),
+        _line("given", published["given"], [c["given"] for c in columns]),
+        _line(
+            "causal",
+            published["causal"],
+            ["yes" if c["causal"] else "no" for c in columns],
+        ),
+        _line(
+            "lookahead [frames]",
+            published["lookahead"],
+            [str(c["lookahead_frames"]) for c in columns],
+        ),
     ]
     for row in table["rows"]:
         cells = [
@@ -177,7 +171,9 @@ def to_markdown(table: Mapping[str, Any]) -> str:
         ]
         lines.append(_line(row["label"], row["paper"], cells))
     lines.append(_line("lost frames", "", [str(c["lost_frames"]) for c in columns]))
-    lines.append(_line("cases", "30", [str(c["n_cases"]) for c in columns]))
+    lines.append(
+        _line("cases", published["cases"], [str(c["n_cases"]) for c in columns])
+    )
     lines += ["", *[f"- {note}" for note in table["notes"]], ""]
     return "\n".join(lines)
 
@@ -260,7 +256,7 @@ def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
     return answer
 
 
-def _notes(n: int, first: Any) -> list[str]:
+def _notes(n: int, first: Any, beside: str) -> list[str]:
     total = lambda name: int(sum(case[name] for case in first.cases))
     notes = [
         "Mean over cases of each case's mean over frames; in brackets the BCa "
@@ -269,7 +265,7 @@ def _notes(n: int, first: Any) -> list[str]:
         "in the isocentre plane.",
         "A lost frame (nothing found) has IoU and Dice 0 and half the frame's diagonal "
         "for every distance.",
-        PAPER_SOURCE,
+        paper.source_of(beside),
     ]
     if n < SMALL_N:
         notes.insert(

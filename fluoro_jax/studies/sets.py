@@ -116,9 +116,7 @@ def set_factors(spec: StudySpec, number: int) -> dict[str, np.ndarray]:
 def with_factor(case: Case, factor: float) -> Case:
     """The case with its tumour moving `factor` times as far as the diaphragm."""
     si_mm = np.float32(factor * float(case.breathing.si_mm))
-    return dataclasses.replace(
-        case, tumor=dataclasses.replace(case.tumor, si_mm=si_mm)
-    )
+    return dataclasses.replace(case, tumor=dataclasses.replace(case.tumor, si_mm=si_mm))
 
 
 def fresh_factor(rng: np.random.Generator, spec: StudySpec, number: int) -> float:

@@ -20,6 +20,7 @@ import jax
 import optax
 from clu.parameter_overview import get_parameter_overview
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from fluoro_jax.config import check_devices
 from fluoro_jax.data.batches import open_batches, prefetch
@@ -28,6 +29,7 @@ from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.training import optim, parallel
 from fluoro_jax.training.checkpoint import Checkpoints
+from fluoro_jax.training.parent import from_parent, read_config, restore_parent
 from fluoro_jax.training.progress import FirstCall, StopRequest
 from fluoro_jax.training.state import TrainState, digest, init_state
 from fluoro_jax.training.step import make_critic_update, make_gen_update
@@ -108,7 +110,7 @@ def train(
     with Checkpoints(workdir / "ckpt", keep=cfg.train.keep) as checkpoints:
         found = checkpoints.restore(nets.init)
         if found is None:
-            start, state = 0, parallel.place(nets.init)
+            start, state = 0, _first_state(nets, workdir)
         else:
             start, state = found.step, parallel.place_tree(found.state)
         if start < cfg.train.num_steps:
@@ -117,6 +119,15 @@ def train(
         print(f"trained to step {max(start, cfg.train.num_steps)}", flush=True)
         print(f"final checkpoint digest sha256 {digest(state)}", flush=True)
     return state
+
+
+def _first_state(nets: Nets, workdir: Path) -> TrainState:
+    """Fresh networks, or those of the run `init.parent` that stands beside this one."""
+    if not nets.cfg.init.parent:
+        return parallel.place(nets.init)
+    folder = workdir.parent / nets.cfg.init.parent
+    parent = restore_parent(folder, build(ConfigDict(read_config(folder))).init)
+    return parallel.place_tree(from_parent(jax.jit(nets.init)(), parent))
 
 
 def _run(

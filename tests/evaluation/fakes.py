@@ -13,6 +13,7 @@ from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.evaluate import (
     Contender,
     Results,
+    case_rows,
     run_contender,
     scale_of_errors,
     strata,
@@ -48,6 +49,7 @@ def config():
                 largest_mm=40.0,
             ),
             gen=dict(bidirectional=True),
+            init=dict(parent="", frozen="nothing"),
             train=dict(gen_updates=2, critic_updates=1),
             evaluation=dict(bootstrap=200, threshold=0.5, stream_lookahead=2),
         )
@@ -79,8 +81,13 @@ def arrays_of(clips):
     return {
         **{name: stack(name) for name in ("frames", "mask", "centroid_px", "time_s")},
         "id": np.arange(count),
+        "set": np.arange(count),
+        "factor": np.ones(count),
+        "si_mm": np.full(count, 16.0),
         "diameter_mm": np.linspace(15, 45, count),
         "rib_overlap": np.full((count, FRAMES), 0.3),
+        "spine_overlap": np.zeros((count, FRAMES)),
+        "diaphragm_overlap": np.zeros((count, FRAMES)),
         "heart_overlap": np.tile(np.linspace(0, 0.5, count)[:, None], FRAMES),
         "lobe": ["upper"] * count,
         "side": ["left"] * count,
@@ -105,6 +112,7 @@ def fake_results(workdir: Path) -> Results:
     table["checkpoint"] = {"step": 7, "sha256": "0" * 64}
     table["strata"] = strata(runs["ours"], test, train, cfg)
     table["scale"] = scale_of_errors(clips)
+    table["cases"] = case_rows(runs["ours"], test)
     lines = [{"step": s, "train/l1": 1 / s, "eval/iou": s / 10} for s in range(1, 5)]
     text = "\n".join([json.dumps(line) for line in lines] + ['{"step": 5, "tr'])
     (workdir / "metrics.jsonl").write_text(text)

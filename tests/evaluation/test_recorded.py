@@ -32,6 +32,7 @@ def short(results, monkeypatch):
     monkeypatch.setattr(recorded, "simulate", lambda *args, **kwargs: clip)
     cfg = config()
     cfg.study.update(detector_mm=480.0, voxel_mm=8.0, photons=0.0, seed=1)
+    cfg.study.collimate = False
     cfg.study.update(num_val=1, num_test=1)
     return recorded.track_recorded(results.runs, cfg)
 

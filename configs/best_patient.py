@@ -1,0 +1,24 @@
+"""The patient study by our own recipe.
+
+Command:  python -m launch.reproduce --config=configs/best_patient.py:cpu --workdir=DIR
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import best_group
+from configs.sets import use_sets
+
+
+def get_config(preset: str = "full") -> ConfigDict:
+    """Patient study at scale `preset`: any of `SCALES`."""
+    preset = preset or "full"
+    c = best_group.get_config(preset)
+    c.name = f"best_patient_{preset}"
+    use_sets(c, "patient", preset)
+    if preset != "smoke":
+        best_group.set_length(c, 1000)
+    if preset == "cpu":
+        c.gen.background_px = 13.0  # still 20 mm at the isocentre
+    return c

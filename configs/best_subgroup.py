@@ -1,0 +1,26 @@
+"""The sub-group study by our own recipe, from scratch or fine-tuned.
+
+Command:  python -m launch.reproduce --config=configs/best_subgroup.py:cpu --workdir=DIR
+
+Fine-tuning needs the group's run beside its own, and the keys
+`--config.init.parent=best_group --config.init.frozen=bottom` (the paper's choice; or
+nothing, ends, all_but_last).
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import best_group
+from configs.sets import use_sets
+
+
+def get_config(preset: str = "full") -> ConfigDict:
+    """Sub-group study at scale `preset`: any of `SCALES`."""
+    preset = preset or "full"
+    c = best_group.get_config(preset)
+    c.name = f"best_subgroup_{preset}"
+    use_sets(c, "subgroup", preset)
+    if preset != "smoke":
+        best_group.set_length(c, 750)
+    return c

@@ -1,0 +1,20 @@
+"""The paper's patient study (table 2), as published.
+
+Command:  python -m launch.reproduce --config=configs/paper_patient.py --workdir=DIR
+Presets:  `:smoke` (seconds, tests), `:cpu` (two cores), none = full size.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import paper_group
+from configs.sets import use_sets
+
+
+def get_config(preset: str = "full") -> ConfigDict:
+    """Patient study at scale `preset`: any of `SCALES`."""
+    preset = preset or "full"
+    c = paper_group.get_config(preset)
+    c.name = f"paper_patient_{preset}"
+    return use_sets(c, "patient", preset)
