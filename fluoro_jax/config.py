@@ -108,7 +108,8 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.renew_every", COUNT, _CADENCE),
     ("data.random_start", FLAG, "it is a switch"),
     ("data.smallest_mm data.largest_mm", POSITIVE, "it is a tumour's diameter"),
-    ("gen.levels gen.base gen.cap gen.refine_levels gen.group_size", COUNT, _NET),
+    ("gen.levels gen.base gen.cap gen.group_size", COUNT, _NET),
+    ("gen.refine_levels", COUNT_OR_NONE, "it counts levels; 0 is no refinement net"),
     ("gen.kernel gen.refine_kernel critic.kernel", EVEN, _HALVING),
     ("gen.lstm_kernel critic.lstm_kernel", ODD, _CENTRED),
     ("gen.bidirectional gen.remat", FLAG, "it is a switch"),
@@ -169,6 +170,12 @@ def validate(cfg: Config, *, training: bool = True) -> FrozenConfigDict:
     if training:
         check_devices(cfg.data.batch_size)
     return FrozenConfigDict(cfg)
+
+
+def reads_ahead(cfg: Config) -> bool:
+    """Whether the network's answer for a frame depends on later frames."""
+    memory = cfg.gen.lstm != "none" and cfg.gen.bidirectional
+    return memory or cfg.data.stack not in ("causal", "single")
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
@@ -307,7 +314,7 @@ def _check_diameters(cfg: Config) -> None:
 
 
 def _check_causal(cfg: Config) -> None:
-    if cfg.data.stack == "causal" and cfg.gen.bidirectional:
+    if cfg.data.stack == "causal" and reads_ahead(cfg):
         raise UserError(
             "data.stack = 'causal' with gen.bidirectional = True",
             needed="a generator that runs forward only, or another stack",

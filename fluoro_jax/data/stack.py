@@ -9,15 +9,17 @@ import numpy as np
 from fluoro_jax.errors import UserError
 
 Array = jax.Array
-MODES = ("wrap", "edge", "causal")
+MODES = ("wrap", "edge", "causal", "single")
+OFFSETS = {"causal": (-2, -1, 0), "single": (0, 0, 0)}
 
 
 def stack_frames(frames: Array, mode: str) -> Array:
     """Gives every frame its neighbours in time as channels.
 
     Channels of frame t: (t-1, t, t+1) for "wrap" and "edge", (t-2, t-1, t) for
-    "causal". Past the ends, "wrap" takes the other end (only right for a clip of
-    exactly one period), "edge" and "causal" repeat the first or last frame.
+    "causal", (t, t, t) for "single". Past the ends, "wrap" takes the other end (only
+    right for a clip of exactly one period), "edge" and "causal" repeat the first or
+    last frame.
 
     Args:
         frames: `[B, T, H, W]`.
@@ -42,7 +44,7 @@ def stack_indices(num_frames: int, mode: str) -> np.ndarray:
             why="it names the neighbours that the first and last frame are given",
             fix='data.stack = "edge", unless every clip is exactly one breath ("wrap")',
         )
-    offsets = np.array([-2, -1, 0] if mode == "causal" else [-1, 0, 1])
+    offsets = np.array(OFFSETS.get(mode, (-1, 0, 1)))
     index = np.arange(num_frames)[None, :] + offsets[:, None]
     if mode == "wrap":
         return index % num_frames

@@ -15,6 +15,7 @@ import numpy as np
 
 import fluoro_jax
 from fluoro_jax.clip import Clip, Track
+from fluoro_jax.config import reads_ahead
 from fluoro_jax.data.dataset import clips_of, load_split
 from fluoro_jax.data.dataset import fingerprint as dataset_fingerprint
 from fluoro_jax.evaluation import tables
@@ -166,8 +167,7 @@ def contenders(
     static = StaticTracker.fit(train, threshold=threshold)
     prior = PhasePriorTracker.fit(train, threshold=threshold)
     online = NetworkTracker(generator, params, cfg, 0)
-    both_ways = cfg.gen.bidirectional or cfg.data.stack != "causal"
-    if both_ways:
+    if reads_ahead(cfg):
         whole = NetworkTracker(generator, params, cfg, cfg.study.num_frames - 1)
         network = [
             Contender("ours", "ours", whole),

@@ -81,14 +81,14 @@ def source_of(study: str) -> str:
     if not study:
         return "The paper gives no number for this study."
     return (
-        f"Paper: Peng et al., thesis (Duke 2020) and IEEE TRPMS 2022, {WHAT[study]}, of "
-        "another phantom; means without intervals, ± is a standard deviation; "
+        f"Paper: Peng et al., thesis (Duke 2020) and IEEE TRPMS 2022, {WHAT[study]}, "
+        "of another phantom; means without intervals, ± is a standard deviation; "
         "bidirectional, so it sees the whole cycle; plane of its mm not stated."
     )
 
 
 def verdict(ours: dict[str, Any], paper: float, tolerance: float, *, up: bool) -> str:
-    """ "better", "reproduced" or "not reached", by a tolerance stated beforehand.
+    """One of "better", "reproduced" and "not reached", by a tolerance set beforehand.
 
     Args:
         ours: mean, low and high.

@@ -81,8 +81,8 @@ def verdicts(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
     lines = [
         "## Beside the paper",
         "",
-        "Better: our whole interval is beyond the paper's mean. Reproduced: our mean is "
-        "no worse than it by more than the tolerance that the config states.",
+        "Better: our whole interval is beyond the paper's mean. Reproduced: our mean "
+        "is no worse than it by more than the tolerance that the config states.",
         "",
         "| part | measure | paper | ours | tolerance | verdict |",
         "|---|---|---|---|---|---|",

@@ -214,13 +214,65 @@ def transposed_conv(x: Array, kernel: Array) -> Array:
     return y.reshape(n, 2 * h, 2 * w, f)
 
 
+def pooled_conv(x: Array, kernel: Array) -> Array:
+    """Stride-one convolution, then the maximum of every 2 x 2 pixels.
+
+    The zeros around the frame keep its size: (k - 1) / 2 of them, and of an even
+    kernel's odd one more below and to the right, so that it looks half a pixel ahead;
+    `upsampled_conv` looks half a pixel back.
+
+    Args:
+        x: `[N, H, W, C]`, H and W even.
+        kernel: `[k, k, C, F]`.
+
+    Returns:
+        `[N, H / 2, W / 2, F]`.
+    """
+    n, h, w, _ = x.shape
+    k, _, _, f = kernel.shape
+    around = ((k - 1) // 2, k // 2)
+    x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
+    y = cast(Array, conv_valid(x, kernel))
+    return y.reshape(n, h // 2, 2, w // 2, 2, f).max(axis=(2, 4))
+
+
+def upsampled_conv(x: Array, kernel: Array) -> Array:
+    """Bilinear interpolation to twice the size, then a stride-one convolution.
+
+    Pixels are areas (no corners are aligned); an even kernel looks half a pixel back.
+
+    Args:
+        x: `[N, H, W, C]`.
+        kernel: `[k, k, C, F]`.
+
+    Returns:
+        `[N, 2H, 2W, F]`.
+    """
+    n, h, w, c = x.shape
+    k = kernel.shape[0]
+    around = (k // 2, (k - 1) // 2)
+    x = jax.image.resize(x, (n, 2 * h, 2 * w, c), "bilinear")
+    x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
+    return cast(Array, conv_valid(x, kernel))
+
+
+FORMS = {
+    "same": conv_same,
+    "down": strided_conv,
+    "up": transposed_conv,
+    "pool down": pooled_conv,
+    "pool up": upsampled_conv,
+}
+
+
 class Conv(nn.Module):
     """One of the convolutions above with its kernel and bias.
 
     Attributes:
         features: output channels.
         size: kernel rows and columns.
-        form: "same" (odd size), "down" (stride two) or "up" (transposed, stride two).
+        form: "same" (odd size), "down" (stride two), "up" (transposed, stride two),
+            "pool down" or "pool up" (bilinear).
         dtype: of the computation; parameters are float32.
     """
 
@@ -239,10 +291,5 @@ class Conv(nn.Module):
         kernel = self.param("kernel", he, shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x = x.astype(self.dtype)
-        if self.form == "down":
-            y = strided_conv(x, kernel)
-        elif self.form == "up":
-            y = transposed_conv(x, kernel)
-        else:
-            y = conv_same(x, kernel)
+        y = FORMS[self.form](x, kernel)
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)

@@ -26,8 +26,9 @@ class Generator(nn.Module):
     """Stacked frames to mask logits: S_refined = S_coarse + S_residual, as logits.
 
     The paper adds scores; a sum of probabilities would leave [0, 1], so logits are
-    added (as in BASNet, Qin et al. 2019) and the sigmoid comes after. Attributes are
-    `cfg.gen` (see `configs/base.py`).
+    added (as in BASNet, Qin et al. 2019) and the sigmoid comes after. Without levels
+    of refinement the coarse answer is the answer. Attributes are `cfg.gen` (see
+    `configs/base.py`).
 
     Source:
         Peng et al., IEEE TRPMS 2022, eq. 1 and 3; what is ours is said in the config.
@@ -57,6 +58,7 @@ class Generator(nn.Module):
         common: dict[str, Any] = dict(
             base=self.base,
             cap=self.cap,
+            resample=self.resample,
             lstm_size=self.lstm_kernel,
             bidirectional=self.bidirectional,
             group_size=self.group_size,
@@ -68,12 +70,14 @@ class Generator(nn.Module):
             stack = remove_background(stack, self.background_px)
         x = (stack - self.input_mean) / self.input_scale
         coarse = UNet(
-            self.levels, size=self.kernel, lstm_skips=True, name="coarse", **common
+            self.levels, size=self.kernel, lstm=self.lstm, name="coarse", **common
         )(x)
+        if not self.refine_levels:
+            return GeneratorOutput(coarse, coarse)
         residual = UNet(
             self.refine_levels,
             size=self.refine_kernel,
-            lstm_skips=False,
+            lstm="none" if self.lstm == "none" else "bottom",
             name="refine",
             **common,
         )(nn.sigmoid(coarse)[..., None])
@@ -97,10 +101,10 @@ def init_carry(
         stack: `[B, T, H, W, 3]`, of which only the shape counts.
 
     Returns:
-        A pytree of zeros for `step`.
+        A pytree of zeros for `step`, empty for a generator without a ConvLSTM.
     """
     run = lambda params, x: generator.apply({"params": params}, x, mutable=[STREAM])[1]
-    shapes = jax.eval_shape(run, params, stack)[STREAM]
+    shapes = jax.eval_shape(run, params, stack).get(STREAM, {})
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
@@ -123,4 +127,4 @@ def step(
     variables = {"params": params, STREAM: carry}
     output, left = generator.apply(variables, stack, mutable=[STREAM])
     output = cast(GeneratorOutput, output)
-    return left[STREAM], jax.nn.sigmoid(output.logits)
+    return left.get(STREAM, {}), jax.nn.sigmoid(output.logits)

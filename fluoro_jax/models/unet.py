@@ -24,7 +24,7 @@ class Block(nn.Module):
     Attributes:
         features: output channels.
         size: kernel rows and columns.
-        form: "down" or "up".
+        form: "down" or "up", or "pool down" or "pool up": see `Conv`.
         group_size: channels a group in the norm.
         dtype: of the computation.
     """
@@ -48,6 +48,9 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """Down by strided, up by transposed convolutions; ConvLSTM at the bottom.
 
+    Or, with `resample` "pool", down by max pooling and up by bilinear interpolation,
+    each with a stride-one convolution of the same size and channels.
+
     Level 0 already strides: there is no skip at full resolution.
 
     Attributes:
@@ -55,7 +58,9 @@ class UNet(nn.Module):
         base: channels of level 0.
         cap: most channels of a level.
         size: kernel rows and columns of the convolutions.
-        lstm_skips: a ConvLSTM in every skip too.
+        lstm: "all", a ConvLSTM in every skip too; "bottom"; or "none", no memory:
+            what would go through a ConvLSTM goes on as it is.
+        resample: "stride" or "pool".
         lstm_size: kernel of the ConvLSTM.
         bidirectional: of the ConvLSTM.
         group_size: channels a group in the norm.
@@ -68,7 +73,8 @@ class UNet(nn.Module):
     base: int
     cap: int
     size: int
-    lstm_skips: bool
+    lstm: str
+    resample: str
     lstm_size: int
     bidirectional: bool
     group_size: int
@@ -82,11 +88,15 @@ class UNet(nn.Module):
         b, t = x.shape[:2]
         block = nn.remat(Block) if self.remat else Block
         lstm = nn.remat(ConvLSTM) if self.remat else ConvLSTM
+        kind = "pool " if self.resample == "pool" else ""
         make = lambda features, form, name: block(
-            features, self.size, form, self.group_size, self.dtype, name=name
+            features, self.size, kind + form, self.group_size, self.dtype, name=name
         )
+        bottom = self.levels - 1
 
         def remember(x: Array, level: int) -> Array:
+            if self.lstm == "none" or (self.lstm == "bottom" and level < bottom):
+                return x
             layer = lstm(
                 x.shape[-1],
                 self.lstm_size,
@@ -103,9 +113,9 @@ class UNet(nn.Module):
         for level, features in enumerate(channels):
             x = make(features, "down", f"down_{level}")(x)
             skips.append(x)
-        x = remember(skips.pop(), self.levels - 1)
-        for level in reversed(range(self.levels - 1)):
-            skip = remember(skips[level], level) if self.lstm_skips else skips[level]
+        x = remember(skips.pop(), bottom)
+        for level in reversed(range(bottom)):
+            skip = remember(skips[level], level)
             x = make(channels[level], "up", f"up_{level + 1}")(x)
             x = jnp.concatenate([x, skip], axis=-1)
         x = make(self.base, "up", "up_0")(x)

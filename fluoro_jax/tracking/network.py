@@ -136,5 +136,5 @@ def forward(
 
 
 def _stack_mode(trained: str, *, whole_period: bool) -> str:
-    """Neighbours wrap only where the window is one period; causal stays causal."""
+    """Neighbours wrap only where the window is one period; others stay."""
     return "edge" if trained == "wrap" and not whole_period else trained

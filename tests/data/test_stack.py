@@ -23,6 +23,7 @@ def numbered(num_frames: int):
         ("wrap", [[3, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 0]]),
         ("edge", [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]),
         ("causal", [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]]),
+        ("single", [[0, 0, 0], [1, 1, 1], [2, 2, 2], [3, 3, 3]]),
     ],
 )
 def test_channels_written_out(mode, expected):
@@ -33,7 +34,7 @@ def test_channels_written_out(mode, expected):
 
 
 def test_one_frame_is_its_own_neighbour():
-    for mode in ("wrap", "edge", "causal"):
+    for mode in ("wrap", "edge", "causal", "single"):
         np.testing.assert_array_equal(stack_frames(numbered(1), mode)[0], 0.0)
 
 
@@ -46,5 +47,5 @@ def test_causal_never_sees_the_future():
 
 
 def test_unknown_mode_is_explained():
-    with pytest.raises(UserError, match="wrap, edge, causal"):
+    with pytest.raises(UserError, match="wrap, edge, causal, single"):
         stack_frames(numbered(4), "mirror")

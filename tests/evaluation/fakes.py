@@ -48,7 +48,7 @@ def config():
                 smallest_mm=10.0,
                 largest_mm=40.0,
             ),
-            gen=dict(bidirectional=True),
+            gen=dict(bidirectional=True, lstm="all"),
             init=dict(parent="", frozen="nothing"),
             train=dict(gen_updates=2, critic_updates=1),
             evaluation=dict(bootstrap=200, threshold=0.5, stream_lookahead=2),

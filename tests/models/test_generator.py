@@ -74,8 +74,10 @@ def case():
 def test_logits_are_the_coarse_ones_plus_the_residual(case):
     stack, params = case
     refine = UNet(
-        **dict(levels=2, base=4, cap=8, size=2, lstm_skips=False, lstm_size=3),
-        **dict(bidirectional=True, group_size=4, remat=False, unroll=1),
+        **dict(levels=2, base=4, cap=8, size=2, lstm="bottom", lstm_size=3),
+        **dict(
+            resample="stride", bidirectional=True, group_size=4, remat=False, unroll=1
+        ),
         dtype="float32",
     )
 
