@@ -213,10 +213,12 @@ def _explain(
     text = " ".join(str(error).split())
     if isinstance(error, flags.UnrecognizedFlagError):
         name = getattr(error, "flagname", "")
-        close = nearest(name, ("config", "workdir", "data_dir", "debug"))
+        extra = [word for words in EXTRA.values() for word in words if word in values]
+        known = ["config", "config.KEY", "workdir", "data_dir", *extra, "debug"]
+        close = nearest(name, known)
         return UserError(
             f"unknown flag --{name}",
-            needed="--config, --config.KEY, --workdir, --data_dir or --debug",
+            needed=f"--{', --'.join(known[:-1])} or --{known[-1]}",
             why="a flag that nobody reads would do nothing",
             fix=f"did you mean --{close}?" if close else "leave it out; see --help",
         )
