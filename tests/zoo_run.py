@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,28 +18,36 @@ from fluoro_jax.evaluation.evaluate import evaluate
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.training import loop
 from fluoro_jax.training.checkpoint import Checkpoints
-from fluoro_jax.training.state import to_host
 from fluoro_jax.training.workdir import open_workdir, resolve
 from fluoro_jax.training.writer import Writer
 
-MARKED = 0.03  # of the pixels: a random net then meets the tumour now and then
+MARKED = 0.05  # of the pixels: a random net then meets the tumour now and then
+SMALL = {"levels": 2, "refine_levels": 1}  # compiles quickly
+FLAGS = [
+    "--config=configs/paper_group.py:smoke",
+    *[f"--config.gen.{key}={value}" for key, value in SMALL.items()],
+]
 
 
 class Made(NamedTuple):
-    """A run's config and folder."""
+    """A run: config, folder, and what its generator's parameters are."""
 
-    cfg: object
+    cfg: Any
     workdir: Path
+    params: Any
 
 
 def make_run(workdir: Path) -> Made:
     """Checkpoint, numbers and tables of the smoke study; nothing was trained."""
-    cfg = validate(get_config("smoke"), training=False)
+    cfg = get_config("smoke")
+    cfg.gen.update(SMALL)
+    cfg = validate(cfg, training=False)
     open_workdir(cfg, workdir)
     nets = loop.build(cfg)
-    state = to_host(jax.jit(nets.init)())
+    zeros = lambda leaf: np.zeros(leaf.shape, leaf.dtype)
+    state = jax.tree.map(zeros, jax.eval_shape(nets.init))
     test = load_split(StudySpec.from_config(cfg.study), workdir / "data", "test")
-    ema = marking(nets.gen, state.ema, test["frames"])
+    ema = marking(nets.gen, random_like(state.ema), test["frames"])
     with Checkpoints(workdir / "ckpt", keep=1) as checkpoints:
         checkpoints.save(4, dataclasses.replace(state, ema=ema), resolve(cfg))
     writer = Writer(workdir)
@@ -47,7 +55,20 @@ def make_run(workdir: Path) -> Made:
     writer.write(4, {"train/steps_per_s": 0.5})
     writer.close()
     evaluate(cfg, workdir)
-    return Made(cfg, workdir)
+    return Made(cfg, workdir, ema)
+
+
+def random_like(params):
+    """Kernels of a sensible size, scales 1, biases 0."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if leaf.ndim > 1:
+            width = np.sqrt(2.0 / np.prod(leaf.shape[:-1]))
+            return rng.normal(0.0, width, leaf.shape).astype(np.float32)
+        return leaf + np.float32(path[-1].key == "scale")
+
+    return jax.tree_util.tree_map_with_path(draw, params)
 
 
 def marking(generator, params, frames):
