@@ -22,10 +22,15 @@ from fluoro_jax.training.workdir import open_workdir, resolve
 from fluoro_jax.training.writer import Writer
 
 MARKED = 0.05  # of the pixels: a random net then meets the tumour now and then
-SMALL = {"levels": 2, "refine_levels": 1}  # compiles quickly
+SMALL = {  # quick to compile and to render
+    "gen.levels": 2,
+    "gen.refine_levels": 1,
+    "study.num_train": 2,
+    "study.num_val": 1,
+}
 FLAGS = [
     "--config=configs/paper_group.py:smoke",
-    *[f"--config.gen.{key}={value}" for key, value in SMALL.items()],
+    *[f"--config.{key}={value}" for key, value in SMALL.items()],
 ]
 
 
@@ -40,7 +45,7 @@ class Made(NamedTuple):
 def make_run(workdir: Path) -> Made:
     """Checkpoint, numbers and tables of the smoke study; nothing was trained."""
     cfg = get_config("smoke")
-    cfg.gen.update(SMALL)
+    cfg.update_from_flattened_dict(SMALL)
     cfg = validate(cfg, training=False)
     open_workdir(cfg, workdir)
     nets = loop.build(cfg)
