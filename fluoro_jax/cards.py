@@ -27,7 +27,8 @@ tracks = track_clip(zoo.tracker("{example}"), clip)  # one Track a frame
 ```
 
 `clip` is a `fluoro_jax.clip.Clip`: frames, times and view, as `simulate` or
-`fluoro_jax.io.trackrad` make it. `zoo.tracker(..., lookahead_frames=0)` is causal.
+`fluoro_jax.io.trackrad` make it; frames of another size or scale are refused.
+`zoo.tracker(..., lookahead_frames=0)` is causal.
 `zoo.names()` lists what is there, `zoo.load(name).card` is the whole card.
 
 This page is written from the cards by `python docs/make_weights.py`. Numbers are means
@@ -131,7 +132,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
 def page(cards: Iterable[Mapping[str, Any]]) -> str:
     """docs/weights.md: how to use the weights, then every card."""
     cards = list(cards)
-    example = cards[0]["name"] if cards else "group-cpu"
+    example = cards[0]["name"] if cards else "NAME"
     head = PAGE.format(disclaimer=DISCLAIMER, example=example)
     nothing = ["No weights are in this version of the package.\n"]
     return "\n".join([head, *([card_markdown(card) for card in cards] or nothing)])

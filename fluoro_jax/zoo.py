@@ -25,13 +25,17 @@ from safetensors.numpy import save as to_safetensors
 from fluoro_jax.cards import DISCLAIMER, SECTIONS, make_card
 from fluoro_jax.config import nearest, validate
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Geometry
 from fluoro_jax.models.generator import Generator
-from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.network import NetworkState, NetworkTracker
+from fluoro_jax.tracking.tracker import Reference
 
 FOLDER = Path(__file__).parent / "weights"
 NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jnp.bfloat16)}
 MAX_BYTES = {"float32": 10_000_000, "bfloat16": 16_000_000}  # a wheel holds them all
+SCALE_OFF = 0.05  # by how much a pixel may differ from those trained on
 REINSTALL = "install the package again, or publish the weights again from their run"
 
 
@@ -50,6 +54,37 @@ class Weights:
     generator: Generator
     params: Any
     card: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightsTracker(NetworkTracker):
+    """A `NetworkTracker` that refuses frames of a size or scale it has not learned."""
+
+    def init(
+        self,
+        geometry: Geometry,
+        reference: Reference | None = None,
+        *,
+        periodic: bool = False,
+    ) -> NetworkState:
+        """See `Tracker.init`.
+
+        Raises:
+            UserError: another number of pixels, or pixels of another size.
+        """
+        learned = StudySpec.from_config(self.cfg.study).geometry()
+        rows, cols, pixel_mm = _grid(learned)
+        found = _grid(geometry)
+        if found[:2] != (rows, cols) or abs(found[2] / pixel_mm - 1.0) > SCALE_OFF:
+            raise UserError(
+                f"frames of {found[0]} x {found[1]} pixels of {found[2]:.3g} mm at the "
+                "isocentre",
+                needed=f"{rows} x {cols} pixels of {pixel_mm:.3g} mm, to "
+                f"{SCALE_OFF:.0%}",
+                why="a network takes a tumour for what it looks like at that scale",
+                fix="resample the frames and pass the geometry of the new ones",
+            )
+        return super().init(geometry, reference, periodic=periodic)
 
 
 def names(*, folder: str | Path | None = None) -> list[str]:
@@ -91,8 +126,8 @@ def tracker(
     *,
     lookahead_frames: int | None = None,
     folder: str | Path | None = None,
-) -> NetworkTracker:
-    """Weights as a tracker.
+) -> WeightsTracker:
+    """Weights as a tracker of frames like those it was trained on.
 
     Args:
         name: one of `names()`.
@@ -106,7 +141,7 @@ def tracker(
     weights = load(name, folder=folder)
     if lookahead_frames is None:
         lookahead_frames = weights.card["metrics"]["columns"][0]["lookahead_frames"]
-    return NetworkTracker(
+    return WeightsTracker(
         weights.generator, weights.params, weights.cfg, lookahead_frames
     )
 
@@ -171,6 +206,12 @@ def rounded(params: Any, dtype: str = "bfloat16") -> Any:
     _check_dtype(dtype)
     cut = lambda leaf: np.asarray(leaf).astype(dtype).astype(np.float32)
     return jax.tree.map(cut, jax.device_get(params))
+
+
+def _grid(view: Geometry) -> tuple[int, int, float]:
+    """Rows, columns, and a pixel's height at the isocentre in mm."""
+    shrink = float(view.sad_mm) / float(view.sdd_mm)
+    return view.rows, view.cols, float(view.pixel_mm[0]) * shrink
 
 
 def _folder(folder: str | Path | None) -> Path:

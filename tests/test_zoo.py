@@ -18,6 +18,7 @@ from fluoro_jax import commands, zoo
 from fluoro_jax.cards import card_markdown, page
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.tables import read_table
+from fluoro_jax.geometry import square_panel
 from fluoro_jax.publish import first_cases, publish, recheck, training
 from fluoro_jax.sim.fluoroscope import simulate
 from fluoro_jax.studies import StudySpec, study_case
@@ -104,6 +105,19 @@ def test_the_tracker_answers_as_the_run_does(run, shelf, lookahead):
     for one, other in pairs:
         np.testing.assert_array_equal(one.probability, other.probability)
         np.testing.assert_array_equal(one.centroid_iso_mm, other.centroid_iso_mm)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (square_panel(64), "64 x 64 pixels of 5 mm"),
+        (square_panel(32, detector_mm=240.0), "32 x 32 pixels of 5 mm"),
+    ],
+)
+def test_frames_of_another_size_or_scale_are_refused(shelf, view, words):
+    with pytest.raises(UserError, match=words) as caught:
+        zoo.tracker("made", folder=shelf).init(view)
+    assert caught.value.needed == "32 x 32 pixels of 10 mm, to 5%"
 
 
 def test_bfloat16_comes_back_as_float32_and_has_its_own_numbers(run, shelf):
