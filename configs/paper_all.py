@@ -39,7 +39,12 @@ def get_config(preset: str = "full") -> ConfigDict:
     check_preset(preset, PRESETS)
     parts = {**_core(preset), **_further(preset), **_held_out(preset)}
     return ConfigDict(
-        dict(name=f"paper_all_{preset}", tolerance=TOLERANCE, parts=parts)
+        dict(
+            name=f"paper_all_{preset}",
+            tolerance=TOLERANCE,
+            order=tuple(parts),  # a ConfigDict sorts its keys
+            parts=parts,
+        )
     )
 
 

@@ -18,6 +18,7 @@ RUNS = {
     "train": "train the networks of a config",
     "evaluate": "score the newest checkpoint of a run",
     "reproduce": "train if needed, evaluate, and write table, figures and report",
+    "publish": "turn an evaluated run into weights with a card, loaded by name",
 }
 REQUIRED = "jax jaxlib flax optax orbax-checkpoint ml-collections clu numpy scipy"
 OPTIONAL = "tensorflow-datasets array-record matplotlib jinja2 tensorboard"

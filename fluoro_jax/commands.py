@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from absl import flags
@@ -23,15 +23,24 @@ VERBS = {  # what does the work: (module, function); imported only when it runs
     "train": ("fluoro_jax.training.loop", "train"),
     "evaluate": ("fluoro_jax.evaluation.evaluate", "evaluate"),
     "reproduce": ("fluoro_jax.evaluation.reproduce", "reproduce"),
+    "publish": ("fluoro_jax.publish", "publish"),
 }
+EXTRA = {  # further flags of a verb, handed to its function when given
+    "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
+    "publish": {
+        "name": "what the weights will be called, as group-cpu",
+        "dtype": "of the file: float32 (default) or bfloat16",
+        "folder": "where to; by default into the package",
+    }
+}
+REQUIRED = {"publish": {"name": "group-cpu"}}
 USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]
 
   --config      a config file, as configs/paper_group.py:smoke
   --config.KEY  another value for one key, as --config.train.num_steps=100
   --workdir     folder of the run{default}
   --data_dir    folder of stored studies; by default <workdir>/data
-  --only        of a plan (configs/paper_all.py): parts, as --only=best_group,subgroup
-  --debug       show the Python traceback of an error"""
+{extra}  --debug       show the Python traceback of an error"""
 WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -42,7 +51,7 @@ class Call:
     cfg: ConfigDict
     workdir: Path
     data_dir: Path | None
-    only: tuple[str, ...] = ()
+    extra: dict[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -62,7 +71,8 @@ def run(
     argv = list(sys.argv[1:] if argv is None else argv)
     default = "; by default runs/<name of the config>" * (verb == "reproduce")
     if {"--help", "-h", "-help", "--helpfull"} & set(argv):
-        print(USAGE.format(verb=verb, default=default))
+        lines = [f"  --{k:<11} {words}\n" for k, words in EXTRA.get(verb, {}).items()]
+        print(USAGE.format(verb=verb, default=default, extra="".join(lines)))
         return 0
     work = lambda: _work(verb, parse(verb, argv, default_config=default_config))
     return guarded(work, debug=bool({"--debug", "--debug=true"} & set(argv)))
@@ -106,9 +116,13 @@ def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) 
         workdir = f"runs/{cfg.name}"
     if not workdir:
         raise _missing("workdir", "runs/first", "where the run stands")
+    given = {name: values[name].value for name in EXTRA.get(verb, {})}
+    extra = {name: value for name, value in given.items() if value}
+    for name, example in REQUIRED.get(verb, {}).items():
+        if name not in extra:
+            raise _missing(name, example, EXTRA[verb][name])
     data_dir = Path(values.data_dir) if values.data_dir else None
-    only = tuple(name.strip() for name in (values.only or "").split(",") if name)
-    return Call(cfg, Path(workdir), data_dir, only)
+    return Call(cfg, Path(workdir), data_dir, extra)
 
 
 def read_config(verb: str, argv: Sequence[str]) -> ConfigDict:
@@ -146,18 +160,18 @@ def _work(verb: str, call: Call) -> None:
     if "parts" in call.cfg:
         _work_plan(verb, call)
         return
-    if call.only:
+    if "only" in call.extra and verb == "reproduce":
         raise UserError(
-            f"--only={','.join(call.only)} with a config of one run",
+            f"--only={call.extra['only']} with a config of one run",
             needed="a plan of parts, as configs/paper_all.py",
             why="a single run has no parts to choose from",
             fix="leave --only out",
         )
-    cfg = validate(call.cfg, training=verb != "evaluate")
+    cfg = validate(call.cfg, training=verb in ("train", "reproduce"))
     StudySpec.from_config(cfg.study)
     module, name = VERBS[verb]
     work = getattr(importlib.import_module(module), name)
-    work(cfg, call.workdir, data_dir=call.data_dir)
+    work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
 
 
 def _work_plan(verb: str, call: Call) -> None:
@@ -170,7 +184,9 @@ def _work_plan(verb: str, call: Call) -> None:
             why="only reproduce goes through the parts of a plan",
             fix=f"python -m launch.reproduce, or fluoro reproduce, in place of {verb}",
         )
-    reproduce_plan(call.cfg, call.workdir, data_dir=call.data_dir, only=call.only)
+    names = [name.strip() for name in call.extra.get("only", "").split(",")]
+    only = [name for name in names if name]
+    reproduce_plan(call.cfg, call.workdir, data_dir=call.data_dir, only=only)
 
 
 def _define(argv: list[str]) -> flags.FlagValues:
@@ -182,7 +198,8 @@ def _define(argv: list[str]) -> flags.FlagValues:
     )
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "a folder", flag_values=values)
-    flags.DEFINE_string("only", None, "parts of a plan", flag_values=values)
+    for name, words in EXTRA.get(argv[0], {}).items():
+        flags.DEFINE_string(name, None, words, flag_values=values)
     flags.DEFINE_boolean("debug", False, "show the traceback", flag_values=values)
     _let_import(argv)
     return values
@@ -222,10 +239,12 @@ def _explain(
     text = " ".join(str(error).split())
     if isinstance(error, flags.UnrecognizedFlagError):
         name = getattr(error, "flagname", "")
-        close = nearest(name, ("config", "workdir", "data_dir", "only", "debug"))
+        extra = [word for words in EXTRA.values() for word in words if word in values]
+        known = ["config", "config.KEY", "workdir", "data_dir", *extra, "debug"]
+        close = nearest(name, known)
         return UserError(
             f"unknown flag --{name}",
-            needed="--config, --config.KEY, --workdir, --data_dir, --only or --debug",
+            needed=f"--{', --'.join(known[:-1])} or --{known[-1]}",
             why="a flag that nobody reads would do nothing",
             fix=f"did you mean --{close}?" if close else "leave it out; see --help",
         )

@@ -62,7 +62,8 @@ def read_plan(cfg: Config) -> dict[str, Part]:
         UserError: a run that is not valid, or a part that rests on a later one.
     """
     parts: dict[str, Part] = {}
-    for name, entry in cfg.parts.items():
+    for name in cfg.order:
+        entry = cfg.parts[name]
         run = validate(entry.run)
         StudySpec.from_config(run.study)
         for other in (entry.of, run.init.parent):

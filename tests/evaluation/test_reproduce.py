@@ -16,7 +16,7 @@ def calls(monkeypatch):
     """`reproduce` without training, simulating or drawing; counts evaluations."""
     seen = {"weights": np.zeros(2), "evaluated": 0}
 
-    def evaluate(cfg, workdir, *, data_dir, restored):
+    def evaluate(cfg, workdir, *, data_dir, restored, trained_on):
         seen["evaluated"] += 1
         results = fake_results(workdir)
         results.table["checkpoint"]["sha256"] = fingerprint(cfg, restored[1])

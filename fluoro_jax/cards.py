@@ -1,0 +1,179 @@
+"""The card of trained weights: what they are, what was measured, where they end.
+
+A card is a dictionary that lies beside the weights as JSON; a page is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+LICENCE = "Apache-2.0"
+DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
+SECTIONS = ("name", "config", "weights", "metrics", "cases", "training", "limits")
+PAGE = """# Trained weights
+
+{disclaimer}
+
+Each is two files inside the package: parameters (safetensors) and a card. They are
+read offline and checked at every load: sha256, and every shape against the config.
+Three lines track a film:
+
+```python
+from fluoro_jax import zoo
+from fluoro_jax.tracking.tracker import track_clip
+
+tracks = track_clip(zoo.tracker("{example}"), clip)  # one Track a frame
+```
+
+`clip` is a `fluoro_jax.clip.Clip`: frames, times and view, as `simulate` or
+`fluoro_jax.io.trackrad` make it; frames of another size or scale are refused.
+`zoo.tracker(..., lookahead_frames=0)` is causal.
+`zoo.names()` lists what is there, `zoo.load(name).card` is the whole card.
+
+This page is written from the cards by `python docs/make_weights.py`. Numbers are means
+over test cases [95 % interval over cases].
+"""
+
+
+def make_card(
+    name: str,
+    cfg: Any,
+    *,
+    weights: Mapping[str, Any],
+    table: Mapping[str, Any],
+    run: Any,
+) -> dict[str, Any]:
+    """Everything a person needs to judge the weights, ready for JSON.
+
+    Args:
+        name: of the weights.
+        cfg: the run's config.
+        weights: what zoo.save says of the file: sha256, bytes, dtypes, parameters.
+        table: the run's tables/results.json.
+        run: `cases` (the first test cases and their IoU) and `training` (step, command,
+            commit, machine, wall time), as the run's folder tells them.
+    """
+    copied = ("n_cases", "n_frames", "threshold", "bootstrap", "columns", "notes")
+    row_keys = ("key", "label", "decimals", "detail", "values")
+    metrics = {key: table[key] for key in copied}
+    metrics["rows"] = [{key: row[key] for key in row_keys} for row in table["rows"]]
+    metrics["strata"] = table.get("strata", [])
+    return {
+        "name": name,
+        "warning": DISCLAIMER,
+        "licence": LICENCE,
+        "study": cfg.study.name,
+        "seed": cfg.seed,
+        "data_seed": cfg.study.seed,
+        "weights": dict(weights),
+        "metrics": metrics,
+        "cases": run["cases"],
+        "training": run["training"],
+        "limits": limits(cfg),
+        "config": cfg.to_dict(),
+    }
+
+
+def limits(cfg: Any) -> list[str]:
+    """Where the weights stop being what the card says, in sentences."""
+    study, data = cfg.study, cfg.data
+    pitch_mm = study.detector_mm / study.rows
+    panel = "the panel follows each tumour" if study.collimate else "a centred panel"
+    noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
+    sentences = [
+        "Trained and tested on films of a simulated thorax only, never on images of "
+        "patients; expect larger errors there.",
+        f"Frames are {study.rows} x {study.cols} line integrals ({noise}), detector "
+        f"pitch {pitch_mm:g} mm, gantry at {study.gantry_deg:g} degrees, {panel}. "
+        "Anything else (another view, pitch, spectrum, scatter, grey levels) is "
+        "outside of what was trained.",
+        f"Frames are {study.frame_s:g} s apart; the network sees {study.num_frames} "
+        "at a time.",
+        f"One training run (seed {cfg.seed}): intervals are over test cases and "
+        "hold no spread over seeds.",
+    ]
+    if data.source == "simulator":
+        sentences.append(
+            f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained."
+        )
+    if cfg.gen.bidirectional:
+        sentences.append(
+            "The network reads its window both ways: with lookahead it is not causal, "
+            "and a real-time use has the numbers of the column without lookahead."
+        )
+    return sentences
+
+
+def card_markdown(card: Mapping[str, Any]) -> str:
+    """A card for people, as a section of Markdown."""
+    weights, training, metrics = card["weights"], card["training"], card["metrics"]
+    facts = {
+        "file": f"`{weights['file']}`, {weights['bytes'] / 1e6:.2f} MB, "
+        f"{weights['parameters']:,} parameters in {weights['dtype']}",
+        "sha256": f"`{weights['sha256']}`",
+        "numbers computed in": weights["metrics_dtype"],
+        "study": f"{card['study']}, data seed {card['data_seed']}, run seed "
+        f"{card['seed']}, config `{card['config']['name']}`",
+        "test": f"{metrics['n_cases']} cases, {metrics['n_frames']} frames",
+        "trained by": f"`{training['command']}` (step {training['step']})",
+        "commit": f"`{training['commit']}`",
+        "machine": training["machine"],
+        "training time": _duration(training["wall_s"]),
+        "licence": card["licence"],
+    }
+    lines = [f"## {card['name']}", "", card["warning"], ""]
+    lines += [f"- {key}: {value}" for key, value in facts.items()]
+    lines += ["", *_numbers(metrics), "", *_strata(metrics["strata"]), "Limits:", ""]
+    lines += [f"- {sentence}" for sentence in card["limits"]]
+    return "\n".join([*lines, ""])
+
+
+def page(cards: Iterable[Mapping[str, Any]]) -> str:
+    """docs/weights.md: how to use the weights, then every card."""
+    cards = list(cards)
+    example = cards[0]["name"] if cards else "NAME"
+    head = PAGE.format(disclaimer=DISCLAIMER, example=example)
+    nothing = ["No weights are in this version of the package.\n"]
+    return "\n".join([head, *([card_markdown(card) for card in cards] or nothing)])
+
+
+def _numbers(metrics: Mapping[str, Any]) -> list[str]:
+    columns = metrics["columns"]
+    text = lambda key: [str(column[key]) for column in columns]
+    lines = [
+        _line("", text("label")),
+        _line("---", ["---"] * len(columns)),
+        _line("given", text("given")),
+        _line("causal", ["yes" if c["causal"] else "no" for c in columns]),
+        _line("lookahead [frames]", text("lookahead_frames")),
+    ]
+    for row in metrics["rows"]:
+        if not row["detail"]:
+            values = [row["values"][column["key"]] for column in columns]
+            cells = [_interval(value, row["decimals"]) for value in values]
+            lines.append(_line(row["label"], cells))
+    return [*lines, _line("lost frames", text("lost_frames"))]
+
+
+def _strata(strata: Iterable[Mapping[str, Any]]) -> list[str]:
+    rows = [
+        f"- {row['label']}: {_interval(row['values']['iou'], 3)} (n = {row['n']})"
+        for row in strata
+    ]
+    return ["IoU by kind of case:", "", *rows, ""] if rows else []
+
+
+def _interval(record: Mapping[str, Any], decimals: int) -> str:
+    if record["mean"] is None:
+        return "-"
+    mean, low, high = (f"{record[k]:.{decimals}f}" for k in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def _duration(seconds: float | None) -> str:
+    return "not known" if seconds is None else f"{seconds / 60:.1f} min"
+
+
+def _line(label: str, cells: list[str]) -> str:
+    return f"| {label} | " + " | ".join(cells) + " |"
