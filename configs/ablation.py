@@ -54,10 +54,10 @@ def get_config(preset: str = "") -> ConfigDict:
     Raises:
         UserError: for other names.
     """
-    known = [*PRESETS, *(f"{size}/{row}" for size in PRESETS for row in VARIANTS)]
-    preset = preset or "ablation"
-    check_preset(preset, known)
-    size, _, row = preset.partition("/")
+    size, _, row = (preset or "ablation").partition("/")
+    check_preset(size, PRESETS)
+    if row:
+        check_preset(row, VARIANTS)
     c = _base(size)
     c.name = "_".join(part for part in ("ablation", size, row) if part)
     c.update_from_flattened_dict(VARIANTS.get(row, {}))

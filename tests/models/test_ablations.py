@@ -19,7 +19,6 @@ CHANGES = {
     "none": dict(lstm="none"),
     "pool": dict(resample="pool"),
     "coarse": dict(refine_levels=0),
-    "all": dict(lstm="none", resample="pool", refine_levels=0),
 }
 
 
@@ -28,6 +27,14 @@ def made(**changes):
     generator = Generator(**{**SMALL, **changes})
     stack = jnp.zeros((1, T, SIDE, SIDE, 3))
     return generator, quick_jit(generator.init)(jax.random.key(0), stack)["params"]
+
+
+def shapes(**changes):
+    stack = jax.ShapeDtypeStruct((1, T, SIDE, SIDE, 3), jnp.float32)
+    made = jax.eval_shape(
+        Generator(**{**SMALL, **changes}).init, jax.random.key(0), stack
+    )
+    return jax.tree.map(jnp.shape, made["params"])
 
 
 def names(params):
@@ -46,12 +53,11 @@ def names(params):
     ids=["bottom", "none"],
 )
 def test_which_conv_lstms_are_left_out(changes, missing):
-    assert names(made()[1]) - names(made(**changes)[1]) == missing
+    assert names(shapes()) - names(shapes(**changes)) == missing
 
 
 def test_pooling_has_the_same_parameters():
-    shapes = lambda params: jax.tree.map(jnp.shape, params)
-    assert shapes(made(**CHANGES["pool"])[1]) == shapes(made()[1])
+    assert shapes(**CHANGES["pool"]) == shapes()
 
 
 def test_without_refinement_the_coarse_answer_is_the_answer():
@@ -66,7 +72,6 @@ def test_without_refinement_the_coarse_answer_is_the_answer():
     ("changes", "stack", "others"),
     [
         (CHANGES["none"], "single", set()),
-        (CHANGES["all"], "single", set()),
         (CHANGES["none"], "causal", {2, 3}),
         (CHANGES["none"], "edge", {0, 2}),
         (CHANGES["bottom"], "single", {0, 2, 3, 4}),
@@ -83,20 +88,20 @@ def test_which_answers_depend_on_frame_1(changes, stack, others):
     assert set(reached.tolist()) == {1} | others
 
 
-@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_it_neither_fades_nor_grows_and_every_parameter_has_a_gradient(changes):
-    sizes = dict(levels=4, refine_levels=3, base=8, cap=32)
-    generator, stack = Generator(**{**sizes, **changes}), normal(3, 1, T, 32, 32, 3)
+@pytest.mark.parametrize("change", ["none", "pool", "coarse"])
+def test_it_neither_fades_nor_grows_and_every_parameter_has_a_gradient(change):
+    sizes = dict(levels=3, refine_levels=2, base=8, cap=16)
+    generator = Generator(**{**sizes, **CHANGES[change]})
+    stack = normal(3, 1, T, SIDE, SIDE, 3)
     params = quick_jit(generator.init)(jax.random.key(0), stack)["params"]
     spreads = counts.spreads(generator, params, stack)
-    assert len(spreads) == 9 + 7 * (generator.refine_levels > 0)
+    assert len(spreads) == 7 + 5 * (generator.refine_levels > 0)
     assert all(0.3 < sd < 3.0 for sd in spreads.values()), spreads
-    weight = normal(4, 1, T, 32, 32)
+    weight = normal(4, 1, T, SIDE, SIDE)
     total = lambda p: jnp.sum(generator.apply({"params": p}, stack).logits * weight)
     slopes = quick_jit(jax.grad(total))(params)
     for path, slope in jax.tree_util.tree_leaves_with_path(slopes):
         assert np.isfinite(slope).all(), path
-        # The norm takes off the mean of a group of channels, not each one's bias.
         assert np.abs(slope).max() > 1e-6, path
 
 

@@ -79,7 +79,8 @@ def test_an_unknown_name_is_refused():
 
 def moved_by(tx, params, gradients):
     state, start = tx.init(params), params
-    update = jax.jit(tx.update)
+    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
+    update = jax.jit(tx.update, compiler_options=quick)
     for gradient in gradients:
         moves, state = update(gradient, state, params)
         params = optax.apply_updates(params, moves)
