@@ -17,6 +17,7 @@ from fluoro_jax.errors import UserError
 SCALES = {
     "smoke": (32, 8.0, 4, 2, 4, 16, 2),
     "quickstart": (64, 4.0, 5, 3, 8, 64, 3),
+    "ablation": (48, 4.0, 4, 2, 8, 32, 2),
     "cpu": (96, 4.0, 5, 3, 8, 64, 3),
     "peer": (128, 3.0, 6, 4, 16, 128, 4),
     "full": (256, 2.0, 7, 5, 16, 128, 5),

@@ -5,12 +5,16 @@ import importlib
 import jax
 import pytest
 
+from configs import ablation
+from configs.ablation import VARIANTS
 from configs.base import SCALES, base_config
-from fluoro_jax.config import RULES, validate
+from fluoro_jax.config import RULES, reads_ahead, validate
 from fluoro_jax.errors import UserError
 
 PRESETS = [("paper_group", p) for p in ("", *SCALES)]
 PRESETS += [("quickstart", p) for p in ("", "quickstart", "smoke")]
+PRESETS += [("ablation", p) for p in ("", "ablation", "smoke")]
+PRESETS += [("ablation", f"{p}/{row}") for p in ablation.PRESETS for row in VARIANTS]
 
 
 def refused(cfg) -> str:
@@ -30,11 +34,54 @@ def test_every_config_and_preset_is_valid(name, preset):
         frozen.seed = 1
 
 
-@pytest.mark.parametrize("name", ["paper_group", "quickstart"])
+@pytest.mark.parametrize("name", ["paper_group", "quickstart", "ablation"])
 def test_unknown_preset_names_the_presets(name):
     with pytest.raises(UserError, match="smoke") as caught:
         importlib.import_module(f"configs.{name}").get_config("nope")
     assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize("row", VARIANTS)
+@pytest.mark.parametrize("preset", ablation.PRESETS)
+def test_a_row_of_the_ablation_changes_what_it_says_and_its_name(preset, row):
+    base = dict(leaves(ablation.get_config(preset).to_dict()))
+    found = dict(leaves(ablation.get_config(f"{preset}/{row}").to_dict()))
+    assert {k for k in base if base[k] != found[k]} == {"name", *VARIANTS[row]}
+    assert {k: found[k] for k in VARIANTS[row]} == VARIANTS[row]
+
+
+def leaves(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def test_unknown_row_names_the_rows():
+    with pytest.raises(UserError, match="no_convlstm, bottom_convlstm"):
+        ablation.get_config("smoke/no_lstm")
+
+
+@pytest.mark.parametrize(
+    ("stack", "lstm", "both", "ahead"),
+    [
+        ("edge", "none", False, True),
+        ("wrap", "none", False, True),
+        ("causal", "all", False, False),
+        ("causal", "none", True, False),
+        ("single", "all", True, True),
+        ("single", "bottom", False, False),
+        ("single", "none", True, False),
+    ],
+)
+def test_what_reads_ahead(stack, lstm, both, ahead):
+    cfg = base_config()
+    cfg.update_from_flattened_dict(
+        {"data.stack": stack, "gen.lstm": lstm, "gen.bidirectional": both}
+    )
+    assert reads_ahead(cfg) == ahead
+    validate(cfg)
 
 
 BAD = {
@@ -46,7 +93,12 @@ BAD = {
     "data.stack": "wrapp",
     "data.source": "simulater",
     "data.random_start": 1,
-    "gen.levels": 2.5,
+    "gen.levels": 0,
+    "gen.refine_levels": -1,
+    "gen.lstm": "skips",
+    "gen.resample": "max",
+    "init.frozen": "top",
+    "critic.levels": 2.5,
     "gen.kernel": 3,
     "gen.lstm_kernel": 2,
     "gen.dtype": "float16",

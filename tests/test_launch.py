@@ -25,6 +25,11 @@ def parse(*argv, verb="train", **kwargs):
     return commands.parse(verb, argv, **kwargs)
 
 
+def test_a_row_of_the_ablation_by_its_name():
+    cfg = parse("--config=configs/ablation.py:smoke/no_convlstm", "--workdir=w").cfg
+    assert (cfg.name, cfg.gen.lstm) == ("ablation_smoke_no_convlstm", "none")
+
+
 def test_flags_reach_the_config():
     call = parse(
         SMOKE,

@@ -6,6 +6,8 @@ from typing import Any
 
 import optax
 
+from fluoro_jax.training import freeze
+
 
 def learning_rate(opt_cfg: Any, num_updates: int) -> optax.Schedule:
     """Linear from 0 over `warmup_steps` updates, then cosine to 0 at `num_updates`.
@@ -23,14 +25,26 @@ def learning_rate(opt_cfg: Any, num_updates: int) -> optax.Schedule:
     )
 
 
-def make_optimizer(opt_cfg: Any, num_updates: int) -> optax.GradientTransformation:
+def make_optimizer(
+    opt_cfg: Any, num_updates: int, *, frozen: str = "nothing"
+) -> optax.GradientTransformation:
     """Adam on gradients clipped to a global norm of `clip_norm`.
+
+    With some parameters frozen, the norm is that of the trained ones' gradient alone,
+    and only they have moments; the state is then another tree.
 
     Args:
         opt_cfg: learning_rate, b1, b2, warmup_steps (updates), clip_norm.
         num_updates: updates of this player in the whole run.
+        frozen: which of the generator's parameters stay, as in `freeze.labels`.
     """
-    return optax.chain(
+    adam = optax.chain(
         optax.clip_by_global_norm(opt_cfg.clip_norm),
         optax.adam(learning_rate(opt_cfg, num_updates), b1=opt_cfg.b1, b2=opt_cfg.b2),
+    )
+    if frozen == "nothing":
+        return adam
+    return optax.partition(
+        {freeze.TRAIN: adam, freeze.FREEZE: optax.set_to_zero()},
+        lambda params: freeze.labels(params, frozen),
     )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import close, normal
+from flax import linen as nn
 from jax import lax
 
 from fluoro_jax.models import conv
@@ -29,6 +30,30 @@ def lax_strided(x, kernel):
 
 def lax_transposed(x, kernel):
     return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=LAYOUT)
+
+
+def lax_pooled(x, kernel):
+    y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT)
+    return nn.max_pool(y, (2, 2), (2, 2))
+
+
+def lax_upsampled(x, kernel):
+    """Three quarters of the nearest pixel and one of the next, edges repeated."""
+    for axis in (1, 2):
+        first, last = (
+            lax.slice_in_dim(x, *ends, axis=axis) for ends in ((0, 1), (-1, None))
+        )
+        before = jnp.concatenate([first, lax.slice_in_dim(x, 0, -1, axis=axis)], axis)
+        after = jnp.concatenate([lax.slice_in_dim(x, 1, None, axis=axis), last], axis)
+        pair = [0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after]
+        shape = [*x.shape]
+        shape[axis] *= 2
+        x = jnp.stack(pair, axis=axis + 1).reshape(shape)
+    k = kernel.shape[0]
+    around = (k // 2, (k - 1) // 2)
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), (around, around), dimension_numbers=LAYOUT
+    )
 
 
 def value_and_slopes(f, weight):
@@ -57,6 +82,10 @@ PAIRS = [
     ("strided", conv.strided_conv, lax_strided, 4, (3, 4)),
     ("transposed", conv.transposed_conv, lax_transposed, 2, (12, 16)),
     ("transposed", conv.transposed_conv, lax_transposed, 4, (12, 16)),
+    ("pooled", conv.pooled_conv, lax_pooled, 2, (3, 4)),
+    ("pooled", conv.pooled_conv, lax_pooled, 4, (3, 4)),
+    ("upsampled", conv.upsampled_conv, lax_upsampled, 2, (12, 16)),
+    ("upsampled", conv.upsampled_conv, lax_upsampled, 4, (12, 16)),
     ("valid", conv.conv_valid, plain, 3, (4, 6)),
     ("valid", conv.conv_valid, plain, 2, (5, 7)),
 ]
@@ -109,7 +138,14 @@ def test_space_to_depth_keeps_the_phases_slowest():
 
 
 @pytest.mark.parametrize(
-    ("form", "size", "out"), [("same", 3, 8), ("down", 4, 4), ("up", 2, 16)]
+    ("form", "size", "out"),
+    [
+        ("same", 3, 8),
+        ("down", 4, 4),
+        ("up", 2, 16),
+        ("pool down", 4, 4),
+        ("pool up", 2, 16),
+    ],
 )
 def test_module_is_the_function_plus_its_bias(form, size, out):
     layer = conv.Conv(5, size, form)

@@ -70,7 +70,12 @@ def batch_forward(params, frames, mode):
 
 @pytest.mark.parametrize(
     ("stack", "periodic", "mode"),
-    [("wrap", True, "wrap"), ("wrap", False, "edge"), ("edge", True, "edge")],
+    [
+        ("wrap", True, "wrap"),
+        ("wrap", False, "edge"),
+        ("edge", True, "edge"),
+        ("single", True, "single"),
+    ],
 )
 def test_full_lookahead_on_one_window_is_the_batch_forward(
     params, stack, periodic, mode

@@ -80,7 +80,8 @@ def test_what_it_says_of_itself_and_what_it_refuses(case):
     assert tracker.causal and tracker.lookahead_frames == 0
     with pytest.raises(UserError, match="bidirectional = True"):
         StreamTracker(Generator(**SMALL), params, config())
-    with pytest.raises(UserError, match='"wrap"'):
-        StreamTracker(generator, params, config("wrap"))
+    for stack in ("wrap", "single"):
+        with pytest.raises(UserError, match=f'"{stack}"'):
+            StreamTracker(generator, params, config(stack))
     with pytest.raises(UserError, match=r"shape \(8, 9\)"):
         tracker.step(tracker.init(clip.geometry), np.zeros((8, 9)), 0.0)
