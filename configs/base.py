@@ -113,7 +113,7 @@ def base_config(scale: str = "full") -> Config:
         num_steps=10_000,  # a step = gen_updates, then critic_updates
         gen_updates=2,  # the paper's 2:1; WGAN-GP has 1:5
         critic_updates=1,
-        accumulate=1,  # updates are meaned over so many micro-batches
+        accumulate=1,  # micro-batches of batch_size whose gradients an update means
         ema_decay=0.999,
         log_every=20,
         eval_every=500,

@@ -134,7 +134,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("loss.warmup_steps", COUNT_OR_NONE, _STEPS),
     ("loss.critic_start loss.adv_start", COUNT_OR_NONE, _STEPS),
     ("train.num_steps train.gen_updates train.critic_updates", COUNT, _CADENCE),
-    ("train.accumulate", COUNT, _CADENCE),
+    ("train.accumulate", COUNT, "it counts the micro-batches of one update"),
     ("train.log_every train.eval_every train.save_every", COUNT, _CADENCE),
     ("train.keep", COUNT, "without a checkpoint nothing can be resumed"),
     ("train.ema_decay", DECAY, "at 1 the averaged weights never leave their start"),

@@ -140,7 +140,7 @@ def our_step(nets: Any, state: Any, batches: Sequence[dict]) -> timing.Program:
     critic = make_critic_update(cfg, nets.gen, nets.critic, nets.critic_tx)
     start = time.perf_counter()
     compiled = [
-        parallel.p_update(update, devices=device).lower(state, placed[0]).compile()
+        parallel.p_update(update, devices=device).compile(state, placed[0])
         for update in (gen, critic)
     ]
     seconds = time.perf_counter() - start

@@ -166,11 +166,12 @@ def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
         "simulator": f"fresh tumours of {cfg.data.smallest_mm:g} to "
         f"{cfg.data.largest_mm:g} mm on simulated bodies of the training population",
     }[cfg.data.source]
-    step = table["checkpoint"]["step"]
+    step, several = table["checkpoint"]["step"], cfg.train.accumulate
+    accumulated = f" accumulated {several} times" * (several > 1)
     return (
         f"{step} steps of {cfg.train.gen_updates} generator and "
-        f"{cfg.train.critic_updates} critic updates, batch {cfg.data.batch_size}, "
-        f"on {source}; averaged (EMA) weights"
+        f"{cfg.train.critic_updates} critic updates, batch {cfg.data.batch_size}"
+        f"{accumulated}, on {source}; averaged (EMA) weights"
     )
 
 

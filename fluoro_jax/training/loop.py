@@ -1,7 +1,8 @@
 """Training, from a config to a checkpoint: read it top to bottom.
 
 A step is `gen_updates` generator updates and then `critic_updates` critic updates;
-update j of either kind reads micro-batch `step * micro + j`. Batches, keys and weights
+update j of either kind reads the `accumulate` micro-batches from number
+`(step * micro + j) * accumulate` on. Batches, keys and weights
 are functions of the step, so a run that was stopped, killed or moved to another number
 of devices goes on as if nothing had happened.
 """
@@ -139,7 +140,7 @@ def _run(
     data_dir: Path,
 ) -> TrainState:
     """From `start` to the end: evaluate, save, next batches, updates, log."""
-    cfg, last = nets.cfg, nets.cfg.train.num_steps
+    cfg, last, count = nets.cfg, nets.cfg.train.num_steps, nets.cfg.train.accumulate
     micro = max(cfg.train.gen_updates, cfg.train.critic_updates)
     due = lambda step, every: step > 0 and (step % every == 0 or step == last)
     source = open_batches(cfg, data_dir)
@@ -148,7 +149,7 @@ def _run(
     with contextlib.ExitStack() as stack:
         watch = stack.enter_context(Watch(cfg, checkpoints.folder.parent, start))
         stop = stack.enter_context(StopRequest())
-        batches = prefetch(source, start * micro, parallel.shard)
+        batches = prefetch(source, start * micro * count, parallel.shard)
         stack.enter_context(batches)
         p_gen, p_critic = _programs(nets, watch.progress.say)
         for step in range(start, last + 1):
@@ -162,14 +163,14 @@ def _run(
                 checkpoints.wait()
                 watch.progress.say(f"stopped; step {step} is saved, run again to go on")
                 raise SystemExit(128 + stop.signal)
-            group = [next(batches) for _ in range(micro)]
+            group = [[next(batches) for _ in range(count)] for _ in range(micro)]
             with jax.transfer_guard("disallow"):
-                for batch in group[: cfg.train.gen_updates]:
-                    state, averages = p_gen(state, batch)
+                for several in group[: cfg.train.gen_updates]:
+                    state, averages = p_gen(state, *several)
                     watch.collect(averages)
                 judged = step >= cfg.loss.critic_start
-                for batch in group[: cfg.train.critic_updates * judged]:
-                    state, averages = p_critic(state, batch)
+                for several in group[: cfg.train.critic_updates * judged]:
+                    state, averages = p_critic(state, *several)
                     watch.collect(averages)
             watch.progress.advance(step + 1)
             if due(step + 1, cfg.train.log_every):
@@ -179,12 +180,18 @@ def _run(
 
 def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[Callable, Callable]:
     """The two compiled updates, each announcing its first call."""
-    cfg, gen, critic = nets.cfg, nets.gen, nets.critic
-    p_gen = parallel.p_update(make_gen_update(cfg, gen, critic, nets.gen_tx))
-    p_critic = parallel.p_update(make_critic_update(cfg, gen, critic, nets.critic_tx))
+    cfg, nets_of = nets.cfg, (nets.cfg, nets.gen, nets.critic)
+    count = cfg.train.accumulate
+    compiled = (
+        parallel.p_update
+        if count == 1
+        else functools.partial(parallel.p_accumulated, count=count)
+    )
+    gen_update = make_gen_update(*nets_of, nets.gen_tx)
+    critic_update = make_critic_update(*nets_of, nets.critic_tx)
     return (
-        FirstCall("generator update", p_gen, say),
-        FirstCall("critic update", p_critic, say),
+        FirstCall("generator update", compiled(gen_update), say),
+        FirstCall("critic update", compiled(critic_update), say),
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from fluoro_jax.training import memory
+
 LINE_EVERY_S = 30.0  # without a terminal, a line at most so often
 
 
@@ -72,23 +74,29 @@ class Progress:
 
 
 class FirstCall:
-    """Calls `fn`; says before the first time that it will be compiled, and then how
-    long that took.
+    """Calls an update; before the first time it says that it will be compiled, and then
+    how long that took and what memory it needs.
     """
 
-    def __init__(self, name: str, fn: Callable, say: Callable[[str], None]) -> None:
-        self._name, self._fn, self._say, self._new = name, fn, say, True
+    def __init__(self, name: str, program: Any, say: Callable[[str], None]) -> None:
+        """`program` is a `parallel.Program`."""
+        self._name, self._program, self._say, self._new = name, program, say, True
 
-    def __call__(self, *args: Any) -> Any:
-        """`fn(*args)`."""
-        if not self._new:
-            return self._fn(*args)
-        self._new = False
+    def __call__(self, state: Any, *batches: Any) -> Any:
+        """`program(state, *batches)`."""
+        if self._new:
+            self._new = False
+            self._compile(state, *batches)
+        return self._program(state, *batches)
+
+    def _compile(self, state: Any, *batches: Any) -> None:
         self._say(f"compiling the {self._name}, once for this size and machine ...")
         begun = time.monotonic()
-        answer = jax.block_until_ready(self._fn(*args))
+        beside = self._program.bytes_beside_state(state, *batches)
         self._say(f"  ... {self._name} ready after {time.monotonic() - begun:.0f} s")
-        return answer
+        free = memory.free_bytes()
+        for line in memory.report(self._name, beside, state, free=free):
+            self._say(line)
 
 
 class StopRequest:

@@ -1,12 +1,15 @@
 """The two updates of training, each `(state, batch) -> (state, averages)`.
 
 Written for one device of many: gradients and averages are meaned over the devices in
-one collective an update, everything else is the same arithmetic on every device.
+one collective an update, everything else is the same arithmetic on every device. An
+update has two halves, so that the first can run over several micro-batches before the
+second (`parallel.p_accumulated`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +28,24 @@ PyTree = Any
 Net = Any  # a linen module; its `apply` may give more than pyright can follow
 Batch = dict[str, Array]  # frames, mask [B, T, H, W]; id [B], unique in the micro-batch
 Averages = dict[str, Average]
-Update = Callable[[TrainState, Batch], tuple[TrainState, Averages]]
+Gradients = tuple[PyTree, Averages]
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """One update; called, it is both halves in turn.
+
+    Attributes:
+        gradients: `(state, batch)` to gradient and averages of this device's examples.
+        apply: `(state, gradients)` to the new state and the averages over all devices.
+    """
+
+    gradients: Callable[[TrainState, Batch], Gradients]
+    apply: Callable[[TrainState, Gradients], tuple[TrainState, Averages]]
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Averages]:
+        """`(state, batch) -> (state, averages)`."""
+        return self.apply(state, self.gradients(state, batch))
 
 
 def make_gen_update(
@@ -34,10 +54,11 @@ def make_gen_update(
     """One generator update: hybrid loss and, from `adv_start` on, the critic's score.
 
     Averages: loss, l1, ssim, iou, cross_entropy, adversarial (0 before `adv_start`),
-    gen_grad_norm, and p_on_truth, the mean probability on the tumour's pixels.
+    gen_grad_norm, and p_on_truth, the mean probability on the tumour's pixels; with
+    `loss.coarse` also coarse, the hybrid loss of the coarse network's own answer.
     """
 
-    def gen_update(state: TrainState, batch: Batch) -> tuple[TrainState, Averages]:
+    def gradients(state: TrainState, batch: Batch) -> Gradients:
         step = state.gen.updates // cfg.train.gen_updates
         weights = losses.loss_weights(cfg.loss, step)
         stack = stack_frames(batch["frames"], cfg.data.stack)
@@ -45,12 +66,17 @@ def make_gen_update(
         judge = lambda prob: losses.adversarial(
             critic.apply({"params": state.critic.params}, prob)
         )
+        hybrid = functools.partial(
+            losses.hybrid, foreground_weight=cfg.loss.foreground_weight
+        )
 
         def loss_fn(params: PyTree) -> tuple[Array, dict[str, Array]]:
-            logits = gen.apply({"params": params}, stack).logits.astype(jnp.float32)
-            total, terms = losses.hybrid(
-                truth, logits, weights, foreground_weight=cfg.loss.foreground_weight
-            )
+            output = gen.apply({"params": params}, stack)
+            logits = output.logits.astype(jnp.float32)
+            total, terms = hybrid(truth, logits, weights)
+            if cfg.loss.coarse:
+                terms["coarse"], _ = hybrid(truth, output.coarse_logits, weights)
+                total = total + cfg.loss.coarse * terms["coarse"]
             prob = jax.nn.sigmoid(logits)
             # Until it counts, the critic's pass forward and back is not computed.
             terms["adversarial"] = jax.lax.cond(
@@ -61,8 +87,10 @@ def make_gen_update(
 
         grads, terms = jax.grad(loss_fn, has_aux=True)(state.gen.params)
         on_truth = _weighted(terms.pop("prob"), truth)
-        averages = {**_average(terms), "p_on_truth": on_truth}
-        grads, averages = mean_over_devices((grads, averages))
+        return grads, {**_average(terms), "p_on_truth": on_truth}
+
+    def apply(state: TrainState, gradients: Gradients) -> tuple[TrainState, Averages]:
+        grads, averages = mean_over_devices(gradients)
         norm = optax.tree.norm(grads)
         ok = jnp.isfinite(norm) & jnp.isfinite(averages["loss"].total)
         player = _apply(state.gen, grads, tx)
@@ -71,7 +99,7 @@ def make_gen_update(
         new = dataclasses.replace(state, gen=player, ema=ema)
         return _guard(ok, new, state), _log(ok, averages, gen_grad_norm=norm)
 
-    return gen_update
+    return Update(gradients, apply)
 
 
 def make_critic_update(
@@ -83,7 +111,7 @@ def make_critic_update(
     be, 0 where its sigmoid has saturated), score_real, score_fake, critic_grad_norm.
     """
 
-    def critic_update(state: TrainState, batch: Batch) -> tuple[TrainState, Averages]:
+    def gradients(state: TrainState, batch: Batch) -> Gradients:
         stack = stack_frames(batch["frames"], cfg.data.stack)
         real = batch["mask"].astype(jnp.float32)
         logits = gen.apply({"params": state.gen.params}, stack).logits
@@ -101,14 +129,17 @@ def make_critic_update(
             return jnp.mean(cfg.loss.gp_weight * penalty - gap), terms
 
         grads, terms = jax.grad(loss_fn, has_aux=True)(state.critic.params)
-        grads, averages = mean_over_devices((grads, _average(terms)))
+        return grads, _average(terms)
+
+    def apply(state: TrainState, gradients: Gradients) -> tuple[TrainState, Averages]:
+        grads, averages = mean_over_devices(gradients)
         norm = optax.tree.norm(grads)
         total = averages["critic_gap"].total + averages["penalty"].total
         ok = jnp.isfinite(norm) & jnp.isfinite(total)
         new = dataclasses.replace(state, critic=_apply(state.critic, grads, tx))
         return _guard(ok, new, state), _log(ok, averages, critic_grad_norm=norm)
 
-    return critic_update
+    return Update(gradients, apply)
 
 
 def merge(collected: list[Averages]) -> dict[str, float]:

@@ -88,6 +88,26 @@ def test_a_stopped_run_goes_on_bit_equal(undisturbed, tmp_path, monkeypatch, cap
     assert same(rows[0]) == same(rows[1])
 
 
+def test_a_run_with_accumulation_goes_on_bit_equal(tmp_path, monkeypatch, capsys):
+    source = Recorded()
+    monkeypatch.setattr(loop, "open_batches", lambda *_: source)
+    cfg = stand_in_run.config(4, accumulate=3)
+    micro = 3 * cfg.train.gen_updates
+    whole = loop.train(cfg, tmp_path / "whole")
+    assert source.seen[: 4 * micro] == list(range(4 * micro))
+    assert int(whole.gen.updates) == 4 * cfg.train.gen_updates
+    said = capsys.readouterr().out
+    assert said.index("generator update needs about") < said.index("step 2: validation")
+
+    monkeypatch.setattr(loop, "Validation", StopAtTwo)
+    with pytest.raises(SystemExit):
+        loop.train(cfg, tmp_path / "two")
+    source.seen.clear()
+    monkeypatch.setattr(loop, "Validation", stand_in_run.NoValidation)
+    assert digest(loop.train(cfg, tmp_path / "two")) == digest(whole)
+    assert source.seen[: 2 * micro] == list(range(2 * micro, 4 * micro))
+
+
 def test_a_finished_run_is_reused(undisturbed, monkeypatch):
     def never(*_):
         raise AssertionError("a finished run must not open its data")

@@ -7,10 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stand_ins import disc_batch, small_config, small_nets
+from flax import linen as nn
+from stand_ins import Output, disc_batch, small_config, small_nets
 
-from fluoro_jax.training import parallel, step
-from fluoro_jax.training.state import digest, per_example, stream, to_host
+from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.training import losses, parallel, step
+from fluoro_jax.training.state import (
+    digest,
+    init_state,
+    per_example,
+    stream,
+    to_host,
+)
 
 CFG = small_config()
 GEN, CRITIC, GEN_TX, CRITIC_TX, INIT = small_nets(CFG)
@@ -79,8 +87,9 @@ def test_a_spoilt_update_does_not_spoil_the_averages():
 
 
 def test_each_update_is_traced_once_and_its_state_donated():
-    counted = chex.assert_max_traces(GEN_UPDATE, n=1)
-    p_gen = parallel.p_update(counted, devices=ONE)
+    counted = chex.assert_max_traces(GEN_UPDATE.gradients, n=1)
+    update = step.Update(counted, GEN_UPDATE.apply)
+    p_gen = parallel.p_update(update, devices=ONE)
     state = parallel.place(INIT, devices=ONE)
     for index in range(3):  # past warmup_steps and adv_start, which are traced
         old = state
@@ -174,3 +183,57 @@ def test_virtual_devices_never_have_two_updates_under_way():
     state = parallel.place(INIT, devices=devices)
     state, _ = p_gen(state, parallel.shard(disc_batch(0), devices=devices))
     assert all(leaf.is_ready() for leaf in jax.tree.leaves(state))
+
+
+class TwoHeads(nn.Module):
+    """A coarse answer of its own parameters, and one that does not read it."""
+
+    @nn.compact
+    def __call__(self, stack):
+        x = (stack - 3.0) / 2.0
+        heads = [nn.Conv(1, (3, 3), name=name)(x)[..., 0] for name in ("coarse", "end")]
+        return Output(*heads)
+
+
+def test_the_coarse_answer_is_supervised_by_its_weight():
+    weight = 0.5
+    cfg = small_config()
+    cfg.loss.update(warmup_steps=0, adv_start=1000, coarse=weight)
+    gen, batch = TwoHeads(), disc_batch(0)
+    update = step.make_gen_update(cfg, gen, CRITIC, GEN_TX)
+    state = jax.jit(
+        lambda: init_state(cfg, gen, CRITIC, gen_tx=GEN_TX, critic_tx=CRITIC_TX)
+    )()
+    grads, averages = jax.jit(update.gradients)(state, batch)
+
+    def by_hand(params):
+        stack = stack_frames(batch["frames"], cfg.data.stack)
+        out = gen.apply({"params": params}, stack)
+        terms = [
+            cfg.loss.l1 * losses.l1(batch["mask"], jax.nn.sigmoid(z))
+            + losses.ssim_loss(batch["mask"], jax.nn.sigmoid(z))
+            + losses.iou_loss(batch["mask"], jax.nn.sigmoid(z))
+            for z in (out.logits, out.coarse_logits)
+        ]
+        return jnp.mean(terms[0] + weight * terms[1])
+
+    loss, wanted = jax.jit(jax.value_and_grad(by_hand))(state.gen.params)
+    chex.assert_trees_all_close(grads, wanted, rtol=1e-4, atol=1e-6)
+    named = step.merge([averages])
+    assert named["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert named["coarse"] > 0
+
+
+def test_without_a_weight_the_coarse_answer_costs_nothing():
+    """The program is that of a generator that has no coarse answer."""
+
+    class EndOnly(nn.Module):
+        @nn.compact
+        def __call__(self, stack):
+            logits = nn.Conv(1, (3, 3), name="end")((stack - 3.0) / 2.0)[..., 0]
+            return Output(None, logits)
+
+    gen = EndOnly()
+    make = lambda: init_state(CFG, gen, CRITIC, gen_tx=GEN_TX, critic_tx=CRITIC_TX)
+    update = step.make_gen_update(CFG, gen, CRITIC, GEN_TX)
+    jax.eval_shape(update.gradients, jax.eval_shape(make), disc_batch(0))
