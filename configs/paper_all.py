@@ -1,7 +1,7 @@
 """Every table of the paper, and what we add, as one plan of parts.
 
 Command:  python -m launch.reproduce --config=configs/paper_all.py:cpu --workdir=DIR
-          ... --only=best_group,best_patient   for some parts
+          ... --only=best_group,held_out,ablation   for some parts or kinds of them
 
 Parts marked `core` run by default; the others, among them the studies held out from
 every choice, are asked for by name with --only. A part is a run, or another run (`of`)
@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import (
+    ablation,
     best_group,
     best_patient,
     best_subgroup,
@@ -29,6 +30,10 @@ from configs.sets import CASES
 from fluoro_jax.config import Config
 
 PRESETS = ("smoke", "cpu", "full")
+TWO_SEEDS = (
+    *("base", "no_convlstm", "bottom_convlstm", "one_direction"),
+    *("no_refinement", "no_adversarial"),
+)
 # Stated before anything was run: "reproduced" is a mean this near to the paper's.
 TOLERANCE = dict(iou=0.02, dice=0.01, vertical_iso_mm=0.5, horizontal_iso_mm=0.3)
 
@@ -37,7 +42,7 @@ def get_config(preset: str = "full") -> ConfigDict:
     """The plan at scale `preset`: name, tolerance, parts in the order they run."""
     preset = preset or "full"
     check_preset(preset, PRESETS)
-    parts = {**_core(preset), **_further(preset), **_held_out(preset)}
+    parts = _core(preset) | _further(preset) | _held_out(preset) | _ablation(preset)
     return ConfigDict(
         dict(
             name=f"paper_all_{preset}",
@@ -157,6 +162,19 @@ def _held_out(preset: str) -> dict[str, Any]:
     parts["held_out_noise"] = _part(
         "group model on noise of 10,000 quanta a pixel", noisy, 3.0, of="best_group"
     )
+    return parts
+
+
+def _ablation(preset: str) -> dict[str, Any]:
+    """What each piece of the method is worth; two seeds for what the paper stresses."""
+    size = "smoke" if preset == "smoke" else "ablation"
+    parts = {}
+    for row in ("base", *ablation.VARIANTS):
+        for seed in range(2 if row in TWO_SEEDS else 1):
+            run = ablation.get_config(size if row == "base" else f"{size}/{row}")
+            run.seed = seed
+            title = f"ablation: {row.replace('_', ' ')}, seed {seed}"
+            parts[f"ablation_{row}_{seed}"] = _part(title, run, 2.0)
     return parts
 
 

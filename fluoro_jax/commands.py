@@ -31,7 +31,7 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "name": "what the weights will be called, as group-cpu",
         "dtype": "of the file: float32 (default) or bfloat16",
         "folder": "where to; by default into the package",
-    }
+    },
 }
 REQUIRED = {"publish": {"name": "group-cpu"}}
 USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]

@@ -93,11 +93,18 @@ def read_plan(cfg: Config) -> dict[str, Part]:
 def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
     """The parts asked for, or the core; with those that they rest on, in order.
 
+    Args:
+        parts: of the plan.
+        only: names, or beginnings of names: "held_out" stands for every "held_out_...".
+
     Raises:
         UserError: for a name that is no part.
     """
+    wanted = {name for name, part in parts.items() if part.core and not only}
     for name in only:
-        if name not in parts:
+        found = {n for n in parts if n == name or n.startswith(f"{name}_")}
+        wanted |= found
+        if not found:
             close = nearest(name, parts)
             raise UserError(
                 f"--only: no part {name!r}",
@@ -105,7 +112,6 @@ def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
                 why="a plan runs the parts that its config names",
                 fix=f"did you mean {close}?" if close else "correct the name",
             )
-    wanted = set(only) or {name for name, part in parts.items() if part.core}
     for name in reversed(list(parts)):
         if name in wanted:
             wanted |= {parts[name].of, parts[name].run.init.parent} - {""}

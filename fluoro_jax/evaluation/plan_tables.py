@@ -18,6 +18,7 @@ MEASURES = (  # key, decimals, larger is better
 )
 NAMES = ("IoU", "Dice", "vertical [mm]", "horizontal [mm]")
 BLIND = ("static", "phase_prior")
+ABLATION = "ablation_"
 FIRST_PATIENT_CASE = 41  # of the paper's table 2
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
@@ -43,6 +44,7 @@ def to_markdown(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
         table_1(records),
         table_2(records),
         confidence(records),
+        ablation(records),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -57,6 +59,8 @@ def summary(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
         "|" + "---|" * 10,
     ]
     for name, part in parts.items():
+        if name.startswith(ABLATION):
+            continue  # they have a table of their own
         title = f"{part.title} (`{name}`)"
         if name not in records:
             lines.append(
@@ -198,6 +202,8 @@ def confidence(records: Records) -> str:
         "|---|---|---|---|",
     ]
     for name, record in records.items():
+        if name.startswith(ABLATION):
+            continue
         cases = [c for c in record["table"]["cases"] if c["iou"] is not None]
         iou = np.array([case["iou"] for case in cases])
         sure = np.array([case["confidence"] for case in cases])
@@ -206,6 +212,41 @@ def confidence(records: Records) -> str:
         rank = f"{np.corrcoef(ranks)[0, 1]:.2f}" if varied else "-"
         lines.append(f"| {name} | {iou.mean():.3f} | {sure.mean():.3f} | {rank} |")
     return "\n".join(lines) if records else ""
+
+
+def ablation(records: Records) -> str:
+    """One thing changed at a time, seeds side by side."""
+    rows: dict[str, list[Record]] = {}
+    for name, record in records.items():
+        if name.startswith(ABLATION):
+            row = name.removeprefix(ABLATION).rpartition("_")[0]
+            rows.setdefault(row, []).append(record["table"])
+    if "base" not in rows:
+        return ""
+    lines = [
+        "## Ablations",
+        "",
+        "Each row changes one thing in the base and trains for as many steps; IoU and "
+        "vertical error are means over test cases, a number a seed.",
+        "",
+        "| row | seeds | IoU | vertical [mm] | lost frames | IoU less the base's |",
+        "|---|---|---|---|---|---|",
+    ]
+    mean = lambda tables, key: [_value(t, key)["mean"] for t in tables]
+    base = mean(rows["base"], "iou")
+    for row, tables in rows.items():
+        iou = mean(tables, "iou")
+        gaps = [a - b for a, b in zip(iou, base, strict=False)]
+        cells = [
+            row.replace("_", " "),
+            str(len(tables)),
+            ", ".join(f"{value:.3f}" for value in iou),
+            ", ".join(f"{value:.1f}" for value in mean(tables, "vertical_iso_mm")),
+            ", ".join(str(_column(table)["lost_frames"]) for table in tables),
+            ", ".join(f"{gap:+.3f}" for gap in gaps),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _head(first: str, second: str) -> list[str]:

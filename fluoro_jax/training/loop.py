@@ -69,7 +69,9 @@ def build(cfg: Any) -> Nets:
         cfg=cfg,
         gen=Generator(**cfg.gen),
         critic=Critic(**cfg.critic),
-        gen_tx=optim.make_optimizer(cfg.gen_opt, steps * train.gen_updates),
+        gen_tx=optim.make_optimizer(
+            cfg.gen_opt, steps * train.gen_updates, frozen=cfg.init.frozen
+        ),
         critic_tx=optim.make_optimizer(cfg.critic_opt, steps * train.critic_updates),
     )
 

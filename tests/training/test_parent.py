@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import stand_in_run
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.training import loop
+from fluoro_jax.training.parent import from_parent, read_config
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    monkeypatch.setattr(loop, "use_compilation_cache", lambda: None)
+    stand_in_run.install(monkeypatch.setattr)
+
+
+def equal(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def test_a_run_starts_from_its_parents_averaged_networks(tmp_path):
+    cfg = stand_in_run.config()
+    parent = loop.train(cfg, tmp_path / "group")
+    cfg.init.parent, cfg.seed = "group", 5
+    nets = loop.build(cfg)
+    start = loop._first_state(nets, tmp_path / "child")
+    equal(start.gen.params, parent.ema)
+    equal(start.ema, parent.ema)
+    equal(start.critic.params, parent.critic.params)
+    equal(start.gen.opt_state, nets.init().gen.opt_state)
+    assert int(start.gen.updates) == int(start.critic.updates) == 0
+    trained = loop.train(cfg, tmp_path / "child")
+    assert int(trained.gen.updates) == cfg.train.num_steps * cfg.train.gen_updates
+
+
+def test_a_missing_parent_is_explained(tmp_path):
+    with pytest.raises(UserError, match="no run in") as caught:
+        read_config(tmp_path / "group")
+    assert len(str(caught.value).splitlines()) == 4
+    cfg = stand_in_run.config()
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "config.json").write_text(json.dumps(cfg.to_dict()))
+    cfg.init.parent = "group"
+    with pytest.raises(UserError, match="no checkpoint in"):
+        loop.train(cfg, tmp_path / "child")
+
+
+def test_another_generator_is_refused_and_another_critic_left():
+    nets = loop.build(stand_in_run.config())
+    state, parent = nets.init(), nets.init()
+    add = lambda tree: {**tree, "more": np.zeros(3)}
+    with pytest.raises(UserError, match="generator has other arrays"):
+        from_parent(state, parent.replace(ema=add(parent.ema)))
+    critic = parent.critic.replace(params=add(parent.critic.params))
+    equal(from_parent(state, parent.replace(critic=critic)).critic, state.critic)
