@@ -101,7 +101,7 @@ def overlays(
     fig.legend(
         handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8
     )
-    return _save(fig, path, "Outlines on the frames", caption)
+    return save(fig, path, "Outlines on the frames", caption)
 
 
 def _frame_with_outlines(axis: Any, example: Example, t: int) -> None:
@@ -178,8 +178,8 @@ def traces(
     for key, place in places.items():
         columns |= {f"{key}_vertical_mm": place[:, 0]}
         columns |= {f"{key}_horizontal_mm": place[:, 1]}
-    _write_columns(path.with_suffix(".csv"), columns)
-    return _save(fig, path, title, caption)
+    write_columns(path.with_suffix(".csv"), columns)
+    return save(fig, path, title, caption)
 
 
 def _trace_lines(
@@ -232,8 +232,8 @@ def error_distribution(
     right.set_xlabel("centroid distance [mm at isocentre]")
     right.legend(fontsize=7, loc="lower right")
     right.grid(alpha=0.25)
-    _write_columns(path.with_suffix(".csv"), columns)
-    return _save(
+    write_columns(path.with_suffix(".csv"), columns)
+    return save(
         fig,
         path,
         "Errors, frame by frame",
@@ -280,7 +280,7 @@ def learning_curves(metrics_path: Path, path: Path) -> Figure | None:
             axis.set_yscale("log")
     with path.with_suffix(".csv").open("w", newline="") as file:
         csv.writer(file).writerows([("name", "step", "value"), *rows])
-    return _save(
+    return save(
         fig,
         path,
         "Learning curves",
@@ -312,14 +312,16 @@ def _is_loss(name: str) -> bool:
     return name.startswith("train/") and name.split("/")[-1] in parts
 
 
-def _write_columns(path: Path, columns: Mapping[str, Iterable[float]]) -> None:
+def write_columns(path: Path, columns: Mapping[str, Iterable[float]]) -> None:
+    """The numbers of a figure as a CSV, a column each."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns.keys())
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _save(fig: Any, path: Path, title: str, caption: str) -> Figure:
+def save(fig: Any, path: Path, title: str, caption: str) -> Figure:
+    """Writes the PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=DPI)
     return Figure(path, title, caption)

@@ -11,8 +11,11 @@ import numpy as np
 from fluoro_jax.evaluation import figures
 from fluoro_jax.evaluation.evaluate import Results
 from fluoro_jax.evaluation.figures import Example, Figure
+from fluoro_jax.evaluation.plan_tables import easy_and_hard
 from fluoro_jax.evaluation.recorded import Recorded
+from fluoro_jax.evaluation.strata_figure import errors_by
 from fluoro_jax.metrics import centroid_px
+from fluoro_jax.studies import SET_STUDIES
 
 TRACED = ("ours", "ours_online", "static_frame0", "phase_prior_frame0")
 
@@ -32,6 +35,7 @@ def study_figures(results: Results, folder: Path) -> list[Figure]:
             folder / "errors.png",
             labels=labels,
         ),
+        errors_by(results.table["cases"], folder / "errors_by.png"),
         figures.learning_curves(
             results.workdir / "metrics.jsonl", folder / "learning.png"
         ),
@@ -40,19 +44,29 @@ def study_figures(results: Results, folder: Path) -> list[Figure]:
 
 
 def choose_examples(results: Results) -> list[Example]:
-    """Most heart overlap, smallest, largest; and the network's worst case."""
+    """Cases by their truth, as the paper's figures 5 to 8; and the network's worst.
+
+    Of many people: most heart overlap, smallest, largest. Of sets: the largest
+    amplitude of the easy and of the hard set (`easy_and_hard`).
+    """
     arrays, run = results.arrays, results.runs["ours"]
     size = np.asarray(arrays["diameter_mm"])
     heart = np.asarray(arrays["heart_overlap"]).mean(axis=1)
     score = np.array([case["iou"] for case in run.cases])
     # A case without a tumour in any frame has no score and is not the worst.
     worst = int(np.argmin(np.where(np.isnan(score), np.inf, score)))
-    wanted = [
-        (int(np.argmax(heart)), "most heart overlap"),
-        (int(np.argmin(size)), "smallest tumour"),
-        (int(np.argmax(size)), "largest tumour"),
-        (worst, "the network's worst case"),
-    ]
+    if results.table["study"] in SET_STUDIES:
+        sets, farthest = np.asarray(arrays["set"]), np.asarray(arrays["factor"])
+        last = lambda number: int(np.argmax(np.where(sets == number, farthest, 0.0)))
+        easy, hard = easy_and_hard(results.table["cases"])
+        wanted = [(last(easy), "easy set"), (last(hard), "hard set")]
+    else:
+        wanted = [
+            (int(np.argmax(heart)), "most heart overlap"),
+            (int(np.argmin(size)), "smallest tumour"),
+            (int(np.argmax(size)), "largest tumour"),
+        ]
+    wanted.append((worst, "the network's worst case"))
     examples, shown = [], set()
     for index, why in wanted:
         if index in shown:

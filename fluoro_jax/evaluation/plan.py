@@ -64,7 +64,7 @@ def read_plan(cfg: Config) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for name in cfg.order:
         entry = cfg.parts[name]
-        run = validate(entry.run)
+        run = validate(entry.run, training=False)  # batches are checked when it runs
         StudySpec.from_config(run.study)
         for other in (entry.of, run.init.parent):
             if other and other not in parts:

@@ -29,6 +29,7 @@ from fluoro_jax.studies.sets import (
 )
 from fluoro_jax.studies.spec import (
     PRESETS,
+    SET_STUDIES,
     SPLITS,
     STREAMS,
     STUDIES,
@@ -38,6 +39,7 @@ from fluoro_jax.studies.spec import (
 
 __all__ = [
     "PRESETS",
+    "SET_STUDIES",
     "SPLITS",
     "STREAMS",
     "STUDIES",

@@ -19,7 +19,7 @@ def pictures(results):
 
 
 def test_every_figure_is_there_and_shows_something(pictures):
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for picture in pictures:
         pixels = image.imread(picture.path)[..., :3]
         assert pixels.shape[0] > 200 and pixels.shape[1] > 400
