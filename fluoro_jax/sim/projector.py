@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +27,7 @@ from jax.scipy.ndimage import map_coordinates
 from fluoro_jax.geometry import Geometry, Grid, pixel_positions_mm, source_mm, view_axes
 
 Array = jax.Array
-CHUNK = 8  # planes worked on together: bounds memory, feeds the matrix product
-EXACT = jax.lax.Precision.HIGHEST
+CHUNK = 8  # planes gathered together: bounds memory
 
 
 def project(mu: Array, grid: Grid, geometry: Geometry) -> Array:
@@ -140,10 +140,36 @@ def _ray_factor(geometry: Geometry) -> Array:
     return jnp.sqrt(1.0 + slope_sq)
 
 
-def _hat(place: Array, count: int) -> Array:
-    """Linear interpolation as a matrix `[..., n, count]` from places `[..., n]`."""
-    index = jnp.arange(count, dtype=place.dtype).reshape((1,) * place.ndim + (count,))
-    return jnp.maximum(1.0 - jnp.abs(place[..., None] - index), 0.0)
+def _taps(place: Array, count: int) -> tuple[tuple[Array, Array], ...]:
+    """Linear interpolation at `place`: two (index, weight), nothing outside."""
+    place = jnp.clip(place, -1.0, float(count))
+    low = jnp.floor(place)
+    share, low = place - low, low.astype(jnp.int32)
+
+    def tap(index: Array, weight: Array) -> tuple[Array, Array]:
+        inside = (index >= 0) & (index < count)
+        return jnp.clip(index, 0, count - 1), jnp.where(inside, weight, 0.0)
+
+    return tap(low, 1.0 - share), tap(low + 1, share)
+
+
+def _rows(table: Array, index: Array, weight: Array) -> Array:
+    """Weighted whole rows of `[n, m]`: `[..., m]`. Indices must be within."""
+    return table.at[index].get(mode="promise_in_bounds") * weight[..., None]
+
+
+def _add_resampled(total: Array, planes: Array, taps: Any) -> Array:
+    """Adds every plane `[k, n, m]`, resampled along n at its own places `[k, p]`.
+
+    A loop, so that a CPU finds the planes in memory: unrolled, XLA computes each value
+    of a plane again wherever it is used.
+    """
+
+    def add_plane(total: Array, plane: Any) -> tuple[Array, None]:
+        table, taps = plane
+        return total + sum(_rows(table, at, weight) for at, weight in taps), None
+
+    return jax.lax.scan(add_plane, total, (planes, taps))[0]
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -157,26 +183,30 @@ def _project_aligned(mu: Array, grid: Grid, geometry: Geometry, quarter: int) ->
     beam_sign = (1.0, -1.0, -1.0, 1.0)[quarter]
     right_sign = (1.0, 1.0, -1.0, -1.0)[quarter]
     count, nz, nu = slices.shape
-    index = jnp.arange(count, dtype=jnp.float32)
-    shrink = (geometry.sad_mm + beam_sign * (depth0 + index * step)) / geometry.sdd_mm
-    down, right = pixel_positions_mm(geometry)
-
-    def chunk_sum(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
-        part, scale = chunk
-        scale = scale[:, None]
-        columns = _hat((right_sign * right[None] * scale - u0) / du, nu)
-        heights = _hat((-down[None] * scale - z0) / dz, nz)
-        wide = jnp.einsum("dzu,dcu->dzc", part, columns, precision=EXACT)
-        image = jnp.einsum("drz,dzc->rc", heights, wide, precision=EXACT)
-        return total + image, None
-
     pad = -count % CHUNK
     slices = jnp.pad(slices, ((0, pad), (0, 0), (0, 0)))
-    slices = slices.reshape(-1, CHUNK, nz, nu)
-    shrink = jnp.pad(shrink, (0, pad)).reshape(-1, CHUNK)
-    total = jnp.zeros((geometry.rows, geometry.cols), mu.dtype)
-    total, _ = jax.lax.scan(chunk_sum, total, (slices, shrink))
-    return total * step * _ray_factor(geometry)
+    index = jnp.arange(count + pad, dtype=jnp.float32)
+    depth = geometry.sad_mm + beam_sign * (depth0 + index * step)
+    shrink = (depth / geometry.sdd_mm)[:, None]
+    down, right = pixel_positions_mm(geometry)
+    heights = _taps((-down[None] * shrink - z0) / dz, nz)
+    widths = _taps((right_sign * right[None] * shrink - u0) / du, nu)
+    first = nz * jnp.arange(CHUNK)[:, None]
+
+    def add_chunk(total: Array, chunk: Any) -> tuple[Array, None]:
+        part, heights, widths = chunk
+        table = part.reshape(CHUNK * nz, nu)
+        lines = sum(_rows(table, first + at, weight) for at, weight in heights)
+        return _add_resampled(total, jnp.swapaxes(lines, 1, 2), widths), None
+
+    total = jnp.zeros((geometry.cols, geometry.rows), mu.dtype)
+    total, _ = jax.lax.scan(add_chunk, total, _chunks((slices, heights, widths)))
+    return total.T * step * _ray_factor(geometry)
+
+
+def _chunks(tree: Any) -> Any:
+    """Splits the leading axis into `[-1, CHUNK]`."""
+    return jax.tree.map(lambda v: v.reshape(-1, CHUNK, *v.shape[1:]), tree)
 
 
 @jax.jit
@@ -184,36 +214,25 @@ def _project_general(mu: Array, grid: Grid, geometry: Geometry) -> Array:
     """Any angle: gather whole z columns at four neighbours, then resample along z."""
     nz, ny, nx = mu.shape
     (x0, y0, z0), (dx, dy, dz) = grid.origin_mm, grid.spacing_mm
-    # z contiguous, with one column of zeros all round
-    padded = jnp.pad(jnp.transpose(mu, (1, 2, 0)), ((1, 1), (1, 1), (0, 0)))
-    table = padded.reshape((ny + 2) * (nx + 2), nz)
+    table = jnp.transpose(mu, (1, 2, 0)).reshape(ny * nx, nz)
     depths, step = _planes(mu.shape, grid)
-    depths = depths + _mid_depth(mu.shape, grid, geometry)
+    depths = (depths + _mid_depth(mu.shape, grid, geometry))[:, None]
     down, right = pixel_positions_mm(geometry)
     axis_right, _, beam = view_axes(geometry)
     source = source_mm(geometry)
-    slope = right / geometry.sdd_mm
-    toward_x = beam[0] + axis_right[0] * slope
-    toward_y = beam[1] + axis_right[1] * slope
+    slope = right[None] / geometry.sdd_mm
+    xs = source[0] + depths * (beam[0] + axis_right[0] * slope)
+    ys = source[1] + depths * (beam[1] + axis_right[1] * slope)
+    across = (_taps((xs - x0) / dx, nx), _taps((ys - y0) / dy, ny))
+    heights = _taps((-down[None] * (depths / geometry.sdd_mm) - z0) / dz, nz)
 
-    def gather(depth: Array) -> Array:
-        x = jnp.clip((source[0] + depth * toward_x - x0) / dx + 1.0, 0.0, nx + 1.0)
-        y = jnp.clip((source[1] + depth * toward_y - y0) / dy + 1.0, 0.0, ny + 1.0)
-        left = jnp.minimum(jnp.floor(x), nx).astype(jnp.int32)
-        low = jnp.minimum(jnp.floor(y), ny).astype(jnp.int32)
-        fx, fy = (x - left)[:, None], (y - low)[:, None]
-        at = low * (nx + 2) + left
-        near = table[at] * (1.0 - fx) + table[at + 1] * fx
-        far = table[at + nx + 2] * (1.0 - fx) + table[at + nx + 3] * fx
-        return near * (1.0 - fy) + far * fy
-
-    def chunk_sum(total: Array, depth: Array) -> tuple[Array, None]:
-        columns = jax.vmap(gather)(depth)  # [chunk, cols, Z]
-        scale = (depth / geometry.sdd_mm)[:, None]
-        heights = _hat((-down[None] * scale - z0) / dz, nz)
-        image = jnp.einsum("drz,dcz->rc", heights, columns, precision=EXACT)
-        return total + image, None
+    def add_chunk(total: Array, chunk: Any) -> tuple[Array, None]:
+        (in_x, in_y), heights = chunk
+        columns = sum(
+            _rows(table, j * nx + i, b * a) for j, b in in_y for i, a in in_x
+        )  # [chunk, cols, Z]
+        return _add_resampled(total, jnp.swapaxes(columns, 1, 2), heights), None
 
     total = jnp.zeros((geometry.rows, geometry.cols), mu.dtype)
-    total, _ = jax.lax.scan(chunk_sum, total, depths.reshape(-1, CHUNK))
+    total, _ = jax.lax.scan(add_chunk, total, _chunks((across, heights)))
     return total * step * _ray_factor(geometry)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -200,3 +202,66 @@ def test_vmap_over_volumes_is_a_loop(blob):
     g = square_panel(16)
     got = jax.vmap(lambda m: project(m, grid, g))(both)
     np.testing.assert_allclose(got[1], project(2 * mu, grid, g), atol=1e-6)
+
+
+EXTREMES = {
+    "fine pixels": dict(pixel_mm=(0.3, 0.2)),
+    "coarse pixels": dict(pixel_mm=(60.0, 45.0)),
+    "tall": dict(rows=50, cols=7),
+    "wide": dict(rows=3, cols=61),
+    "off one corner": dict(offset_mm=(-150.0, 100.0)),
+    "strong magnification": dict(sad_mm=300.0),
+    "panel near": dict(sdd_mm=1010.0, pixel_mm=(6.0, 5.0)),
+}
+
+
+@pytest.fixture(scope="module")
+def even_blob(blob):
+    """As many slices as marching has planes among them, in the same places."""
+    mu, grid = blob
+    assert len(projector._planes((22, 16, 16), grid)[0]) % 2 == 0
+    return mu[:, 2:, 2:18], grid
+
+
+@pytest.mark.parametrize("change", EXTREMES.values(), ids=EXTREMES)
+@pytest.mark.parametrize("angle", [0.0, 90.0, 40.0])
+def test_any_panel_sees_what_marching_sees(even_blob, angle, change):
+    g = dataclasses.replace(view(angle), **change)
+    want = np.asarray(march(*even_blob, g))
+    assert want.max() > 1e-3
+    np.testing.assert_allclose(project(*even_blob, g), want, atol=1e-4 * want.max())
+
+
+@pytest.mark.parametrize("angle", [0.0, 90.0])
+def test_gradient_of_a_quarter_turn_is_that_of_marching(even_blob, angle):
+    mu, grid = even_blob
+    g = view(angle, 12, offset_mm=(20.0, 35.0))
+    square = lambda path: lambda m: jnp.sum(jnp.square(path(m, grid, g)))
+    got, want = jax.grad(square(project))(mu), jax.grad(square(march))(mu)
+    np.testing.assert_allclose(got, want, atol=1e-4 * float(jnp.abs(want).max()))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_axis_of_one_voxel_falls_to_zero_on_both_sides(blob, axis):
+    mu, grid = blob
+    thin = jnp.take(mu, jnp.array([9]), axis=axis)
+    g = view(0.0)
+    want = np.asarray(march(thin, grid, g))
+    np.testing.assert_allclose(general(thin, grid, g), want, atol=1e-4 * want.max())
+    wide = jnp.pad(thin, [(2, 2) if i == axis else (0, 0) for i in range(3)])
+    origin = list(grid.origin_mm)
+    origin[2 - axis] -= 2 * grid.spacing_mm[2 - axis]
+    want = np.asarray(project(wide, grid.replace(origin_mm=tuple(origin)), g))
+    assert want.max() > 1e-3
+    np.testing.assert_allclose(project(thin, grid, g), want, atol=1e-4 * want.max())
+
+
+def test_one_program_serves_every_grid_and_panel_of_a_size(blob):
+    mu, grid = blob
+    film = jax.jit(lambda grid, g: project(mu, grid, projector.turned(g, 0)))
+    for size in (0.5, 6.0, 20.0):
+        g = view(0.0, pixel_mm=(size, 0.7 * size))
+        near = grid.replace(spacing_mm=(5.0, size, 3.0))
+        want = np.asarray(project(mu, near, g))
+        np.testing.assert_allclose(film(near, g), want, atol=1e-5 * want.max())
+    assert film._cache_size() == 1
