@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from fakes import config
+from fakes import FRAMES, arrays_of, clip_of, config
 
 from fluoro_jax.evaluation import tables
-from fluoro_jax.evaluation.evaluate import trained_beyond, write_frames
+from fluoro_jax.evaluation.evaluate import contenders, trained_beyond, write_frames
 from fluoro_jax.evaluation.statistics import Interval
 
 
@@ -52,6 +52,22 @@ def test_paper_stands_beside_and_few_cases_are_cautioned(results):
     text = tables.to_markdown(results.table)
     assert "0.92 (journal 0.93 ± 0.04)" in text and "CAUTION: only 4 cases" in text
     assert "| vertical error [mm at isocentre] | 1.6 |" in text
+
+
+@pytest.mark.parametrize(
+    ("stack", "lstm", "lookahead"),
+    [
+        ("wrap", "all", {"ours": FRAMES - 1, "ours_online": 0}),
+        ("single", "all", {"ours": FRAMES - 1, "ours_online": 0}),
+        ("single", "none", {"ours": 0}),
+    ],
+)
+def test_a_network_that_reads_no_other_frame_stands_once(stack, lstm, lookahead):
+    cfg = config()
+    cfg.data.stack, cfg.gen.lstm = stack, lstm
+    columns = contenders(cfg, None, None, arrays_of([clip_of(10, 10, 3)]))
+    ours = {c.key: c.tracker for c in columns if c.key.startswith("ours")}
+    assert {key: t.lookahead_frames for key, t in ours.items()} == lookahead
 
 
 def test_json_and_csv_give_the_numbers_back(results, tmp_path):
