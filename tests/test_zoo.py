@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 from safetensors.numpy import save as to_safetensors
 from zoo_run import FLAGS, make_run
 
 from fluoro_jax import commands, zoo
-from fluoro_jax.cards import card_markdown, page
+from fluoro_jax.cards import card_markdown, limits, page
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.tables import read_table
 from fluoro_jax.geometry import square_panel
@@ -167,6 +168,24 @@ def test_the_card_for_people(shelf):
     for words in ("Not a medical device", "Limits:", card["weights"]["sha256"], "seed"):
         assert words in text
     assert text in page([card]) and 'zoo.tracker("made")' in page([card])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"study.name": "patient"}, "of the patient study alone"),
+        ({"study.photons": 1e5}, "100000 quanta a pixel"),
+        ({"study.collimate": True}, "the panel follows each tumour"),
+        ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
+        ({"gen.bidirectional": True}, "it is not causal"),
+    ],
+)
+def test_limits_follow_the_config(run, changed, words):
+    plain = ConfigDict(run.cfg)
+    plain.gen.bidirectional = False
+    assert words not in " ".join(limits(plain))
+    plain.update_from_flattened_dict(changed)
+    assert words in " ".join(limits(plain))
 
 
 @pytest.mark.parametrize(
