@@ -93,6 +93,11 @@ def limits(cfg: Any) -> list[str]:
         f"One training run (seed {cfg.seed}): intervals are over test cases and "
         "hold no spread over seeds.",
     ]
+    if not study.name.startswith("group"):
+        sentences.append(
+            f"Trained on the people and tumours of the {study.name} study alone; "
+            "anybody else is outside of it."
+        )
     if data.source == "simulator":
         sentences.append(
             f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained."

@@ -6,6 +6,7 @@ Above evaluation, because it asks whether the run's tables are those of its weig
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import shlex
@@ -44,9 +45,9 @@ def publish(
 ) -> Path:
     """Writes the averaged generator of a run, with its card, into the package.
 
-    In bfloat16 the rounded weights are evaluated first, into `<workdir>/bfloat16`, so
-    that the card's numbers are theirs. Before anything is written, the first test cases
-    are rendered and tracked again from the file itself.
+    In bfloat16 the rounded weights are evaluated first, into `<workdir>/bfloat16`: the
+    card's numbers are theirs. Before anything is written, the first test cases are
+    rendered and tracked again. `python docs/make_weights.py` then updates the page.
 
     Args:
         cfg: the run's config.
@@ -64,18 +65,14 @@ def publish(
             not found again; and as `zoo.save`.
     """
     workdir = Path(workdir)
-    generator, params, step = restore_generator(cfg, workdir)
-    home = workdir
+    restored = restore_generator(cfg, workdir)
+    params, home = restored[1], workdir
     if dtype == "bfloat16":
-        params, home = zoo.rounded(params), workdir / "bfloat16"
-        if not _has_tables(home, fingerprint(cfg, params)):
-            data_dir = data_dir or workdir / "data"
-            restored = (generator, params, step)
-            evaluate(cfg, home, data_dir=data_dir, restored=restored)
+        params, home = _evaluate_rounded(cfg, workdir, restored, data_dir)
     table = _read_tables(home / "tables", fingerprint(cfg, params), cfg, workdir)
     run = {
         "cases": first_cases(home / "tables"),
-        "training": {"step": step, **training(workdir)},
+        "training": {"step": restored[2], **training(workdir)},
     }
     put = lambda place: zoo.save(
         name, cfg, params=params, table=table, run=run, dtype=dtype, folder=place
@@ -85,7 +82,6 @@ def publish(
         _check(recheck(zoo.load(name, folder=scratch)))
     path = put(folder)
     print(f"{path} ({path.stat().st_size / 1e6:.2f} MB) and its card", flush=True)
-    print("docs/weights.md: python docs/make_weights.py", flush=True)
     return path
 
 
@@ -108,7 +104,7 @@ def recheck(weights: zoo.Weights) -> list[tuple[int, float, float]]:
             one.case, view, key, voxel_mm=spec.voxel_mm, photons=spec.photons
         )
         stored = decode_frames(encode_frames(np.asarray(clip.frames)))
-        tracks = track_clip(tracker, clip.replace(frames=stored))
+        tracks = track_clip(tracker, dataclasses.replace(clip, frames=stored))
         masks = masks_of(tracks, cfg.evaluation.threshold)
         scores = score_frames(masks, np.asarray(clip.mask), view)
         found.append((row["case"], row["iou"], case_means(scores)["iou"]))
@@ -169,6 +165,25 @@ def _command(line: str) -> str:
     path = Path(script)
     launched = ["python", "-m", f"launch.{path.stem}"]
     return shlex.join([*(launched if path.suffix == ".py" else [path.name]), *words])
+
+
+def _evaluate_rounded(
+    cfg: Any,
+    workdir: Path,
+    restored: tuple[Any, Any, int],
+    data_dir: str | Path | None,
+) -> tuple[Any, Path]:
+    """Parameters rounded to bfloat16, and the folder in which they are evaluated."""
+    generator, params, step = restored
+    params, home = zoo.rounded(params), workdir / "bfloat16"
+    if not _has_tables(home, fingerprint(cfg, params)):
+        evaluate(
+            cfg,
+            home,
+            data_dir=data_dir or workdir / "data",
+            restored=(generator, params, step),
+        )
+    return params, home
 
 
 def _has_tables(home: Path, sha256: str) -> bool:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import jax
 import jax.numpy as jnp
@@ -139,11 +139,9 @@ def tracker(
         UserError: as `load`, or a lookahead that the network's window has not.
     """
     weights = load(name, folder=folder)
-    if lookahead_frames is None:
-        lookahead_frames = weights.card["metrics"]["columns"][0]["lookahead_frames"]
-    return WeightsTracker(
-        weights.generator, weights.params, weights.cfg, lookahead_frames
-    )
+    own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
+    lookahead = own if lookahead_frames is None else lookahead_frames
+    return WeightsTracker(weights.generator, weights.params, weights.cfg, lookahead)
 
 
 def save(
@@ -181,12 +179,22 @@ def save(
     if not NAME.fullmatch(name):
         _refuse_new_name(name)
     _check_dtype(dtype)
-    flat = flatten_dict(jax.device_get(params), sep="/")
+    data, about = _pack(name, params, dtype)
+    card = make_card(name, cfg, weights=about, table=table, run=run)
+    text = json.dumps(card, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_all({folder / about["file"]: data, folder / f"{name}.json": text.encode()})
+    return folder / about["file"]
+
+
+def _pack(name: str, params: Any, dtype: str) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of the safetensors file, and what the card says of it."""
+    flat = _flat(jax.device_get(params))
     stored = {key: np.asarray(leaf).astype(dtype) for key, leaf in flat.items()}
     exact = all(np.array_equal(stored[key], leaf) for key, leaf in flat.items())
     data = to_safetensors(stored, {"about": DISCLAIMER})
     _check_size(name, len(data), dtype)
-    about = {
+    return data, {
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
@@ -194,11 +202,6 @@ def save(
         "metrics_dtype": dtype if exact else "float32, before rounding to bfloat16",
         "parameters": int(sum(leaf.size for leaf in stored.values())),
     }
-    card = make_card(name, cfg, weights=about, table=table, run=run)
-    text = json.dumps(card, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_all({folder / about["file"]: data, folder / f"{name}.json": text.encode()})
-    return folder / about["file"]
 
 
 def rounded(params: Any, dtype: str = "bfloat16") -> Any:
@@ -212,6 +215,11 @@ def _grid(view: Geometry) -> tuple[int, int, float]:
     """Rows, columns, and a pixel's height at the isocentre in mm."""
     shrink = float(view.sad_mm) / float(view.sdd_mm)
     return view.rows, view.cols, float(view.pixel_mm[0]) * shrink
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    """Leaves by path, as `coarse/down_0/conv/bias`."""
+    return cast(dict[str, Any], flatten_dict(tree, sep="/"))
 
 
 def _folder(folder: str | Path | None) -> Path:
@@ -284,7 +292,7 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
     study = cfg.study
     clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, 3))
     tree = jax.eval_shape(generator.init, jax.random.key(0), clip)["params"]
-    wanted = {key: leaf.shape for key, leaf in flatten_dict(tree, sep="/").items()}
+    wanted = {key: leaf.shape for key, leaf in _flat(tree).items()}
     found = {key: leaf.shape for key, leaf in arrays.items()}
     wrong = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
     if wrong:

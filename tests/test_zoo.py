@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 from safetensors.numpy import save as to_safetensors
-from zoo_run import FLAGS, make_run
+from zoo_run import FLAGS, copy_of, make_run, of_other_weights, with_another_iou
 
 from fluoro_jax import commands, zoo
-from fluoro_jax.cards import card_markdown, page
+from fluoro_jax.cards import card_markdown, limits, page
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.tables import read_table
 from fluoro_jax.geometry import square_panel
@@ -170,6 +171,24 @@ def test_the_card_for_people(shelf):
 
 
 @pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"study.name": "patient"}, "of the patient study alone"),
+        ({"study.photons": 1e5}, "100000 quanta a pixel"),
+        ({"study.collimate": True}, "the panel follows each tumour"),
+        ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
+        ({"gen.bidirectional": True}, "it is not causal"),
+    ],
+)
+def test_limits_follow_the_config(run, changed, words):
+    plain = ConfigDict(run.cfg)
+    plain.gen.bidirectional = False
+    assert words not in " ".join(limits(plain))
+    plain.update_from_flattened_dict(changed)
+    assert words in " ".join(limits(plain))
+
+
+@pytest.mark.parametrize(
     ("line", "command"),
     [
         ("T  /x/.venv/bin/python /x/launch/train.py --a=b", "python -m launch.train"),
@@ -279,31 +298,6 @@ def test_a_full_disk_leaves_what_was_there(run, own, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         save(run, own, params=zoo.rounded(run.params))
     assert {path.name: path.read_bytes() for path in own.iterdir()} == before
-
-
-def copy_of(run, folder):
-    """The run without its data, to be changed."""
-    for path in run.workdir.rglob("*"):
-        part = path.relative_to(run.workdir)
-        if path.is_file() and part.parts[0] not in ("data", "bfloat16"):
-            (folder / part).parent.mkdir(parents=True, exist_ok=True)
-            (folder / part).write_bytes(path.read_bytes())
-    return folder
-
-
-def of_other_weights(workdir):
-    path = workdir / "tables" / "results.json"
-    table = json.loads(path.read_text())
-    table["checkpoint"]["sha256"] = "0" * 64
-    path.write_text(json.dumps(table))
-
-
-def with_another_iou(workdir):
-    path = workdir / "tables" / "per_case.csv"
-    lines = path.read_text().splitlines()
-    row = lines[2].split(",")
-    row[lines[0].split(",").index("iou")] = "0.9"
-    path.write_text("\n".join([*lines[:2], ",".join(row), *lines[3:]]))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,3 +85,28 @@ def marking(generator, params, frames):
     flat = flatten_dict(params)
     (key,) = [k for k, v in flat.items() if v.shape == (1,) and k[0] == "refine"]
     return unflatten_dict({**flat, key: flat[key] - np.float32(cut)})
+
+
+def copy_of(run, folder):
+    """The run without its data, to be changed."""
+    for path in run.workdir.rglob("*"):
+        part = path.relative_to(run.workdir)
+        if path.is_file() and part.parts[0] not in ("data", "bfloat16"):
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            (folder / part).write_bytes(path.read_bytes())
+    return folder
+
+
+def of_other_weights(workdir):
+    path = workdir / "tables" / "results.json"
+    table = json.loads(path.read_text())
+    table["checkpoint"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(table))
+
+
+def with_another_iou(workdir):
+    path = workdir / "tables" / "per_case.csv"
+    lines = path.read_text().splitlines()
+    row = lines[2].split(",")
+    row[lines[0].split(",").index("iou")] = "0.9"
+    path.write_text("\n".join([*lines[:2], ",".join(row), *lines[3:]]))
