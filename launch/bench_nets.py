@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -101,18 +100,9 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     The critic counts from the first step and the learning rates start at their peak;
     batch 1, on one device.
     """
-    cfg.loss.warmup_steps = cfg.loss.adv_start = cfg.loss.critic_start = 0
-    cfg.gen_opt.warmup_steps = cfg.critic_opt.warmup_steps = 0
-    nets = build(cfg)
-    rng, shape = np.random.default_rng(0), clip_shape(cfg)
-    batches = [
-        {
-            "frames": rng.uniform(1.0, 5.0, shape).astype(np.float32),
-            "mask": (rng.random(shape) < 0.02).astype(np.float32),
-            "id": np.array([number], np.int32),
-        }
-        for number in range(cfg.train.gen_updates)
-    ]
+    count_everything(cfg)
+    nets, rng = build(cfg), np.random.default_rng(0)
+    batches = [random_batch(cfg, rng, [i]) for i in range(cfg.train.gen_updates)]
     state = parallel.place(nets.init, devices=jax.devices()[:1])
     first = to_host(state)
     programs: dict[str | None, timing.Program] = {None: our_step(nets, state, batches)}
@@ -132,18 +122,34 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     return timing.compare(programs, names, repeats)
 
 
+def count_everything(cfg: Any) -> None:
+    """All terms of the loss and the whole learning rates from the first step on."""
+    cfg.loss.warmup_steps = cfg.loss.adv_start = cfg.loss.critic_start = 0
+    cfg.gen_opt.warmup_steps = cfg.critic_opt.warmup_steps = 0
+
+
+def random_batch(cfg: Any, rng: np.random.Generator, ids: Sequence[int]) -> dict:
+    """Frames and mask `[len(ids), T, H, W]` without meaning."""
+    shape = (len(ids), *clip_shape(cfg)[1:])
+    return {
+        "frames": rng.uniform(1.0, 5.0, shape).astype(np.float32),
+        "mask": (rng.random(shape) < 0.02).astype(np.float32),
+        "id": np.array(ids, np.int32),
+    }
+
+
 def our_step(nets: Any, state: Any, batches: Sequence[dict]) -> timing.Program:
     """The updates of one training step, compiled; each run goes on from the last."""
     cfg, device = nets.cfg, jax.devices()[:1]
     placed = [parallel.shard(batch, devices=device) for batch in batches]
     gen = make_gen_update(cfg, nets.gen, nets.critic, nets.gen_tx)
     critic = make_critic_update(cfg, nets.gen, nets.critic, nets.critic_tx)
-    start = time.perf_counter()
-    compiled = [
-        parallel.p_update(update, devices=device).compile(state, placed[0])
-        for update in (gen, critic)
-    ]
-    seconds = time.perf_counter() - start
+    compiled, seconds = timing.timed(
+        lambda: [
+            parallel.p_update(update, devices=device).compile(state, placed[0])
+            for update in (gen, critic)
+        ]
+    )
     gen_counts, critic_counts = (timing.counts(program) for program in compiled)
     held = [state]
 

@@ -21,6 +21,7 @@ from fluoro_jax.errors import UserError
 from launch import (
     bench_nets,
     bench_parts,
+    bench_scaling,
     bench_simulate,
     bench_stream,
     machine,
@@ -36,6 +37,7 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
     "simulate": bench_simulate.simulate,
     "stream": bench_stream.stream,
     "input": bench_stream.inputs,
+    "scaling": bench_scaling.scaling,
 }
 PEERS = {**bench_nets.PEERS, "projector": bench_parts.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})

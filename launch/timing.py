@@ -73,11 +73,16 @@ def compile_program(function: Callable, *args: Any, **known: Any) -> Program:
         **known: further attributes of `Program`.
     """
     args = jax.block_until_ready(jax.device_put(args))
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    seconds = time.perf_counter() - start
+    compiled, seconds = timed(lambda: jax.jit(function).lower(*args).compile())
     run = lambda: jax.block_until_ready(compiled(*args))
     return Program(run, seconds, **{**counts(compiled), **known})
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """`function()`, and the seconds it took."""
+    start = time.perf_counter()
+    answer = function()
+    return answer, time.perf_counter() - start
 
 
 def counts(compiled: Any) -> dict[str, float]:

@@ -10,7 +10,7 @@ from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope, solids
 from fluoro_jax.studies import PRESETS
-from launch import bench_simulate, benchmark, flops, machine, timing
+from launch import bench_scaling, bench_simulate, benchmark, flops, machine, timing
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +131,7 @@ def test_all_parts_have_a_place_for_every_peer():
     known = set(benchmark.BENCHES)
     assert known == {
         *("generator", "critic_step", "train_step", "projector", "simulate"),
-        *("stream", "input"),
+        *("stream", "input", "scaling"),
     }
     assert set(benchmark.PEERS) < known
     asked = benchmark.parse(["--what=all", "--peers=linen", "--preset=gpu"])
@@ -208,3 +208,34 @@ def test_limits_of_this_machine(monkeypatch):
     monkeypatch.undo()
     limits = machine.ceilings(size=128, mib=1, repeats=2)
     assert limits["gflop_per_s"] > 0.1 and limits["gbyte_per_s"] > 0.01
+
+
+def test_scaling_rows_count_collectives_and_agree(monkeypatch, tmp_path, capsys):
+    two = jax.devices()[:2]
+    monkeypatch.setattr(jax, "local_devices", lambda: two)
+    out = tmp_path / "rows.jsonl"
+    argv = ["--what=scaling", "--preset=smoke", "--repeats=1", f"--json={out}"]
+    assert benchmark.main(argv) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(r["devices"], r["clips"]) for r in rows] == 2 * [
+        *((1, 1), (2, 2)),  # weak
+        *((1, 2), (2, 2)),  # strong
+    ]
+    for row in rows:
+        assert row["all_reduces"] == 1
+        # besides the gradients a sum and a count of each metric
+        assert 4 <= row["all_reduced_values"] - row["parameters"] <= 20
+        if row["devices"] == 1:
+            assert row["max_diff_to_one_device"] == row["max_diff_of_moment"] == 0.0
+        assert row["max_diff_of_moment"] < 1e-4 * row["largest_moment"]
+    assert capsys.readouterr().out.count("1 all-reduce an update") == len(rows)
+
+
+def test_all_reduces_are_read_from_compiled_text():
+    text = """
+      %a = f32[7,2]{1,0} all-reduce(%b), channel_id=1, to_apply=%add
+      %c = (f32[3]{0}, f32[]) all-reduce-start(%d, %e), channel_id=2
+      %f = f32[3]{0} all-reduce-done(%c)
+      %g = f32[9]{0} fusion(%all-reduce.1), calls=%all-reduce
+    """
+    assert bench_scaling.all_reduces(text) == [14, 4]

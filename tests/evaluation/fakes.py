@@ -48,7 +48,7 @@ def config():
                 largest_mm=40.0,
             ),
             gen=dict(bidirectional=True),
-            train=dict(gen_updates=2, critic_updates=1),
+            train=dict(gen_updates=2, critic_updates=1, accumulate=1),
             evaluation=dict(bootstrap=200, threshold=0.5, stream_lookahead=2),
         )
     )
