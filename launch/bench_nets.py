@@ -21,10 +21,16 @@ from launch import flops, timing
 from launch.peers.linen_generator import LinenGenerator, linen_params
 
 Row = dict[str, Any]
-TORCH = ("torch", "torch_compile", "torch_bf16", "torch_channels_last")
+TORCH = (
+    "torch",
+    "torch_compile",
+    "torch_bf16",
+    "torch_compile_bf16",
+    "torch_channels_last",
+)
 PEERS = {
     "generator": ("linen", *TORCH),
-    "critic_step": ("torch",),
+    "critic_step": ("torch", "torch_bf16"),  # the compiler refuses two derivatives
     "train_step": ("torch",),
 }
 
@@ -46,26 +52,27 @@ def generator(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     rows = []
     for variant, make, passes in (("forward", _forward, 1), ("grad", _grad, 3)):
         known = {"gflop_by_hand": passes * forward_gflop, "precision": cfg.gen.dtype}
+        names = {"what": "generator", "variant": variant, "preset": cfg.name}
         compiled = lambda net, weights, make=make, known=known: timing.compile_program(
             make(net), weights, stack, truth, **known
         )
         programs: dict[str | None, timing.Program] = {None: compiled(ours, params)}
+        failed = []
         for peer in peers:
             if peer == "linen":
-                program = compiled(LinenGenerator(ours), linen_params(params))
+                programs[peer] = compiled(LinenGenerator(ours), linen_params(params))
+                programs[peer].precision = "float32"
                 if variant == "grad":
-                    program.translate = lambda answer: (
-                        answer[0],
-                        linen_params(answer[1], gradient=True),
-                    )
-            else:
-                program = _torch().generator_program(
+                    programs[peer].translate = _linen_gradient
+                continue
+            try:
+                programs[peer] = _torch().generator_program(
                     peer, ours, params, arrays=(stack, truth), variant=variant
                 )
-                program.gflop_by_hand = known["gflop_by_hand"]
-            programs[peer] = program
-        names = {"what": "generator", "variant": variant, "preset": cfg.name}
-        rows += timing.compare(programs, names, repeats)
+                programs[peer].gflop_by_hand = known["gflop_by_hand"]
+            except timing.PeerFailed as reason:
+                failed.append(timing.failed_row(reason, peer=peer, **names))
+        rows += timing.compare(programs, names, repeats) + failed
     return rows
 
 
@@ -85,10 +92,11 @@ def critic_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
         return jnp.mean(score(fake) - score(real) + weight * penalty)
 
     step = timing.compile_program(jax.value_and_grad(loss), params, real, fake, mix)
+    step.precision = cfg.critic.dtype
     programs: dict[str | None, timing.Program] = {None: step}
-    if peers:
-        programs["torch"] = _torch().critic_program(
-            critic, params, arrays=(real, fake, mix), gp_weight=weight
+    for peer in peers:
+        programs[peer] = _torch().critic_program(
+            peer, critic, params, arrays=(real, fake, mix), gp_weight=weight
         )
     names = {"what": "critic_step", "variant": "grad", "preset": cfg.name}
     return timing.compare(programs, names, repeats)
@@ -170,7 +178,14 @@ def our_step(nets: Any, state: Any, batches: Sequence[dict]) -> timing.Program:
         f"generator update {gen_counts['peak_mib']:.0f} MiB, "
         f"of a critic update {critic_counts['peak_mib']:.0f} MiB"
     )
-    return timing.Program(run, seconds, total("gflop"), total("gbyte"), peak)
+    return timing.Program(
+        run,
+        seconds,
+        total("gflop"),
+        total("gbyte"),
+        peak_mib=peak,
+        precision=cfg.gen.dtype,
+    )
 
 
 def _forward(net: Any) -> Callable:
@@ -184,6 +199,10 @@ def _grad(net: Any) -> Callable:
         return jnp.mean(terms[0] + terms[1])
 
     return jax.value_and_grad(loss)
+
+
+def _linen_gradient(answer: Any) -> Any:
+    return answer[0], linen_params(answer[1], gradient=True)
 
 
 def _torch() -> Any:

@@ -87,7 +87,9 @@ def _run(nets: Nets, name: str, update: Callable, count: int, clips: int) -> Run
         held[0], _ = jax.block_until_ready(p_update(held[0], batch))
 
     return Run(
-        timing.Program(run, seconds, **timing.counts(compiled)),
+        timing.Program(
+            run, seconds, **timing.counts(compiled), precision=nets.cfg.gen.dtype
+        ),
         all_reduces(compiled.as_text()),
         to_host(player.params),
         to_host(optax.tree.get(player.opt_state, "mu")),

@@ -37,6 +37,10 @@ KEYS = (
 )
 
 
+class PeerFailed(Exception):
+    """A peer that cannot run here, and why in one line."""
+
+
 @dataclass
 class Program:
     """Something to time: ours or a peer's.
@@ -185,6 +189,13 @@ def make_row(
         "share_of_bandwidth": None,
         "device": jax.devices()[0].device_kind,
     }
+
+
+def failed_row(reason: PeerFailed, **names: Any) -> dict[str, Any]:
+    """A row without numbers that says in `note` why there are none."""
+    print(f"{names['what']} {names['variant']}: {names['peer']} not run: {reason}")
+    nothing = dict.fromkeys((*KEYS, "min_ms", "repeats", "gflop_by_hand", "gbyte"))
+    return {**nothing, **names, "note": str(reason)}
 
 
 def ratio_line(label: str, peer: str, ours: np.ndarray, theirs: np.ndarray) -> str:

@@ -10,7 +10,16 @@ from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope, solids
 from fluoro_jax.studies import PRESETS
-from launch import bench_scaling, bench_simulate, benchmark, flops, machine, timing
+from launch import (
+    bench_nets,
+    bench_scaling,
+    bench_simulate,
+    bench_table,
+    benchmark,
+    flops,
+    machine,
+    timing,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +147,7 @@ def test_all_parts_have_a_place_for_every_peer():
     assert asked.what == "all" and asked.peers == ["linen"]
     cfg = benchmark.preset_config("gpu")
     assert cfg.gen.dtype == "bfloat16" and cfg.study.rows == 256
+    assert benchmark.preset_config("gpu", "float32").critic.dtype == "float32"
 
 
 @pytest.mark.slow
@@ -239,3 +249,53 @@ def test_all_reduces_are_read_from_compiled_text():
       %g = f32[9]{0} fusion(%all-reduce.1), calls=%all-reduce
     """
     assert bench_scaling.all_reduces(text) == [14, 4]
+
+
+def test_a_peer_that_cannot_run_is_a_row_that_says_so(monkeypatch, tmp_path, capsys):
+    class Torch:
+        @staticmethod
+        def generator_program(peer, *args, **kwargs):
+            raise timing.PeerFailed(f"no C++ compiler for {peer}")
+
+    monkeypatch.setattr(bench_nets, "_torch", lambda: Torch)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    out = tmp_path / "rows.jsonl"
+    argv = ["--preset=smoke", "--peers=torch_compile_bf16", "--repeats=1"]
+    assert benchmark.main([*argv, "--dtype=bfloat16", f"--json={out}"]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["precision"] for r in rows] == ["bfloat16", None] * 2
+    for row in rows[1::2]:
+        assert set(timing.KEYS) <= set(row)
+        assert row["median_ms"] is None and "C++ compiler" in row["note"]
+    capsys.readouterr()
+    assert bench_table.main([str(out)]) == 0
+    assert capsys.readouterr().out.count("no C++ compiler for torch_compile_bf16") == 2
+
+
+def row_of(peer, median_ms, **more):
+    row = dict.fromkeys(timing.KEYS)
+    row |= dict(what="generator", variant="grad", preset="peer", peer=peer)
+    facts = dict(processor="A", cores=2, devices=1, device="cpu", jax="1", load_1min=0)
+    return {**row, "median_ms": median_ms, "p95_ms": 9.0, "machine": facts, **more}
+
+
+def test_the_short_table_divides_a_peer_by_the_row_of_ours_above_it(tmp_path, capsys):
+    rows = [
+        row_of(None, 2.0, share_of_flops=0.25, share_of_bandwidth=0.5),
+        row_of("torch", 3.0),
+        row_of(None, 4.0, precision="bfloat16"),
+        row_of("torch_bf16", 3.0),
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert bench_table.main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("A, 2 cores, 1 cpu, jax 1")
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines[-4:]]
+    assert [c[-1] for c in cells] == ["", "1.50", "", "0.75"]
+    assert cells[0][2:] == ["ours", "", "2", "9", "50%", ""]
+    assert cells[2][3] == "bfloat16"
+    path.write_text("not json")
+    for argv in ([str(path)], [str(tmp_path / "none")], []):
+        assert bench_table.main(argv) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 4
