@@ -8,7 +8,7 @@ so their times say nothing; their collectives and their results do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,12 @@ import optax
 
 from fluoro_jax.training import parallel
 from fluoro_jax.training.loop import Nets, build
-from fluoro_jax.training.state import to_host
+from fluoro_jax.training.state import TrainState, to_host
 from fluoro_jax.training.step import make_critic_update, make_gen_update
 from launch import bench_nets, timing
 
 Row = dict[str, Any]
+UPDATES = ("generator", "critic")
 # "= f32[1919]{0} all-reduce(", or a tuple of shapes, or an asynchronous one's start
 ALL_REDUCE = re.compile(r"= (\(.*?\)|\S+) all-reduce(?:-start)?\(")
 SHAPE = re.compile(r"\w+\[([\d,]*)\]")
@@ -56,24 +57,27 @@ def scaling(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
             "scaling: JAX shows one device; XLA_FLAGS=--xla_force_host_platform_"
             "device_count=4 shows four virtual ones on a CPU"
         )
-    updates = {
-        "generator": make_gen_update(cfg, nets.gen, nets.critic, nets.gen_tx),
-        "critic": make_critic_update(cfg, nets.gen, nets.critic, nets.critic_tx),
-    }
+    first = to_host(parallel.place(nets.init, devices=devices[:1]))
     rows = []
-    for name, update in updates.items():
+    for name in UPDATES:
         plans = [("weak", n, n) for n in counts]
         plans += [("strong", n, counts[-1]) for n in counts]
         wanted = {(n, clips) for _, n, clips in plans} | {(1, n) for n in counts}
-        runs = {key: _run(nets, name, update, *key) for key in sorted(wanted)}
+        runs = {key: _run(nets, name, first, *key) for key in sorted(wanted)}
         rows += _rows(runs, plans, {"kind": name, "preset": cfg.name}, repeats)
     return rows
 
 
-def _run(nets: Nets, name: str, update: Callable, count: int, clips: int) -> Run:
-    """Compiles an update for `count` devices and does it once."""
+def _run(nets: Nets, name: str, first: TrainState, count: int, clips: int) -> Run:
+    """Compiles an update for `count` devices and does it once, from `first`."""
     devices = jax.local_devices()[:count]
-    state = parallel.place(nets.init, devices=devices)
+    state = parallel.place_tree(first, devices=devices)
+    make, tx = (
+        (make_gen_update, nets.gen_tx)
+        if name == "generator"
+        else (make_critic_update, nets.critic_tx)
+    )
+    update = make(nets.cfg, nets.gen, nets.critic, tx)
     rng = np.random.default_rng(0)
     whole = bench_nets.random_batch(nets.cfg, rng, range(clips))
     batch = parallel.shard(whole, devices=devices)

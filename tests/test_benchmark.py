@@ -150,6 +150,20 @@ def test_all_parts_have_a_place_for_every_peer():
     assert benchmark.preset_config("gpu", "float32").critic.dtype == "float32"
 
 
+def test_all_runs_each_part_and_a_trace_is_written(monkeypatch, tmp_path, capsys):
+    parts = {name: benchmark.BENCHES[name] for name in ("projector", "stream")}
+    monkeypatch.setattr(benchmark, "BENCHES", parts)
+    monkeypatch.setattr("launch.bench_stream.FRAMES", 3)
+    argv = ["--what=all", "--preset=smoke", "--repeats=1", "--peers=linen"]
+    argv += ["--dtype=float32", "--dtype=bfloat16", f"--trace={tmp_path}"]
+    assert benchmark.main(argv) == 0
+    text = capsys.readouterr().out
+    assert text.count("| projector |") == 4  # has no network: once
+    lines = [line for line in text.splitlines() if line.startswith("| stream |")]
+    assert ["bfloat16" in line for line in lines] == [False, False, True, True]
+    assert [p.stat().st_size > 0 for p in tmp_path.rglob("*.xplane.pb")] == [True]
+
+
 @pytest.mark.slow
 def test_diffdrr_gives_the_same_images(tmp_path):
     pytest.importorskip("diffdrr")
@@ -220,14 +234,18 @@ def test_limits_of_this_machine(monkeypatch):
     assert limits["gflop_per_s"] > 0.1 and limits["gbyte_per_s"] > 0.01
 
 
-def test_scaling_rows_count_collectives_and_agree(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "kind", ["critic", pytest.param("generator", marks=pytest.mark.slow)]
+)
+def test_scaling_rows_count_collectives_and_agree(kind, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench_scaling, "UPDATES", (kind,))
     two = jax.devices()[:2]
     monkeypatch.setattr(jax, "local_devices", lambda: two)
     out = tmp_path / "rows.jsonl"
     argv = ["--what=scaling", "--preset=smoke", "--repeats=1", f"--json={out}"]
     assert benchmark.main(argv) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [(r["devices"], r["clips"]) for r in rows] == 2 * [
+    assert [(r["devices"], r["clips"]) for r in rows] == [
         *((1, 1), (2, 2)),  # weak
         *((1, 2), (2, 2)),  # strong
     ]
