@@ -75,13 +75,18 @@ def generator_program(
         program = Program(grad, read=read, translate=translate)
     program.precision = "bfloat16" if kind.endswith("bf16") else "float32"
     if compiled:
-        try:
-            program.compile_s = timed(program.run)[1]
-        except RuntimeError as error:  # all that its compilers raise are of this kind
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = f"torch.compile: {type(error).__name__}: {' '.join(lines)[:200]}"
-            raise PeerFailed(reason) from error
+        program.compile_s = _compile(program)
     return program
+
+
+def _compile(program: Program) -> float:
+    """Runs it once, which compiles it; the seconds that took."""
+    try:
+        return timed(program.run)[1]
+    except RuntimeError as error:  # all that its compilers raise are of this kind
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"torch.compile: {type(error).__name__}: {' '.join(lines)[:200]}"
+        raise PeerFailed(reason) from error
 
 
 def critic_program(
