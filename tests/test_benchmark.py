@@ -152,6 +152,7 @@ def test_all_parts_have_a_place_for_every_peer():
 
 def test_all_runs_each_part_and_a_trace_is_written(monkeypatch, tmp_path, capsys):
     parts = {name: benchmark.BENCHES[name] for name in ("projector", "stream")}
+    parts["generator"] = lambda *_: []
     monkeypatch.setattr(benchmark, "BENCHES", parts)
     monkeypatch.setattr("launch.bench_stream.FRAMES", 3)
     argv = ["--what=all", "--preset=smoke", "--repeats=1", "--peers=linen"]
@@ -275,6 +276,8 @@ def test_a_peer_that_cannot_run_is_a_row_that_says_so(monkeypatch, tmp_path, cap
         def generator_program(peer, *args, **kwargs):
             raise timing.PeerFailed(f"no C++ compiler for {peer}")
 
+    compiled = lambda *_, **known: timing.Program(lambda: None, **known)
+    monkeypatch.setattr(timing, "compile_program", compiled)
     monkeypatch.setattr(bench_nets, "_torch", lambda: Torch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     out = tmp_path / "rows.jsonl"

@@ -126,11 +126,19 @@ def test_a_process_that_fails_ends_the_others(bash):
     assert done.returncode == 3
 
 
+SMALL = (
+    *("--config.study.rows=16", "--config.study.cols=16"),
+    *("--config.study.voxel_mm=16.0", "--config.gen.levels=2"),
+    *("--config.gen.refine_levels=1", "--config.critic.levels=1"),
+    *("--config.train.num_steps=2", "--config.data.batch_size=2"),
+)
+
+
 @pytest.mark.multiprocess
 @pytest.mark.slow
 def test_two_local_processes_train_together(bash, tmp_path):
     work = tmp_path / "two"
-    argv = [*TRAIN[:2], f"--workdir={work}", "--config.train.num_steps=2"]
+    argv = [*TRAIN[:2], f"--workdir={work}", *SMALL]
     done = bash("local_multiprocess.sh", "2", *argv, JAX_PLATFORMS="cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("final checkpoint digest") == 1
