@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -22,10 +21,16 @@ from launch import flops, timing
 from launch.peers.linen_generator import LinenGenerator, linen_params
 
 Row = dict[str, Any]
-TORCH = ("torch", "torch_compile", "torch_bf16", "torch_channels_last")
+TORCH = (
+    "torch",
+    "torch_compile",
+    "torch_bf16",
+    "torch_compile_bf16",
+    "torch_channels_last",
+)
 PEERS = {
     "generator": ("linen", *TORCH),
-    "critic_step": ("torch",),
+    "critic_step": ("torch", "torch_bf16"),  # the compiler refuses two derivatives
     "train_step": ("torch",),
 }
 
@@ -47,26 +52,27 @@ def generator(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     rows = []
     for variant, make, passes in (("forward", _forward, 1), ("grad", _grad, 3)):
         known = {"gflop_by_hand": passes * forward_gflop, "precision": cfg.gen.dtype}
+        names = {"what": "generator", "variant": variant, "preset": cfg.name}
         compiled = lambda net, weights, make=make, known=known: timing.compile_program(
             make(net), weights, stack, truth, **known
         )
         programs: dict[str | None, timing.Program] = {None: compiled(ours, params)}
+        failed = []
         for peer in peers:
             if peer == "linen":
-                program = compiled(LinenGenerator(ours), linen_params(params))
+                programs[peer] = compiled(LinenGenerator(ours), linen_params(params))
+                programs[peer].precision = "float32"
                 if variant == "grad":
-                    program.translate = lambda answer: (
-                        answer[0],
-                        linen_params(answer[1], gradient=True),
-                    )
-            else:
-                program = _torch().generator_program(
+                    programs[peer].translate = _linen_gradient
+                continue
+            try:
+                programs[peer] = _torch().generator_program(
                     peer, ours, params, arrays=(stack, truth), variant=variant
                 )
-                program.gflop_by_hand = known["gflop_by_hand"]
-            programs[peer] = program
-        names = {"what": "generator", "variant": variant, "preset": cfg.name}
-        rows += timing.compare(programs, names, repeats)
+                programs[peer].gflop_by_hand = known["gflop_by_hand"]
+            except timing.PeerFailed as reason:
+                failed.append(timing.failed_row(reason, peer=peer, **names))
+        rows += timing.compare(programs, names, repeats) + failed
     return rows
 
 
@@ -86,10 +92,11 @@ def critic_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
         return jnp.mean(score(fake) - score(real) + weight * penalty)
 
     step = timing.compile_program(jax.value_and_grad(loss), params, real, fake, mix)
+    step.precision = cfg.critic.dtype
     programs: dict[str | None, timing.Program] = {None: step}
-    if peers:
-        programs["torch"] = _torch().critic_program(
-            critic, params, arrays=(real, fake, mix), gp_weight=weight
+    for peer in peers:
+        programs[peer] = _torch().critic_program(
+            peer, critic, params, arrays=(real, fake, mix), gp_weight=weight
         )
     names = {"what": "critic_step", "variant": "grad", "preset": cfg.name}
     return timing.compare(programs, names, repeats)
@@ -101,18 +108,9 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     The critic counts from the first step and the learning rates start at their peak;
     batch 1, on one device.
     """
-    cfg.loss.warmup_steps = cfg.loss.adv_start = cfg.loss.critic_start = 0
-    cfg.gen_opt.warmup_steps = cfg.critic_opt.warmup_steps = 0
-    nets = build(cfg)
-    rng, shape = np.random.default_rng(0), clip_shape(cfg)
-    batches = [
-        {
-            "frames": rng.uniform(1.0, 5.0, shape).astype(np.float32),
-            "mask": (rng.random(shape) < 0.02).astype(np.float32),
-            "id": np.array([number], np.int32),
-        }
-        for number in range(cfg.train.gen_updates)
-    ]
+    count_everything(cfg)
+    nets, rng = build(cfg), np.random.default_rng(0)
+    batches = [random_batch(cfg, rng, [i]) for i in range(cfg.train.gen_updates)]
     state = parallel.place(nets.init, devices=jax.devices()[:1])
     first = to_host(state)
     programs: dict[str | None, timing.Program] = {None: our_step(nets, state, batches)}
@@ -132,18 +130,34 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     return timing.compare(programs, names, repeats)
 
 
+def count_everything(cfg: Any) -> None:
+    """All terms of the loss and the whole learning rates from the first step on."""
+    cfg.loss.warmup_steps = cfg.loss.adv_start = cfg.loss.critic_start = 0
+    cfg.gen_opt.warmup_steps = cfg.critic_opt.warmup_steps = 0
+
+
+def random_batch(cfg: Any, rng: np.random.Generator, ids: Sequence[int]) -> dict:
+    """Frames and mask `[len(ids), T, H, W]` without meaning."""
+    shape = (len(ids), *clip_shape(cfg)[1:])
+    return {
+        "frames": rng.uniform(1.0, 5.0, shape).astype(np.float32),
+        "mask": (rng.random(shape) < 0.02).astype(np.float32),
+        "id": np.array(ids, np.int32),
+    }
+
+
 def our_step(nets: Any, state: Any, batches: Sequence[dict]) -> timing.Program:
     """The updates of one training step, compiled; each run goes on from the last."""
     cfg, device = nets.cfg, jax.devices()[:1]
     placed = [parallel.shard(batch, devices=device) for batch in batches]
     gen = make_gen_update(cfg, nets.gen, nets.critic, nets.gen_tx)
     critic = make_critic_update(cfg, nets.gen, nets.critic, nets.critic_tx)
-    start = time.perf_counter()
-    compiled = [
-        parallel.p_update(update, devices=device).compile(state, placed[0])
-        for update in (gen, critic)
-    ]
-    seconds = time.perf_counter() - start
+    compiled, seconds = timing.timed(
+        lambda: [
+            parallel.p_update(update, devices=device).compile(state, placed[0])
+            for update in (gen, critic)
+        ]
+    )
     gen_counts, critic_counts = (timing.counts(program) for program in compiled)
     held = [state]
 
@@ -164,7 +178,14 @@ def our_step(nets: Any, state: Any, batches: Sequence[dict]) -> timing.Program:
         f"generator update {gen_counts['peak_mib']:.0f} MiB, "
         f"of a critic update {critic_counts['peak_mib']:.0f} MiB"
     )
-    return timing.Program(run, seconds, total("gflop"), total("gbyte"), peak)
+    return timing.Program(
+        run,
+        seconds,
+        total("gflop"),
+        total("gbyte"),
+        peak_mib=peak,
+        precision=cfg.gen.dtype,
+    )
 
 
 def _forward(net: Any) -> Callable:
@@ -178,6 +199,10 @@ def _grad(net: Any) -> Callable:
         return jnp.mean(terms[0] + terms[1])
 
     return jax.value_and_grad(loss)
+
+
+def _linen_gradient(answer: Any) -> Any:
+    return answer[0], linen_params(answer[1], gradient=True)
 
 
 def _torch() -> Any:

@@ -21,6 +21,7 @@ from fluoro_jax.errors import UserError
 from launch import (
     bench_nets,
     bench_parts,
+    bench_scaling,
     bench_simulate,
     bench_stream,
     machine,
@@ -36,18 +37,26 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
     "simulate": bench_simulate.simulate,
     "stream": bench_stream.stream,
     "input": bench_stream.inputs,
+    "scaling": bench_scaling.scaling,
 }
 PEERS = {**bench_nets.PEERS, "projector": bench_parts.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})
 PRESETS = (*SCALES, "gpu")
+DTYPES = ("float32", "bfloat16")
+NETWORKS = ("generator", "critic_step", "train_step", "stream", "scaling")
 
 
-def preset_config(preset: str) -> Any:
-    """The config of a size; "gpu" is the full size computed in bfloat16."""
+def preset_config(preset: str, dtype: str = "") -> Any:
+    """The config of a size; "gpu" is the full size computed in bfloat16.
+
+    `dtype`, where given, is what both networks compute in.
+    """
     cfg = base_config("full" if preset == "gpu" else preset)
     cfg.name = preset
     if preset == "gpu":
         cfg.gen.dtype = cfg.critic.dtype = "bfloat16"
+    if dtype:
+        cfg.gen.dtype = cfg.critic.dtype = dtype
     return cfg
 
 
@@ -64,6 +73,8 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     flags.DEFINE_enum("what", "generator", whats, "what to time", **define)
     flags.DEFINE_string("preset", "peer", f"size: {', '.join(PRESETS)}", **define)
     flags.DEFINE_list("peers", [], f"beside whom: {', '.join(ALL_PEERS)}", **define)
+    types = "the networks compute in these, in turn: " + ", ".join(DTYPES)
+    flags.DEFINE_multi_enum("dtype", [], DTYPES, types, **define)
     flags.DEFINE_integer("repeats", 10, "timed runs of each", lower_bound=1, **define)
     flags.DEFINE_string("json", None, "file for one JSON line a row", **define)
     flags.DEFINE_string("trace", None, "folder for a profiler trace", **define)
@@ -144,7 +155,11 @@ def _run(asked: flags.FlagValues) -> list[Row]:
     with trace:
         for what in BENCHES if asked.what == "all" else [asked.what]:
             peers = [p for p in asked.peers if p in PEERS.get(what, ())]
-            rows += BENCHES[what](preset_config(asked.preset), peers, asked.repeats)
+            # the rest have no network: once is enough
+            types = asked.dtype if what in NETWORKS and asked.dtype else [""]
+            for dtype in types:
+                cfg = preset_config(asked.preset, dtype)
+                rows += BENCHES[what](cfg, peers, asked.repeats)
     timing.add_shares(rows, limits)
     facts = machine.record()
     return [{**row, "machine": facts, "limits": limits} for row in rows]

@@ -37,6 +37,10 @@ KEYS = (
 )
 
 
+class PeerFailed(Exception):
+    """A peer that cannot run here, and why in one line."""
+
+
 @dataclass
 class Program:
     """Something to time: ours or a peer's.
@@ -73,11 +77,16 @@ def compile_program(function: Callable, *args: Any, **known: Any) -> Program:
         **known: further attributes of `Program`.
     """
     args = jax.block_until_ready(jax.device_put(args))
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    seconds = time.perf_counter() - start
+    compiled, seconds = timed(lambda: jax.jit(function).lower(*args).compile())
     run = lambda: jax.block_until_ready(compiled(*args))
     return Program(run, seconds, **{**counts(compiled), **known})
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """`function()`, and the seconds it took."""
+    start = time.perf_counter()
+    answer = function()
+    return answer, time.perf_counter() - start
 
 
 def counts(compiled: Any) -> dict[str, float]:
@@ -180,6 +189,13 @@ def make_row(
         "share_of_bandwidth": None,
         "device": jax.devices()[0].device_kind,
     }
+
+
+def failed_row(reason: PeerFailed, **names: Any) -> dict[str, Any]:
+    """A row without numbers that says in `note` why there are none."""
+    print(f"{names['what']} {names['variant']}: {names['peer']} not run: {reason}")
+    nothing = dict.fromkeys((*KEYS, "min_ms", "repeats", "gflop_by_hand", "gbyte"))
+    return {**nothing, **names, "note": str(reason)}
 
 
 def ratio_line(label: str, peer: str, ours: np.ndarray, theirs: np.ndarray) -> str:

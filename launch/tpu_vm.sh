@@ -3,7 +3,7 @@
 #   gcloud compute tpus tpu-vm ssh NAME --worker=all --command="cd fluoro_jax &&
 #     launch/tpu_vm.sh launch.train --config=configs/paper_group.py --workdir=DIR"
 # after `make install` and `.venv/bin/python -m pip install -e '.[tpu]'` on each.
-# DIR must be on storage that all hosts share.
+# DIR must be on storage that all hosts share. DRY_RUN=1 prints the command.
 set -euo pipefail
 if [ $# -lt 1 ]; then sed -n '2,6s/^# //p' "$0" >&2; exit 2; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,4 +20,11 @@ if [[ $endpoints == *,* ]]; then
   JAX_PROCESS_ID=$(attribute agent-worker-number)
   export JAX_COORDINATOR_ADDRESS JAX_NUM_PROCESSES JAX_PROCESS_ID
 fi
-exec "${PYTHON:-.venv/bin/python}" -m "$@"
+# No flag is needed to overlap collectives: libtpu does so by itself.
+command=("${PYTHON:-.venv/bin/python}" -m "$@")
+if [ -n "${DRY_RUN:-}" ]; then
+  env | grep -E '^JAX_' | sort || true
+  echo "${command[*]@Q}"
+  exit
+fi
+exec "${command[@]}"

@@ -10,7 +10,17 @@ from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope, solids
 from fluoro_jax.studies import PRESETS
-from launch import bench_parts, bench_simulate, benchmark, flops, machine, timing
+from launch import (
+    bench_nets,
+    bench_parts,
+    bench_scaling,
+    bench_simulate,
+    bench_table,
+    benchmark,
+    flops,
+    machine,
+    timing,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -139,13 +149,28 @@ def test_all_parts_have_a_place_for_every_peer():
     known = set(benchmark.BENCHES)
     assert known == {
         *("generator", "critic_step", "train_step", "projector", "simulate"),
-        *("stream", "input"),
+        *("stream", "input", "scaling"),
     }
     assert set(benchmark.PEERS) < known
     asked = benchmark.parse(["--what=all", "--peers=linen", "--preset=gpu"])
     assert asked.what == "all" and asked.peers == ["linen"]
     cfg = benchmark.preset_config("gpu")
     assert cfg.gen.dtype == "bfloat16" and cfg.study.rows == 256
+    assert benchmark.preset_config("gpu", "float32").critic.dtype == "float32"
+
+
+def test_all_runs_each_part_and_a_trace_is_written(monkeypatch, tmp_path, capsys):
+    seen = []
+    networks = lambda cfg, peers, repeats: seen.append((cfg.gen.dtype, peers)) or []
+    parts = {"projector": benchmark.BENCHES["projector"], "generator": networks}
+    monkeypatch.setattr(benchmark, "BENCHES", parts)
+    argv = ["--what=all", "--preset=smoke", "--repeats=1", "--peers=linen"]
+    argv += ["--dtype=float32", "--dtype=bfloat16", f"--trace={tmp_path}"]
+    assert benchmark.main(argv) == 0
+    # the projector has no network: once
+    assert capsys.readouterr().out.count("| projector |") == 4
+    assert seen == [("float32", ["linen"]), ("bfloat16", ["linen"])]
+    assert [p.stat().st_size > 0 for p in tmp_path.rglob("*.xplane.pb")] == [True]
 
 
 @pytest.mark.slow
@@ -216,3 +241,90 @@ def test_limits_of_this_machine(monkeypatch):
     monkeypatch.undo()
     limits = machine.ceilings(size=128, mib=1, repeats=2)
     assert limits["gflop_per_s"] > 0.1 and limits["gbyte_per_s"] > 0.01
+
+
+@pytest.mark.parametrize(
+    "kind", ["critic", pytest.param("generator", marks=pytest.mark.slow)]
+)
+def test_scaling_rows_count_collectives_and_agree(kind, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench_scaling, "UPDATES", (kind,))
+    two = jax.devices()[:2]
+    monkeypatch.setattr(jax, "local_devices", lambda: two)
+    out = tmp_path / "rows.jsonl"
+    argv = ["--what=scaling", "--preset=smoke", "--repeats=1", f"--json={out}"]
+    assert benchmark.main(argv) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(r["devices"], r["clips"]) for r in rows] == [
+        *((1, 1), (2, 2)),  # weak
+        *((1, 2), (2, 2)),  # strong
+    ]
+    for row in rows:
+        assert row["all_reduces"] == 1
+        # besides the gradients a sum and a count of each metric
+        assert 4 <= row["all_reduced_values"] - row["parameters"] <= 20
+        if row["devices"] == 1:
+            assert row["max_diff_to_one_device"] == row["max_diff_of_moment"] == 0.0
+        assert row["max_diff_of_moment"] < 1e-4 * row["largest_moment"]
+    assert capsys.readouterr().out.count("1 all-reduce an update") == len(rows)
+
+
+def test_all_reduces_are_read_from_compiled_text():
+    text = """
+      %a = f32[7,2]{1,0} all-reduce(%b), channel_id=1, to_apply=%add
+      %c = (f32[3]{0}, f32[]) all-reduce-start(%d, %e), channel_id=2
+      %f = f32[3]{0} all-reduce-done(%c)
+      %g = f32[9]{0} fusion(%all-reduce.1), calls=%all-reduce
+    """
+    assert bench_scaling.all_reduces(text) == [14, 4]
+
+
+def test_a_peer_that_cannot_run_is_a_row_that_says_so(monkeypatch, tmp_path, capsys):
+    class Torch:
+        @staticmethod
+        def generator_program(peer, *args, **kwargs):
+            raise timing.PeerFailed(f"no C++ compiler for {peer}")
+
+    compiled = lambda *_, **known: timing.Program(lambda: None, **known)
+    monkeypatch.setattr(timing, "compile_program", compiled)
+    monkeypatch.setattr(bench_nets, "_torch", lambda: Torch)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    out = tmp_path / "rows.jsonl"
+    argv = ["--preset=smoke", "--peers=torch_compile_bf16", "--repeats=1"]
+    assert benchmark.main([*argv, "--dtype=bfloat16", f"--json={out}"]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["precision"] for r in rows] == ["bfloat16", None] * 2
+    for row in rows[1::2]:
+        assert set(timing.KEYS) <= set(row)
+        assert row["median_ms"] is None and "C++ compiler" in row["note"]
+    capsys.readouterr()
+    assert bench_table.main([str(out)]) == 0
+    assert capsys.readouterr().out.count("no C++ compiler for torch_compile_bf16") == 2
+
+
+def row_of(peer, median_ms, **more):
+    row = dict.fromkeys(timing.KEYS)
+    row |= dict(what="generator", variant="grad", preset="peer", peer=peer)
+    facts = dict(processor="A", cores=2, devices=1, device="cpu", jax="1", load_1min=0)
+    return {**row, "median_ms": median_ms, "p95_ms": 9.0, "machine": facts, **more}
+
+
+def test_the_short_table_divides_a_peer_by_the_row_of_ours_above_it(tmp_path, capsys):
+    rows = [
+        row_of(None, 2.0, share_of_flops=0.25, share_of_bandwidth=0.5),
+        row_of("torch", 3.0),
+        row_of(None, 4.0, precision="bfloat16"),
+        row_of("torch_bf16", 3.0),
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert bench_table.main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("A, 2 cores, 1 cpu, jax 1")
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines[-4:]]
+    assert [c[-1] for c in cells] == ["", "1.50", "", "0.75"]
+    assert cells[0][2:] == ["ours", "", "2", "9", "50%", ""]
+    assert cells[2][3] == "bfloat16"
+    path.write_text("not json")
+    for argv in ([str(path)], [str(tmp_path / "none")], []):
+        assert bench_table.main(argv) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 4

@@ -66,17 +66,11 @@ def make_gen_update(
         judge = lambda prob: losses.adversarial(
             critic.apply({"params": state.critic.params}, prob)
         )
-        hybrid = functools.partial(
-            losses.hybrid, foreground_weight=cfg.loss.foreground_weight
-        )
 
         def loss_fn(params: PyTree) -> tuple[Array, dict[str, Array]]:
             output = gen.apply({"params": params}, stack)
             logits = output.logits.astype(jnp.float32)
-            total, terms = hybrid(truth, logits, weights)
-            if cfg.loss.coarse:
-                terms["coarse"], _ = hybrid(truth, output.coarse_logits, weights)
-                total = total + cfg.loss.coarse * terms["coarse"]
+            total, terms = _supervised(cfg.loss, truth, output, weights)
             prob = jax.nn.sigmoid(logits)
             # Until it counts, the critic's pass forward and back is not computed.
             terms["adversarial"] = jax.lax.cond(
@@ -152,6 +146,20 @@ def merge(collected: list[Averages]) -> dict[str, float]:
         for name, average in averages.items():
             sums[name] = sums[name].merge(average) if name in sums else average
     return {k: float(v.compute()) for k, v in sums.items() if v.count > 0}
+
+
+def _supervised(
+    loss_cfg: Any, truth: Array, output: Any, weights: dict[str, Array]
+) -> tuple[Array, dict[str, Array]]:
+    """Hybrid loss `[B]` of the answer and, by its weight, of the coarse one; terms."""
+    hybrid = functools.partial(
+        losses.hybrid, weights=weights, foreground_weight=loss_cfg.foreground_weight
+    )
+    total, terms = hybrid(truth, output.logits)
+    if loss_cfg.coarse:
+        terms["coarse"], _ = hybrid(truth, output.coarse_logits)
+        total = total + loss_cfg.coarse * terms["coarse"]
+    return total, terms
 
 
 def _apply(player: Player, grads: PyTree, tx: optax.GradientTransformation) -> Player:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from fluoro_jax.training.losses import IOU_EPSILON_PX, SSIM_C1, SSIM_C2
 from launch.peers.torch_nets import TorchCritic, TorchGenerator, load, torch_params
-from launch.timing import Program
+from launch.timing import PeerFailed, Program, timed
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 
@@ -32,22 +31,25 @@ def generator_program(
     """The forward pass, or loss and gradient, of `launch.bench_nets`.
 
     Args:
-        kind: "torch" (eager), "torch_compile", "torch_bf16" (autocast) or
-            "torch_channels_last".
+        kind: "torch" (eager), "torch_compile", "torch_bf16" (autocast),
+            "torch_compile_bf16" or "torch_channels_last".
         ours: the flax generator.
         params: its parameters.
         arrays: stack `[B, T, H, W, 3]` and truth `[B, T, H, W]`.
         variant: "forward" or "grad".
+
+    Raises:
+        PeerFailed: the compiler does not work here.
     """
     net = load(TorchGenerator(ours), params)
     if kind == "torch_channels_last":
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     weights = dict(net.named_parameters())
-    call = torch.compile(net) if kind == "torch_compile" else net
+    compiled = kind.startswith("torch_compile")
+    call = torch.compile(net) if compiled else net
     stack = torch.tensor(np.asarray(arrays[0])).movedim(-1, 2).contiguous()
     truth = torch.tensor(np.asarray(arrays[1]))
-    half = kind == "torch_bf16"
-    cast = lambda: torch.autocast("cpu", torch.bfloat16) if half else _nothing()
+    cast = _precision(kind)
 
     def forward() -> tuple[Tensor, ...]:
         with torch.no_grad(), cast():
@@ -71,22 +73,31 @@ def generator_program(
         )
         translate = lambda answer: (answer[0], torch_params(answer[1]))
         program = Program(grad, read=read, translate=translate)
-    program.precision = "bfloat16" if half else "float32"
-    if kind == "torch_compile":
-        start = time.perf_counter()
-        program.run()
-        program.compile_s = time.perf_counter() - start
+    program.precision = "bfloat16" if kind.endswith("bf16") else "float32"
+    if compiled:
+        program.compile_s = _compile(program)
     return program
 
 
+def _compile(program: Program) -> float:
+    """Runs it once, which compiles it; the seconds that took."""
+    try:
+        return timed(program.run)[1]
+    except RuntimeError as error:  # all that its compilers raise are of this kind
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"torch.compile: {type(error).__name__}: {' '.join(lines)[:200]}"
+        raise PeerFailed(reason) from error
+
+
 def critic_program(
-    ours: Any, params: Any, *, arrays: tuple, gp_weight: float
+    kind: str, ours: Any, params: Any, *, arrays: tuple, gp_weight: float
 ) -> Program:
     """Loss with gradient penalty, and its gradient; eager only.
 
     `torch.compile` refuses to differentiate twice.
 
     Args:
+        kind: "torch" or "torch_bf16" (autocast).
         ours: the flax critic.
         params: its parameters.
         arrays: real and fake masks `[B, T, H, W]`, and mix `[B]`.
@@ -96,14 +107,19 @@ def critic_program(
     net = load(TorchCritic(ours, real.shape[1:]), params)
     weights = dict(net.named_parameters())
 
+    cast = _precision(kind)
+
     def grad() -> tuple[Tensor, dict[str, Tensor]]:
-        loss, _ = critic_loss(net, real, fake, mix, gp_weight=gp_weight)
+        with cast():
+            loss, _ = critic_loss(net, real, fake, mix, gp_weight=gp_weight)
         grads = torch.autograd.grad(loss, list(weights.values()))
         return loss.detach(), dict(zip(weights, grads, strict=True))
 
     read = lambda out: (to_numpy(out[0]), {k: to_numpy(g) for k, g in out[1].items()})
     translate = lambda answer: (answer[0], torch_params(answer[1]))
-    return Program(grad, read=read, translate=translate)
+    program = Program(grad, read=read, translate=translate)
+    program.precision = "bfloat16" if kind.endswith("bf16") else "float32"
+    return program
 
 
 def train_program(
@@ -217,8 +233,11 @@ def _update(
     return norm
 
 
-def _nothing() -> contextlib.AbstractContextManager:
-    return contextlib.nullcontext()
+def _precision(kind: str) -> Callable[[], contextlib.AbstractContextManager]:
+    """A context for the computation of one kind of program."""
+    if kind.endswith("bf16"):
+        return lambda: torch.autocast("cpu", torch.bfloat16)
+    return contextlib.nullcontext
 
 
 def to_numpy(x: Tensor) -> np.ndarray:
