@@ -32,13 +32,15 @@ def table(rows: Sequence[Row]) -> str:
     The share of the limit is that of a large product, or of a large copy where that is
     more; a row without numbers says why.
     """
-    lines = []
-    for facts in {json.dumps(row["machine"], sort_keys=True) for row in rows}:
-        found = json.loads(facts)
-        lines.append(
+    loads: dict[str, list[float]] = {}
+    for row in rows:
+        found = row["machine"]
+        name = (
             f"{found['processor']}, {found['cores']} cores, {found['devices']} "
-            f"{found['device']}, jax {found['jax']}, load {found['load_1min']:.1f}"
+            f"{found['device']}, jax {found['jax']}"
         )
+        loads.setdefault(name, []).append(found["load_1min"])
+    lines = [f"{n}, load {min(v):.1f} to {max(v):.1f}" for n, v in loads.items()]
     lines = [*sorted(lines), "", f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD)]
     ours: Row | None = None
     for row in rows:
