@@ -27,12 +27,19 @@ from configs.base import base_config, check_preset
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "no_convlstm": {"gen.lstm": "none"},
+    "no_refinement": {"gen.refine_levels": 0},
+    "no_adversarial": {"loss.adversarial": 0.0},
+    # The paper's losses and critic from the first step on.
+    "no_warmup": {
+        "loss.cross_entropy": 0.0,
+        "loss.warmup_steps": 0,
+        "loss.critic_start": 0,
+        "loss.adv_start": 0,
+    },
     "bottom_convlstm": {"gen.lstm": "bottom"},
     "one_direction": {"gen.bidirectional": False},
     "single_frame": {"data.stack": "single"},
-    "no_refinement": {"gen.refine_levels": 0},
     "pooling": {"gen.resample": "pool"},
-    "no_adversarial": {"loss.adversarial": 0.0},
     "linear_critic": {"critic.output": "linear"},
     # WGAN-GP's 1:5, at as many generator updates as the other rows.
     "critic_5_to_1": {"train.critic_updates": 10},
@@ -42,13 +49,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_cross_entropy": {"loss.cross_entropy": 0.0},
     # The other reading of eq. 5 and 9: 100 (L_1 + L_ssim + L_iou).
     "lambda_on_all": {"loss.ssim": 100.0, "loss.iou": 100.0},
-    # The paper's losses and critic from the first step on.
-    "no_warmup": {
-        "loss.cross_entropy": 0.0,
-        "loss.warmup_steps": 0,
-        "loss.critic_start": 0,
-        "loss.adv_start": 0,
-    },
 }
 PRESETS = ("ablation", "smoke")
 

@@ -39,6 +39,7 @@ class Part:
         core: runs unless other parts are asked for.
         minutes: estimate, on the machine that the preset is meant for.
         of: the part whose network is looked at; "" for a run of its own.
+        brief: its table is enough; no figures and report.
         paper: what of the paper it stands beside: group, subgroup, finetuned, patient
             or "".
         run: the config.
@@ -50,6 +51,7 @@ class Part:
     core: bool
     minutes: float
     of: str
+    brief: bool
     paper: str
     run: Any
     sha256: str
@@ -83,6 +85,7 @@ def read_plan(cfg: Config) -> dict[str, Part]:
             core=entry.core,
             minutes=entry.minutes,
             of=entry.of,
+            brief=entry.brief,
             paper=entry.paper,
             run=run,
             sha256=hashlib.sha256(text).hexdigest(),
@@ -179,7 +182,7 @@ def run_part(
             network_of=(owner.run, workdir / owner.name),
         )
     else:
-        done = reproduce(part.run, folder, data_dir=data_dir)
+        done = reproduce(part.run, folder, data_dir=data_dir, table_only=part.brief)
     rows = read_rows(folder / "metrics.jsonl")
     return {
         "part": part.name,

@@ -28,6 +28,7 @@ def reproduce(
     *,
     data_dir: str | Path | None = None,
     network_of: tuple[Any, Path] | None = None,
+    table_only: bool = False,
 ) -> Results:
     """Trains what is missing, then evaluates and writes table, figures and report.
 
@@ -39,6 +40,7 @@ def reproduce(
         data_dir: of the stored studies; default `<workdir>/data`.
         network_of: config and workdir of another, finished run, whose network is then
             only looked at on the study of `cfg`; nothing is trained.
+        table_only: no figures, report and recorded clip.
 
     Returns:
         Results; `report` is the path of report.html. In a run of several processes
@@ -56,6 +58,8 @@ def reproduce(
     _say(f"evaluate ({time.perf_counter() - begun:.0f} s since the start)")
     owner, home = network_of or (cfg, workdir)
     restored = restore_generator(owner, home)
+    if table_only:
+        return evaluate(cfg, workdir, data_dir=data_dir, restored=restored)
     results = _finished(workdir, fingerprint(cfg, restored[1]))
     if results is None:
         results = _evaluate_and_write(

@@ -24,7 +24,7 @@ def runs(monkeypatch, tmp_path):
     """`reproduce` without training; remembers what was run on whose network."""
     seen = []
 
-    def reproduce(cfg, workdir, *, data_dir, network_of=None):
+    def reproduce(cfg, workdir, *, data_dir, network_of=None, table_only=False):
         owner = network_of[1].name if network_of else None
         seen.append((workdir.name, owner))
         workdir.mkdir(parents=True, exist_ok=True)
