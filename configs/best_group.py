@@ -27,8 +27,6 @@ def get_config(preset: str = "full") -> ConfigDict:
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)
     c.train.update(eval_every=250, save_every=125, ema_decay=0.995)
     set_length(c, 2500)
-    if preset == "cpu":  # as long as two cores can wait
-        c.train.num_steps = 1600
     if preset == "smoke":
         c.study.update(num_train=4, num_val=2, num_test=3)
         # Tumours under 20 mm would fall between pixels of 10 mm.
