@@ -23,11 +23,11 @@ FURTHER = (
     *("best blind baseline: IoU, vertical [mm]", "cases", "training [min]"),
 )
 HOW = (
-    "Mean over test cases and, in brackets, the 95 % BCa bootstrap interval over cases; "
-    "millimetres in the isocentre plane, centroid of mask against centroid of mask; a "
-    "lost frame counts half the frame's diagonal. The median distance is over cases, of "
-    "each case's mean over frames, both directions together. One seed a row. The "
-    "paper's numbers are of another phantom and without intervals."
+    "Mean over test cases and, in brackets, the 95 % BCa bootstrap interval over "
+    "cases; millimetres in the isocentre plane, centroid of mask against centroid of "
+    "mask; a lost frame counts half the frame's diagonal. The median distance is over "
+    "cases, of each case's mean over frames, both directions together. One seed a row. "
+    "The paper's numbers are of another phantom and without intervals."
 )
 BLIND = ("static", "phase_prior")
 ABLATION = "ablation_"
