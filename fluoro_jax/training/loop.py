@@ -36,7 +36,12 @@ from fluoro_jax.training.state import TrainState, digest, init_state
 from fluoro_jax.training.step import make_critic_update, make_gen_update
 from fluoro_jax.training.validation import Validation
 from fluoro_jax.training.watch import Watch
-from fluoro_jax.training.workdir import check_same_config, open_workdir, resolve
+from fluoro_jax.training.workdir import (
+    check_same_config,
+    note_call,
+    open_workdir,
+    resolve,
+)
 
 PyTree = Any
 
@@ -116,12 +121,24 @@ def train(
             start, state = 0, _first_state(nets, workdir)
         else:
             start, state = found.step, parallel.place_tree(found.state)
+        _check_length(start, cfg.train.num_steps, workdir)
         if start < cfg.train.num_steps:
+            note_call(workdir, start, cfg.train.num_steps)
             state = _run(nets, state, start, checkpoints=checkpoints, data_dir=data_dir)
     if jax.process_index() == 0:
         print(f"trained to step {max(start, cfg.train.num_steps)}", flush=True)
         print(f"final checkpoint digest sha256 {digest(state)}", flush=True)
     return state
+
+
+def _check_length(start: int, num_steps: int, workdir: Path) -> None:
+    if start > num_steps:
+        raise UserError(
+            f"{workdir} holds a run of {start} steps, train.num_steps is {num_steps}",
+            needed=f"at least {start} steps",
+            why="a longer run's networks are not those of a shorter one",
+            fix="another --workdir for the shorter run, or the longer config",
+        )
 
 
 def _first_state(nets: Nets, workdir: Path) -> TrainState:

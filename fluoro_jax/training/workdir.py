@@ -31,6 +31,7 @@ FREE = (
     "train.collapse_after",
     "evaluation.",
 )
+HISTORY = "history.jsonl"
 PACKAGES = (
     "fluoro_jax jax jaxlib flax optax orbax-checkpoint numpy scipy clu ml-collections"
 )
@@ -64,6 +65,20 @@ def open_workdir(cfg: Any, workdir: str | Path) -> Path:
             fix="choose another --workdir, or free some space",
         ) from error
     return workdir
+
+
+def note_call(workdir: Path, start: int, num_steps: int) -> None:
+    """Adds a line to history.jsonl: who trains from which step to which.
+
+    A run that was stopped may go on to another end, and the learning rate's cosine then
+    stretches or starts again: only its history tells.
+    """
+    if jax.process_index() > 0:
+        return
+    command = shlex.join([Path(sys.executable).name, *sys.argv])
+    call = {"time": _now(), "commit": _commit(), "command": command}
+    with open(workdir / HISTORY, "a") as file:
+        file.write(json.dumps(call | {"from": start, "to": num_steps}) + "\n")
 
 
 def resolve(cfg: Any) -> dict[str, Any]:
