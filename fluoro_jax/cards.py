@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fluoro_jax.studies import SET_STUDIES
+
 LICENCE = "Apache-2.0"
 DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
 SECTIONS = ("name", "config", "weights", "metrics", "cases", "training", "limits")
@@ -93,12 +95,14 @@ def limits(cfg: Any) -> list[str]:
         f"One training run (seed {cfg.seed}): intervals are over test cases and "
         "hold no spread over seeds.",
     ]
-    if not study.name.startswith("group"):
+    if cfg.init.parent:
+        sentences.append(f"Fine-tuned from the run {cfg.init.parent}.")
+    if study.name in SET_STUDIES:
         sentences.append(
-            f"Trained on the people and tumours of the {study.name} study alone; "
-            "anybody else is outside of it."
+            f"Trained on the people and tumours of the {study.name} study, who are "
+            "tested too; anybody else is outside of it."
         )
-    if data.source == "simulator":
+    elif data.source == "simulator":
         sentences.append(
             f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained."
         )

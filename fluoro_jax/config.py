@@ -167,6 +167,7 @@ def validate(cfg: Config, *, training: bool = True) -> FrozenConfigDict:
     _check_groups(cfg)
     _check_causal(cfg)
     _check_diameters(cfg)
+    _check_collimation(cfg)
     if training:
         check_devices(cfg.data.batch_size)
     return FrozenConfigDict(cfg)
@@ -320,4 +321,17 @@ def _check_causal(cfg: Config) -> None:
             needed="a generator that runs forward only, or another stack",
             why="the backward pass reads later frames, so nothing would be causal",
             fix="--config.gen.bidirectional=False, or --config.data.stack=edge",
+        )
+
+
+def _check_collimation(cfg: Config) -> None:
+    from fluoro_jax.studies import SET_STUDIES  # late: it starts JAX
+
+    fresh = cfg.data.source == "simulator" and cfg.study.name not in SET_STUDIES
+    if cfg.study.collimate and fresh:
+        raise UserError(
+            f"study.collimate = True with fresh tumours of the study {cfg.study.name}",
+            needed="stored cases, or a study of sets",
+            why="the panel would follow a tumour that is then put elsewhere",
+            fix="--config.study.collimate=False, or --config.data.source=dataset",
         )

@@ -28,7 +28,8 @@ from fluoro_jax.studies import StudySpec, study_case
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import track_clip
 from fluoro_jax.training.loop import restore_generator
-from fluoro_jax.training.writer import read_rows
+from fluoro_jax.training.workdir import HISTORY
+from fluoro_jax.training.writer import read_rows, training_seconds
 
 NUM_CASES = 4  # of the test split, kept in the card to be found again
 TOLERANCE = 2e-3  # of a case's IoU: another machine rounds otherwise
@@ -98,7 +99,7 @@ def recheck(weights: zoo.Weights) -> list[tuple[int, float, float]]:
     found = []
     for row in card["cases"]:
         one = study_case(spec, "test", row["index"])
-        view = getattr(one, "geometry", None) or spec.geometry()
+        view = one.geometry
         key = jax.random.fold_in(jax.random.key(spec.seed), row["case"])
         clip = simulate(
             one.case, view, key, voxel_mm=spec.voxel_mm, photons=spec.photons
@@ -134,34 +135,29 @@ def first_cases(folder: Path) -> list[dict[str, Any]]:
 def training(workdir: Path) -> dict[str, Any]:
     """How a run was trained: command, commit, machine, packages, seconds.
 
-    The command is the run's first, commit and machine those of its last call. Seconds
-    are those between the logged steps (compiling and validation included), None if
-    nothing was logged.
+    The command is the one it was begun by, and `history` says from which step to which
+    each call went, by which commit; the machine is that of the last call. Seconds as in
+    `training_seconds`.
     """
-    calls = (workdir / "command.txt").read_text().splitlines()
+    calls = read_rows(workdir / HISTORY)
     env = json.loads((workdir / "env.json").read_text())
-    seconds, before = 0.0, 0
-    for row in read_rows(workdir / "metrics.jsonl"):
-        if rate := row.get("train/steps_per_s"):
-            seconds += (row["step"] - before) / rate
-            before = row["step"]
     devices = ", ".join(sorted(set(env["devices"])))
     return {
-        "command": _command(calls[0]),
-        "calls": len(calls),
-        "commit": env["commit"],
+        "command": _command(calls[0]["command"]),
+        "history": [{k: c[k] for k in ("from", "to", "commit")} for c in calls],
+        "commit": calls[-1]["commit"],
         "machine": f"{env['platform']}, {env['cpus']} CPUs, "
         f"{len(env['devices'])} x {devices}",
         "python": env["python"],
         "packages": env["packages"],
-        "begun": calls[0].split()[0],
-        "wall_s": round(seconds, 1) if before else None,
+        "begun": calls[0]["time"],
+        "wall_s": training_seconds(read_rows(workdir / "metrics.jsonl")),
     }
 
 
 def _command(line: str) -> str:
-    """A line of command.txt as it was typed: no time, no folders of that machine."""
-    script, *words = shlex.split(line.split("  ", 1)[1])[1:]
+    """A command as it was typed: no interpreter, no folders of that machine."""
+    script, *words = shlex.split(line)[1:]
     path = Path(script)
     launched = ["python", "-m", f"launch.{path.stem}"]
     return shlex.join([*(launched if path.suffix == ".py" else [path.name]), *words])

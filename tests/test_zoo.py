@@ -191,15 +191,22 @@ def test_limits_follow_the_config(run, changed, words):
 @pytest.mark.parametrize(
     ("line", "command"),
     [
-        ("T  /x/.venv/bin/python /x/launch/train.py --a=b", "python -m launch.train"),
-        ("T  /x/bin/python /x/bin/fluoro train --a=b", "fluoro train"),
+        ("python /x/launch/train.py --a=b", "python -m launch.train"),
+        ("python /x/bin/fluoro train --a=b", "fluoro train"),
     ],
 )
 def test_the_command_is_one_that_can_be_typed(run, tmp_path, line, command):
     for name in ("env.json", "metrics.jsonl"):
         (tmp_path / name).write_text((run.workdir / name).read_text())
-    (tmp_path / "command.txt").write_text(line + "\nT  python again.py\n")
-    assert training(tmp_path)["command"] == f"{command} --a=b"
+    calls = [
+        {"time": "T", "commit": commit, "command": called, "from": first, "to": 4}
+        for commit, called, first in (("a", line, 0), ("b", "python again.py", 2))
+    ]
+    text = "".join(json.dumps(call) + "\n" for call in calls)
+    (tmp_path / "history.jsonl").write_text(text)
+    found = training(tmp_path)
+    assert (found["command"], found["commit"]) == (f"{command} --a=b", "b")
+    assert [call["from"] for call in found["history"]] == [0, 2]
 
 
 def test_the_page_of_the_docs_is_that_of_the_cards():

@@ -29,7 +29,7 @@ from fluoro_jax.evaluation.statistics import (
     summarise,
 )
 from fluoro_jax.metrics import iou
-from fluoro_jax.studies import StudySpec
+from fluoro_jax.studies import SET_STUDIES, StudySpec
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.network import NetworkTracker
@@ -41,7 +41,10 @@ CASE_SCORES = (
     *("iou", "dice", "area_pct", "distance_mm", "lost"),
     *("vertical_iso_mm", "horizontal_iso_mm", "vertical_px", "horizontal_px"),
 )
-SOURCES = ("metrics.py", "tracking/**/*.py", "evaluation/*")  # decide the numbers
+SOURCES = (  # decide the numbers
+    *("metrics.py", "tracking/**/*.py", "evaluation/evaluate.py"),
+    *("evaluation/statistics.py", "evaluation/tables.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ class Run:
         confidence: `[N, T]` what the tracker said of itself.
         scores: one a case.
         cases: `case_means` of each case.
-        summary: interval over cases of every number in `cases`.
+        summary: interval of every number in `cases`, over cases or, in a study of
+            several people with many cases each, over people.
+        people: `[N]` number of each case's person; None where each has one case.
     """
 
     contender: Contender
@@ -82,6 +87,7 @@ class Run:
     scores: list[FrameScores]
     cases: list[dict[str, float]]
     summary: dict[str, Interval]
+    people: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,11 @@ def evaluate(
         train = load_split(trained_on or spec, data_dir, "train")
         test = load_split(spec, data_dir, "test")
     clips = clips_of(test, spec)
+    people = np.asarray(test["set"]) if spec.name in SET_STUDIES else None
     runs = {}
     for contender in contenders(cfg, generator, params, train):
         with stage(f"track {len(clips)} clips: {contender.label}"):
-            runs[contender.key] = run_contender(contender, clips, cfg)
+            runs[contender.key] = run_contender(contender, clips, cfg, people=people)
     with stage("tables"):
         table = tables.build_table(runs, cfg)
         table["checkpoint"] = {
@@ -184,7 +191,13 @@ def contenders(
     ]
 
 
-def run_contender(contender: Contender, clips: list[Clip], cfg: Any) -> Run:
+def run_contender(
+    contender: Contender,
+    clips: list[Clip],
+    cfg: Any,
+    *,
+    people: np.ndarray | None = None,
+) -> Run:
     """Tracks every clip and scores it."""
     masks, centroids, sure, scores = [], [], [], []
     for clip in clips:
@@ -196,7 +209,8 @@ def run_contender(contender: Contender, clips: list[Clip], cfg: Any) -> Run:
         truth, exact = np.asarray(clip.mask), np.asarray(clip.centroid_px)
         scores.append(score_frames(mask, truth, clip.geometry, exact_px=exact))
     cases = [case_means(score) for score in scores]
-    summary = summarise(cases, resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+    draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+    summary = summarise(cases, **draws, people=people)
     return Run(
         contender,
         np.stack(masks),
@@ -205,6 +219,7 @@ def run_contender(contender: Contender, clips: list[Clip], cfg: Any) -> Run:
         scores,
         cases,
         summary,
+        people,
     )
 
 
@@ -262,7 +277,9 @@ def strata(
         cases = [case for case, wanted in zip(run.cases, chosen, strict=True) if wanted]
         if not cases:
             continue
-        summary = summarise(cases, resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+        people = None if run.people is None else run.people[chosen]
+        draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+        summary = summarise(cases, **draws, people=people)
         row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}
         rows.append({"label": label, "n": len(cases), "values": row})
     return rows

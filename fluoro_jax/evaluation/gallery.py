@@ -11,7 +11,7 @@ import numpy as np
 from fluoro_jax.evaluation import figures
 from fluoro_jax.evaluation.evaluate import Results
 from fluoro_jax.evaluation.figures import Example, Figure
-from fluoro_jax.evaluation.plan_tables import easy_and_hard
+from fluoro_jax.evaluation.paper_tables import easy_and_hard
 from fluoro_jax.evaluation.recorded import Recorded
 from fluoro_jax.evaluation.strata_figure import errors_by
 from fluoro_jax.metrics import centroid_px
@@ -58,8 +58,8 @@ def choose_examples(results: Results) -> list[Example]:
     if results.table["study"] in SET_STUDIES:
         sets, farthest = np.asarray(arrays["set"]), np.asarray(arrays["factor"])
         last = lambda number: int(np.argmax(np.where(sets == number, farthest, 0.0)))
-        easy, hard = easy_and_hard(results.table["cases"])
-        wanted = [(last(easy), "easy set"), (last(hard), "hard set")]
+        ends = easy_and_hard(results.table["cases"])
+        wanted = [(last(number), f"{which} set") for which, number in ends.items()]
     else:
         wanted = [
             (int(np.argmax(heart)), "most heart overlap"),

@@ -17,15 +17,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from fluoro_jax.config import Config, nearest, validate
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation import plan_figures, plan_tables
 from fluoro_jax.evaluation.reproduce import reproduce
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.training.workdir import environment, resolve
-from fluoro_jax.training.writer import read_rows
+from fluoro_jax.training import parallel
+from fluoro_jax.training.workdir import HISTORY, environment, resolve
+from fluoro_jax.training.writer import read_rows, training_seconds
 
 RESULTS = "docs/results"  # of the checkout the command is called in
+FORMAT = 1  # of the records; raise it when tables need something new in them
 Records = dict[str, dict[str, Any]]
 
 
@@ -37,7 +41,7 @@ class Part:
         name: of its folder and record.
         title: in words.
         core: runs unless other parts are asked for.
-        minutes: estimate, on the machine that the preset is meant for.
+        minutes: estimate on two cores; 0 for none.
         of: the part whose network is looked at; "" for a run of its own.
         brief: its table is enough; no figures and report.
         paper: what of the paper it stands beside: group, subgroup, finetuned, patient
@@ -76,7 +80,7 @@ def read_plan(cfg: Config) -> dict[str, Part]:
                     why="its network is needed first",
                     fix="put that part first, or correct the name",
                 )
-        hashed = [resolve(run)]
+        hashed: list[Any] = [FORMAT, resolve(run)]
         hashed += [parts[o].sha256 for o in (entry.of, run.init.parent) if o]
         text = json.dumps(hashed, sort_keys=True).encode()
         parts[name] = Part(
@@ -149,23 +153,43 @@ def reproduce_plan(
     data_dir = Path(data_dir) if data_dir else workdir / "data"
     stored = [workdir / "results", Path(results) / cfg.name]
     chosen = choose(parts, only)
-    missing = [part for part in chosen if find_record(part, stored) is None]
+    missing = _missing(chosen, stored, workdir)
     for number, part in enumerate(missing):
         left = sum(p.minutes for p in missing[number:])
+        words = f" (about {part.minutes:.0f} min; {left:.0f} for all left)"
         _say(
-            f"part {number + 1} of {len(missing)}: {part.title} (about "
-            f"{part.minutes:.0f} min; {left:.0f} min for all that are left)"
+            f"part {number + 1} of {len(missing)}: {part.title}{words if left else ''}"
         )
-        _write_record(run_part(part, parts, workdir, data_dir), workdir / "results")
+        record = run_part(part, parts, workdir, data_dir)
+        if jax.process_index() == 0:
+            _write_record(record, workdir / "results")
+        parallel.wait_for_all(f"part {part.name}")
+    if jax.process_index() > 0:
+        return {}
     records = {name: find_record(part, stored) for name, part in parts.items()}
     found = {name: record for name, record in records.items() if record is not None}
     text = plan_tables.to_markdown(cfg, parts, found)
     print(text, flush=True)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "results.md").write_text(text, encoding="utf-8")
-    if missing:
+    if missing or not (workdir / "figures" / "parts.png").exists():
         plan_figures.draw(parts, found, workdir)
     return found
+
+
+def _missing(
+    chosen: Sequence[Part], stored: Sequence[Path], workdir: Path
+) -> list[Part]:
+    """Parts to run: without a record, or needed by such and without their network."""
+    wanted: list[Part] = []
+    needed: set[str] = set()
+    for part in reversed(chosen):
+        unseen = find_record(part, stored) is None
+        gone = part.name in needed and not (workdir / part.name / "ckpt").is_dir()
+        if unseen or gone:
+            wanted.append(part)
+            needed |= {part.of, part.run.init.parent} - {""}
+    return wanted[::-1]
 
 
 def run_part(
@@ -184,6 +208,7 @@ def run_part(
     else:
         done = reproduce(part.run, folder, data_dir=data_dir, table_only=part.brief)
     rows = read_rows(folder / "metrics.jsonl")
+    history = read_rows(folder / HISTORY)
     return {
         "part": part.name,
         "title": part.title,
@@ -193,7 +218,8 @@ def run_part(
         "config": resolve(part.run),
         "environment": environment(),
         "last_call_s": round(time.perf_counter() - begun, 1),
-        "train_s": round(_training_seconds(rows), 1),
+        "history": history,
+        "train_s": training_seconds(rows),
         "curve": [_point(row) for row in rows if "eval/iou" in row],
         "table": done.table,
     }
@@ -219,17 +245,6 @@ def _write_record(record: Mapping[str, Any], folder: Path) -> None:
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
     fresh.write_text(text + "\n", encoding="utf-8")
     fresh.replace(path)
-
-
-def _training_seconds(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Time in steps over all calls of a run, from the speed that each row tells."""
-    total, last = 0.0, 0
-    for row in rows:
-        speed = row.get("train/steps_per_s")
-        if speed:
-            total += (row["step"] - last) / speed
-            last = row["step"]
-    return total
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:

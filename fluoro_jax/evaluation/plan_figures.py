@@ -9,9 +9,10 @@ from typing import Any
 
 from fluoro_jax.evaluation.drawing import canvas, styled
 from fluoro_jax.evaluation.figures import DPI, OURS
+from fluoro_jax.evaluation.plan_tables import ABLATION
 
 Records = Mapping[str, Mapping[str, Any]]
-BLIND = {"static": "#999999", "phase_prior": "#009E73"}
+CLOCKS = {"phase_prior": "#009E73", "phase_prior_frame0": "#CC79A7"}
 
 
 def draw(parts: Mapping[str, Any], records: Records, workdir: Path) -> list[Path]:
@@ -51,15 +52,15 @@ def curves(records: Records, path: Path) -> Path:
 
 @styled
 def parts_side_by_side(parts: Mapping[str, Any], records: Records, path: Path) -> Path:
-    """IoU and vertical error with 95 % intervals, the blind baselines beside."""
-    names = [name for name in parts if name in records]
+    """IoU and vertical error with 95 % intervals, the phase priors beside."""
+    names = [n for n in parts if n in records and not n.startswith(ABLATION)]
     fig = canvas((9.5, 0.34 * len(names) + 1.3))
     axes = fig.subplots(1, 2, sharey=True)
     rows = []
     for axis, key in zip(axes, ("iou", "vertical_iso_mm"), strict=True):
         for place, name in enumerate(reversed(names)):
             row = next(r for r in records[name]["table"]["rows"] if r["key"] == key)
-            for who, colour in {**BLIND, "ours": OURS}.items():
+            for who, colour in {**CLOCKS, "ours": OURS}.items():
                 value = row["values"][who]
                 if value["mean"] is None:
                     continue
@@ -70,7 +71,7 @@ def parts_side_by_side(parts: Mapping[str, Any], records: Records, path: Path) -
                 rows.append((name, key, who, *numbers))
         axis.grid(alpha=0.25)
     axes[0].set_yticks(range(len(names)), names[::-1], fontsize=7)
-    axes[0].set(xlabel="IoU, 95 % interval over cases", xlim=(0, 1))
+    axes[0].set(xlabel="IoU, 95 % interval", xlim=(0, 1))
     axes[1].set(xlabel="vertical error [mm at isocentre], 95 % interval")
     axes[1].set_xscale("log")
     axes[0].legend(fontsize=7, loc="upper left")

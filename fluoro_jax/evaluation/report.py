@@ -15,6 +15,7 @@ import fluoro_jax
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.figures import Figure
 from fluoro_jax.geometry import Geometry, axis_names
+from fluoro_jax.studies import SET_STUDIES
 
 BLIND = ("static", "phase_prior")
 HEADLINE = ("iou", "vertical_iso_mm")
@@ -75,7 +76,7 @@ def write_report(
 def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
     """Whether the network beats each baseline: "better", "worse" or "undecided".
 
-    Better means that the 95 % intervals over cases do not touch.
+    Better means that the 95 % intervals do not touch.
     """
     lines = []
     for row in table["rows"]:
@@ -166,6 +167,10 @@ def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
         "simulator": f"fresh tumours of {cfg.data.smallest_mm:g} to "
         f"{cfg.data.largest_mm:g} mm on simulated bodies of the training population",
     }[cfg.data.source]
+    if cfg.study.name in SET_STUDIES and cfg.data.source == "simulator":
+        source = "fresh films of the study's people, amplitudes near the trained ones"
+    if cfg.init.parent:
+        source += f", from the networks of {cfg.init.parent}"
     step, several = table["checkpoint"]["step"], cfg.train.accumulate
     accumulated = f" accumulated {several} times" * (several > 1)
     return (

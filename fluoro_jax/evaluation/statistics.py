@@ -167,10 +167,45 @@ def bootstrap_mean(
     return Interval(mean, low, high, n, sd)
 
 
+def by_person(
+    cases: Sequence[Mapping[str, float]], people: np.ndarray | None
+) -> list[dict[str, float]]:
+    """Means of each person's cases, in the order of their numbers.
+
+    Cases of one person are alike, so an interval over people takes one number of each.
+
+    Args:
+        cases: of `case_means`.
+        people: `[n]` number of each case's person; None or a single person leaves the
+            cases as they are.
+    """
+    if people is None or len(np.unique(people)) == 1:
+        return [dict(case) for case in cases]
+    columns = {name: np.array([case[name] for case in cases]) for name in cases[0]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a person without any number
+        return [
+            {n: float(np.nanmean(v[people == person])) for n, v in columns.items()}
+            for person in np.unique(people)
+        ]
+
+
 def summarise(
-    cases: Sequence[Mapping[str, float]], *, resamples: int, seed: int
+    cases: Sequence[Mapping[str, float]],
+    *,
+    resamples: int,
+    seed: int,
+    people: np.ndarray | None = None,
 ) -> dict[str, Interval]:
-    """`bootstrap_mean` of every number of `case_means` over the cases."""
+    """`bootstrap_mean` of every number of `case_means`.
+
+    Args:
+        cases: of `case_means`.
+        resamples: bootstrap resamples.
+        seed: of the resampling.
+        people: see `by_person`; the interval is then over people.
+    """
+    cases = by_person(cases, people)
     names = cases[0].keys() if cases else ()
     return {
         name: bootstrap_mean(

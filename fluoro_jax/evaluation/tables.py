@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.evaluation import paper
-from fluoro_jax.evaluation.statistics import Interval, bootstrap_mean
+from fluoro_jax.evaluation.statistics import Interval, bootstrap_mean, by_person
 from fluoro_jax.geometry import axis_names
 
 SMALL_N = 30  # under it, a bootstrap interval is too narrow more often than it says
@@ -122,6 +122,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
         "columns": columns,
         "rows": rows,
         "paired": _paired(runs, cfg),
+        "interval_over": _interval_over(first),
         "notes": _notes(n, first, beside),
     }
 
@@ -144,7 +145,7 @@ def format_value(record: Mapping[str, Any], decimals: int) -> str:
 
 
 def to_markdown(table: Mapping[str, Any]) -> str:
-    """The table for people: mean over cases and 95 % interval over cases."""
+    """The table for people: means, and 95 % intervals over `interval_over`."""
     columns = table["columns"]
     published = paper.GIVEN[table["beside"]]
     lines = [
@@ -245,8 +246,10 @@ def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
     for other in keys[1:]:
         values = {}
         for name in PAIRED_ROWS:
-            ours = np.array([case[name] for case in runs[keys[0]].cases])
-            theirs = np.array([case[name] for case in runs[other].cases])
+            column = lambda key, name=name: np.array(
+                [case[name] for case in by_person(runs[key].cases, runs[key].people)]
+            )
+            ours, theirs = column(keys[0]), column(other)
             values[name] = as_record(
                 bootstrap_mean(
                     ours - theirs, resamples=cfg.evaluation.bootstrap, seed=cfg.seed
@@ -256,13 +259,23 @@ def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
     return answer
 
 
+def _interval_over(run: Any) -> str:
+    """What the interval's spread is of, in words."""
+    if run.people is None:
+        return "cases"
+    count = len(np.unique(run.people))
+    if count == 1:
+        return "the cases of one person (it says nothing of others)"
+    return f"the {count} people, each one's cases meaned first"
+
+
 def _notes(n: int, first: Any, beside: str) -> list[str]:
     total = lambda name: int(sum(case[name] for case in first.cases))
     notes = [
         "Mean over cases of each case's mean over frames; in brackets the BCa "
-        "bootstrap 95 % interval over cases. Errors are absolute, centroid of mask "
-        "against centroid of mask; frames within n mm count the Euclidean distance "
-        "in the isocentre plane.",
+        f"bootstrap 95 % interval over {_interval_over(first)}. Errors are absolute, "
+        "centroid of mask against centroid of mask; frames within n mm count the "
+        "Euclidean distance in the isocentre plane.",
         "A lost frame (nothing found) has IoU and Dice 0 and half the frame's diagonal "
         "for every distance.",
         paper.source_of(beside),

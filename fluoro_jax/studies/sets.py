@@ -35,6 +35,7 @@ from fluoro_jax.studies.spec import STREAMS, StudySpec, refuse
 
 STEP = 0.1  # between two amplitude factors
 BETWEEN = 0.05  # of a validation case above its trained neighbour
+WATCHED = 10  # validation cases of a study of one person
 PEOPLE = 40  # drawn until one has room for the tumour's longest path
 
 
@@ -103,9 +104,10 @@ def set_factors(spec: StudySpec, number: int) -> dict[str, np.ndarray]:
     first, last = study.tested
     test = np.sort(order[first:last])
     train = np.sort(np.delete(order, np.s_[first:last]))
-    watched = train[:: max(1, len(train) // 10)][: 10 if study.sets == 1 else 1]
     if study.sets > 1:  # one a set, at another place of the range in each
-        watched = train[[(3 * number) % (len(train) - 1)]]
+        watched = train[[(4 * number) % (len(train) - 1)]]
+    else:
+        watched = train[:: len(train) // WATCHED][:WATCHED]
     return {
         "train": every[train],
         "val": every[watched] + BETWEEN,

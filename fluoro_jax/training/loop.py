@@ -30,7 +30,12 @@ from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.training import optim, parallel
 from fluoro_jax.training.checkpoint import Checkpoints
-from fluoro_jax.training.parent import from_parent, read_config, restore_parent
+from fluoro_jax.training.parent import (
+    check_parent,
+    from_parent,
+    read_config,
+    restore_parent,
+)
 from fluoro_jax.training.progress import FirstCall, StopRequest
 from fluoro_jax.training.state import TrainState, digest, init_state
 from fluoro_jax.training.step import make_critic_update, make_gen_update
@@ -117,8 +122,9 @@ def train(
         print(describe(nets), flush=True)
     with Checkpoints(workdir / "ckpt", keep=cfg.train.keep) as checkpoints:
         found = checkpoints.restore(nets.init)
+        parent = _parent(nets, workdir)
         if found is None:
-            start, state = 0, _first_state(nets, workdir)
+            start, state = 0, _first_state(nets, parent)
         else:
             start, state = found.step, parallel.place_tree(found.state)
         _check_length(start, cfg.train.num_steps, workdir)
@@ -141,12 +147,20 @@ def _check_length(start: int, num_steps: int, workdir: Path) -> None:
         )
 
 
-def _first_state(nets: Nets, workdir: Path) -> TrainState:
-    """Fresh networks, or those of the run `init.parent` that stands beside this one."""
+def _parent(nets: Nets, workdir: Path) -> TrainState | None:
+    """The last state of the run `init.parent` that stands beside this one, if any."""
     if not nets.cfg.init.parent:
-        return parallel.place(nets.init)
+        return None
     folder = workdir.parent / nets.cfg.init.parent
     parent = restore_parent(folder, build(ConfigDict(read_config(folder))).init)
+    check_parent(workdir, parent)
+    return parent
+
+
+def _first_state(nets: Nets, parent: TrainState | None) -> TrainState:
+    """Fresh networks, or the parent's."""
+    if parent is None:
+        return parallel.place(nets.init)
     return parallel.place_tree(from_parent(jax.jit(nets.init)(), parent))
 
 

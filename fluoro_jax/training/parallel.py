@@ -16,6 +16,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from fluoro_jax.errors import UserError
 
@@ -178,6 +179,12 @@ def mean_over_devices(tree: PyTree) -> PyTree:
     """
     flat, restore = jax.flatten_util.ravel_pytree(tree)
     return restore(jax.lax.pmean(flat, AXIS))
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process of the run has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def start_processes(*, detect: bool = False) -> bool:

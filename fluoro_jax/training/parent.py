@@ -12,9 +12,10 @@ import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.training.checkpoint import Checkpoints
-from fluoro_jax.training.state import TrainState
+from fluoro_jax.training.state import TrainState, digest
 
 PyTree = Any
+PARENT = "parent.json"  # which weights a run started from
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
@@ -61,6 +62,28 @@ def from_parent(state: TrainState, parent: TrainState) -> TrainState:
     if _shapes(critic.params) == _shapes(parent.critic.params):
         critic = dataclasses.replace(critic, params=parent.critic.params)
     return dataclasses.replace(state, gen=gen, critic=critic, ema=parent.ema)
+
+
+def check_parent(workdir: Path, parent: TrainState) -> None:
+    """Refuses a run that was begun from other weights than its parent now has.
+
+    Writes their sha256 to `PARENT` in the workdir when it is new.
+
+    Raises:
+        UserError: if the parent was trained again since.
+    """
+    found, path = digest(parent.ema), workdir / PARENT
+    if not path.exists():
+        if jax.process_index() == 0:
+            path.write_text(json.dumps({"sha256": found}) + "\n")
+        return
+    if json.loads(path.read_text())["sha256"] != found:
+        raise UserError(
+            f"{workdir} was fine-tuned from other weights than its parent has now",
+            needed="the parent's weights as they were, or a new run",
+            why="its numbers would be recorded as those of the new parent",
+            fix=f"rm -r {workdir}, or another --workdir, to fine-tune again",
+        )
 
 
 def restore_parent(folder: Path, init_fn: Any) -> TrainState:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def training_seconds(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Time between the logged steps over all calls of a run, None without any.
+
+    From the speed that each row tells; compiling and validation are counted, and so is
+    any time that the process stood still.
+    """
+    total, last = 0.0, 0
+    for row in rows:
+        if speed := row.get("train/steps_per_s"):
+            total += (row["step"] - last) / speed
+            last = row["step"]
+    return round(total, 1) if last else None
 
 
 def _forget_from(path: Path, step: int) -> None:

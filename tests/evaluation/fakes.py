@@ -106,6 +106,7 @@ def fake_results(workdir: Path) -> Results:
         Contender("ours", "ours", prior, frame0=True),
         Contender("static", "static", static),
         Contender("phase_prior", "phase prior", prior),
+        Contender("phase_prior_frame0", "phase prior + frame 0", prior, frame0=True),
     ]
     runs = {c.key: run_contender(c, clips, cfg) for c in columns}
     table = tables.build_table(runs, cfg)

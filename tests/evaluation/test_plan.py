@@ -11,7 +11,7 @@ from fakes import fake_results
 
 from configs import paper_all
 from fluoro_jax.errors import UserError
-from fluoro_jax.evaluation import paper, plan, plan_tables
+from fluoro_jax.evaluation import paper, paper_tables, plan, plan_tables
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_easy_and_hard_sets_are_chosen_by_what_covers_them():
         "rib_overlap": rib,
     }
     cases = [case(0, 0.0, 0.3), case(1, 0.5, 0.0), case(2, 0.0, 0.1), case(2, 0.0, 0.0)]
-    assert plan_tables.easy_and_hard(cases) == (2, 1)
+    assert paper_tables.easy_and_hard(cases) == {"easy": 2, "hard": 1}
 
 
 def test_a_row_that_was_not_run_says_so(cfg):

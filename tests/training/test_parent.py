@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import stand_in_run
 from fluoro_jax.errors import UserError
 from fluoro_jax.training import loop
 from fluoro_jax.training.parent import from_parent, read_config
+from fluoro_jax.training.writer import read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +30,8 @@ def test_a_run_starts_from_its_parents_averaged_networks(tmp_path):
     parent = loop.train(cfg, tmp_path / "group")
     cfg.init.parent, cfg.seed = "group", 5
     nets = loop.build(cfg)
-    start = loop._first_state(nets, tmp_path / "child")
+    (tmp_path / "child").mkdir()
+    start = loop._first_state(nets, loop._parent(nets, tmp_path / "child"))
     equal(start.gen.params, parent.ema)
     equal(start.ema, parent.ema)
     equal(start.critic.params, parent.critic.params)
@@ -36,6 +39,32 @@ def test_a_run_starts_from_its_parents_averaged_networks(tmp_path):
     assert int(start.gen.updates) == int(start.critic.updates) == 0
     trained = loop.train(cfg, tmp_path / "child")
     assert int(trained.gen.updates) == cfg.train.num_steps * cfg.train.gen_updates
+
+
+def test_a_parent_that_was_trained_again_is_noticed(tmp_path):
+    cfg = stand_in_run.config()
+    loop.train(cfg, tmp_path / "group")
+    child = stand_in_run.config()
+    child.init.parent = "group"
+    loop.train(child, tmp_path / "child")
+    loop.train(child, tmp_path / "child")
+    shutil.rmtree(tmp_path / "group")
+    cfg.seed = 99
+    loop.train(cfg, tmp_path / "group")
+    with pytest.raises(UserError, match="fine-tuned from other weights"):
+        loop.train(child, tmp_path / "child")
+
+
+def test_a_run_longer_than_asked_is_refused_and_its_history_kept(tmp_path):
+    cfg = stand_in_run.config()
+    loop.train(cfg, tmp_path)
+    cfg.train.num_steps += 2
+    loop.train(cfg, tmp_path)
+    calls = read_rows(tmp_path / "history.jsonl")
+    assert [(call["from"], call["to"]) for call in calls] == [(0, 4), (4, 6)]
+    cfg.train.num_steps = 5
+    with pytest.raises(UserError, match="holds a run of 6 steps"):
+        loop.train(cfg, tmp_path)
 
 
 def test_a_missing_parent_is_explained(tmp_path):
