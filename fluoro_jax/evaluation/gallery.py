@@ -60,6 +60,8 @@ def choose_examples(results: Results) -> list[Example]:
         last = lambda number: int(np.argmax(np.where(sets == number, farthest, 0.0)))
         ends = easy_and_hard(results.table["cases"])
         wanted = [(last(number), f"{which} set") for which, number in ends.items()]
+        if len(set(ends.values())) == 1:
+            wanted = [(last(ends["easy"]), "largest amplitude")]
     else:
         wanted = [
             (int(np.argmax(heart)), "most heart overlap"),
