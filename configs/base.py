@@ -29,7 +29,7 @@ def base_config(scale: str = "full") -> Config:
     check_preset(scale, SCALES)
     pixels, voxel_mm, levels, refine_levels, base, cap, critic_levels = SCALES[scale]
     c = ConfigDict({"name": "base", "seed": 0})
-    c.study = dict(  # the fixed cases; sizes from the paper, ranges in fluoro_jax/studies
+    c.study = dict(  # the fixed cases; sizes from the paper, ranges in studies/
         name="group",
         seed=2020,
         num_train=110,

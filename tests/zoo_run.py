@@ -19,7 +19,7 @@ from fluoro_jax.evaluation.evaluate import evaluate
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.training import loop
 from fluoro_jax.training.checkpoint import Checkpoints
-from fluoro_jax.training.workdir import open_workdir, resolve
+from fluoro_jax.training.workdir import note_call, open_workdir, resolve
 from fluoro_jax.training.writer import Writer
 
 MARKED = 0.05  # of the pixels: a random net then meets the tumour now and then
@@ -49,6 +49,7 @@ def make_run(workdir: Path) -> Made:
     cfg.update_from_flattened_dict(SMALL)
     cfg = validate(cfg, training=False)
     open_workdir(cfg, workdir)
+    note_call(workdir, 0, cfg.train.num_steps)
     nets = loop.build(cfg)
     zeros = lambda leaf: np.zeros(leaf.shape, leaf.dtype)
     state = jax.tree.map(zeros, jax.eval_shape(nets.init))
