@@ -181,7 +181,7 @@ def test_the_card_for_people(shelf):
     ],
 )
 def test_limits_follow_the_config(run, changed, words):
-    plain = ConfigDict(run.cfg)
+    plain = ConfigDict(run.cfg.to_dict())
     plain.gen.bidirectional = False
     assert words not in " ".join(limits(plain))
     plain.update_from_flattened_dict(changed)
