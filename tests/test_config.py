@@ -59,7 +59,7 @@ def leaves(tree, prefix=""):
 
 
 def test_unknown_row_names_the_rows():
-    with pytest.raises(UserError, match="no_convlstm, bottom_convlstm"):
+    with pytest.raises(UserError, match="no_convlstm, no_refinement"):
         ablation.get_config("smoke/no_lstm")
 
 

@@ -39,7 +39,7 @@ def short(results, monkeypatch):
 
 def test_every_tracker_is_scored_on_every_frame(short):
     rows = {row["key"]: row for row in short.rows()}
-    assert set(rows) == {"ours", "static", "phase_prior"}
+    assert set(rows) == {"ours", "static", "phase_prior", "phase_prior_frame0"}
     assert rows["ours"]["frames"] == 4 and rows["ours"]["iou"] > rows["static"]["iou"]
     far = short.scores["static"].distance_mm
     assert rows["static"]["p95_mm"] == pytest.approx(np.percentile(far, 95))
