@@ -142,6 +142,7 @@ PRESETS = {  # the scales of the configs, as named dataset configs
     "group_smoke": StudySpec(
         rows=32, cols=32, voxel_mm=8.0, num_train=4, num_val=2, num_test=3
     ),
+    "group_ablation": StudySpec(rows=48, cols=48, voxel_mm=4.0),
     "group_quickstart": StudySpec(rows=64, cols=64, voxel_mm=4.0),
     "group_cpu": StudySpec(rows=96, cols=96, voxel_mm=4.0),
     "group_peer": StudySpec(rows=128, cols=128, voxel_mm=3.0),
