@@ -26,7 +26,6 @@ from configs import (
     paper_subgroup,
 )
 from configs.base import check_preset
-from configs.sets import CASES
 from fluoro_jax.config import Config
 
 PRESETS = ("smoke", "cpu", "full")
@@ -180,11 +179,6 @@ def _ablation(preset: str) -> dict[str, Any]:
 
 def _as(run: Config, study: str) -> Config:
     run = copy.deepcopy(run)
-    if study in CASES:
-        train, val, test = CASES[study]
-        few = run.study.num_train < train  # smoke
-        if not few:
-            run.study.update(num_train=train, num_val=val, num_test=test)
     run.study.name = study
     return run
 

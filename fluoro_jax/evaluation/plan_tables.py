@@ -47,7 +47,6 @@ ABLATION_WORDS = (
     "steps has cross-entropy and IoU alone as losses, whatever comes after."
 )
 ABLATION = "ablation_"
-FIRST_PATIENT_CASE = 41  # of the paper's table 2
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 
