@@ -20,7 +20,7 @@ import numpy as np
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.sim.ct import ct_volume
-from fluoro_jax.sim.projector import project
+from fluoro_jax.sim.xray.projector import project
 
 # (gantry angle, letters at left, right, top, bottom), as seen from the source
 VIEWS = ((0.0, "RLSI"), (90.0, "APSI"))

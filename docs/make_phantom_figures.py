@@ -17,8 +17,10 @@ import matplotlib
 import numpy as np
 
 from fluoro_jax.geometry import square_panel
-from fluoro_jax.sim import fluoroscope, projector, solids, tissues, volume
-from fluoro_jax.sim.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim import fluoroscope
+from fluoro_jax.sim.body import solids, tissues, volume
+from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim.xray import projector
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluoro_jax import zoo
-from fluoro_jax.cards import page
+from fluoro_jax.zoo import registry as zoo
+from fluoro_jax.zoo.card import page
 
 PAGE = Path(__file__).parent / "weights.md"
 

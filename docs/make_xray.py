@@ -12,12 +12,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from fluoro_jax.geometry import square_panel, varian
-from fluoro_jax.sim import exposure as ex
 from fluoro_jax.sim import fluoroscope
-from fluoro_jax.sim.anatomy import sample_anatomy
-from fluoro_jax.sim.breathing import Breathing
-from fluoro_jax.sim.scatter import AntiscatterGrid, Scatter
-from fluoro_jax.sim.tumor import Tumor
+from fluoro_jax.sim.body.anatomy import sample_anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.tumor.tumor import Tumor
+from fluoro_jax.sim.xray import exposure as ex
+from fluoro_jax.sim.xray.scatter import AntiscatterGrid, Scatter
 
 HERE = Path(__file__).parent
 VOXEL_MM = 2.0

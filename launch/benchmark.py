@@ -18,14 +18,24 @@ from absl import flags
 
 from configs.base import SCALES, base_config, check_preset
 from fluoro_jax.errors import UserError
-from launch import (
-    bench_nets,
-    bench_parts,
-    bench_scaling,
-    bench_simulate,
-    bench_stream,
+from launch.bench import (
     machine,
     timing,
+)
+from launch.bench import (
+    nets as bench_nets,
+)
+from launch.bench import (
+    projector as bench_parts,
+)
+from launch.bench import (
+    scaling as bench_scaling,
+)
+from launch.bench import (
+    simulate as bench_simulate,
+)
+from launch.bench import (
+    stream as bench_stream,
 )
 
 Row = dict[str, Any]

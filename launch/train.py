@@ -2,7 +2,7 @@
 
 import sys
 
-from fluoro_jax.commands import run
+from fluoro_jax.cli.commands import run
 
 if __name__ == "__main__":
     sys.exit(run("train"))

@@ -8,7 +8,6 @@ only `dataset.py` does, inside its functions. With this file imported,
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,10 +16,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fluoro_jax.data.codec import encode_frames
-from fluoro_jax.sim.exposure import varian_fluoro
-from fluoro_jax.sim.fluoroscope import add_tumor, film_body, simulate
 from fluoro_jax.sim.visibility import overlap
 from fluoro_jax.studies import PRESETS, SPLITS, StudyCase, StudySpec, build_study
+from fluoro_jax.studies.render import render_background, render_case
 
 VERSION = "2.1.0"
 OVERLAPS = ("rib", "heart", "spine", "diaphragm")  # what may lie over a tumour
@@ -99,39 +97,26 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         spec = self._spec()
         for case in cases:
-            if self._body[0] != case.body and spec.name != "exposed":
-                film = film_body(case.case, case.geometry, voxel_mm=spec.voxel_mm)
-                self._body = (case.body, film)
-            yield case.id, render_case(case, spec, body=self._body[1])
+            if self._body[0] != case.body and not spec.exposed:
+                background = render_background(case.case, case.geometry, spec)
+                self._body = (case.body, background)
+            yield case.id, example_of(case, spec, background=self._body[1])
             self.on_case()
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _add_tumor(film: Any, case: Any, geometry: Any, key: Any, photons: float) -> Any:
-    return add_tumor(film, case, geometry, photons=photons, key=key)
-
-
-def render_case(
-    case: StudyCase, spec: StudySpec, *, body: Any = None
+def example_of(
+    case: StudyCase, spec: StudySpec, *, background: Any = None
 ) -> dict[str, Any]:
-    """One case as stored: the film (`uint16`, see codec.py), truth and labels.
+    """One case as stored: the frames (`uint16`, see codec.py), truth and labels.
 
     Args:
         case: the case.
         spec: its study.
-        body: its film without tumour if it is at hand, `[T, rows, cols]`.
+        background: its body without the tumour if it is at hand, `[T, rows, cols]`.
     """
-    geometry, film = case.geometry, case.case
-    key = jax.random.fold_in(jax.random.key(spec.seed), case.id)
-    if spec.name == "exposed":
-        machine = varian_fluoro()
-        clip = simulate(film, geometry, key, voxel_mm=spec.voxel_mm, exposure=machine)
-    else:
-        if body is None:
-            body = film_body(film, geometry, voxel_mm=spec.voxel_mm)
-        clip = _add_tumor(body, film, geometry, key, spec.photons)
-    clip = jax.device_get(clip)
-    over = jax.device_get(overlap(film, geometry, voxel_mm=spec.voxel_mm))
+    geometry = case.geometry
+    clip = jax.device_get(render_case(case, spec, background=background))
+    over = jax.device_get(overlap(case.case, geometry, voxel_mm=spec.voxel_mm))
     return {
         "frames": encode_frames(clip.frames),
         "mask": clip.mask.astype(np.uint8),

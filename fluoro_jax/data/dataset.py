@@ -50,8 +50,7 @@ FLOATS = (
 RENDERERS = (
     "geometry.py",
     "studies/*.py",
-    "placement.py",
-    "sim/*.py",
+    "sim/**/*.py",
     "data/builder.py",
     "data/codec.py",
 )

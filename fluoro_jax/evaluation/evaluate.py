@@ -28,19 +28,15 @@ from fluoro_jax.evaluation.statistics import (
     score_frames,
     summarise,
 )
+from fluoro_jax.evaluation.strata import case_rows, strata
 from fluoro_jax.metrics import iou
 from fluoro_jax.studies import SET_STUDIES, StudySpec
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
-from fluoro_jax.training.loop import restore_generator
+from fluoro_jax.training.nets import restore_generator
 
-OVERLAPS = ("rib", "heart", "spine", "diaphragm")
-CASE_SCORES = (
-    *("iou", "dice", "area_pct", "distance_mm", "lost"),
-    *("vertical_iso_mm", "horizontal_iso_mm", "vertical_px", "horizontal_px"),
-)
 SOURCES = (  # decide the numbers
     *("metrics.py", "tracking/**/*.py", "evaluation/evaluate.py"),
     *("evaluation/statistics.py", "evaluation/tables.py"),
@@ -118,6 +114,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     restored: tuple[Any, Any, int] | None = None,
     trained_on: StudySpec | None = None,
+    published: tables.Published = tables.NOTHING_PUBLISHED,
 ) -> Results:
     """Scores the newest checkpoint on the test split and writes tables/.
 
@@ -128,6 +125,7 @@ def evaluate(
         restored: what `restore_generator` answered, if the caller has it already.
         trained_on: the study whose training cases the baselines learn from, if
             `cfg.study` is one that the network was not trained for.
+        published: results to print beside ours.
 
     Returns:
         Results with `table` as in tables/results.json.
@@ -149,7 +147,7 @@ def evaluate(
         with stage(f"track {len(clips)} clips: {contender.label}"):
             runs[contender.key] = run_contender(contender, clips, cfg, people=people)
     with stage("tables"):
-        table = tables.build_table(runs, cfg)
+        table = tables.build_table(runs, cfg, published)
         table["checkpoint"] = {
             "step": int(step),
             "sha256": fingerprint(cfg, params),
@@ -249,68 +247,6 @@ def fingerprint(cfg: Any, params: Any) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
-
-
-def strata(
-    run: Run, test: Mapping[str, Any], train: Mapping[str, Any], cfg: Any
-) -> list[dict[str, Any]]:
-    """The network's numbers by tumour size and by what lies over the tumour."""
-    size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
-    least, most = np.floor(known.min()), np.ceil(known.max())
-    smaller, larger = trained_beyond(cfg, least, most)
-    rib = np.asarray(test["rib_overlap"]).mean(axis=1)
-    heart = np.asarray(test["heart_overlap"]).mean(axis=1)
-    over_heart, over_rib = heart > 0.1, (heart <= 0.1) & (rib > 0.1)
-    groups = {
-        f"diameter under {least:.0f} mm ({smaller})": size < least,
-        f"diameter {least:.0f}-{most:.0f} mm": (size >= least) & (size <= most),
-        f"diameter over {most:.0f} mm ({larger})": size > most,
-        "over the heart (> 10 % of the mask)": over_heart,
-        "over ribs, not the heart": over_rib,
-        "over neither": ~over_heart & ~over_rib,
-        "harder places than trained (near the midline)": np.array(
-            [kind == "hard" for kind in test["kind"]]
-        ),
-    }
-    rows = []
-    for label, chosen in groups.items():
-        cases = [case for case, wanted in zip(run.cases, chosen, strict=True) if wanted]
-        if not cases:
-            continue
-        people = None if run.people is None else run.people[chosen]
-        draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
-        summary = summarise(cases, **draws, people=people)
-        row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}
-        rows.append({"label": label, "n": len(cases), "values": row})
-    return rows
-
-
-def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
-    """What was trained under and over the stored training sizes, mm, in words.
-
-    Simulated training may draw tumours that the stored training cases do not have.
-    """
-    words, data = ["none trained", "none trained"], cfg.data
-    if data.source == "simulator" and data.smallest_mm < least:
-        words[0] = f"simulated down to {data.smallest_mm:g} mm"
-    if data.source == "simulator" and data.largest_mm > most:
-        words[1] = f"simulated up to {data.largest_mm:g} mm"
-    return words[0], words[1]
-
-
-def case_rows(run: Run, test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The network's numbers case by case, and what each case is."""
-    rows = []
-    for n, case in enumerate(run.cases):
-        row: dict[str, Any] = {k: int(test[k][n]) for k in ("id", "set")}
-        row |= {k: float(test[k][n]) for k in ("diameter_mm", "si_mm", "factor")}
-        row |= {k: test[k][n] for k in ("side", "lobe", "kind")}
-        for name in OVERLAPS:
-            row[f"{name}_overlap"] = float(np.mean(test[f"{name}_overlap"][n]))
-        scores = {k: case[k] for k in CASE_SCORES}
-        scores["confidence"] = float(run.confidence[n].mean())
-        rows.append(row | {k: None if np.isnan(v) else v for k, v in scores.items()})
-    return rows
 
 
 def scale_of_errors(clips: list[Clip]) -> dict[str, float]:

@@ -10,13 +10,12 @@ import csv
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fluoro_jax.evaluation import paper
 from fluoro_jax.evaluation.statistics import Interval, bootstrap_mean, by_person
 from fluoro_jax.geometry import axis_names
 
@@ -36,6 +35,28 @@ class Row:
     higher_is_better: bool = False
     detail: bool = False
 
+
+@dataclass(frozen=True)
+class Published:
+    """Somebody else's results, printed as a column beside ours.
+
+    Attributes:
+        key: which study of theirs; "" for none.
+        values: text by row key.
+        given: what the tracker was given; likewise causal, lookahead, cases.
+        source: a note for under the table.
+    """
+
+    key: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    given: str = ""
+    causal: str = ""
+    lookahead: str = ""
+    cases: str = ""
+    source: str = ""
+
+
+NOTHING_PUBLISHED = Published()
 
 ROWS = (
     Row("iou", "IoU", 3, True),
@@ -83,18 +104,21 @@ STRATUM_ROWS = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 PAIRED_ROWS = ("iou", "vertical_iso_mm")
 
 
-def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
+def build_table(
+    runs: Mapping[str, Any], cfg: Any, published: Published = NOTHING_PUBLISHED
+) -> dict[str, Any]:
     """Every number of the study's table, ready for JSON.
 
     Args:
         runs: `evaluate.Run` by key; the first is the network.
         cfg: the run's config.
+        published: the paper's results, if the study has any.
 
     Returns:
         name, study, counts, columns (what each was given), rows (values by column),
         paired (network minus the others, on the same cases), notes.
     """
-    first, beside = next(iter(runs.values())), paper.study_of(cfg)
+    first = next(iter(runs.values()))
     columns = [_column(key, run) for key, run in runs.items()]
     rows = [
         {
@@ -103,7 +127,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
             "decimals": row.decimals,
             "higher_is_better": row.higher_is_better,
             "detail": row.detail,
-            "paper": paper.COLUMNS.get(beside, {}).get(row.key, ""),
+            "paper": published.values.get(row.key, ""),
             "values": {k: as_record(run.summary[row.key]) for k, run in runs.items()},
         }
         for row in ROWS
@@ -112,7 +136,8 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
     return {
         "name": cfg.name,
         "study": cfg.study.name,
-        "beside": beside,
+        "beside": published.key,
+        "published": _given(published),
         "frame_px": [cfg.study.rows, cfg.study.cols],
         "axes": list(axis_names(float(cfg.study.gantry_deg))),
         "threshold": cfg.evaluation.threshold,
@@ -123,7 +148,7 @@ def build_table(runs: Mapping[str, Any], cfg: Any) -> dict[str, Any]:
         "rows": rows,
         "paired": _paired(runs, cfg),
         "interval_over": _interval_over(first),
-        "notes": _notes(n, first, beside),
+        "notes": _notes(n, first, published),
     }
 
 
@@ -147,7 +172,7 @@ def format_value(record: Mapping[str, Any], decimals: int) -> str:
 def to_markdown(table: Mapping[str, Any]) -> str:
     """The table for people: means, and 95 % intervals over `interval_over`."""
     columns = table["columns"]
-    published = paper.GIVEN[table["beside"]]
+    published = table["published"]
     lines = [
         f"# {table['name']}: {table['n_cases']} test cases, "
         f"{table['n_frames']} frames of {' x '.join(map(str, table['frame_px']))}",
@@ -179,24 +204,6 @@ def to_markdown(table: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def recorded_markdown(rows: list[Mapping[str, Any]]) -> str:
-    """The recorded-breathing clip's numbers: one clip, so no interval."""
-    keys = ("iou", "vertical_mm", "horizontal_mm", "p95_mm", "within_3mm")
-    lines = [
-        "# A minute of recorded breathing (one clip)",
-        "",
-        "| | given | lookahead | IoU | vertical [mm] | horizontal [mm] | P95 [mm] "
-        "| within 3 mm [%] | lost |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        numbers = [f"{row[k]:.2f}" for k in keys]
-        given = [row["given"], str(row["lookahead_frames"])]
-        lost = f"{row['lost']} of {row['frames']}"
-        lines.append("| " + " | ".join([row["label"], *given, *numbers, lost]) + " |")
-    return "\n".join([*lines, ""])
-
-
 def write_tables(table: Mapping[str, Any], folder: Path) -> None:
     """results.md, results.csv and results.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -219,6 +226,11 @@ def write_tables(table: Mapping[str, Any], folder: Path) -> None:
 def read_table(folder: Path) -> dict[str, Any]:
     """The dictionary that `write_tables` stored."""
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def _given(published: Published) -> dict[str, str]:
+    names = ("given", "causal", "lookahead", "cases")
+    return {name: getattr(published, name) for name in names}
 
 
 def _column(key: str, run: Any) -> dict[str, Any]:
@@ -269,7 +281,7 @@ def _interval_over(run: Any) -> str:
     return f"the {count} people, each one's cases meaned first"
 
 
-def _notes(n: int, first: Any, beside: str) -> list[str]:
+def _notes(n: int, first: Any, published: Published) -> list[str]:
     total = lambda name: int(sum(case[name] for case in first.cases))
     notes = [
         "Mean over cases of each case's mean over frames; in brackets the BCa "
@@ -278,7 +290,7 @@ def _notes(n: int, first: Any, beside: str) -> list[str]:
         "Euclidean distance in the isocentre plane.",
         "A lost frame (nothing found) has IoU and Dice 0 and half the frame's diagonal "
         "for every distance.",
-        paper.source_of(beside),
+        *([published.source] if published.source else []),
     ]
     if n < SMALL_N:
         notes.insert(

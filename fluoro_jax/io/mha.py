@@ -10,7 +10,6 @@ Source: https://itk.org/Wiki/ITK/MetaIO/Documentation
 from __future__ import annotations
 
 import dataclasses
-import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import write_all
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -92,12 +92,7 @@ def write_mha(path: Path, image: MetaImage, *, compress: bool = True) -> None:
         END: "LOCAL",
     }
     header = "".join(f"{key} = {value}\n" for key, value in lines.items())
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(header.encode("ascii") + data)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_all({path: header.encode("ascii") + data})
 
 
 def read_mha(path: Path) -> MetaImage:

@@ -27,8 +27,8 @@ from scipy import ndimage
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid
-from fluoro_jax.sim.attenuation import SOFT_MASS_MM2_G
-from fluoro_jax.sim.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.xray.attenuation import SOFT_MASS_MM2_G
 
 Array = jax.Array
 Scalar = Any

@@ -20,19 +20,20 @@ from jax.core import Tracer
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, lps_to_iec
-from fluoro_jax.sim import attenuation as att
-from fluoro_jax.sim import detector, projector, solids, volume
-from fluoro_jax.sim.anatomy import Anatomy
-from fluoro_jax.sim.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.exposure import Exposure
-from fluoro_jax.sim.motion import pose_at
-from fluoro_jax.sim.tumor import (
+from fluoro_jax.sim.body import solids, volume
+from fluoro_jax.sim.body.anatomy import Anatomy
+from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.body.motion import pose_at
+from fluoro_jax.sim.tumor.shapes import even_directions
+from fluoro_jax.sim.tumor.tumor import (
     Tumor,
     tumor_centroid_px,
     tumor_chord_mm,
     tumor_path_mm,
 )
-from fluoro_jax.sim.tumor_shapes import even_directions
+from fluoro_jax.sim.xray import attenuation as att
+from fluoro_jax.sim.xray import detector, projector
+from fluoro_jax.sim.xray.exposure import Exposure
 
 Array = jax.Array
 Scalar = Any

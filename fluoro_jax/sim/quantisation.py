@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.sim.tumor import (
+from fluoro_jax.sim.tumor.tumor import (
     Tumor,
     sphere_centroid_px,
     tumor_coverage,

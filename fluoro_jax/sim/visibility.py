@@ -13,10 +13,11 @@ import numpy as np
 from jax.core import Tracer
 
 from fluoro_jax.geometry import Geometry, depth_mm
-from fluoro_jax.sim import bones, projector, solids
+from fluoro_jax.sim.body import bones, solids
+from fluoro_jax.sim.body.motion import pose_at
 from fluoro_jax.sim.fluoroscope import Case, displacement_mm, heart_phase
-from fluoro_jax.sim.motion import pose_at
-from fluoro_jax.sim.tumor import sphere_centroid_px, tumor_mask, tumor_path_mm
+from fluoro_jax.sim.tumor.tumor import sphere_centroid_px, tumor_mask, tumor_path_mm
+from fluoro_jax.sim.xray import projector
 
 Array = jax.Array
 Scalar = Any

@@ -18,12 +18,12 @@ import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.placement import LOBES, lobe_edges_mm, sample_tumor, to_numpy
-from fluoro_jax.sim.anatomy import Anatomy, Population, sample_anatomy
-from fluoro_jax.sim.breathing import Breathing
+from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.body.irregular_breathing import sample_breathing
 from fluoro_jax.sim.fluoroscope import Case
-from fluoro_jax.sim.irregular import sample_breathing
-from fluoro_jax.sim.tumor import Tumor
+from fluoro_jax.sim.placement import LOBES, lobe_edges_mm, sample_tumor, to_numpy
+from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.sim.visibility import overlap
 from fluoro_jax.studies.spec import STREAMS, StudySpec
 

@@ -26,10 +26,10 @@ import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, project_point
-from fluoro_jax.placement import sample_tumor, to_numpy
-from fluoro_jax.sim.breathing import Breathing
+from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.fluoroscope import Case
-from fluoro_jax.sim.tumor import tumor_path_mm
+from fluoro_jax.sim.placement import sample_tumor, to_numpy
+from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.studies.group import AP_LAG_CYCLES, _sample_anatomy, case_labels
 from fluoro_jax.studies.spec import STREAMS, StudySpec, refuse
 

@@ -117,6 +117,11 @@ class StudySpec:
         """Every case is exactly one breath."""
         return self.name != "irregular"
 
+    @property
+    def exposed(self) -> bool:
+        """Whether a real panel with spectrum, scatter and noise takes the frames."""
+        return self.name == "exposed"
+
     def geometry(self) -> Geometry:
         """The studies' view: SAD 1000, SDD 1500, square pixels, centred panel."""
         pitch = self.detector_mm / self.rows

@@ -13,8 +13,7 @@ from fluoro_jax import metrics
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.geometry import px_to_iso_mm
-from fluoro_jax.sim.fluoroscope import simulate
-from fluoro_jax.studies import StudySpec, build_study
+from fluoro_jax.studies import StudySpec
 
 PyTree = Any
 Net = Any  # a linen module
@@ -72,20 +71,6 @@ def _predict_fn(gen: Net, mode: str) -> Callable:
 
 
 def _cases(spec: StudySpec, data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Frames `[N, T, H, W]` and masks (boolean), stored or, without tfds, simulated."""
-    try:
-        arrays = load_split(spec, data_dir, "val")
-        return arrays["frames"], arrays["mask"].astype(bool)
-    except ImportError:
-        clips = [
-            simulate(
-                study_case.case,
-                study_case.geometry,
-                jax.random.key(study_case.id),
-                voxel_mm=spec.voxel_mm,
-                photons=spec.photons,
-            )
-            for study_case in build_study(spec)["val"]
-        ]
-        stack = lambda name: np.stack([np.asarray(getattr(c, name)) for c in clips])
-        return stack("frames"), stack("mask").astype(bool)
+    """Frames `[N, T, H, W]` and masks (boolean) of the validation cases."""
+    arrays = load_split(spec, data_dir, "val")
+    return arrays["frames"], arrays["mask"].astype(bool)

@@ -18,6 +18,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import write_text
 
 # A run may go on with other values of these. Only num_steps touches an update: the
 # cosine of the learning rate stretches or shrinks to the new end.
@@ -53,8 +54,8 @@ def open_workdir(cfg: Any, workdir: str | Path) -> Path:
         return workdir
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _write(workdir / "config.json", json.dumps(resolved, indent=2) + "\n")
-        _write(workdir / "env.json", json.dumps(environment(), indent=2) + "\n")
+        write_text(workdir / "config.json", json.dumps(resolved, indent=2) + "\n")
+        write_text(workdir / "env.json", json.dumps(environment(), indent=2) + "\n")
         with open(workdir / "command.txt", "a") as file:
             file.write(f"{_now()}  {shlex.join([sys.executable, *sys.argv])}\n")
     except OSError as error:
@@ -168,12 +169,6 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.replace(path)
 
 
 def _now() -> str:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fluoro_jax.io.files import write_text
+
 EVAL_PREFIX = "eval/"
 
 
@@ -81,9 +83,7 @@ def _forget_from(path: Path, step: int) -> None:
         or (row["step"] == step and any(k.startswith(EVAL_PREFIX) for k in row))
     )
     kept = [json.dumps(row) + "\n" for row in read_rows(path) if not again(row)]
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text("".join(kept))
-    fresh.replace(path)
+    write_text(path, "".join(kept))
 
 
 class _Board:

@@ -15,7 +15,7 @@ from fluoro_jax import studies
 from fluoro_jax.data import batches
 from fluoro_jax.data.batches import DatasetSource, SimulatorSource, prefetch
 from fluoro_jax.errors import UserError
-from fluoro_jax.sim.tumor import sphere_centroid_px, tumor_path_mm
+from fluoro_jax.sim.tumor.tumor import sphere_centroid_px, tumor_path_mm
 
 CASES, BATCH = 7, 4
 

@@ -8,8 +8,9 @@ import pytest
 from fakes import FRAMES, arrays_of, clip_of, config
 
 from fluoro_jax.evaluation import tables
-from fluoro_jax.evaluation.evaluate import contenders, trained_beyond, write_frames
+from fluoro_jax.evaluation.evaluate import contenders, write_frames
 from fluoro_jax.evaluation.statistics import Interval
+from fluoro_jax.evaluation.strata import trained_beyond
 
 
 def row_of(table, key):

@@ -6,9 +6,9 @@ import pytest
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, Grid
 from fluoro_jax.sim import ct
-from fluoro_jax.sim.attenuation import SOFT
-from fluoro_jax.sim.breathing import Breathing
-from fluoro_jax.sim.projector import project
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.xray.attenuation import SOFT
+from fluoro_jax.sim.xray.projector import project
 
 SHAPE, PITCH = (44, 30, 42), (8.0, 8.0, 8.0)
 LIFE = ct.Landmarks(110.0, -60.0, 40.0, -70.0, 75.0, 0.0, 115.0)

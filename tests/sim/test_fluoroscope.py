@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from fluoro_jax.geometry import Geometry, lps_to_iec, square_panel
-from fluoro_jax.sim import attenuation as att
 from fluoro_jax.sim import fluoroscope as fl
-from fluoro_jax.sim import projector, solids, volume
-from fluoro_jax.sim.anatomy import Anatomy, sample_anatomy
-from fluoro_jax.sim.breathing import Breathing
-from fluoro_jax.sim.motion import pose_at
-from fluoro_jax.sim.tumor import Tumor, sphere_centroid_px, sphere_mask
-from fluoro_jax.sim.tumor_shapes import sample_shape
+from fluoro_jax.sim.body import solids, volume
+from fluoro_jax.sim.body.anatomy import Anatomy, sample_anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.body.motion import pose_at
+from fluoro_jax.sim.tumor.shapes import sample_shape
+from fluoro_jax.sim.tumor.tumor import Tumor, sphere_centroid_px, sphere_mask
 from fluoro_jax.sim.visibility import overlap
+from fluoro_jax.sim.xray import attenuation as att
+from fluoro_jax.sim.xray import projector
 
 VIEW = square_panel(32)
 BREATH = Breathing(5.0, 24.0, 12.0)

@@ -9,6 +9,7 @@ import jax
 from stand_ins import disc_batch, small_config, small_nets
 
 from fluoro_jax.training import loop, parallel
+from fluoro_jax.training import nets as training_nets
 
 
 class Source:
@@ -33,7 +34,7 @@ class NoValidation:
 
 def build(cfg):
     gen, critic, gen_tx, critic_tx, _ = small_nets(cfg)
-    return loop.Nets(
+    return training_nets.Nets(
         cfg=cfg, gen=gen, critic=critic, gen_tx=gen_tx, critic_tx=critic_tx
     )
 

@@ -12,6 +12,7 @@ from stand_ins import disc_batch
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.training import loop, parallel
+from fluoro_jax.training import nets as training_nets
 from fluoro_jax.training.state import digest
 from fluoro_jax.training.writer import read_rows
 
@@ -118,7 +119,9 @@ def test_a_finished_run_is_reused(undisturbed, monkeypatch):
 
 
 def test_the_generator_comes_back(undisturbed):
-    gen, params, step = loop.restore_generator(stand_in_run.config(), undisturbed[0])
+    gen, params, step = training_nets.restore_generator(
+        stand_in_run.config(), undisturbed[0]
+    )
     stack = np.zeros((1, 3, 16, 16, 3), np.float32)
     assert step == 4
     assert gen.apply({"params": params}, stack).logits.shape == (1, 3, 16, 16)
@@ -126,7 +129,7 @@ def test_the_generator_comes_back(undisturbed):
 
 def test_no_generator_before_training(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
-        loop.restore_generator(stand_in_run.config(), tmp_path)
+        training_nets.restore_generator(stand_in_run.config(), tmp_path)
 
 
 @pytest.mark.parametrize("gen_updates, critic_updates", [(2, 1), (1, 3)])

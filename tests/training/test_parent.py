@@ -10,6 +10,7 @@ import stand_in_run
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.training import loop
+from fluoro_jax.training import nets as training_nets
 from fluoro_jax.training.parent import from_parent, read_config
 from fluoro_jax.training.writer import read_rows
 
@@ -29,7 +30,7 @@ def test_a_run_starts_from_its_parents_averaged_networks(tmp_path):
     cfg = stand_in_run.config()
     parent = loop.train(cfg, tmp_path / "group")
     cfg.init.parent, cfg.seed = "group", 5
-    nets = loop.build(cfg)
+    nets = training_nets.build(cfg)
     (tmp_path / "child").mkdir()
     start = loop._first_state(nets, loop._parent(nets, tmp_path / "child"))
     equal(start.gen.params, parent.ema)
@@ -80,7 +81,7 @@ def test_a_missing_parent_is_explained(tmp_path):
 
 
 def test_another_generator_is_refused_and_another_critic_left():
-    nets = loop.build(stand_in_run.config())
+    nets = training_nets.build(stand_in_run.config())
     state, parent = nets.init(), nets.init()
     add = lambda tree: {**tree, "more": np.zeros(3)}
     with pytest.raises(UserError, match="generator has other arrays"):

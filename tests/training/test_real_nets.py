@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from configs import paper_group, quickstart
-from fluoro_jax.training import loop, losses, parallel, step
+from fluoro_jax.training import losses, parallel, step
+from fluoro_jax.training import nets as training_nets
 from fluoro_jax.training.state import to_host
 
 CONFIGS = [
@@ -45,7 +46,7 @@ def film(cfg, size=2):
 @pytest.mark.parametrize("get_config", CONFIGS)
 def test_every_config_keeps_its_state_tree(get_config):
     cfg = get_config()
-    nets = loop.build(cfg)
+    nets = training_nets.build(cfg)
     state = jax.eval_shape(nets.init)
     shape = (4, 1, cfg.study.num_frames, cfg.study.rows, cfg.study.cols)
     batch = {
@@ -69,7 +70,7 @@ def smoke():
     cfg.loss.update(warmup_steps=1000, adv_start=1000)
     cfg.gen_opt.learning_rate = 5e-3
     cfg.train.update(num_steps=100, gen_updates=1)
-    nets = loop.build(cfg)
+    nets = training_nets.build(cfg)
     return nets, film(cfg)
 
 

@@ -1,0 +1,337 @@
+"""From command-line flags to a run of a config, and from a mistake to four lines."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from fluoro_jax.config import nearest, unknown_key, validate
+from fluoro_jax.errors import UserError
+
+VERBS = {  # what does the work: (module, function); imported only when it runs
+    "train": ("fluoro_jax.training.loop", "train"),
+    "evaluate": ("fluoro_jax.experiments.reproduce", "evaluate_run"),
+    "reproduce": ("fluoro_jax.experiments.reproduce", "reproduce"),
+    "publish": ("fluoro_jax.zoo.publish", "publish"),
+}
+EXTRA = {  # further flags of a verb, handed to its function when given
+    "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
+    "publish": {
+        "name": "what the weights will be called, as group-cpu",
+        "dtype": "of the file: float32 (default) or bfloat16",
+        "folder": "where to; by default into the package",
+    },
+}
+REQUIRED = {"publish": {"name": "group-cpu"}}
+USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]
+
+  --config      a config file, as configs/paper_group.py:smoke
+  --config.KEY  another value for one key, as --config.train.num_steps=100
+  --workdir     folder of the run{default}
+  --data_dir    folder of stored studies; by default <workdir>/data
+{extra}  --debug       show the Python traceback of an error"""
+WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a command line asks for."""
+
+    cfg: ConfigDict
+    workdir: Path
+    data_dir: Path | None
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+def run(
+    verb: str, argv: Sequence[str] | None = None, *, default_config: str | None = None
+) -> int:
+    """Runs one of `VERBS`.
+
+    Args:
+        verb: which.
+        argv: the arguments after the program's name; by default this process's.
+        default_config: used if there is no --config.
+
+    Returns:
+        The exit code: 0, 2 after a user's error (four lines on stderr), 130 after
+        Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    default = "; by default runs/<name of the config>" * (verb == "reproduce")
+    if {"--help", "-h", "-help", "--helpfull"} & set(argv):
+        lines = [f"  --{k:<11} {words}\n" for k, words in EXTRA.get(verb, {}).items()]
+        print(USAGE.format(verb=verb, default=default, extra="".join(lines)))
+        return 0
+    work = lambda: _work(verb, parse(verb, argv, default_config=default_config))
+    return guarded(work, debug=bool({"--debug", "--debug=true"} & set(argv)))
+
+
+def guarded(work: Callable[[], None], *, debug: bool) -> int:
+    """Runs `work`; turns a user's error into four lines on stderr.
+
+    Returns:
+        The exit code: 0, 2 after a user's error, 130 after Ctrl-C.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (UserError, OSError) as error:
+        told = error if isinstance(error, UserError) else _of_the_system(error)
+        if told is None:
+            raise
+        if debug:
+            traceback.print_exc()
+        print(told, file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) -> Call:
+    """Reads the flags and the config; nothing is checked but that it can be read.
+
+    Raises:
+        UserError: for flags, keys, values or files that are not there or not legal.
+    """
+    argv = list(argv)
+    if default_config and not any(re.match("--?config(=|$)", a) for a in argv):
+        argv.insert(0, f"--config={default_config}")
+    values = _read(verb, argv)
+    cfg = values.config
+    workdir = values.workdir
+    if not workdir and verb == "reproduce":
+        workdir = f"runs/{cfg.name}"
+    if not workdir:
+        raise _missing("workdir", "runs/first", "where the run stands")
+    given = {name: values[name].value for name in EXTRA.get(verb, {})}
+    extra = {name: value for name, value in given.items() if value}
+    for name, example in REQUIRED.get(verb, {}).items():
+        if name not in extra:
+            raise _missing(name, example, EXTRA[verb][name])
+    data_dir = Path(values.data_dir) if values.data_dir else None
+    return Call(cfg, Path(workdir), data_dir, extra)
+
+
+def read_config(verb: str, argv: Sequence[str]) -> ConfigDict:
+    """The config of `--config=FILE.py[:preset] --config.KEY=VALUE ...`, unchecked.
+
+    Raises:
+        UserError: for flags, keys, values or files that are not there or not legal.
+    """
+    return _read(verb, argv).config
+
+
+def _read(verb: str, argv: Sequence[str]) -> flags.FlagValues:
+    values = _define([verb, *argv])
+    try:
+        rest = values([verb, *argv])[1:]
+        cfg = values.config
+        if cfg is not None:
+            cfg.to_dict()
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
+        raise _explain(error, argv, values) from error
+    except (ImportError, SyntaxError, NameError, ValueError) as error:
+        raise _explain(error, argv, values) from error
+    if rest:
+        raise _unread(rest[0])
+    if cfg is None:
+        raise _missing("config", "configs/quickstart.py:smoke", "what to run")
+    return values
+
+
+def _work(verb: str, call: Call) -> None:
+    from fluoro_jax.studies import StudySpec
+    from fluoro_jax.training.parallel import start_processes
+
+    start_processes()
+    if "parts" in call.cfg:
+        _work_plan(verb, call)
+        return
+    if "only" in call.extra and verb == "reproduce":
+        raise UserError(
+            f"--only={call.extra['only']} with a config of one run",
+            needed="a plan of parts, as configs/paper_all.py",
+            why="a single run has no parts to choose from",
+            fix="leave --only out",
+        )
+    cfg = validate(call.cfg, training=verb in ("train", "reproduce"))
+    StudySpec.from_config(cfg.study)
+    module, name = VERBS[verb]
+    work = getattr(importlib.import_module(module), name)
+    work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
+
+
+def _work_plan(verb: str, call: Call) -> None:
+    from fluoro_jax.experiments.plan import reproduce_plan
+
+    if verb != "reproduce":
+        raise UserError(
+            f"{verb} with a plan of parts ({call.cfg.name})",
+            needed="the config of one run",
+            why="only reproduce goes through the parts of a plan",
+            fix=f"python -m launch.reproduce, or fluoro reproduce, in place of {verb}",
+        )
+    names = [name.strip() for name in call.extra.get("only", "").split(",")]
+    only = [name for name in names if name]
+    reproduce_plan(call.cfg, call.workdir, data_dir=call.data_dir, only=only)
+
+
+def _define(argv: list[str]) -> flags.FlagValues:
+    """A set of flags of its own, so that a process may parse more than once."""
+    values = flags.FlagValues()
+    sys.modules.pop("config_config", None)  # or names of an earlier file shine through
+    config_flags.DEFINE_config_file(
+        "config", None, "the config", flag_values=values, sys_argv=argv
+    )
+    for name in ("workdir", "data_dir"):
+        flags.DEFINE_string(name, None, "a folder", flag_values=values)
+    for name, words in EXTRA.get(argv[0], {}).items():
+        flags.DEFINE_string(name, None, words, flag_values=values)
+    flags.DEFINE_boolean("debug", False, "show the traceback", flag_values=values)
+    _let_import(argv)
+    return values
+
+
+def _let_import(argv: list[str]) -> None:
+    """Config files import their neighbours (`from configs.base import ...`)."""
+    value = _config_value(argv)
+    folders = [Path.cwd()]
+    if value:
+        folders.append(Path(value.split(":")[0]).resolve().parent.parent)
+    for folder in map(str, folders):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _config_value(argv: Sequence[str]) -> str | None:
+    for word, after in zip(argv, [*argv[1:], None], strict=True):
+        name, equals, value = word.partition("=")
+        if name in ("--config", "-config"):
+            return value if equals else after
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explain(
+    error: Exception, argv: Sequence[str], values: flags.FlagValues
+) -> UserError:
+    for one in _chain(error):
+        if isinstance(one, UserError):  # from the config file itself
+            return one
+    text = " ".join(str(error).split())
+    if isinstance(error, flags.UnrecognizedFlagError):
+        name = getattr(error, "flagname", "")
+        extra = [word for words in EXTRA.values() for word in words if word in values]
+        known = ["config", "config.KEY", "workdir", "data_dir", *extra, "debug"]
+        close = nearest(name, known)
+        return UserError(
+            f"unknown flag --{name}",
+            needed=f"--{', --'.join(known[:-1])} or --{known[-1]}",
+            why="a flag that nobody reads would do nothing",
+            fix=f"did you mean --{close}?" if close else "leave it out; see --help",
+        )
+    key = _key_in(text, argv)
+    if key and isinstance(error, AttributeError | KeyError):
+        return unknown_key(key, flag="--config.")
+    if isinstance(error, flags.Error):
+        return _bad_value(error, text)
+    return _unreadable(error, _config_value(argv))
+
+
+def _bad_value(error: Exception, text: str) -> UserError:
+    if isinstance(error, flags.IllegalFlagValueError) and "config." in text:
+        return UserError(
+            text,
+            needed="a value of the type that the key has in configs/base.py",
+            why="a config keeps the type of every value",
+            fix="correct the value; see configs/base.py for what stands there",
+        )
+    return UserError(
+        text,
+        needed="--config=FILE.py[:preset], then --config.KEY=VALUE, and --workdir=DIR",
+        why="the command line cannot be read",
+        fix="write --config first and a value after every =; see --help",
+    )
+
+
+def _key_in(text: str, argv: Sequence[str]) -> str | None:
+    """The override `--config.KEY` of `argv` whose last word the message names."""
+    for word in argv:
+        match = re.match(r"--?(?:no)?config\.([^=]+)", word)
+        if match and any(
+            f"'{p}'" in text or f'"{p}"' in text or p == text
+            for p in match[1].split(".")
+        ):
+            return match[1]
+    return None
+
+
+def _unreadable(error: Exception, value: str | None) -> UserError:
+    path = Path((value or "").split(":")[0])
+    if not path.is_file():
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.py")])
+        fix = f"did you mean {path.parent / near}?" if near else "check the path"
+        return UserError(
+            f"no config file {path}",
+            needed="a Python file with get_config(preset), as in configs/",
+            why="every value of a run comes from its config",
+            fix=f"{fix} (relative to {Path.cwd()})",
+        )
+    last = (str(error).strip().splitlines() or [""])[-1]
+    return UserError(
+        f"config file {path} cannot be loaded ({type(error).__name__}: {last})",
+        needed="a Python file whose get_config(preset) returns a ConfigDict",
+        why="every value of a run comes from its config",
+        fix="correct the file; --debug shows where it failed",
+    )
+
+
+def _missing(name: str, example: str, meaning: str) -> UserError:
+    return UserError(
+        f"no --{name}",
+        needed=f"--{name}, for example --{name}={example}",
+        why=f"it says {meaning}",
+        fix=f"add --{name}={example}",
+    )
+
+
+def _unread(word: str) -> UserError:
+    return UserError(
+        f"{word!r} on the command line",
+        needed="flags only, as --config=FILE.py --workdir=DIR",
+        why="a word without a flag would be left unread",
+        fix=f"remove {word!r}, or write the flag it belongs to before it",
+    )
+
+
+def _of_the_system(error: OSError) -> UserError | None:
+    """A full disk or a closed folder; None for what is no user's affair."""
+    if error.errno not in WRITING:
+        return None
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return UserError(
+        f"{os.strerror(error.errno or 0)}: {error.filename or 'while writing'}",
+        needed="free space" if full else "a folder that may be read and written",
+        why="a run writes its data, checkpoints and report while it goes on",
+        fix="free some space and run the same command again; it goes on"
+        if full
+        else "choose another --workdir or --data_dir, or change the permissions",
+    )

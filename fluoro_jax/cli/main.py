@@ -1,0 +1,138 @@
+"""The `fluoro` command: verbs by argparse, JAX imported only by those that need it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fluoro_jax import __version__
+from fluoro_jax.cli.simulate import options
+from fluoro_jax.errors import UserError
+
+RUNS = {
+    "train": "train the networks of a config",
+    "evaluate": "score the newest checkpoint of a run",
+    "reproduce": "train if needed, evaluate, and write table, figures and report",
+    "publish": "turn an evaluated run into weights with a card, loaded by name",
+}
+REQUIRED = "jax jaxlib flax optax orbax-checkpoint ml-collections clu numpy scipy"
+OPTIONAL = "tensorflow-datasets array-record matplotlib jinja2 tensorboard"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit code (2: a mistake on the command line)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in RUNS:  # their flags are absl's, so that keys may follow
+        from fluoro_jax.cli.commands import run
+
+        return run(argv[0], argv[1:])
+    args, rest = parser().parse_known_args(argv)
+    if args.verb == "simulate":
+        return _simulate(args, rest)
+    if rest:
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    if args.verb == "doctor":
+        print(doctor())
+    else:
+        parser().print_help()
+    return 0
+
+
+class FourLines(argparse.ArgumentParser):
+    """A parser whose errors have the shape of all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Four lines on stderr, exit code 2."""
+        told = UserError(
+            message,
+            needed=f"what `{self.prog} --help` lists",
+            why="the command line cannot be read",
+            fix="correct it; options come after the verb",
+        )
+        self.exit(2, f"{told}\n")
+
+
+def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
+    from fluoro_jax.cli.commands import guarded
+
+    def work() -> None:
+        asked = options.options_from(args, rest)
+        from fluoro_jax.cli.simulate.run import simulate
+
+        simulate(asked)
+
+    return guarded(work, debug=args.debug)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What `fluoro --help` shows."""
+    top = FourLines(
+        prog="fluoro",
+        description="Find and follow a lung tumour in X-ray fluoroscopy. "
+        "Research software, not a medical device.",
+    )
+    top.add_argument("--version", action="version", version=f"fluoro {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+    verbs.add_parser("doctor", help="show versions, devices and memory, for an issue")
+    films = "write labelled films of people who do not exist"
+    options.add_arguments(
+        verbs.add_parser(
+            "simulate",
+            help=films,
+            description=f"{films.capitalize()}: for each a TrackRAD folder with all "
+            "that is true about it and a moving picture; and a sheet of them.",
+            epilog="With cycle breathing the frames of a film are exactly one breath.",
+        )
+    )
+    for verb, words in RUNS.items():
+        verbs.add_parser(verb, help=f"{words} (--config=FILE.py --workdir=DIR)")
+    return top
+
+
+def doctor() -> str:
+    """Versions, devices, memory and packages, ready to paste in an issue."""
+    rows = [
+        ("fluoro_jax", __version__),
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        ("cpus", str(os.cpu_count())),
+        ("memory", _memory()),
+        ("devices", _devices()),
+    ]
+    rows += [(name, _version(name)) for name in REQUIRED.split()]
+    rows += [(f"{name} (optional)", _version(name)) for name in OPTIONAL.split()]
+    width = max(len(name) for name, _ in rows) + 2
+    return "\n".join(f"{name:<{width}}{value}" for name, value in rows)
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return "unknown"
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _devices() -> str:
+    try:
+        import jax
+
+        found = jax.devices()
+    except Exception as error:  # whatever is wrong with JAX is what to show
+        return f"none ({type(error).__name__}: {str(error).splitlines()[:1]})"
+    return ", ".join(f"{d.platform} {d.device_kind}" for d in found)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`fluoro simulate`: labelled clips of simulated patients, in any number."""

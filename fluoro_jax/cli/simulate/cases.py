@@ -1,0 +1,292 @@
+"""From options to cases, and from a case to its film and everything true about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fluoro_jax import __version__
+from fluoro_jax.cli.commands import read_config
+from fluoro_jax.cli.simulate.options import (
+    DEFAULT_ROWS,
+    DEFAULT_VOXEL_MM,
+    SPEC_KEYS,
+    Options,
+)
+from fluoro_jax.clip import Clip
+from fluoro_jax.config import validate
+from fluoro_jax.geometry import Geometry, axis_names, iec_to_lps, position_iso_mm
+from fluoro_jax.sim import fluoroscope as fl
+from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
+from fluoro_jax.sim.body.irregular_breathing import sample_breathing
+from fluoro_jax.sim.placement import sample_tumor, to_numpy
+from fluoro_jax.sim.tumor.shapes import KINDS, sample_shape
+from fluoro_jax.sim.tumor.tumor import Tumor, check_tumor, tumor_coverage
+from fluoro_jax.sim.visibility import contrast, contrast_to_noise, overlap
+from fluoro_jax.sim.xray.exposure import (
+    Exposure,
+    elekta_fluoro,
+    varian_fluoro,
+)
+from fluoro_jax.sim.xray.exposure import (
+    validate as check_exposure,
+)
+from fluoro_jax.studies import STREAMS, StudySpec, case_labels, sample_group_case
+
+IDEAL = "line integrals at 60 keV, bone bright"
+READ = "minus the logarithm of the panel's reading over the open beam, bone bright"
+DEFAULT_MAS = 0.4
+
+
+@dataclass
+class Drawn:
+    """One case and how it was drawn.
+
+    Attributes:
+        name: of its folder.
+        case: what is simulated.
+        labels: diameter, amplitudes, side, lobe, shape.
+        noise_key: a JAX key.
+    """
+
+    name: str
+    case: fl.Case
+    labels: dict[str, Any]
+    noise_key: jax.Array
+
+
+def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
+    """The film that was asked for, and where each of its values comes from.
+
+    Raises:
+        UserError: for a config or a value that no study can have.
+    """
+    if options.config:
+        words = [f"--config={options.config}", *options.overrides]
+        cfg = validate(read_config("simulate", words), training=False)
+        spec, origin = StudySpec.from_config(cfg.study), options.config
+    else:
+        rows = DEFAULT_ROWS
+        spec = StudySpec(rows=rows, cols=rows, voxel_mm=DEFAULT_VOXEL_MM)
+        origin = "default"
+    asked = {name: getattr(options, name) for name in SPEC_KEYS}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    sources = {name: "command line" if name in asked else origin for name in SPEC_KEYS}
+    if "rows" in asked and "cols" not in asked:
+        asked["cols"] = asked["rows"]
+        sources["cols"] = "as rows"
+    if options.kvp is not None:
+        asked["photons"], sources["photons"] = 0.0, "off, as --kvp is on"
+    return dataclasses.replace(spec, seed=options.seed, **asked), sources
+
+
+def machine_of(options: Options) -> Exposure | None:
+    """The X-ray machine that was asked for, or None for ideal line integrals.
+
+    Raises:
+        UserError: for a setting that no machine has.
+    """
+    if options.kvp is None:
+        return None
+    mas = DEFAULT_MAS if options.mas is None else options.mas
+    make = {"varian": varian_fluoro, "elekta": elekta_fluoro}[options.panel]
+    exposure = make(options.kvp, mas)
+    check_exposure(exposure)
+    return exposure
+
+
+def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
+    """Case `number` of a seed, whatever the number of cases.
+
+    Body, breath and tumour are those of the group study's training population; other
+    breathing keeps its amplitudes, as those of the deepest breath, and the body.
+    """
+    rng = np.random.default_rng([spec.seed, STREAMS["simulate"], number])
+    case = sample_group_case(rng, spec)
+    drawn_mm, asked_mm = float(case.tumor.diameter_mm), options.diameter_mm
+    size_mm = drawn_mm if asked_mm is None else asked_mm
+    check_tumor(
+        dataclasses.replace(
+            case.tumor, diameter_mm=size_mm, density_g_cc=options.density_g_cc
+        )
+    )
+    if options.breathing != "cycle":
+        breathing = _other_breathing(rng, options.breathing, case)
+        case = dataclasses.replace(case, breathing=breathing, periodic=False)
+    if options.breathing != "cycle" or size_mm != drawn_mm:
+        tumor = sample_tumor(
+            rng, case.anatomy, case.breathing, case.time_s, diameter_mm=size_mm
+        )
+        case = dataclasses.replace(case, tumor=tumor)
+    kind = options.shape
+    if kind == "mixed":
+        kind = KINDS[int(rng.integers(len(KINDS)))]
+    density = np.float32(options.density_g_cc)
+    shape = sample_shape(rng, kind)  # within the sphere that was found room for
+    case = dataclasses.replace(
+        case,
+        tumor=dataclasses.replace(case.tumor, shape=shape, density_g_cc=density),
+        heartbeat=options.heartbeat,
+        # a breath is seldom a whole number of beats
+        periodic=case.periodic and not options.heartbeat,
+    )
+    key = jax.random.key(np.uint32(rng.integers(2**32)))
+    labels = {**case_labels(case), "shape": kind, "breathing": options.breathing}
+    return Drawn(f"case_{number:04d}", case, labels, key)
+
+
+def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Breathing:
+    seconds = float(case.time_s[-1]) + float(case.breathing.period_s)
+    if kind == "irregular":
+        key = jax.random.key(np.uint32(rng.integers(2**32)))
+        breathing = _irregular(key, seconds)
+    else:
+        mm, rate_hz = load_trace(kind.removeprefix("trace:"))
+        spare_s = max((len(mm) - 1) / rate_hz - seconds, 0.0)
+        breathing = dataclasses.replace(
+            case.breathing,
+            trace=mm / np.percentile(mm, 95),
+            trace_rate_hz=rate_hz,
+            start=rng.uniform(0.0, spare_s) / case.breathing.period_s,
+        )
+    si, ap = breathing_signal(breathing, case.time_s)
+    breathing = dataclasses.replace(
+        breathing,
+        si_mm=case.breathing.si_mm / max(float(np.max(si)), 0.1),
+        ap_mm=case.breathing.ap_mm / max(float(np.max(ap)), 0.1),
+    )
+    return to_numpy(breathing)
+
+
+_irregular = jax.jit(sample_breathing, static_argnums=1)
+
+
+def film_case(
+    drawn: Drawn, spec: StudySpec, exposure: Exposure | None = None
+) -> tuple[Clip, dict[str, np.ndarray]]:
+    """The film, and per frame `[T]`: overlaps, contrast (of line integrals at 60 keV)
+    and, with `spec.photons`, contrast to noise.
+    """
+    geometry, case = spec.geometry(), drawn.case
+    body = fl.film_body(case, geometry, voxel_mm=spec.voxel_mm)
+    plain = fl.add_tumor(body, case, geometry)
+    over = overlap(case, geometry, voxel_mm=spec.voxel_mm)
+    seen = {f"overlap_{name}": share for name, share in over.items()}
+    seen["contrast"] = contrast(body, plain.frames, plain.mask)
+    clip = plain
+    if spec.photons:
+        quanta = spec.photons
+        seen["contrast_to_noise"] = contrast_to_noise(
+            body, plain.frames, plain.mask, quanta
+        )
+        noisy = _noisy(plain.frames, drawn.noise_key, quanta)
+        clip = dataclasses.replace(plain, frames=noisy)
+    if exposure is not None:
+        key, voxel_mm = drawn.noise_key, spec.voxel_mm
+        clip = fl.simulate(case, geometry, key, voxel_mm=voxel_mm, exposure=exposure)
+    return jax.tree.map(np.asarray, clip), jax.device_get(seen)
+
+
+_noisy = jax.jit(fl.add_quantum_noise)
+
+
+def coverage_of(clip: Clip, tumor: Tumor) -> np.ndarray:
+    """The soft masks `[T, H, W]`: share of each pixel that the shadow covers."""
+    path = iec_to_lps(jnp.asarray(clip.centre_mm))
+    return np.asarray(_coverage(clip.geometry, tumor, path))
+
+
+@jax.jit
+def _coverage(view: Geometry, tumor: Tumor, path_mm: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda centre: tumor_coverage(view, tumor, centre), path_mm)
+
+
+def truth_of(
+    drawn: Drawn,
+    clip: Clip,
+    seen: dict[str, np.ndarray],
+    *,
+    spec: StudySpec,
+    sources: dict[str, str],
+    exposure: Exposure | None = None,
+) -> dict[str, Any]:
+    """Everything true about a film, as JSON takes it; lengths in mm, times in s."""
+    view = clip.geometry
+    assert clip.centroid_px is not None and clip.mask is not None
+    centroid_iso = np.asarray(position_iso_mm(view, clip.centroid_px))
+    vertical, horizontal = axis_names(float(view.gantry_deg))
+    case = drawn.case
+    return {
+        "case": drawn.name,
+        "fluoro_jax": __version__,
+        "seed": spec.seed,
+        "number": int(drawn.name.rsplit("_")[-1]),
+        "labels": drawn.labels,
+        "frames": {
+            "holds": IDEAL if exposure is None else READ,
+            "photons": {"value": spec.photons, "source": sources["photons"]},
+            "rate_hz": 1.0 / spec.frame_s,
+            "time_s": plain_json(clip.time_s),
+            "periodic": clip.periodic,
+            "heartbeat": case.heartbeat,
+        },
+        "geometry": _geometry_json(spec, sources),
+        "exposure": plain_json(exposure),
+        "axes": {
+            "centroid_px": "row, column; 0, 0 is the centre of the top left pixel",
+            "centroid_iso_mm": f"{vertical} (superior), {horizontal} (image right), "
+            "in the isocentre plane",
+            "centre_mm": "IEC 61217: left, superior, anterior, about the isocentre",
+            "pixel_of_the_mha": "(row, column) mm in the isocentre plane",
+        },
+        "centroid_px": plain_json(clip.centroid_px),
+        "centroid_iso_mm": plain_json(centroid_iso),
+        "centre_mm": plain_json(clip.centre_mm),
+        "range_mm": range_mm(clip),
+        "mask_area_px": plain_json(np.sum(clip.mask, axis=(1, 2))),
+        **{name: plain_json(values) for name, values in sorted(seen.items())},
+        "anatomy": plain_json(case.anatomy),
+        "breathing": plain_json(case.breathing),
+        "tumor": plain_json(case.tumor),
+    }
+
+
+def range_mm(clip: Clip) -> dict[str, float]:
+    """How far the tumour's centre goes along each axis of the body in this film."""
+    ranges = np.ptp(np.asarray(clip.centre_mm, float), axis=0)
+    return dict(zip(("LR", "SI", "AP"), ranges.tolist(), strict=True))
+
+
+def _geometry_json(spec: StudySpec, sources: dict[str, str]) -> dict[str, Any]:
+    view = spec.geometry()
+    study = "the studies' view"
+    pitch = f"detector_mm ({sources['detector_mm']}) / rows, cols"
+    values = {
+        "sad_mm": (view.sad_mm, study),
+        "sdd_mm": (view.sdd_mm, study),
+        "gantry_deg": (view.gantry_deg, sources["gantry_deg"]),
+        "rows": (view.rows, sources["rows"]),
+        "cols": (view.cols, sources["cols"]),
+        "pixel_mm": (list(view.pixel_mm), pitch),
+        "offset_mm": (list(view.offset_mm), study),
+    }
+    return {k: {"value": v, "source": s} for k, (v, s) in values.items()}
+
+
+def plain_json(tree: Any) -> Any:
+    """A pytree of numbers as dictionaries, lists and floats; None stays."""
+    if dataclasses.is_dataclass(tree):
+        names = [field.name for field in dataclasses.fields(tree)]
+        return {name: plain_json(getattr(tree, name)) for name in names}
+    if isinstance(tree, dict):
+        return {name: plain_json(value) for name, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return [plain_json(value) for value in tree]
+    if tree is None or isinstance(tree, str):
+        return tree
+    return np.asarray(tree).tolist()

@@ -1,0 +1,94 @@
+"""Test cases one by one, and in groups by size and by what lies over the tumour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.evaluation import tables
+from fluoro_jax.evaluation.statistics import summarise
+
+OVERLAPS = ("rib", "heart", "spine", "diaphragm")
+CASE_SCORES = (
+    *("iou", "dice", "area_pct", "distance_mm", "lost"),
+    *("vertical_iso_mm", "horizontal_iso_mm", "vertical_px", "horizontal_px"),
+)
+
+
+def strata(
+    run: Any, test: Mapping[str, Any], train: Mapping[str, Any], cfg: Any
+) -> list[dict[str, Any]]:
+    """The network's numbers by tumour size and by what lies over the tumour."""
+    size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
+    least, most = np.floor(known.min()), np.ceil(known.max())
+    smaller, larger = trained_beyond(cfg, least, most)
+    rib = np.asarray(test["rib_overlap"]).mean(axis=1)
+    heart = np.asarray(test["heart_overlap"]).mean(axis=1)
+    over_heart, over_rib = heart > 0.1, (heart <= 0.1) & (rib > 0.1)
+    groups = {
+        f"diameter under {least:.0f} mm ({smaller})": size < least,
+        f"diameter {least:.0f}-{most:.0f} mm": (size >= least) & (size <= most),
+        f"diameter over {most:.0f} mm ({larger})": size > most,
+        "over the heart (> 10 % of the mask)": over_heart,
+        "over ribs, not the heart": over_rib,
+        "over neither": ~over_heart & ~over_rib,
+        "harder places than trained (near the midline)": np.array(
+            [kind == "hard" for kind in test["kind"]]
+        ),
+    }
+    rows = []
+    for label, chosen in groups.items():
+        cases = [case for case, wanted in zip(run.cases, chosen, strict=True) if wanted]
+        if not cases:
+            continue
+        people = None if run.people is None else run.people[chosen]
+        draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+        summary = summarise(cases, **draws, people=people)
+        row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}
+        rows.append({"label": label, "n": len(cases), "values": row})
+    return rows
+
+
+def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
+    """What was trained under and over the stored training sizes, mm, in words.
+
+    Simulated training may draw tumours that the stored training cases do not have.
+    """
+    words, data = ["none trained", "none trained"], cfg.data
+    if data.source == "simulator" and data.smallest_mm < least:
+        words[0] = f"simulated down to {data.smallest_mm:g} mm"
+    if data.source == "simulator" and data.largest_mm > most:
+        words[1] = f"simulated up to {data.largest_mm:g} mm"
+    return words[0], words[1]
+
+
+def case_rows(run: Any, test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The network's numbers case by case, and what each case is."""
+    rows = []
+    for n, case in enumerate(run.cases):
+        row: dict[str, Any] = {k: int(test[k][n]) for k in ("id", "set")}
+        row |= {k: float(test[k][n]) for k in ("diameter_mm", "si_mm", "factor")}
+        row |= {k: test[k][n] for k in ("side", "lobe", "kind")}
+        for name in OVERLAPS:
+            row[f"{name}_overlap"] = float(np.mean(test[f"{name}_overlap"][n]))
+        scores = {k: case[k] for k in CASE_SCORES}
+        scores["confidence"] = float(run.confidence[n].mean())
+        rows.append(row | {k: None if np.isnan(v) else v for k, v in scores.items()})
+    return rows
+
+
+def easy_and_hard(cases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Numbers of the sets with the least and the most over their tumour."""
+    covered: dict[int, list[float]] = {}
+    for case in cases:
+        over = 2.0 * (case["heart_overlap"] + case["spine_overlap"])
+        covered.setdefault(case["set"], []).append(over + case["rib_overlap"])
+    if not covered:
+        return {}
+    means = {number: float(np.mean(values)) for number, values in covered.items()}
+    ends = (min, max)
+    return dict(
+        zip(("easy", "hard"), (f(means, key=means.get) for f in ends), strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Plans, the paper's numbers and tables, and their reproduction."""

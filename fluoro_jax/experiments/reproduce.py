@@ -1,0 +1,171 @@
+"""From a config to its table and report: train, evaluate, draw, write; resumable."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fluoro_jax.evaluation import tables
+from fluoro_jax.evaluation.evaluate import Results, evaluate, fingerprint
+from fluoro_jax.evaluation.progress import stage
+from fluoro_jax.experiments import published
+from fluoro_jax.experiments.recorded_breathing import (
+    recorded_markdown,
+    recorded_section,
+    track_recorded,
+)
+from fluoro_jax.report.study import write_report
+from fluoro_jax.report.study_figures import study_figures
+from fluoro_jax.studies import StudySpec
+from fluoro_jax.training.loop import train
+from fluoro_jax.training.nets import restore_generator
+
+DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
+
+
+def reproduce(
+    cfg: Any,
+    workdir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    network_of: tuple[Any, Path] | None = None,
+    table_only: bool = False,
+) -> Results:
+    """Trains what is missing, then evaluates and writes table, figures and report.
+
+    A finished evaluation of the same weights, config and code is not repeated.
+
+    Args:
+        cfg: the run's config.
+        workdir: takes everything; may hold a stopped or finished run of this config.
+        data_dir: of the stored studies; default `<workdir>/data`.
+        network_of: config and workdir of another, finished run, whose network is then
+            only looked at on the study of `cfg`; nothing is trained.
+        table_only: no figures, report and recorded clip.
+
+    Returns:
+        Results; `report` is the path of report.html. In a run of several processes
+        only the first evaluates, the others get an empty table.
+
+    Raises:
+        UserError: as `training.loop.train`.
+    """
+    workdir, begun = Path(workdir), time.perf_counter()
+    if network_of is None:
+        _say("train")
+        train(cfg, workdir, data_dir=data_dir)
+    if jax.process_index() > 0:
+        return Results({}, workdir)
+    _say(f"evaluate ({time.perf_counter() - begun:.0f} s since the start)")
+    owner, home = network_of or (cfg, workdir)
+    restored = restore_generator(owner, home)
+    if table_only:
+        return evaluate(
+            cfg,
+            workdir,
+            data_dir=data_dir,
+            restored=restored,
+            published=published.reference(cfg),
+        )
+    results = _finished(workdir, fingerprint(cfg, restored[1]))
+    if results is None:
+        results = _evaluate_and_write(
+            cfg,
+            workdir,
+            data_dir,
+            restored,
+            trained_on=StudySpec.from_config(owner.study) if network_of else None,
+        )
+    print(tables.to_markdown(results.table))
+    if results.table.get("recorded"):
+        print(recorded_markdown(results.table["recorded"]))
+    print(f"report: {results.report}", flush=True)
+    _say(f"done in {time.perf_counter() - begun:.0f} s")
+    return results
+
+
+def evaluate_run(
+    cfg: Any, workdir: str | Path, *, data_dir: str | Path | None = None
+) -> Results:
+    """Scores the newest checkpoint on the test split, prints and writes its table.
+
+    See `evaluation.evaluate.evaluate`; the paper's numbers are printed beside ours.
+    """
+    results = evaluate(
+        cfg, workdir, data_dir=data_dir, published=published.reference(cfg)
+    )
+    print(tables.to_markdown(results.table))
+    print(f"tables: {Path(workdir) / 'tables'}", flush=True)
+    return results
+
+
+def _evaluate_and_write(
+    cfg: Any,
+    workdir: Path,
+    data_dir: str | Path | None,
+    restored: tuple[Any, Any, int],
+    *,
+    trained_on: StudySpec | None = None,
+) -> Results:
+    (workdir / DONE).unlink(missing_ok=True)
+    results = evaluate(
+        cfg,
+        workdir,
+        data_dir=data_dir,
+        restored=restored,
+        trained_on=trained_on,
+        published=published.reference(cfg),
+    )
+    folder, section = workdir / "figures", None
+    with stage("figures"):
+        pictures = study_figures(results, folder)
+    if trained_on is None and cfg.study.name == "group":
+        recorded = track_recorded(results.runs, cfg)
+        section = recorded_section(recorded, folder, cfg)
+        results.table["recorded"] = section["rows"]
+    tables.write_tables(results.table, workdir / "tables")
+    with stage("report"):
+        report = write_report(
+            workdir / "report.html",
+            results.table,
+            pictures,
+            cfg=cfg,
+            geometry=results.clips[0].geometry,
+            recorded=section,
+        )
+    drawn = pictures + (section["figures"] if section else [])
+    files = [str(f.path.relative_to(workdir)) for f in drawn]
+    files += ["report.html", "tables/results.json", "tables/results.md"]
+    done = {"sha256": results.table["checkpoint"]["sha256"], "files": files}
+    (workdir / DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    return Results(
+        results.table,
+        workdir,
+        results.runs,
+        results.arrays,
+        results.clips,
+        report.resolve(),
+    )
+
+
+def _finished(workdir: Path, sha256: str) -> Results | None:
+    """The evaluation that stands in `workdir`, if it is this one and whole."""
+    try:
+        done = json.loads((workdir / DONE).read_text(encoding="utf-8"))
+        table = tables.read_table(workdir / "tables")
+        whole = all((workdir / name).exists() for name in done["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if done.get("sha256") != sha256 or not whole:
+        return None
+    _say("the evaluation of these weights is already there; reusing it")
+    return Results(table, workdir, report=(workdir / "report.html").resolve())
+
+
+def _say(words: str) -> None:
+    print(f"[reproduce] {words}", file=sys.stderr, flush=True)

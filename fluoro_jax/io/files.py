@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def beside(*paths: Path) -> Iterator[list[Path]]:
+    """Yields a temporary path beside each target and renames them on success.
+
+    The temporary files carry the target's suffix, so that libraries that choose a
+    format by suffix can write them. On an exception nothing is renamed and what was
+    written is removed.
+    """
+    temporary = [path.with_name(f".new-{path.name}") for path in paths]
+    try:
+        yield temporary
+        for fresh, path in zip(temporary, paths, strict=True):
+            fresh.replace(path)
+    finally:
+        for fresh in temporary:
+            fresh.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file so that readers see the old or the new text, never half."""
+    with beside(path) as (fresh,):
+        fresh.write_text(text, encoding="utf-8")
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Writes all files, then renames them one after the other."""
+    with beside(*files) as fresh:
+        for temporary, data in zip(fresh, files.values(), strict=True):
+            temporary.write_bytes(data)

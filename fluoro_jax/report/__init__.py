@@ -1,0 +1,1 @@
+"""Figures and HTML, for a study and for one clip."""

@@ -1,0 +1,327 @@
+"""Figures of a study: PNGs with a CSV beside each that shows numbers.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in
+dash as well. Lengths are mm in the isocentre plane.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.evaluation.statistics import FrameScores
+from fluoro_jax.geometry import axis_names
+from fluoro_jax.report.drawing import (
+    canvas,
+    draw_letters,
+    draw_outline,
+    draw_scale_bar,
+    extent_mm,
+    place_mm,
+    right_of_image,
+    shade_lost,
+    styled,
+)
+
+TRUTH, OURS = "#56B4E9", "#D55E00"
+STYLES = {  # colour, dash
+    "truth": ("#000000", "-"),
+    "ours": (OURS, "-"),
+    "ours_online": ("#E69F00", "--"),
+    "static": ("#999999", ":"),
+    "static_frame0": ("#999999", "-."),
+    "phase_prior": ("#009E73", ":"),
+    "phase_prior_frame0": ("#009E73", "-."),
+}
+DPI = 130
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the report.
+
+    Attributes:
+        path: of the PNG.
+        title: a few words.
+        caption: what is to be seen, and how it was made.
+    """
+
+    path: Path
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One case to be shown: the film, what was found, why it was chosen."""
+
+    title: str
+    clip: Clip
+    pred: np.ndarray
+    iou: np.ndarray
+
+
+OVERLAY_CAPTION = (
+    "True outline (blue, solid) and the network's (orange, dashed) on line integrals, "
+    "bone and tumour bright, seen from the source. Cases are chosen by their truth, "
+    "except the network's worst. Bar: 50 mm at the isocentre. (The paper's figure 5.)"
+)
+
+
+@styled
+def overlays(
+    examples: Sequence[Example],
+    path: Path,
+    *,
+    frames: Sequence[int],
+    caption: str = OVERLAY_CAPTION,
+) -> Figure:
+    """Rows of frames with the true and the predicted outline, as the paper's fig. 5."""
+    from matplotlib.lines import Line2D
+
+    fig = canvas((2.35 * len(frames), 2.85 * len(examples) + 0.3))
+    bands = np.atleast_1d(fig.subfigures(len(examples), 1))
+    for band, example in zip(bands, examples, strict=True):
+        band.suptitle(example.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
+        row = band.subplots(1, len(frames), squeeze=False)[0]
+        for axis, t in zip(row, frames, strict=True):
+            _frame_with_outlines(axis, example, t)
+        draw_scale_bar(row[0])
+    lines = [
+        Line2D([], [], color=TRUTH, label="truth"),
+        Line2D([], [], color=OURS, ls="--", label="network"),
+    ]
+    fig.legend(
+        handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8
+    )
+    return save(fig, path, "Outlines on the frames", caption)
+
+
+def _frame_with_outlines(axis: Any, example: Example, t: int) -> None:
+    clip = example.clip
+    shown = np.asarray(clip.frames)
+    low, high = np.percentile(shown, [1, 99.7])
+    axis.imshow(
+        shown[t],
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        extent=extent_mm(clip.geometry),
+        interpolation="bicubic",
+    )
+    draw_outline(axis, clip, np.asarray(clip.mask)[t], TRUTH, "-")
+    draw_outline(axis, clip, example.pred[t], OURS, "--")
+    draw_letters(axis, float(clip.geometry.gantry_deg))
+    when = float(np.asarray(clip.time_s)[t])
+    axis.set_title(f"{when:.1f} s   IoU {example.iou[t]:.2f}", fontsize=7)
+    axis.set_axis_off()
+
+
+@styled
+def traces(
+    clip: Clip,
+    centroids_px: Mapping[str, np.ndarray],
+    path: Path,
+    *,
+    labels: Mapping[str, str],
+    title: str,
+    caption: str,
+) -> Figure:
+    """Centroid against time on both axes: truth, network, baselines; lost shaded.
+
+    Args:
+        clip: gives times, view and the true masks' centroids under "truth" in
+            `centroids_px`.
+        centroids_px: `[T, 2]` by name; "truth" and "ours" are needed.
+        path: of the PNG.
+        labels: names for the legend.
+        title: of the figure.
+        caption: of the figure.
+    """
+    time_s = np.asarray(clip.time_s)
+    places = {k: place_mm(clip.geometry, v) for k, v in centroids_px.items()}
+    wide = 8.0 if len(time_s) <= 20 else 10.0
+    fig = canvas((wide, 6.0))
+    axes = fig.subplots(3, 1, sharex=True)
+    gantry_deg = float(clip.geometry.gantry_deg)
+    names, sides = axis_names(gantry_deg), ("superior", right_of_image(gantry_deg))
+    for i, axis in enumerate(axes[:2]):
+        _trace_lines(axis, time_s, {k: v[:, i] for k, v in places.items()}, labels)
+        axis.set_ylabel(f"{names[i]} [mm], + {sides[i]}", fontsize=8)
+        error = places["ours"][:, i] - places["truth"][:, i]
+        colour = ("#0072B2", "#CC79A7")[i]
+        axes[2].plot(time_s, error, color=colour, label=names[i], lw=1.3)
+    axes[2].axhspan(-3, 3, color="0.92", zorder=0)
+    for axis in axes:
+        shade_lost(axis, time_s, np.isnan(places["ours"][:, 0]))
+        axis.grid(alpha=0.25)
+        axis.tick_params(labelsize=8)
+    handles, words = axes[0].get_legend_handles_labels()
+    fig.legend(
+        *(handles, words),
+        loc="outside upper center",
+        ncols=len(places),
+        frameon=False,
+        fontsize=8,
+    )
+    axes[2].set_ylabel("network - truth [mm]", fontsize=8)
+    axes[2].legend(fontsize=7, ncols=2, loc="upper right")
+    axes[2].set_xlabel("time [s]", fontsize=8)
+    columns = {"time_s": time_s}
+    for key, place in places.items():
+        columns |= {f"{key}_vertical_mm": place[:, 0]}
+        columns |= {f"{key}_horizontal_mm": place[:, 1]}
+    write_columns(path.with_suffix(".csv"), columns)
+    return save(fig, path, title, caption)
+
+
+def _trace_lines(
+    axis: Any,
+    time_s: np.ndarray,
+    lines: Mapping[str, np.ndarray],
+    labels: Mapping[str, str],
+) -> None:
+    for key, values in lines.items():
+        colour, dash = STYLES[key]
+        wide = 2.2 if key == "truth" else 1.3
+        mark = "o" if key == "ours" else None
+        look = {"color": colour, "ls": dash, "lw": wide, "marker": mark, "ms": 2.5}
+        axis.plot(time_s, values, label=labels[key], **look)
+
+
+@styled
+def error_distribution(
+    scores: Mapping[str, Sequence[FrameScores]],
+    path: Path,
+    *,
+    labels: Mapping[str, str],
+) -> Figure:
+    """Histogram of the network's signed errors, and cumulative distances of all."""
+    fig = canvas((8.6, 3.3))
+    left, right = fig.subplots(1, 2, width_ratios=(1, 1.2))
+    shift = np.concatenate([s.shift_iso_mm[~s.lost] for s in scores["ours"]])
+    shift = shift[~np.isnan(shift).any(axis=1)]
+    reach = max(3.0, float(np.percentile(np.abs(shift), 99)) if len(shift) else 3.0)
+    bins = np.linspace(-reach, reach, 41)
+    looks = (("vertical", "#0072B2"), ("horizontal", "#CC79A7"))
+    for i, (name, colour) in enumerate(looks):
+        inside = np.clip(-shift[:, i] if i == 0 else shift[:, i], -reach, reach)
+        left.hist(inside, bins, histtype="step", color=colour, label=name, lw=1.5)
+    left.set_xlabel("network - truth [mm at isocentre], + superior / right of image")
+    left.set_ylabel("frames")
+    left.legend(fontsize=7)
+    grid_mm = np.linspace(0, 20, 201)
+    columns = {"distance_mm": grid_mm}
+    for key, each in scores.items():
+        far = np.concatenate([np.where(s.lost, np.inf, s.distance_mm) for s in each])
+        far = far[~np.isnan(far)]
+        share = 100.0 * np.mean(far[None, :] <= grid_mm[:, None], axis=1)
+        colour, dash = STYLES[key]
+        right.plot(grid_mm, share, color=colour, ls=dash, label=labels[key], lw=1.5)
+        columns[f"{key}_pct"] = share
+    for limit in (2, 3):
+        right.axvline(limit, color="0.7", lw=0.8)
+    right.set(xlim=(0, 20), ylim=(0, 101), ylabel="frames within [%]")
+    right.set_xlabel("centroid distance [mm at isocentre]")
+    right.legend(fontsize=7, loc="lower right")
+    right.grid(alpha=0.25)
+    write_columns(path.with_suffix(".csv"), columns)
+    return save(
+        fig,
+        path,
+        "Errors, frame by frame",
+        "Left: the network's signed centroid errors on all test frames that are not "
+        "lost; the outermost bins hold everything beyond. Right: share of all frames "
+        "within a distance (lost frames are never within); thin lines at 2 and 3 mm.",
+    )
+
+
+@styled
+def learning_curves(metrics_path: Path, path: Path) -> Figure | None:
+    """Losses, validation IoU and validation errors against the step.
+
+    Returns:
+        None if the log has nothing to draw.
+    """
+    curves = read_curves(metrics_path)
+    panels = [
+        ("losses", [k for k in curves if _is_loss(k)]),
+        ("validation IoU", [k for k in curves if k.startswith("eval/") and "iou" in k]),
+        (
+            "validation error [mm at isocentre]",
+            [k for k in curves if k.endswith("_mm")],
+        ),
+    ]
+    panels = [(name, keys) for name, keys in panels if keys]
+    if not panels:
+        return None
+    fig = canvas((3.5 * len(panels), 3.1))
+    axes = fig.subplots(1, len(panels), squeeze=False)
+    palette = ("#0072B2", OURS, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+    rows = []
+    for axis, (name, keys) in zip(axes[0], panels, strict=True):
+        for i, key in enumerate(sorted(keys)):
+            steps, values = curves[key]
+            short = key.split("/")[-1].removesuffix("_mm")
+            colour = palette[i % len(palette)]
+            axis.plot(steps, values, color=colour, label=short, lw=1.3)
+            rows += [(key, s, v) for s, v in zip(steps, values, strict=True)]
+        axis.set(xlabel="step", title=name)
+        axis.legend(fontsize=7)
+        axis.grid(alpha=0.25)
+        if name == "losses" and all(min(curves[k][1]) > 0 for k in keys):
+            axis.set_yscale("log")
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("name", "step", "value"), *rows])
+    return save(
+        fig,
+        path,
+        "Learning curves",
+        "From metrics.jsonl. The validation cases are further cases of the training "
+        "population, in neither split; no choice was made on the test cases.",
+    )
+
+
+def read_curves(metrics_path: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """(steps, values) by name from a JSON-lines log; broken lines are left out."""
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    lines = metrics_path.read_text().splitlines() if metrics_path.exists() else []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            step = float(record["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a line cut short by a killed run
+        for name, value in record.items():
+            if name != "step" and isinstance(value, int | float):
+                steps, values = curves.setdefault(name, ([], []))
+                steps.append(step)
+                values.append(float(value))
+    return curves
+
+
+def _is_loss(name: str) -> bool:
+    parts = ("l1", "ssim", "iou", "iou_loss", "cross_entropy")
+    return name.startswith("train/") and name.split("/")[-1] in parts
+
+
+def write_columns(path: Path, columns: Mapping[str, Iterable[float]]) -> None:
+    """The numbers of a figure as a CSV, a column each."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns.keys())
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def save(fig: Any, path: Path, title: str, caption: str) -> Figure:
+    """Writes the PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, dpi=DPI)
+    return Figure(path, title, caption)

@@ -1,0 +1,1 @@
+"""The breathing patient: anatomy, tissues and motion."""

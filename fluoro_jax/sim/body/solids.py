@@ -1,0 +1,259 @@
+"""Soft solids of the chest: outline, rib cage, diaphragm, heart, lungs.
+
+Every solid is a signed distance in mm (negative inside) evaluated at the moment asked
+for, so no deformation field has to be inverted. A voxel's share of a solid is
+clip(0.5 - distance / voxel, 0, 1): soft edges one voxel wide. volume.py composes them.
+
+Coordinates are reference mm: x left, y posterior, z superior, |x| where a pair is
+symmetric. The tables are of one chest CT, made symmetric and moved to exhale:
+LIDC-IDRI-0001 (Armato III et al., doi:10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fluoro_jax.geometry import Grid
+from fluoro_jax.sim.body import shapes
+from fluoro_jax.sim.body.anatomy import Anatomy, girth_mm
+from fluoro_jax.sim.body.motion import Pose, cage_section, to_rest
+from fluoro_jax.sim.body.shapes import Axes, occupancy, table
+
+__all__ = ["Axes", "occupancy"]  # beside what is defined here
+
+Array = jax.Array
+Scalar = Any
+
+EXTENT_MM = (384.0, 320.0, 368.0)  # x, y, z of every body volume
+CAGE_SQUARE = 0.254
+CAGE_TOP = (28.0, 134.0)  # the cage narrows from here to here as 1 - w^4
+WALL_MM = 5.0  # from the middle of the cage to the lung
+
+# fmt: off
+# Skin: half width, front and back against height; shoulders slope up to the neck.
+SKIN_Z = (-190.0, -130.0, -82.0, -30.0, 10.0, 45.0, 75.0, 100.0, 120.0, 138.0, 155.0,
+    172.0, 190.0)
+SKIN_HALF = (156.0, 159.0, 162.0, 158.0, 156.0, 161.0, 166.0, 169.0, 166.0, 148.0,
+    106.0, 70.0, 60.0)
+SKIN_FRONT = (
+    -100.0, -103.0, -107.0, -109.0, -108.0, -105.0, -100.0, -94.0, -89.0, -87.0,
+    -80.0, -74.0, -72.0,
+)
+SKIN_BACK = (
+    112.0, 114.0, 118.0, 122.0, 123.0, 122.0, 119.0, 115.0, 106.0, 98.0,
+    84.0, 70.0, 62.0,
+)
+# Per mm that the chest wall advances: the front of the skin; shoulders and neck stay.
+SKIN_ADVANCE = (0.8, 1.0, 1.0, 1.0, 1.0, 0.95, 0.85, 0.65, 0.4, 0.2, 0.0, 0.0, 0.0)
+SKIN_WIDEN = (0.2, 0.3, 0.4, 0.45, 0.4, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0)
+# Mediastinum: half width on either side against height, and how it narrows in depth.
+MIDDLE_Z = (-150.0, 0.0, 22.0, 38.0, 52.0, 64.0, 78.0, 100.0, 115.0, 132.0)
+MIDDLE_LEFT = (25.0, 26.0, 34.0, 33.0, 36.0, 39.0, 31.0, 28.0, 30.0, 40.0)
+MIDDLE_RIGHT = (22.0, 24.0, 32.0, 31.0, 28.0, 27.0, 27.0, 27.0, 30.0, 40.0)
+SPREAD_Y = (-100.0, -70.0, -35.0, 0.0, 40.0, 75.0, 105.0)
+SPREAD = (0.1, 0.25, 0.9, 1.0, 0.95, 0.8, 0.6)
+# fmt: on
+SKIN_SQUARE = 0.45
+
+HEART_Y, HEART_Z = -32.0, -6.0  # middle of the ventricles at exhale
+HEART_AXES = (  # unit axes (x left, y posterior, z superior), with semi-axes below
+    (0.640, -0.496, -0.587),
+    (-0.766, -0.346, -0.542),
+    (0.066, 0.796, -0.602),
+)
+VENTRICLES = (57.0, 41.0, 37.0)
+# The atria lie right of, behind and above the middle of the ventricles.
+ATRIA_OFF = (-39.0, 14.0, 16.0)
+ATRIA = (35.0, 28.0, 33.0)
+# Domes: |x|, y of the top; how wide and deep; how far the rim lies below the top.
+DOME_RIGHT = (58.0, -22.0, 76.0, 122.0)
+DOME_LEFT = (66.0, -10.0, 74.0, 110.0)
+DOME_RIM_MM = 96.0
+# Descending aorta against height: the left lung goes round it.
+AORTA_Z = (-190.0, -140.0, -100.0, -65.0, -30.0, 0.0, 35.0, 60.0, 75.0)
+AORTA_X = (6.0, 8.0, 12.0, 16.0, 20.0, 22.0, 25.0, 24.0, 18.0)
+AORTA_Y = (-16.0, -8.0, 6.0, 24.0, 34.0, 37.0, 37.0, 30.0, 12.0)
+AORTA_R = 12.0
+
+
+def body_grid(voxel_mm: float) -> tuple[Grid, tuple[int, int, int]]:
+    """The grid of every body volume with cubic voxels, and its `[Z, Y, X]` shape."""
+    nx, ny, nz = (max(2, round(length / voxel_mm)) for length in EXTENT_MM)
+    first = lambda n: -0.5 * (n - 1) * voxel_mm
+    spacing = (voxel_mm, voxel_mm, voxel_mm)
+    return Grid((first(nx), first(ny), first(nz)), spacing), (nz, ny, nx)
+
+
+def grid_axes(grid: Grid, shape: tuple[int, int, int]) -> Axes:
+    """World x `[1, 1, X]`, y `[1, Y, 1]` and z `[Z, 1, 1]` of voxel centres, mm."""
+    nz, ny, nx = shape
+    along = lambda i, n: grid.origin_mm[i] + jnp.arange(n) * grid.spacing_mm[i]
+    return (
+        along(0, nx).reshape(1, 1, nx).astype(jnp.float32),
+        along(1, ny).reshape(1, ny, 1).astype(jnp.float32),
+        along(2, nz).reshape(nz, 1, 1).astype(jnp.float32),
+    )
+
+
+def box(
+    grid: Grid, shape: tuple[int, int, int], spans: tuple
+) -> tuple[slice, slice, slice]:
+    """Part of a volume, `[z, y, x]` slices, that holds a place in every body.
+
+    Args:
+        grid: of the volume, plain numbers.
+        shape: `[Z, Y, X]`.
+        spans: (low, high) reference mm along x, y and z; the largest body is 1.2 times
+            as large.
+    """
+    rows = [
+        shapes.rows_between(o, d, n, (1.2 * min(low, 0.0), 1.2 * max(high, 0.0)))
+        for o, d, n, (low, high) in zip(
+            grid.origin_mm, grid.spacing_mm, shape[::-1], spans, strict=True
+        )
+    ]
+    return rows[2], rows[1], rows[0]
+
+
+def part_of(place: Axes, part: tuple[slice, slice, slice]) -> Axes:
+    """The places of such a part, from those of `grid_axes`."""
+    x, y, z = place
+    return x[:, :, part[2]], y[:, part[1]], z[part[0]]
+
+
+def to_reference(anatomy: Anatomy, place: Axes) -> Axes:
+    """World mm to reference mm: the person's scalings divided out."""
+    x, y, z = place
+    side = jnp.where(x > 0.0, 1.0 + anatomy.asymmetry, 1.0 - anatomy.asymmetry)
+    return (
+        x / (anatomy.scale_lateral * side),
+        y / anatomy.scale_ap,
+        z / anatomy.scale_height,
+    )
+
+
+def to_world(anatomy: Anatomy, points: Any) -> Array:
+    """Reference mm `[..., 3]` to world mm."""
+    x, y, z = jnp.moveaxis(jnp.asarray(points, jnp.float32), -1, 0)
+    side = jnp.where(x > 0.0, 1.0 + anatomy.asymmetry, 1.0 - anatomy.asymmetry)
+    return jnp.stack(
+        [
+            x * anatomy.scale_lateral * side,
+            y * anatomy.scale_ap,
+            z * anatomy.scale_height,
+        ],
+        axis=-1,
+    )
+
+
+def cage_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance to the middle of the rib cage wall."""
+    x, y = to_rest(pose, place)
+    return cage_at_rest((x, y, place[2]))
+
+
+def cage_at_rest(place: Axes) -> Array:
+    """`cage_distance` at exhale: a stack of squircles, closed at the top."""
+    x, y, z = place
+    half, front, back = cage_section(z)
+    size = (half, 0.5 * (back - front))
+    norm_sq, far_sq = shapes.squircle(x, y - 0.5 * (front + back), size, CAGE_SQUARE)
+    bottom, top = CAGE_TOP
+    w = jnp.maximum(z - bottom, 0.0) / (top - bottom)
+    value = norm_sq + jnp.square(jnp.square(w)) - 1.0
+    slope = 4.0 * jnp.square(norm_sq) / far_sq
+    slope = slope + jnp.square(4.0 * w**3 / (top - bottom)) + (0.3 / 120.0) ** 2
+    return value * jax.lax.rsqrt(slope)
+
+
+def heart_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance to the heart: oblique ventricles, the atria behind them."""
+    anatomy, (forward, down) = pose.anatomy, pose.heart_mm
+    middle = (
+        anatomy.heart_x_mm + 8.0,
+        HEART_Y - forward,
+        HEART_Z + 0.5 * anatomy.dome_right_mm - down,
+    )
+    size = lambda semi, beat: [s * anatomy.heart_scale * beat for s in semi]
+    off = size(ATRIA_OFF, 1.0)
+    behind = [m + o for m, o in zip(middle, off, strict=True)]
+    pump = 1.0 - pose.squeeze
+    ventricles = shapes.ellipsoid(place, middle, size(VENTRICLES, pump), HEART_AXES)
+    # the atria fill while the ventricles empty
+    atria = shapes.ellipsoid(place, behind, size(ATRIA, 1.0 + 0.5 * pose.squeeze))
+    return jnp.minimum(ventricles, atria)
+
+
+def dome_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance to what lies under the diaphragm (negative below it)."""
+    x, y = to_rest(pose, place)
+    z = place[2]
+    left = x > 0.0
+    pick = lambda i: jnp.where(left, DOME_LEFT[i], DOME_RIGHT[i])
+    right_top = pose.anatomy.dome_right_mm - pose.drop_mm
+    top = right_top - jnp.where(left, pose.anatomy.dome_step_mm, 0.0)
+    across, along = jnp.abs(x) - pick(0), y - pick(1)
+    wide, deep = pick(2), pick(3)
+    fall = jnp.square(across / wide) + jnp.square(along / deep)
+    height = top - 0.5 * DOME_RIM_MM * (fall + jnp.square(fall))
+    slope = jnp.square(across / jnp.square(wide)) + jnp.square(along / jnp.square(deep))
+    slope = slope * jnp.square(DOME_RIM_MM * (1.0 + 2.0 * fall))
+    return (z - height) / jnp.sqrt(1.0 + slope)
+
+
+def mediastinum_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance (sideways) to what keeps the two lungs apart."""
+    x, y = to_rest(pose, place)
+    z = place[2]
+    at = lambda values: table(z, MIDDLE_Z, values)
+    spread = table(y, SPREAD_Y, SPREAD)
+    half = jnp.where(x > 0.0, at(MIDDLE_LEFT), at(MIDDLE_RIGHT))
+    between = jnp.abs(x) - (2.0 + (half + pose.anatomy.mediastinum_mm) * spread)
+    far = lambda a, values: a - table(z, AORTA_Z, values)
+    aorta = jnp.sqrt(jnp.square(far(x, AORTA_X)) + jnp.square(far(y, AORTA_Y)) + 1e-6)
+    return jnp.minimum(between, aorta - AORTA_R)
+
+
+def lung_distance(pose: Pose, place: Axes, cage: Array | None = None) -> Array:
+    """Signed distance to both lungs: the cage's inside less what fills it.
+
+    Args:
+        pose: the body now.
+        place: reference (x, y, z), any shapes of one rank that broadcast.
+        cage: `cage_distance` at the same places, if already known.
+
+    Returns:
+        mm, negative inside a lung, exact in sign; a lower bound outside.
+    """
+    cage = cage_distance(pose, place) if cage is None else cage
+    out = jnp.maximum(cage + WALL_MM, -dome_distance(pose, place))
+    out = jnp.maximum(out, -heart_distance(pose, place))
+    return jnp.maximum(out, -mediastinum_distance(pose, place))
+
+
+def skin_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance to the outline of the trunk and neck, breasts and arms apart."""
+    x, y, z = place
+    more = pose.anatomy.skin_mm + girth_mm(pose.anatomy)
+    at = lambda values: table(z, SKIN_Z, values)
+    half = at(SKIN_HALF) + more + pose.advance_mm * at(SKIN_WIDEN)
+    front = at(SKIN_FRONT) - more - pose.advance_mm * at(SKIN_ADVANCE)
+    back = at(SKIN_BACK) + more
+    depth = 0.5 * (back - front)
+    middle = 0.5 * (front + back)
+    return shapes.squircle_distance(x, y - middle, (half, depth), SKIN_SQUARE)
+
+
+def breast_distance(pose: Pose, place: Axes) -> Array:
+    """Signed distance to the breasts; a man has none (a mm under his skin)."""
+    x, y, z = place
+    anatomy = pose.anatomy
+    out = anatomy.breast_mm * anatomy.sex
+    chest = -96.0 - anatomy.skin_mm - girth_mm(anatomy) - pose.advance_mm
+    # deep in the chest, so that only a cap with a thin rim stands out
+    centre = (64.0, chest + 14.0, -28.0)
+    semi = (20.0 + 2.2 * out, 20.0 + 1.1 * out, 20.0 + 2.1 * out)
+    return shapes.ellipsoid((jnp.abs(x), y, z), centre, semi)

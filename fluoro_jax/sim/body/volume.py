@@ -1,0 +1,254 @@
+"""The solids composed to volumes of soft tissue and bone, by priority.
+
+Painted in this order, later over earlier: fat, skin, muscle, what fills the cage, lung
+with its vessels, heart, airways, cartilage, sternum, ribs, and the bones that stay.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from fluoro_jax.geometry import Grid
+from fluoro_jax.sim.body import bones, organs, solids, tissues, tubes, vessels
+from fluoro_jax.sim.body.anatomy import Anatomy, fat_mm
+from fluoro_jax.sim.body.motion import Pose, pose_at
+from fluoro_jax.sim.body.organs import paint
+from fluoro_jax.sim.body.shapes import Axes, occupancy
+from fluoro_jax.sim.body.tissues import Tissue
+from fluoro_jax.sim.xray import attenuation as att
+
+Array = jax.Array
+Scalar = Any
+Shape = tuple[int, int, int]
+SKIN_MM = 2.0
+SLIDE_MM = (15.0, 75.0)  # up and down; check_pose allows 10 and 60
+
+
+@struct.dataclass
+class Still:
+    """What of a person need be drawn only once; `[Z, Y, X]` unless said otherwise.
+
+    Attributes:
+        bone_share: share of each voxel inside a bone that does not move.
+        bone_soft: what such bones bring of soft tissue, g/cc, times their share.
+        bone_mineral: the same of bone mineral.
+        mediastinum: soft tissue between the lungs, g/cc.
+        abdomen: soft tissue below the diaphragm at exhale, g/cc; with spare rows
+            below and above, so that it can be slid down whole.
+        airway: share inside trachea and bronchi.
+        arm: signed distance to the skin of the arms, mm.
+        vessel: lung vessels at exhale, pieces by level (vessels.grow).
+    """
+
+    bone_share: Array
+    bone_soft: Array
+    bone_mineral: Array
+    mediastinum: Array
+    abdomen: Array
+    airway: Array
+    arm: Array
+    vessel: Any
+
+
+def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
+    """Draws what does not breathe, and what is only carried, at rest."""
+    place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
+    share, soft, mineral = _still_bones(anatomy, grid, place, shape)
+    rest = pose_at(anatomy, 0.0, 0.0)
+    return Still(
+        bone_share=share,
+        bone_soft=soft,
+        bone_mineral=mineral,
+        mediastinum=organs.draw_mediastinum(anatomy, grid, shape),
+        abdomen=organs.draw_abdomen(rest, *_taller(grid, shape)),
+        airway=organs.draw_airway(anatomy, grid, shape),
+        arm=jnp.broadcast_to(bones.arm_distance(anatomy, place), shape),
+        vessel=vessels.grow(anatomy),
+    )
+
+
+def _still_bones(
+    anatomy: Anatomy, grid: Grid, place: Axes, shape: Shape
+) -> tuple[Array, Array, Array]:
+    """Share, soft tissue and mineral (both times share) of spine and shoulders."""
+    voxel = grid.spacing_mm[0]
+    limbs = bones.long_bone_tubes(anatomy)
+    long = tubes.tube_distance(limbs, grid, shape, reach_mm=90.0)
+    layers = (
+        (
+            bones.spine_distance(anatomy, place),
+            (tissues.VERTEBRA_SHELL, tissues.VERTEBRA_MARROW),
+            tissues.VERTEBRA_SHELL_MM,
+        ),
+        (_scapula(anatomy, grid, place, shape), (tissues.SCAPULA,) * 2, 1.0),
+        (
+            long,
+            (tissues.LONG_SHELL, tissues.LONG_MARROW),
+            tissues.LONG_SHELL_MM,
+        ),
+    )
+    share = soft = mineral = jnp.zeros(shape, jnp.float32)
+    for distance, (shell, marrow), thick in layers:
+        whole = occupancy(distance, voxel)
+        inner = occupancy(distance + thick, voxel)
+        rest = 1.0 - whole
+        mix = lambda i, w=whole, n=inner, s=shell, m=marrow: (
+            w * s[i] + n * (m[i] - s[i])
+        )
+        soft = soft * rest + mix(0)
+        mineral = mineral * rest + mix(1)
+        share = share * rest + whole
+    return share, soft, mineral
+
+
+def _scapula(anatomy: Anatomy, grid: Grid, place: Axes, shape: Shape) -> Array:
+    near = solids.box(grid, shape, bones.SCAPULA_BOX)
+    here = bones.scapula_distance(anatomy, solids.part_of(place, near))
+    return jnp.full(shape, grid.spacing_mm[0], jnp.float32).at[near].set(here)
+
+
+def body_densities(
+    anatomy: Anatomy,
+    grid: Grid,
+    *,
+    still: Still,
+    displacement_mm: tuple[Scalar, Scalar],
+    lung_g_cc: Scalar,
+    heart_phase: Scalar = 0.0,
+) -> tuple[Array, Array]:
+    """Soft tissue and bone mineral of the whole thorax at one moment.
+
+    Args:
+        anatomy: the person.
+        grid: where the voxels are.
+        still: `draw_still` of the same person and grid.
+        displacement_mm: (diaphragm inferior, chest wall anterior) now.
+        lung_g_cc: density of the lung now, g/cc.
+        heart_phase: cycles of the heart beat.
+
+    Returns:
+        (soft, bone), each `[Z, Y, X]` g/cc: the densities of ICRU 44 soft tissue and
+        cortical bone that together attenuate as the voxel does at 60 keV.
+    """
+    voxel, shape = grid.spacing_mm[0], _shape_of(still.bone_share)
+    pose = pose_at(anatomy, *displacement_mm, heart_phase)
+    place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
+    share = lambda distance: occupancy(distance, voxel)
+    cage = solids.cage_distance(pose, place)
+    vessel = vessels.vessel_share(
+        anatomy, grid, shape, levels=still.vessel, displacement=displacement_mm
+    )
+    lung = share(solids.lung_distance(pose, place, cage))
+    lung_soft = tissues.LUNG * lung_g_cc
+    lung_soft = lung_soft + vessel * (tissues.BLOOD[0] - lung_soft)
+    soft = _wall(pose, place, still, voxel)
+    soft = paint(soft, share(cage + solids.WALL_MM), _filling(pose, place, still, grid))
+    soft = paint(soft, lung, lung_soft)
+    soft = paint(soft, share(solids.heart_distance(pose, place)), tissues.HEART[0])
+    soft = paint(soft, still.airway, tissues.AIR[0])
+    soft, bone = _moving_bones(soft, pose, place, cage, grid)
+    soft = soft * (1.0 - still.bone_share) + still.bone_soft
+    bone = bone * (1.0 - still.bone_share) + still.bone_mineral
+    # a person's own mineral; marrow and fat fill what is lost
+    return soft, bone * anatomy.bone_density
+
+
+def body_volume(
+    anatomy: Anatomy,
+    grid: Grid,
+    *,
+    still: Still,
+    displacement_mm: tuple[Scalar, Scalar],
+    mu_lung: Scalar,
+    heart_phase: Scalar = 0.0,
+) -> Array:
+    """Attenuation of the whole thorax at one moment.
+
+    Args:
+        anatomy: the person.
+        grid: where the voxels are.
+        still: `draw_still` of the same person and grid.
+        displacement_mm: (diaphragm inferior, chest wall anterior) now.
+        mu_lung: attenuation of the lung now, 1/mm.
+        heart_phase: cycles of the heart beat.
+
+    Returns:
+        `[Z, Y, X]` 1/mm at 60 keV.
+    """
+    soft, bone = body_densities(
+        anatomy,
+        grid,
+        still=still,
+        displacement_mm=displacement_mm,
+        lung_g_cc=mu_lung / att.LUNG_MASS_MM2_G,
+        heart_phase=heart_phase,
+    )
+    return soft * tissues.SOFT_MASS_MM2_G + bone * tissues.BONE_MASS_MM2_G
+
+
+def _moving_bones(
+    soft: Array, pose: Pose, place: Axes, cage: Array, grid: Grid
+) -> tuple[Array, Array]:
+    """Cartilage, sternum and ribs laid on the soft tissue: (soft, bone), g/cc."""
+    share = lambda distance: occupancy(distance, grid.spacing_mm[0])
+    bone, shape = jnp.zeros_like(soft), _shape_of(soft)
+    gristle = share(bones.cartilage_distance(pose, grid, shape))
+    soft, bone = _lay(soft, bone, gristle, tissues.CARTILAGE)
+    plate = share(bones.sternum_distance(pose, place, cage))
+    soft, bone = _lay(soft, bone, plate, tissues.STERNUM)
+    rib = bones.rib_distance(pose, grid, shape)
+    soft, bone = _lay(soft, bone, share(rib), tissues.RIB_SHELL)
+    inner = share(rib + tissues.RIB_SHELL_MM)
+    return _lay(soft, bone, inner, tissues.RIB_MARROW)
+
+
+def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
+    """Skin, fat and muscle, as if the body were full of muscle, `[Z, Y, X]` g/cc."""
+    share = lambda distance: occupancy(distance, voxel)
+    trunk = solids.skin_distance(pose, place)
+    fat = fat_mm(pose.anatomy)
+    outline = jnp.minimum(trunk, still.arm)
+    flesh = jnp.minimum(trunk + fat, still.arm + jnp.minimum(fat, 8.0))
+    outline = jnp.minimum(outline, solids.breast_distance(pose, place))
+    soft = tissues.SKIN[0] * share(outline)
+    soft = paint(soft, share(outline + SKIN_MM), tissues.ADIPOSE[0])
+    return paint(soft, share(flesh), tissues.MUSCLE[0])
+
+
+def _spare_rows(grid: Grid) -> tuple[int, int]:
+    """Rows that the abdomen may slide up and down by."""
+    return tuple(math.ceil(mm / grid.spacing_mm[2]) + 1 for mm in SLIDE_MM)
+
+
+def _taller(grid: Grid, shape: Shape) -> tuple[Grid, Shape]:
+    """The grid with its spare rows below and above."""
+    below, above = _spare_rows(grid)
+    x, y, z = grid.origin_mm
+    origin = (x, y, z - below * grid.spacing_mm[2])
+    return Grid(origin, grid.spacing_mm), (shape[0] + below + above, *shape[1:])
+
+
+def _filling(pose: Pose, place: Axes, still: Still, grid: Grid) -> Array:
+    """What the rib cage holds beside lung and heart, `[Z, Y, X]` g/cc."""
+    down = pose.drop_mm * pose.anatomy.scale_height / grid.spacing_mm[2]
+    whole = jnp.floor(down)
+    first = whole.astype(jnp.int32) + _spare_rows(grid)[0]
+    shape = still.mediastinum.shape
+    row = lambda start: jax.lax.dynamic_slice(still.abdomen, (start, 0, 0), shape)
+    abdomen = paint(row(first), down - whole, row(first + 1))
+    below = occupancy(solids.dome_distance(pose, place), grid.spacing_mm[0])
+    return paint(still.mediastinum, below, abdomen)
+
+
+def _shape_of(volume: Array) -> Shape:
+    nz, ny, nx = volume.shape
+    return nz, ny, nx
+
+
+def _lay(soft: Array, bone: Array, share: Array, tissue: Tissue) -> tuple[Array, Array]:
+    return paint(soft, share, tissue[0]), paint(bone, share, tissue[1])

@@ -1,0 +1,175 @@
+"""Where in the lung a tumour has room, and one drawn from there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray
+from fluoro_jax.sim.body.anatomy import Anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.body.motion import check_pose, pose_at
+from fluoro_jax.sim.body.solids import lung_distance, to_reference
+from fluoro_jax.sim.fluoroscope import displacement_mm, lung_clearance_mm
+from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
+
+SIDES = ("right", "left")
+LOBES = ("upper", "middle", "lower")
+SITES = [(side, lobe) for side in SIDES for lobe in LOBES]
+_CUBE = np.array([v for v in np.ndindex(3, 3, 3) if v != (1, 1, 1)]) - 1.0
+ROUGH_SURFACE = _CUBE / np.linalg.norm(_CUBE, axis=1, keepdims=True)  # 26 directions
+LUNG_BOX_MM = ((4.0, 125.0), (-95.0, 98.0), (-85.0, 127.0))  # |x|, y, z, reference
+CANDIDATES = 256  # places looked at together
+ROUNDS = 8  # times so many before a site counts as full
+
+
+def sample_tumor(
+    rng: np.random.Generator,
+    anatomy: Anatomy,
+    breathing: Breathing,
+    time_s: AnyArray,
+    *,
+    diameter_mm: float,
+    medial: bool = False,
+    si_mm: float | None = None,
+    site: tuple[str, str] | None = None,
+) -> Tumor:
+    """A tumour anywhere in the lung that it never leaves, moving as far as the body.
+
+    Side and lobe are drawn first, then places within them, until the whole sphere
+    stays in the lung at every time; a site without room gives way to the next.
+
+    Args:
+        rng: where the random numbers come from.
+        anatomy: whose lung; numpy leaves.
+        breathing: gives the tumour's amplitudes (factor 1.0).
+        time_s: `[T]` when the sphere must be inside, s.
+        diameter_mm: of the sphere.
+        medial: take, of the places tried, the one nearest the midline.
+        si_mm: the tumour's own superior-inferior motion; None means the body's.
+        site: (side, part) of the lung, as in `SITES`; None means any.
+
+    Returns:
+        The tumour, numpy float32 leaves.
+
+    Raises:
+        UserError: for a diameter or amplitude no tumour can have, a breath that the
+            body cannot take, or if there is no room in either lung.
+    """
+    _check_motion(diameter_mm, breathing)
+    check_pose(anatomy, float(breathing.si_mm), float(breathing.ap_mm))
+    tumor = to_numpy(
+        Tumor(
+            np.zeros(3),
+            diameter_mm,
+            si_mm=breathing.si_mm if si_mm is None else si_mm,
+            ap_mm=breathing.ap_mm,
+        )
+    )
+    best = -np.inf
+    sites = [SITES[i] for i in rng.permutation(len(SITES))] if site is None else [site]
+    for chosen in sites:
+        box = _site_box(anatomy, *chosen)
+        rounds = (rng.uniform(*box, (CANDIDATES, 3)) for _ in range(ROUNDS))
+        if medial:  # look at all of them first
+            rounds = [np.concatenate(list(rounds))]
+        for places in rounds:
+            places = places.astype(np.float32)
+            room = np.array(_rough_room(anatomy, breathing, tumor, time_s, places))
+            best = max(best, room.max())
+            places = places[room >= 0.0]
+            if medial:
+                places = places[np.argsort(np.abs(places[:, 0]))]
+            for place in places:
+                found = dataclasses.replace(tumor, centre_mm=place)
+                if lung_clearance_mm(anatomy, breathing, found, time_s) >= 0.0:
+                    return found
+    raise UserError(
+        f"a tumour of {diameter_mm:.1f} mm is larger than the lung has room for, "
+        f"moving {tumor.si_mm:.1f} mm down and {tumor.ap_mm:.1f} mm forward",
+        needed=f"at most about {max(diameter_mm + 2.0 * best, 0.0):.0f} mm here",
+        why="the whole sphere must stay in the lung at every phase of the breath",
+        fix="take a smaller diameter or amplitude, or a larger body",
+    )
+
+
+def lobe_edges_mm(anatomy: Anatomy, side: str) -> np.ndarray:
+    """Heights `[4]` (rising) between lower, middle and upper part at exhale, mm.
+
+    Thirds from the top of the side's dome to the apex, as one reads an AP film; the
+    lower part goes on down into the recess beside the dome.
+    """
+    dome = anatomy.dome_right_mm - (anatomy.dome_step_mm if side == "left" else 0.0)
+    bottom, apex = LUNG_BOX_MM[2]
+    inner = dome + (apex - dome) * np.array([1.0, 2.0]) / len(LOBES)
+    return np.array([bottom, *inner, apex]) * anatomy.scale_height
+
+
+def _site_box(anatomy: Anatomy, side: str, lobe: str) -> tuple[np.ndarray, np.ndarray]:
+    """Opposite corners `[3]` mm of the box around one part of one lung at exhale."""
+    (inner, outer), depth, _ = LUNG_BOX_MM
+    across = (inner, outer) if side == "left" else (-outer, -inner)
+    edges = lobe_edges_mm(anatomy, side)
+    rank = LOBES[::-1].index(lobe)
+    box = np.array(
+        [
+            np.multiply(across, anatomy.scale_lateral),
+            np.multiply(depth, anatomy.scale_ap),
+            edges[rank : rank + 2],
+        ]
+    )
+    return box[:, 0], box[:, 1]
+
+
+@jax.jit
+def _rough_room(
+    anatomy: Anatomy,
+    breathing: Breathing,
+    tumor: Tumor,
+    time_s: AnyArray,
+    places_mm: jax.Array,
+) -> jax.Array:
+    """About the clearance of a tumour at each of `[N, 3]` places, `[N]` mm.
+
+    At the two ends of the breath and 26 points of the sphere only: a fortieth of the
+    work of `lung_clearance_mm`, which has the last word.
+    """
+    si, ap = displacement_mm(breathing, time_s)
+    path = tumor_path_mm(
+        dataclasses.replace(tumor, centre_mm=jnp.zeros(3)), breathing, time_s
+    )
+    surface = jnp.asarray(ROUGH_SURFACE) * (0.5 * tumor.diameter_mm)
+
+    def deepest(end: jax.Array) -> jax.Array:
+        reach = (surface + path[end].reshape(1, 3)).reshape(1, -1, 3)
+        points = places_mm.reshape(-1, 1, 3) + reach
+        place = to_reference(anatomy, tuple(points[..., i] for i in range(3)))
+        return lung_distance(pose_at(anatomy, si[end], ap[end]), place).max(axis=1)
+
+    return -jnp.maximum(deepest(jnp.argmin(si)), deepest(jnp.argmax(si)))
+
+
+def _check_motion(diameter_mm: float, breathing: Breathing) -> None:
+    for name, value, least in (
+        ("tumour diameter", diameter_mm, "more than 0 mm"),
+        ("SI amplitude", breathing.si_mm, "0 mm or more"),
+        ("AP amplitude", breathing.ap_mm, "0 mm or more"),
+    ):
+        allowed = value > 0.0 if least.startswith("more") else value >= 0.0
+        if not (allowed and np.isfinite(value)):
+            raise UserError(
+                f"{name} = {float(value):g} mm",
+                needed=least,
+                why="it is a length; directions are fixed (down and forward to inhale)",
+                fix="give its size without a sign",
+            )
+
+
+def to_numpy(tree: Any) -> Any:
+    """Float32 numpy leaves, so that every case has the same types under jit."""
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), jax.device_get(tree))

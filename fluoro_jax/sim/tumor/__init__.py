@@ -1,0 +1,1 @@
+"""The tumour: shape, path, chord and exact outline."""

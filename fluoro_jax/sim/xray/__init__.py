@@ -1,0 +1,1 @@
+"""The X-ray machine: spectrum, projection, scatter, noise and detector."""

@@ -1,1 +1,0 @@
-"""`fluoro simulate`: labelled films of people who do not exist, in any number."""

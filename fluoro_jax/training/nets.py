@@ -1,0 +1,90 @@
+"""The two networks and their optimizers, as a config describes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from clu.parameter_overview import get_parameter_overview
+from flax import linen as nn
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.models.critic import Critic
+from fluoro_jax.models.generator import Generator
+from fluoro_jax.training import optim
+from fluoro_jax.training.checkpoint import Checkpoints
+from fluoro_jax.training.state import TrainState, init_state
+from fluoro_jax.training.workdir import check_same_config, resolve
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Nets:
+    """The two networks and their optimisers, as the config describes them."""
+
+    cfg: Any
+    gen: nn.Module
+    critic: nn.Module
+    gen_tx: optax.GradientTransformation
+    critic_tx: optax.GradientTransformation
+
+    def init(self) -> TrainState:
+        """The state before the first update."""
+        return init_state(
+            self.cfg,
+            self.gen,
+            self.critic,
+            gen_tx=self.gen_tx,
+            critic_tx=self.critic_tx,
+        )
+
+
+def build(cfg: Any) -> Nets:
+    """Networks and optimisers of a config."""
+    steps, train = cfg.train.num_steps, cfg.train
+    return Nets(
+        cfg=cfg,
+        gen=Generator(**cfg.gen),
+        critic=Critic(**cfg.critic),
+        gen_tx=optim.make_optimizer(
+            cfg.gen_opt, steps * train.gen_updates, frozen=cfg.init.frozen
+        ),
+        critic_tx=optim.make_optimizer(cfg.critic_opt, steps * train.critic_updates),
+    )
+
+
+def describe(nets: Nets) -> str:
+    """Names, shapes and sizes of all parameters, as tables; nothing is computed."""
+    state = jax.eval_shape(nets.init)
+    table = functools.partial(get_parameter_overview, include_stats=False)
+    tables = [(name, table(getattr(state, name).params)) for name in ("gen", "critic")]
+    return "\n".join(f"{name}\n{text}" for name, text in tables)
+
+
+def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree, int]:
+    """The trained generator of a run: (module, averaged parameters, step).
+
+    Only reads, so it may be called while the run goes on.
+
+    Raises:
+        UserError: if there is no readable checkpoint, or the run is of another config.
+    """
+    workdir, nets = Path(workdir), build(cfg)
+    check_same_config(resolve(cfg), workdir)
+    found = None
+    if (workdir / "ckpt").is_dir():
+        with Checkpoints(workdir / "ckpt", keep=None) as checkpoints:
+            found = checkpoints.restore(nets.init)
+    if found is None:
+        raise UserError(
+            f"no checkpoint in {workdir / 'ckpt'}",
+            needed="a run that has been trained, or has saved at least once",
+            why="the generator's weights are read from there",
+            fix=f"python -m launch.train --config=... --workdir={workdir}",
+        )
+    return nets.gen, found.state.ema, found.step

@@ -1,0 +1,10 @@
+"""Trained weights by name.
+
+>>> from fluoro_jax import zoo
+>>> zoo.names()
+['group-cpu', 'patient-cpu']
+"""
+
+from fluoro_jax.zoo.registry import Weights, WeightsTracker, load, names, save, tracker
+
+__all__ = ["Weights", "WeightsTracker", "load", "names", "save", "tracker"]

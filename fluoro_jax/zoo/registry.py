@@ -1,0 +1,339 @@
+"""Trained weights by name: files of the package, read offline, checked at every load.
+
+`zoo.names()` lists them, `zoo.load(name)` reads one, `zoo.tracker(name)` tracks. Each
+is `<name>.safetensors` and `<name>.json` (its card, see cards.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save as to_safetensors
+
+from fluoro_jax.config import nearest, validate
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.io.files import write_all
+from fluoro_jax.models.generator import Generator
+from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.network import NetworkState, NetworkTracker
+from fluoro_jax.tracking.tracker import Reference
+from fluoro_jax.zoo.card import DISCLAIMER, SECTIONS, make_card
+
+FOLDER = Path(__file__).parent / "weights"
+NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
+DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jnp.bfloat16)}
+MAX_BYTES = {"float32": 10_000_000, "bfloat16": 16_000_000}  # a wheel holds them all
+SCALE_OFF = 0.05  # by how much a pixel may differ from those trained on
+REINSTALL = "install the package again, or publish the weights again from their run"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained generator.
+
+    Attributes:
+        cfg: its config, checked and frozen.
+        generator: the module, `[B, T, H, W, 3] -> GeneratorOutput`.
+        params: its parameters, float32, whatever they are stored in.
+        card: what was measured, and the limits (`cards.make_card`).
+    """
+
+    cfg: Any
+    generator: Generator
+    params: Any
+    card: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightsTracker(NetworkTracker):
+    """A `NetworkTracker` that refuses frames of a size or scale it has not learned."""
+
+    def init(
+        self,
+        geometry: Geometry,
+        reference: Reference | None = None,
+        *,
+        periodic: bool = False,
+    ) -> NetworkState:
+        """See `Tracker.init`.
+
+        Raises:
+            UserError: another number of pixels, or pixels of another size.
+        """
+        learned = StudySpec.from_config(self.cfg.study).geometry()
+        rows, cols, pixel_mm = _grid(learned)
+        found = _grid(geometry)
+        if found[:2] != (rows, cols) or abs(found[2] / pixel_mm - 1.0) > SCALE_OFF:
+            raise UserError(
+                f"frames of {found[0]} x {found[1]} pixels of {found[2]:.3g} mm at the "
+                "isocentre",
+                needed=f"{rows} x {cols} pixels of {pixel_mm:.3g} mm, to "
+                f"{SCALE_OFF:.0%}",
+                why="a network takes a tumour for what it looks like at that scale",
+                fix="resample the frames and pass the geometry of the new ones",
+            )
+        return super().init(geometry, reference, periodic=periodic)
+
+
+def names(*, folder: str | Path | None = None) -> list[str]:
+    """Names that `load` takes, sorted; `folder`: elsewhere than in the package."""
+    return sorted(path.stem for path in _folder(folder).glob("*.safetensors"))
+
+
+def load(name: str, *, folder: str | Path | None = None) -> Weights:
+    """Reads and checks weights; nothing is downloaded.
+
+    Args:
+        name: one of `names()`.
+        folder: where they lie, if not in the package.
+
+    Raises:
+        UserError: unknown name, no card, damaged file, parameters of another network.
+    """
+    folder = _folder(folder)
+    if name not in names(folder=folder):
+        _refuse_name(name, folder)
+    card = _read_card(folder / f"{name}.json")
+    path = folder / f"{name}.safetensors"
+    data = path.read_bytes()
+    found, wanted = hashlib.sha256(data).hexdigest(), card["weights"]["sha256"]
+    if found != wanted:
+        raise UserError(
+            f"{path} has sha256 {found[:16]}...",
+            needed=f"{str(wanted)[:16]}..., as its card says",
+            why="the card's numbers are those of the file it was written with",
+            fix=REINSTALL,
+        )
+    cfg = _read_config(card, name)
+    generator = Generator(**cfg.gen)
+    return Weights(cfg, generator, _read_params(data, generator, cfg, path), card)
+
+
+def tracker(
+    name: str,
+    *,
+    lookahead_frames: int | None = None,
+    folder: str | Path | None = None,
+) -> WeightsTracker:
+    """Weights as a tracker of frames like those it was trained on.
+
+    Args:
+        name: one of `names()`.
+        lookahead_frames: frames after t that the answer for t may use; 0 is causal;
+            None takes those of the card's first column, whose numbers then apply.
+        folder: where the weights lie, if not in the package.
+
+    Raises:
+        UserError: as `load`, or a lookahead that the network's window has not.
+    """
+    weights = load(name, folder=folder)
+    own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
+    lookahead = own if lookahead_frames is None else lookahead_frames
+    return WeightsTracker(weights.generator, weights.params, weights.cfg, lookahead)
+
+
+def save(
+    name: str,
+    cfg: Any,
+    *,
+    params: Any,
+    table: Mapping[str, Any],
+    run: Mapping[str, Any],
+    dtype: str = "float32",
+    folder: str | Path | None = None,
+) -> Path:
+    """Writes weights and card.
+
+    Both are written whole and then renamed; between the two renames an older card
+    does not agree with the new weights, which `load` refuses.
+
+    Args:
+        name: small letters, digits and hyphens.
+        cfg: the run's config.
+        params: the generator's, float32.
+        table: the run's tables/results.json, made from these parameters.
+        run: `cases` and `training`, see `cards.make_card`.
+        dtype: "float32" or "bfloat16", of the file. The card says that its numbers
+            were computed in bfloat16 only if `params` are `rounded` already.
+        folder: where to, if not into the package.
+
+    Returns:
+        Path of the safetensors file.
+
+    Raises:
+        UserError: a name or dtype that is not one, or a file that is too large.
+    """
+    folder = _folder(folder)
+    if not NAME.fullmatch(name):
+        _refuse_new_name(name)
+    _check_dtype(dtype)
+    data, about = _pack(name, params, dtype)
+    card = make_card(name, cfg, weights=about, table=table, run=run)
+    text = json.dumps(card, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_all({folder / about["file"]: data, folder / f"{name}.json": text.encode()})
+    return folder / about["file"]
+
+
+def _pack(name: str, params: Any, dtype: str) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of the safetensors file, and what the card says of it."""
+    flat = _flat(jax.device_get(params))
+    stored = {key: np.asarray(leaf).astype(dtype) for key, leaf in flat.items()}
+    exact = all(np.array_equal(stored[key], leaf) for key, leaf in flat.items())
+    data = to_safetensors(stored, {"about": DISCLAIMER})
+    _check_size(name, len(data), dtype)
+    return data, {
+        "file": f"{name}.safetensors",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+        "dtype": dtype,
+        "metrics_dtype": dtype if exact else "float32, before rounding to bfloat16",
+        "parameters": int(sum(leaf.size for leaf in stored.values())),
+    }
+
+
+def rounded(params: Any, dtype: str = "bfloat16") -> Any:
+    """The float32 parameters that come back after a round trip through `dtype`."""
+    _check_dtype(dtype)
+    cut = lambda leaf: np.asarray(leaf).astype(dtype).astype(np.float32)
+    return jax.tree.map(cut, jax.device_get(params))
+
+
+def _grid(view: Geometry) -> tuple[int, int, float]:
+    """Rows, columns, and a pixel's height at the isocentre in mm."""
+    shrink = float(view.sad_mm) / float(view.sdd_mm)
+    return view.rows, view.cols, float(view.pixel_mm[0]) * shrink
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    """Leaves by path, as `coarse/down_0/conv/bias`."""
+    return cast(dict[str, Any], flatten_dict(tree, sep="/"))
+
+
+def _folder(folder: str | Path | None) -> Path:
+    return FOLDER if folder is None else Path(folder)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in SECTIONS if key not in card]
+        if not missing and "sha256" not in card["weights"]:
+            missing = ["weights.sha256"]
+        problem = f"has no {', '.join(missing)}" if missing else ""
+    except FileNotFoundError:
+        card, problem = {}, "is not there"
+    except (OSError, ValueError) as error:
+        card, problem = {}, f"cannot be read ({error})"
+    if problem:
+        raise UserError(
+            f"the card {path} {problem}",
+            needed="the card that was written with the weights",
+            why="weights without their config, sha256 and numbers are not used",
+            fix=REINSTALL,
+        )
+    return card
+
+
+def _read_config(card: Mapping[str, Any], name: str) -> Any:
+    try:
+        return validate(ConfigDict(card["config"]), training=False)
+    except UserError as error:
+        raise UserError(
+            f"the config in the card of {name}: {error.found}",
+            needed=error.needed,
+            why=f"the network is built from it, and {error.why}",
+            fix=f"use the fluoro_jax that the weights came with; or {REINSTALL}",
+        ) from error
+
+
+def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any:
+    """Float32 parameters from the file's bytes, each of the shape the network wants."""
+    try:
+        stored = dict(deserialize(data))
+        arrays = {
+            key: np.frombuffer(leaf["data"], DTYPES[leaf["dtype"]]).reshape(
+                leaf["shape"]
+            )
+            for key, leaf in stored.items()
+        }
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error})",
+            needed="a safetensors file of float32 or bfloat16 arrays",
+            why="the network's parameters are read from there",
+            fix=REINSTALL,
+        ) from error
+    study = cfg.study
+    clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, 3))
+    tree = jax.eval_shape(generator.init, jax.random.key(0), clip)["params"]
+    wanted = {key: leaf.shape for key, leaf in _flat(tree).items()}
+    found = {key: leaf.shape for key, leaf in arrays.items()}
+    wrong = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
+    if wrong:
+        key = wrong[0]
+        raise UserError(
+            f"{path}: {key} is {found.get(key, 'absent')}; {len(wrong)} such arrays",
+            needed=f"{key} {wanted.get(key, 'absent')}, as the card's config builds it",
+            why="the parameters belong to one network and to no other",
+            fix=REINSTALL,
+        )
+    return unflatten_dict(
+        {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}, sep="/"
+    )
+
+
+def _refuse_name(name: str, folder: Path) -> NoReturn:
+    known = names(folder=folder)
+    close = nearest(name, known)
+    raise UserError(
+        f"no weights {name!r}",
+        needed="one of " + ", ".join(known) if known else f"weights in {folder}",
+        why="weights are files of the package; nothing is downloaded",
+        fix=f"did you mean {close}?" if close else "zoo.names() lists what is there",
+    )
+
+
+def _refuse_new_name(name: str) -> NoReturn:
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    raise UserError(
+        f"the name {name!r}",
+        needed="small letters and digits, hyphens between them",
+        why="it is the name of two files, on any file system",
+        fix=f"for example {plain or 'group-cpu'}",
+    )
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in MAX_BYTES:
+        raise UserError(
+            f"dtype {dtype!r}",
+            needed="one of " + ", ".join(MAX_BYTES),
+            why="others lose more than rounding, or are no smaller",
+            fix=f"did you mean {nearest(dtype, MAX_BYTES) or 'float32'}?",
+        )
+
+
+def _check_size(name: str, size: int, dtype: str) -> None:
+    most = MAX_BYTES[dtype]
+    if size > most:
+        smaller = dtype == "float32" and size / 2 < MAX_BYTES["bfloat16"]
+        raise UserError(
+            f"{name} would take {size / 1e6:.1f} MB as {dtype}",
+            needed=f"at most {most / 1e6:.0f} MB",
+            why="the package carries its weights, and is downloaded whole",
+            fix="--dtype=bfloat16" if smaller else "a smaller network",
+        )

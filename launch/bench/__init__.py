@@ -1,0 +1,1 @@
+"""Benchmarks, one file a subject; `launch.benchmark` runs them."""

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fakes import config, fake_results
+
+from fluoro_jax.evaluation.evaluate import fingerprint
+from fluoro_jax.experiments import reproduce as module
+from fluoro_jax.report.figures import Figure
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """`reproduce` without training, simulating or drawing; counts evaluations."""
+    seen = {"weights": np.zeros(2), "evaluated": 0}
+
+    def evaluate(cfg, workdir, *, data_dir, restored, trained_on, published):
+        seen["evaluated"] += 1
+        results = fake_results(workdir)
+        results.table["checkpoint"]["sha256"] = fingerprint(cfg, restored[1])
+        return results
+
+    def draw(results, folder):
+        folder.mkdir(exist_ok=True)
+        (folder / "a.png").write_bytes(b"\x89PNG")
+        return [Figure(folder / "a.png", "a", "b")]
+
+    section = {"words": "", "rows": [], "figures": []}
+    monkeypatch.setattr(module, "train", lambda *a, **k: None)
+    monkeypatch.setattr(
+        module, "restore_generator", lambda *a: (None, {"w": seen["weights"]}, 7)
+    )
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    monkeypatch.setattr(module, "track_recorded", lambda runs, cfg: None)
+    monkeypatch.setattr(module, "study_figures", draw)
+    monkeypatch.setattr(module, "recorded_section", lambda *a: section)
+    return seen
+
+
+def test_second_call_reuses_and_prints_the_same(calls, tmp_path, capsys):
+    first = module.reproduce(config(), tmp_path)
+    shown = capsys.readouterr().out
+    second = module.reproduce(config(), tmp_path)
+    assert calls["evaluated"] == 1
+    assert capsys.readouterr().out == shown
+    assert f"report: {tmp_path / 'report.html'}" in shown and "| IoU |" in shown
+    assert first.report == second.report and first.report.exists()
+
+
+def test_other_weights_or_config_are_evaluated_again(calls, tmp_path):
+    module.reproduce(config(), tmp_path)
+    calls["weights"] = np.ones(2)
+    module.reproduce(config(), tmp_path)
+    assert calls["evaluated"] == 2
+    cfg = config()
+    cfg.evaluation.threshold = 0.4
+    module.reproduce(cfg, tmp_path)
+    assert calls["evaluated"] == 3
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures/a.png", "evaluation.json"])
+def test_a_missing_piece_is_made_again(calls, tmp_path, name):
+    module.reproduce(config(), tmp_path)
+    (tmp_path / name).unlink()
+    module.reproduce(config(), tmp_path)
+    assert calls["evaluated"] == 2 and (tmp_path / name).exists()
+
+
+def test_half_written_record_is_not_trusted(calls, tmp_path):
+    module.reproduce(config(), tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"sha256": "')
+    module.reproduce(config(), tmp_path)
+    assert calls["evaluated"] == 2
+
+
+def test_results_carry_the_table(calls, tmp_path):
+    results = module.reproduce(config(), tmp_path)
+    assert {f.name for f in dataclasses.fields(results)} >= {"table", "report"}
+    assert results.table["n_cases"] == 4

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from fakes import VIEW, config
+from matplotlib import image
+
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.report import drawing, figures
+from fluoro_jax.report.study import compare, headline, verdict, write_report
+from fluoro_jax.report.study_figures import choose_examples, study_figures
+
+
+@pytest.fixture(scope="module")
+def pictures(results):
+    return study_figures(results, results.workdir / "figures")
+
+
+def test_every_figure_is_there_and_shows_something(pictures):
+    assert len(pictures) == 5
+    for picture in pictures:
+        pixels = image.imread(picture.path)[..., :3]
+        assert pixels.shape[0] > 200 and pixels.shape[1] > 400
+        assert pixels.std() > 0.05 and picture.caption
+
+
+def test_figures_with_numbers_have_a_csv(results, pictures):
+    folder = results.workdir / "figures"
+    trace = np.genfromtxt(folder / "trace.csv", delimiter=",", names=True)
+    assert len(trace) == 4 and "truth_vertical_mm" in trace.dtype.names
+    assert np.ptp(trace["truth_vertical_mm"]) > 10  # two to four pixels of 10 mm
+    errors = np.genfromtxt(folder / "errors.csv", delimiter=",", names=True)
+    assert (np.diff(errors["ours_pct"]) >= 0).all()
+    assert (folder / "learning.csv").read_text().count("eval/iou") == 4
+
+
+def test_a_log_cut_short_is_read_up_to_there(results, tmp_path):
+    curves = figures.read_curves(results.workdir / "metrics.jsonl")
+    assert curves["train/l1"][0] == [1, 2, 3, 4]
+    assert figures.learning_curves(tmp_path / "none.jsonl", tmp_path / "x.png") is None
+
+
+def test_examples_are_the_extremes_of_truth_and_the_worst(results):
+    titles = " ".join(example.title for example in choose_examples(results))
+    assert "smallest tumour" in titles
+    assert "heart" in titles
+
+
+def test_trace_with_lost_frames_is_drawn(results, tmp_path):
+    clip = results.clips[0]
+    truth = np.asarray(clip.centroid_px)
+    lost = truth.copy()
+    lost[1] = np.nan
+    figure = figures.traces(
+        clip,
+        {"truth": truth, "ours": lost},
+        tmp_path / "t.png",
+        labels={"truth": "truth", "ours": "ours"},
+        title="t",
+        caption="c",
+    )
+    assert figure.path.exists()
+    columns = np.genfromtxt(tmp_path / "t.csv", delimiter=",", names=True)
+    assert np.isnan(columns["ours_vertical_mm"][1])
+
+
+def test_superior_is_up_and_patient_left_is_right_at_gantry_0():
+    left, right, bottom, top = drawing.extent_mm(VIEW)
+    assert top == pytest.approx(160) and bottom == pytest.approx(-160)
+    assert left == pytest.approx(-160) and right == pytest.approx(160)
+    assert drawing.right_of_image(0.0) == "left"
+    assert drawing.right_of_image(90.0) == "posterior"
+
+
+@pytest.fixture(scope="module")
+def page(results, pictures):
+    recorded = {
+        "words": "A minute of breathing.",
+        "figures": pictures[1:2],
+        "rows": [
+            dict(key="ours", label="ours, 1 s behind", given="nothing", causal=False)
+            | dict(lookahead_frames=2, iou=0.8, vertical_mm=1.0, horizontal_mm=0.5)
+            | dict(p95_mm=3.0, within_3mm=95.0, lost=0, frames=120)
+        ],
+    }
+    path = write_report(
+        results.workdir / "report.html",
+        results.table,
+        pictures,
+        cfg=config(),
+        geometry=Geometry(1000.0, 1536.0, 90.0, 32, 40, (0.4, 0.3), (1.0, 2.0)),
+        recorded=recorded,
+    )
+    return path.read_text()
+
+
+def test_report_holds_everything_itself(page, pictures):
+    assert not re.search(r"""(src|href)=["']?(https?:|//|file:)""", page)
+    assert "<script" not in page and "@import" not in page
+    assert page.count("data:image/png;base64,") == len(pictures) + 1
+
+
+def test_report_says_what_it_is(page, results):
+    assert "Not a medical device" in page
+    assert "ours, 1 s behind" in page and "no env.json" in page
+    assert "0.4, 0.3 mm" in page and "SI, AP" in page  # geometry provenance
+    row = next(r for r in results.table["rows"] if r["key"] == "iou")
+    assert f"{row['values']['ours']['mean']:.3f}" in page
+    assert "Caution: 4 cases" in page
+
+
+def test_better_means_that_intervals_do_not_touch():
+    low = {"mean": 1.0, "low": 0.9, "high": 1.1}
+    high = {"mean": 2.0, "low": 1.5, "high": 2.5}
+    wide = {"mean": 1.2, "low": 1.0, "high": 1.6}
+    nothing = {"mean": None, "low": None, "high": None}
+    assert compare(high, low, up=True) == "better"
+    assert compare(high, low, up=False) == "worse"
+    assert compare(low, high, up=False) == "better"
+    assert compare(wide, high, up=True) == "undecided"
+    assert compare(nothing, high, up=True) == "undecided"
+
+
+def test_headline_names_what_is_not_shown(results):
+    lines = verdict(results.table)
+    assert {line["measure"] for line in lines} == {
+        "IoU",
+        "vertical error [mm at isocentre]",
+    }
+    assert "Better than both" in headline(
+        [dict(line, result="better") for line in lines]
+    )
+    assert "NOT shown" in headline([dict(line, result="worse") for line in lines])

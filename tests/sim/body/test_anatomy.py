@@ -1,0 +1,91 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.sim.body import skeleton
+from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.body.motion import check_pose
+from fluoro_jax.sim.placement import sample_tumor, to_numpy
+
+many = jax.jit(jax.vmap(sample_anatomy))
+
+
+def leaves(anatomies):
+    return np.stack([np.asarray(leaf) for leaf in jax.tree.leaves(anatomies)], -1)
+
+
+def test_population_is_seeded_and_in_range():
+    first, again = (sample_anatomy(jax.random.key(5)) for _ in range(2))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool(a == b), first, again))
+    narrow = Population(scale_lateral=(1.0, 1.0))
+    assert float(sample_anatomy(jax.random.key(5), narrow).scale_lateral) == 1.0
+    draws = many(jax.random.split(jax.random.key(0), 400))
+    for name, (low, high) in vars(Population()).items():
+        values = np.asarray(getattr(draws, name))
+        assert low <= values.min() and values.max() <= high + 1e-5
+        assert np.ptp(values) > 0.8 * (high - low)
+    assert set(np.unique(draws.sex)) == {0.0, 1.0}
+    height = np.asarray(draws.scale_height)
+    assert height[draws.sex == 1].mean() < height[draws.sex == 0].mean() - 0.03
+
+
+def test_every_field_has_a_range_that_holds_the_default():
+    fields = [field.name for field in dataclasses.fields(Anatomy)]
+    assert fields == [field.name for field in dataclasses.fields(Population)]
+    for name, (low, high) in vars(Population()).items():
+        assert low <= getattr(Anatomy(), name) <= high
+
+
+def test_a_thousand_patients_are_different_and_can_breathe():
+    """No two share an outline; the largest breath of the studies is open to all."""
+    people = many(jax.random.split(jax.random.key(1), 1000))
+    numbers = leaves(people)
+    assert np.isfinite(numbers).all()
+    spread = (numbers - numbers.mean(0)) / numbers.std(0)
+    gaps = jnp.asarray(spread)
+    far = jnp.sum(gaps**2, 1)[:, None] + jnp.sum(gaps**2, 1)[None]
+    far = far - 2.0 * jnp.dot(gaps, gaps.T) + 1e6 * jnp.eye(1000)
+    assert float(jnp.min(far)) > 1.0
+    most = np.asarray(jax.jit(jax.vmap(skeleton.most_ap_mm))(people)).min(1)
+    assert most.min() > 20.0  # the studies' largest AP amplitude
+    for index in range(0, 1000, 200):
+        one = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), people)
+        check_pose(one, 40.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("anatomy", "si_mm", "ap_mm", "message"),
+    [
+        (Anatomy(), 61.0, 10.0, r"SI displacement = 61 mm\n.*-10 to 60\.0 mm"),
+        (Anatomy(), 20.0, 45.0, r"AP displacement = 45 mm\n.*-10 to 2\d\.\d mm"),
+        (Anatomy(), -12.0, 0.0, "SI displacement = -12 mm"),
+        (Anatomy(), 20.0, float("nan"), "AP displacement = nan mm"),
+        (
+            Anatomy(scale_ap=1.3),
+            20.0,
+            10.0,
+            r"anatomy\.scale_ap = 1\.3\n.*0\.8 to 1\.2",
+        ),
+    ],
+)
+def test_impossible_poses_are_refused_with_their_limit(anatomy, si_mm, ap_mm, message):
+    with pytest.raises(UserError, match=message) as caught:
+        check_pose(anatomy, si_mm, ap_mm)
+    assert len(str(caught.value).splitlines()) == 4
+    check_pose(Anatomy(), 40.0, 20.0)
+
+
+def test_the_refusal_names_the_rib():
+    with pytest.raises(UserError, match=r"rib \d+ then lies level"):
+        check_pose(Anatomy(), 20.0, 100.0)
+
+
+def test_no_tumour_is_placed_in_an_impossible_breath():
+    drawn = to_numpy((Anatomy(), Breathing(si_mm=20.0, ap_mm=45.0), np.zeros(2)))
+    with pytest.raises(UserError, match="AP displacement = 45 mm"):
+        sample_tumor(np.random.default_rng(0), *drawn, diameter_mm=20.0)

@@ -1,0 +1,118 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fluoro_jax.geometry import square_panel
+from fluoro_jax.sim.xray.blur import blur
+from fluoro_jax.sim.xray.scatter import (
+    Scatter,
+    dense_region,
+    gap_factor,
+    scatter_signal,
+)
+
+VIEW = square_panel(48)  # 10 mm pixels
+run_blur = jax.jit(blur, static_argnames="closed")
+run_scatter = jax.jit(scatter_signal)
+
+
+@pytest.fixture(scope="module")
+def chest():
+    """Primary `[2, 48, 48]` of two lungs about a mediastinum; frame 1 a little on."""
+    column = np.abs(np.arange(48) - 23.5)
+    line = np.where(column < 5, 5.0, np.where(column < 18, 2.2, 0.0))
+    line = np.broadcast_to(line, (2, 48, 48)) * np.array([1.0, 1.04]).reshape(2, 1, 1)
+    return jnp.asarray(np.exp(-line), jnp.float32)
+
+
+@pytest.mark.parametrize("sigma", [(0.0, 0.0), (0.12, 0.4), (1.5, 3.0), (9.0, 2.0)])
+def test_closed_blur_keeps_the_sum_and_an_even_field(sigma):
+    frames = jax.random.uniform(jax.random.key(0), (2, 24, 40))
+    out = run_blur(frames, sigma, closed=True)
+    np.testing.assert_allclose(out.sum((1, 2)), frames.sum((1, 2)), rtol=2e-6)
+    even = run_blur(jnp.ones((1, 24, 40)), sigma, closed=True)
+    np.testing.assert_allclose(even, 1.0, atol=2e-5)
+    assert out.min() >= 0.0
+    if sigma == (0.0, 0.0):
+        np.testing.assert_array_equal(out, frames)
+
+
+def test_blur_of_a_point_has_the_width_asked_for():
+    point = jnp.zeros((1, 61, 61)).at[0, 30, 30].set(1.0)
+    out = np.asarray(run_blur(point, (2.0, 4.0), closed=True))[0]
+    far = np.square(np.arange(61) - 30.0)
+    # a pixel's own width adds 1/12
+    assert (out.sum(1) * far).sum() == pytest.approx(4.0 + 1 / 12, rel=1e-3)
+    assert (out.sum(0) * far).sum() == pytest.approx(16.0 + 1 / 12, rel=1e-3)
+
+
+def test_open_blur_lets_content_leave():
+    edge = jnp.zeros((1, 21, 21)).at[0, 10, 0].set(1.0)
+    total = float(run_blur(edge, (1.0, 1.0), closed=False).sum())
+    assert total == pytest.approx(0.69, abs=0.01)  # the Gaussian right of -0.5 px
+
+
+@pytest.mark.parametrize("spr", [0.5, 2.0, 4.0])
+@pytest.mark.parametrize("sigma_mm", [40.0, 70.0])
+def test_ratio_asked_is_ratio_got(chest, spr, sigma_mm):
+    veil = run_scatter(chest, chest, VIEW, Scatter(spr=spr, sigma_mm=sigma_mm))
+    dense = np.asarray(chest[0]) < np.exp(-4.9)
+    got = np.asarray(veil[0])[dense].mean() / np.asarray(chest[0])[dense].mean()
+    assert got == pytest.approx(spr, rel=1e-4)
+    # one strength for the film: what moves changes the scatter, not its scale
+    assert not np.allclose(veil[1], veil[0], rtol=1e-3)
+
+
+def test_ratio_holds_in_a_region_of_ones_own(chest):
+    region = jnp.zeros((48, 48)).at[20:30, 8:14].set(1.0)
+    veil = run_scatter(chest, chest, VIEW, Scatter(spr=0.7, region=region))
+    inside = (0, slice(20, 30), slice(8, 14))
+    assert float(veil[inside].sum() / chest[inside].sum()) == pytest.approx(0.7, 1e-4)
+
+
+def test_scatter_is_smooth_in_proportion_and_needs_a_patient(chest):
+    veil = run_scatter(chest, chest, VIEW, Scatter(spr=2.0))
+    steps = np.abs(np.diff(np.asarray(veil[0]), axis=1)).max() / float(veil.max())
+    assert steps < 0.12  # a Gaussian of 5.5 px
+    double = run_scatter(chest, chest, VIEW, Scatter(spr=4.0))
+    np.testing.assert_allclose(double, 2.0 * veil, rtol=1e-5)
+    air = jnp.ones((1, 48, 48))
+    np.testing.assert_array_equal(run_scatter(air, air, VIEW, Scatter()), 0.0)
+
+
+def test_closing_the_blades_lowers_scatter_and_not_its_strength(chest):
+    field = jnp.zeros((1, 1, 48)).at[..., 18:30].set(1.0)
+    wide = run_scatter(chest, chest, VIEW, Scatter())
+    narrow = run_scatter(chest * field, chest, VIEW, Scatter())
+    assert (narrow[0, 10:38, 18:30] < wide[0, 10:38, 18:30]).all()
+    everywhere = run_scatter(chest * jnp.ones((1, 1, 48)), chest, VIEW, Scatter())
+    np.testing.assert_allclose(everywhere, wide, rtol=1e-5)
+
+
+def test_a_wider_air_gap_takes_scatter_away():
+    assert gap_factor(380.0) == pytest.approx(1.0)
+    assert gap_factor(200.0) == pytest.approx((555.0 / 375.0) ** 2)
+    assert gap_factor(600.0) < gap_factor(500.0) < 1.0
+
+
+def test_dense_region_is_the_darkest_tenth():
+    primary = jnp.linspace(0.0, 1.0, 400).reshape(20, 20)
+    region = dense_region(primary)
+    assert float(region.sum()) == 40.0 and float(region[:2].sum()) == 40.0
+
+
+def test_gradient_through_scatter_is_finite_where_the_beam_is_open(chest):
+    with_air = chest.at[:, :5].set(1.0)
+
+    def total(strength):
+        parts = Scatter(spr=strength, power=0.8)
+        return scatter_signal(with_air, with_air, VIEW, parts).sum()
+
+    assert float(jax.jit(jax.grad(total))(2.0)) == pytest.approx(
+        float(total(2.0)) / 2.0, rel=1e-3
+    )
+    slope = jax.jit(
+        jax.grad(lambda p: scatter_signal(p, p, VIEW, Scatter(power=0.8)).sum())
+    )
+    assert np.isfinite(slope(with_air)).all()

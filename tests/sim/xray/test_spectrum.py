@@ -1,0 +1,164 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.sim.xray import attenuation as att
+from fluoro_jax.sim.xray import spectrum as sp
+
+# kVp: half value layer (mm Al), mean energy (keV), photons per cm^2 and mAs at 1 m: as
+# SpekPy 2.5.4 itself gives them (printed by tables/make_spectra.py)
+SPEKPY = {
+    60.0: (2.557, 37.61, 5.521e7),
+    72.5: (3.041, 42.09, 9.419e7),
+    80.0: (3.346, 44.76, 1.224e8),
+    97.5: (4.079, 50.35, 1.997e8),
+    100.0: (4.181, 51.05, 2.115e8),
+    110.0: (4.604, 53.80, 2.623e8),
+    120.0: (5.005, 56.30, 3.138e8),
+}
+# effective energies (keV) behind 0, 10 and 20 cm of water, computed with NIST tables
+EFFECTIVE = {60.0: (36, 42, 45), 80.0: (41, 49, 53), 120.0: (48, 57, 63)}
+
+line = jax.jit(sp.line_integral)
+tube = jax.jit(sp.tube_spectrum)
+beam_of = jax.jit(sp.make_beam, static_argnames="nodes")
+layer_of = jax.jit(sp.half_value_layer_mm)
+effective = jax.jit(sp.effective_energy_kev)
+
+
+@pytest.mark.parametrize("kvp", SPEKPY)
+def test_table_keeps_spekpys_half_value_layer_mean_energy_and_output(kvp):
+    layer, mean, photons = SPEKPY[kvp]
+    spectrum = tube(kvp)
+    assert float(layer_of(spectrum)) == pytest.approx(layer, rel=0.02)
+    assert float(sp.mean_energy_kev(spectrum)) == pytest.approx(mean, rel=0.003)
+    assert float(jnp.sum(spectrum.fluence)) == pytest.approx(photons, rel=0.003)
+    assert float(spectrum.fluence[spectrum.energy_kev > kvp + 4].sum()) == 0.0
+
+
+@pytest.mark.parametrize("kvp", EFFECTIVE)
+def test_beam_hardens_behind_water(kvp):
+    spectrum = tube(kvp)
+    got = [effective(spectrum, 0.6, water_g_cm2=float(w)) for w in (0, 10, 20)]
+    np.testing.assert_allclose(got, EFFECTIVE[kvp], atol=0.55)  # they are rounded
+
+
+def test_half_value_layer_of_one_energy_is_closed_form():
+    mu = float(att.mass_attenuation("aluminium", 60.0)) * sp.ALUMINIUM_G_CC
+    layer = float(layer_of(sp.mono_spectrum(60.0)))
+    assert layer == pytest.approx(10.0 * np.log(2) / mu, rel=1e-4)
+
+
+def test_aluminium_hardens_and_costs_photons():
+    plain, hard = tube(80.0), tube(80.0, added_al_mm=3.0)
+    assert layer_of(hard) > layer_of(plain) + 0.5
+    assert hard.fluence.sum() < 0.8 * plain.fluence.sum()
+
+
+@pytest.mark.parametrize(
+    ("material", "energy", "published"),  # NIST XCOM / Hubbell and Seltzer, cm^2/g
+    [
+        ("water", 30.0, 0.3756),
+        ("water", 60.0, 0.2059),
+        ("water", 100.0, 0.1707),
+        ("soft", 60.0, 0.2048),
+        ("bone", 40.0, 0.6655),
+        ("bone", 60.0, 0.3148),
+        ("adipose", 80.0, 0.1800),
+        ("aluminium", 60.0, 0.2778),
+        ("air_absorbed", 40.0, 0.06833),
+        ("air_absorbed", 80.0, 0.02407),
+    ],
+)
+def test_attenuation_is_nists(material, energy, published):
+    got = float(att.mass_attenuation(material, energy))
+    assert got == pytest.approx(published, rel=0.01)
+
+
+def test_table_agrees_with_the_constants_at_60_kev():
+    soft = 0.1 * float(att.mass_attenuation("soft", 60.0))
+    lung = 0.1 * float(att.mass_attenuation("lung", 60.0))
+    assert soft == pytest.approx(att.SOFT_MASS_MM2_G, rel=5e-4)
+    assert lung == pytest.approx(att.LUNG_MASS_MM2_G, rel=0.01)
+
+
+def test_one_energy_gives_exactly_the_line_integral():
+    paths = jnp.array([[0.0, 3.0, 25.0, 60.0], [0.0, 1.0, 4.0, 12.0]])
+    beam = beam_of(sp.mono_spectrum(60.0))
+    mu = beam.mass_attenuation
+    want = mu[0, 0] * paths[0] + mu[1, 0] * paths[1]
+    np.testing.assert_array_equal(line(paths, beam), want)
+    np.testing.assert_allclose(mu[:2, 0], [0.20485, 0.31483], rtol=1e-4)
+
+
+@pytest.mark.parametrize("kvp", [60.0, 80.0, 97.5, 120.0])
+def test_few_nodes_stand_for_the_whole_spectrum(kvp):
+    soft, bone = np.meshgrid(np.linspace(0, 45, 19), np.linspace(0, 8, 9))
+    paths = jnp.asarray(np.stack([soft, bone]), jnp.float32)
+    spectrum = tube(kvp)
+    few = line(paths, beam_of(spectrum))
+    whole = beam_of(spectrum, nodes=1000)
+    weights = np.asarray(sp.signal_weights(spectrum, 0.6), np.float64)
+    mu = np.asarray(whole.mass_attenuation[:2], np.float64)
+    passed = np.exp(-np.einsum("mk,mij->kij", mu, np.asarray(paths, np.float64)))
+    want = -np.log(np.einsum("k,kij->ij", weights, passed))
+    np.testing.assert_allclose(line(paths, whole), want, atol=2e-5)
+    np.testing.assert_allclose(few, want, rtol=0.002, atol=1e-4)
+
+
+def test_effective_energy_shortcut_is_near_at_its_depth_and_linear():
+    spectrum = tube(80.0)
+    short = beam_of(spectrum, nodes=1)
+    paths = jnp.array([[15.0, 15.1, 30.0], [0.0, 0.0, 0.0]])
+    one, whole = (line(paths, b) for b in (short, beam_of(spectrum)))
+    slope = lambda reading: float(reading[1] - reading[0])
+    assert slope(one) == pytest.approx(slope(whole), rel=0.01)
+    assert float(one[2]) == pytest.approx(2.0 * float(one[0]), rel=1e-6)
+
+
+def test_open_beam_passes_whole():
+    beam = beam_of(tube(100.0))
+    assert float(sp.intensity(jnp.zeros((2, 1)), beam)[0]) == pytest.approx(1, abs=1e-6)
+    assert float(beam.weight.sum()) == pytest.approx(1.0, abs=1e-6)
+    assert beam.weight.shape == (12,)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    kvp=st.floats(60.0, 120.0, width=32),
+    soft=st.floats(0.0, 60.0, width=32),
+    bone=st.floats(0.0, 15.0, width=32),
+    fat=st.floats(0.0, 15.0, width=32),
+)
+def test_more_tissue_never_gives_more_signal(kvp, soft, bone, fat):
+    path = jnp.array([soft, bone, fat]).reshape(3, 1)
+    more = path + jnp.eye(3) * 0.5
+    beam = beam_of(tube(kvp))
+    base, longer = line(path, beam), line(more, beam)
+    assert np.isfinite(base).all() and float(base[0]) > -1e-5
+    assert (longer - base > 0.05).all()
+
+
+def test_gradients_are_those_of_differences_and_finite_at_the_tables_knots():
+    paths = jnp.array([[20.0], [2.0]])
+    run = jax.jit(lambda kvp: line(paths, beam_of(tube(kvp)))[0])
+    slope = jax.jit(jax.grad(run))
+    assert float(slope(82.0)) == pytest.approx(float(run(82.5) - run(81.5)), rel=0.03)
+    assert all(-0.1 < slope(v) < 0.0 for v in (60.0, 80.0, 120.0))
+
+
+def test_jit_and_vmap_agree_with_a_loop():
+    paths = jnp.array([[20.0, 5.0], [2.0, 0.0]])
+    run = lambda kvp: line(paths, beam_of(tube(kvp)))
+    volts = jnp.array([60.0, 81.0, 120.0])
+    want = np.stack([run(v) for v in volts])
+    np.testing.assert_allclose(jax.jit(jax.vmap(run))(volts), want, atol=1e-5)
+
+
+def test_unknown_material_is_refused():
+    with pytest.raises(UserError, match="one of soft, bone"):
+        att.mass_attenuation("gold", 60.0)
