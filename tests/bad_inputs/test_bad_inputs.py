@@ -19,7 +19,7 @@ def _rows():
             yield pytest.param(row, id=f"{path.stem.removeprefix('bad_')}-{row.name}")
 
 
-@pytest.mark.parametrize("bad", _rows())
+@pytest.mark.parametrize("bad", list(_rows()))
 def test_a_bad_input_is_explained(bad, tmp_path):
     with pytest.raises(UserError) as caught:
         bad.call(tmp_path)
