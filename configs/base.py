@@ -73,6 +73,8 @@ def base_config(scale: str = "full") -> Config:
         dtype="float32",  # of the computation; parameters stay float32
         input_mean=3.0,  # ours: fixed input scaling, line integrals [1]
         input_scale=2.0,
+        patch=1,  # ours: pixels a side of the cells that the networks see; 1 = none
+        stem=0,  # ours: channels of a cell behind the dense stem
         background_px=0.0,  # ours: sigma of a Gaussian mean taken off; 0 = none
     )
     c.critic = dict(  # Critic(**cfg.critic)

@@ -66,6 +66,7 @@ WEIGHT = _number(lambda x: x >= 0, "0 or more", 1.0)
 DECAY = _number(lambda x: 0 <= x < 1, "at least 0 and less than 1", 0.9)
 FRACTION = _number(lambda x: 0 < x < 1, "between 0 and 1, neither included", 0.5)
 COUNT, COUNT_OR_NONE = _whole(1), _whole(0)
+PATCH = _whole(1, 16)
 EVEN, ODD = _whole(2, step=2), _whole(1, step=2)
 DTYPE = _name("float32", "bfloat16")
 SOURCE = _name("dataset", "simulator")
@@ -120,6 +121,8 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen.input_mean", FINITE, "it is subtracted from every line integral"),
     ("gen.input_scale", POSITIVE, "every line integral is divided by it"),
     ("gen.background_px", WEIGHT, "it is a width; 0 takes nothing off"),
+    ("gen.patch", PATCH, "frames are cut into cells of that side; 1 is the paper's"),
+    ("gen.stem", COUNT_OR_NONE, "it counts channels of a cell; 0 without cells"),
     ("critic.levels critic.base critic.cap critic.group_size", COUNT, _NET),
     ("critic.output", OUTPUT, _CHOICE),
     ("gen_opt.learning_rate critic_opt.learning_rate", POSITIVE, _ADAM),
@@ -164,6 +167,7 @@ def validate(cfg: Config, *, training: bool = True) -> FrozenConfigDict:
         if not rule.accepts(found[key]):
             _refuse_value(key, found[key], rule, why)
     _check_sizes(cfg)
+    _check_stem(cfg)
     _check_groups(cfg)
     _check_causal(cfg)
     _check_diameters(cfg)
@@ -256,28 +260,40 @@ def _refuse_value(key: str, value: Any, rule: Rule, why: str) -> None:
 def _check_sizes(cfg: Config) -> None:
     """Every level halves the frame, exactly, and leaves `SMALLEST` pixels a side."""
     levels = {
-        "gen.levels": cfg.gen.levels,
-        "gen.refine_levels": cfg.gen.refine_levels,
-        "critic.levels": cfg.critic.levels,
+        "gen.levels": (cfg.gen.levels, cfg.gen.patch),
+        "gen.refine_levels": (cfg.gen.refine_levels, cfg.gen.patch),
+        "critic.levels": (cfg.critic.levels, 1),
     }
     for side in ("rows", "cols"):
         size = cfg.study[side]
-        most = 0
-        while size % 2 ** (most + 1) == 0 and size // 2 ** (most + 1) >= SMALLEST:
-            most += 1
-        for key, value in levels.items():
-            if value <= most:
+        for key, (value, patch) in levels.items():
+            most = 0
+            left = lambda level, patch=patch: size // (patch * 2**level)
+            while size % (patch * 2 ** (most + 1)) == 0 and left(most + 1) >= SMALLEST:
+                most += 1
+            if value <= most and size % patch == 0:
                 continue
-            even = max(1, round(size / 2**value)) * 2**value
-            even = max(even, SMALLEST * 2**value)
+            step = patch * 2**value
+            even = max(max(1, round(size / step)) * step, SMALLEST * step)
             one = f"--config.{key}={most}, or " if most else ""
+            cells = f" (cells of {patch} pixels)" * (patch > 1)
             raise UserError(
-                f"study.{side} = {size} with {key} = {value}",
-                needed=f"{side} divisible by 2^{value} = {2**value}, and at least "
-                f"{SMALLEST * 2**value}",
+                f"study.{side} = {size} with {key} = {value}{cells}",
+                needed=f"{side} divisible by {patch * 2**value}, and at least "
+                f"{SMALLEST * step}",
                 why=f"each level halves the frame; {SMALLEST} pixels must be left",
                 fix=f"{one}--config.study.rows={even} --config.study.cols={even}",
             )
+
+
+def _check_stem(cfg: Config) -> None:
+    if cfg.gen.patch > 1 and not cfg.gen.stem:
+        raise UserError(
+            f"gen.stem = 0 with gen.patch = {cfg.gen.patch}",
+            needed="gen.stem at least 1",
+            why="the networks read a cell through a dense layer of so many channels",
+            fix="--config.gen.stem=32, or --config.gen.patch=1",
+        )
 
 
 def _check_groups(cfg: Config) -> None:

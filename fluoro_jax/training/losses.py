@@ -107,6 +107,11 @@ def gradient_penalty(
     return jnp.square(norm - 1.0), norm
 
 
+def is_adversarial(cfg: Any) -> bool:
+    """Whether the critic's score is ever part of the generator's loss."""
+    return cfg.loss.adversarial > 0 and cfg.loss.adv_start < cfg.train.num_steps
+
+
 def adversarial(fake_score: Array) -> Array:
     """L_GAN = -D(G(x)), `[B]` (eq. 4)."""
     return -fake_score.astype(jnp.float32)

@@ -72,9 +72,13 @@ def make_gen_update(
             logits = output.logits.astype(jnp.float32)
             total, terms = _supervised(cfg.loss, truth, output, weights)
             prob = jax.nn.sigmoid(logits)
-            # Until it counts, the critic's pass forward and back is not computed.
-            terms["adversarial"] = jax.lax.cond(
-                weights["adversarial"] > 0, judge, lambda p: jnp.zeros(len(p)), prob
+            # Until it counts, the critic's pass forward and back is not computed;
+            # where it never does, it is not even compiled.
+            none = lambda prob: jnp.zeros(len(prob))
+            terms["adversarial"] = (
+                jax.lax.cond(weights["adversarial"] > 0, judge, none, prob)
+                if losses.is_adversarial(cfg)
+                else none(prob)
             )
             terms["loss"] = total + weights["adversarial"] * terms["adversarial"]
             return jnp.mean(terms["loss"]), {**terms, "prob": prob}
