@@ -8,6 +8,7 @@ Every line of a code block and every inline code that begins with `python`, `flu
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import sys
@@ -130,7 +131,13 @@ def _verb(words: list[str]) -> str:
 
     if words[0] in launched.VERBS:
         return _parsed(lambda: launched.parse(words[0], words[1:]))
-    return _parsed(lambda: main.parser().parse_known_args(words))
+    return _parsed(lambda: _known(main.parser(), words))
+
+
+def _known(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    _, rest = parser.parse_known_args(words)
+    if rest:
+        raise ValueError(f"unknown {rest[0]}")
 
 
 def _parsed(parse: Callable[[], object]) -> str:

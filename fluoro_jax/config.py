@@ -268,10 +268,10 @@ def _check_sizes(cfg: Config) -> None:
         size = cfg.study[side]
         for key, (value, patch) in levels.items():
             most = 0
-            left = lambda level, patch=patch: size // (patch * 2**level)
-            while size % (patch * 2 ** (most + 1)) == 0 and left(most + 1) >= SMALLEST:
+            cells, rest = divmod(size, patch)
+            while cells % 2 ** (most + 1) == 0 and cells // 2 ** (most + 1) >= SMALLEST:
                 most += 1
-            if value <= most and size % patch == 0:
+            if value <= most and not rest:
                 continue
             step = patch * 2**value
             even = max(max(1, round(size / step)) * step, SMALLEST * step)

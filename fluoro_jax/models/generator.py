@@ -27,9 +27,9 @@ class Generator(nn.Module):
 
     The paper adds scores; a sum of probabilities would leave [0, 1], so logits are
     added (as in BASNet, Qin et al. 2019) and the sigmoid comes after. Without levels
-    of refinement the coarse answer is the answer. With `patch` s > 1 (ours) the networks
-    work on cells of s x s pixels: a dense stem reads each cell, and ss logits a cell
-    are unfolded to pixels. Attributes are `cfg.gen` (see
+    of refinement the coarse answer is the answer. With `patch` s > 1 (ours) the
+    networks work on cells of s x s pixels: a dense stem reads each cell, and ss logits
+    a cell are unfolded to pixels. Attributes are `cfg.gen` (see
     `configs/base.py`).
 
     Source:
@@ -108,7 +108,7 @@ def to_patches(x: Array, size: int) -> Array:
 
 
 def from_patches(x: Array, size: int) -> Array:
-    """Inverse of `to_patches` for one channel: `[B, T, h, w, ss]` to `[B, T, hs, ws]`."""
+    """Inverse of `to_patches`, one channel: `[B, T, h, w, ss]` to `[B, T, hs, ws]`."""
     b, t, rows, cols, _ = x.shape
     x = x.reshape(b, t, rows, cols, size, size).transpose(0, 1, 2, 4, 3, 5)
     return x.reshape(b, t, rows * size, cols * size)

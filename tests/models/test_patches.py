@@ -64,7 +64,7 @@ def test_levels_are_counted_on_cells():
     with pytest.raises(UserError, match="cells of 4 pixels"):
         validate(cfg, training=False)
     cfg.gen.update(levels=2, stem=0)
-    with pytest.raises(UserError, match="gen.stem = 0"):
+    with pytest.raises(UserError, match=r"gen\.stem = 0"):
         validate(cfg, training=False)
     cfg.gen.update(stem=8, patch=5)
     with pytest.raises(UserError, match="divisible"):
