@@ -115,7 +115,6 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen.bidirectional gen.remat", FLAG, "it is a switch"),
     ("gen.lstm", LSTM, _CHOICE),
     ("gen.resample", RESAMPLE, _CHOICE),
-    ("gen.unroll critic.unroll", COUNT, "it counts frames in one turn of the scan"),
     ("gen.dtype critic.dtype", DTYPE, _DTYPE),
     ("gen.input_mean", FINITE, "it is subtracted from every line integral"),
     ("gen.input_scale", POSITIVE, "every line integral is divided by it"),

@@ -46,7 +46,6 @@ class Generator(nn.Module):
     resample: str = "stride"
     group_size: int = 4
     remat: bool = False
-    unroll: int = 1
     dtype: str = "float32"
     input_mean: float = 0.0
     input_scale: float = 1.0
@@ -63,7 +62,6 @@ class Generator(nn.Module):
             bidirectional=self.bidirectional,
             group_size=self.group_size,
             remat=self.remat,
-            unroll=self.unroll,
             dtype=self.dtype,
         )
         if self.background_px:
