@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: the only place that knows orbax.
+"""Checkpoints that are whole or not there; the only module that imports orbax.
 
 Orbax writes atomically but does not check what it reads: a flipped bit comes back as
 another number. So a sha256 of every leaf lies beside the arrays, and a restore takes
@@ -10,6 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +55,7 @@ class Checkpoints:
         self, folder: Path, *, keep: int | None, say: Callable[[str], None] = print
     ) -> None:
         self.folder, self.writes, self._say = Path(folder), keep is not None, say
+        _silence_orbax()
         options = ocp.CheckpointManagerOptions(
             step_format_fixed_length=STEP_DIGITS,
             cleanup_tmp_directories=self.writes,
@@ -99,6 +104,7 @@ class Checkpoints:
             return
         host = to_host(state)
         meta = {"config": config, "sha256": leaf_digests(host)}
+        self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(host)))
         with _readable_errors(self.folder):
             self._manager.save(
                 step,
@@ -106,6 +112,21 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
                 ),
+            )
+
+    def _check_room(self, needed: int) -> None:
+        """Refuses to start a checkpoint that cannot be finished."""
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError:  # what cannot be asked is found out by writing
+            return
+        if free < needed:
+            raise UserError(
+                f"no room for a checkpoint in {self.folder}: {free / 1e6:.1f} MB free",
+                needed=f"{needed / 1e6:.1f} MB for each checkpoint",
+                why="a run that cannot be saved cannot be resumed; older ones are "
+                "intact",
+                fix="free some space, then run the same command again",
             )
 
     def wait(self) -> None:
@@ -187,9 +208,34 @@ class Checkpoints:
         self._manager.reload()
 
 
+def _silence_orbax() -> None:
+    """Drops what orbax prints about errors that `_readable_errors` reports.
+
+    After a failed write tensorstore calls back into an event loop that is closed, once
+    an array and up to the process's end: 256 tracebacks around a four-line message.
+    """
+    logger = logging.getLogger("absl")
+    if _not_of_orbax in logger.filters:
+        return
+    logger.addFilter(_not_of_orbax)
+    show = sys.excepthook
+
+    def show_others(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if str(error) != "Event loop is closed":
+            show(kind, error, trace)
+
+    sys.excepthook = show_others
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
 @contextlib.contextmanager
 def _readable_errors(folder: Path) -> Iterator[None]:
-    """Whatever orbax raises while writing, as four lines."""
+    """Turns whatever orbax raises while writing into four lines."""
     try:
         yield
     except UserError:
