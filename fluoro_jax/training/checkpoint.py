@@ -218,15 +218,13 @@ def _silence_orbax() -> None:
     if _not_of_orbax in logger.filters:
         return
     logger.addFilter(_not_of_orbax)
-    show = sys.excepthook
+    show = sys.unraisablehook
 
-    def show_others(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        if str(error) != "Event loop is closed":
-            show(kind, error, trace)
+    def show_others(found: Any) -> None:
+        if str(found.exc_value) != "Event loop is closed":
+            show(found)
 
-    sys.excepthook = show_others
+    sys.unraisablehook = show_others
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
