@@ -6,8 +6,8 @@ import json
 
 import pytest
 from bad import Bad
-from stand_ins import small_config
 
+from configs.paper_group import get_config
 from fluoro_jax.cli import commands, surroundings
 from fluoro_jax.training import workdir
 from launch import benchmark
@@ -31,7 +31,7 @@ def _config_file(text):
 def _config_json(text):
     def call(folder):
         (folder / "config.json").write_text(text)
-        workdir.check_same_config(workdir.resolve(small_config()), folder)
+        workdir.check_same_config(workdir.resolve(get_config("smoke")), folder)
 
     return call
 

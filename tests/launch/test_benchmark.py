@@ -339,3 +339,26 @@ def test_the_short_table_divides_a_peer_by_the_row_of_ours_above_it(tmp_path, ca
     for argv in ([str(path)], [str(tmp_path / "none")], []):
         assert bench_table.main(argv) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 4
+
+
+def test_rows_are_added_to_those_of_a_file(tmp_path, monkeypatch):
+    out = tmp_path / "rows.jsonl"
+    out.write_text('{"what": "earlier"}')
+    monkeypatch.setattr(benchmark, "_run", lambda asked: [{"what": "new"}])
+    monkeypatch.setattr(benchmark.timing, "markdown", lambda rows: "")
+    assert benchmark.main([f"--json={out}"]) == 0
+    rows = [json.loads(line)["what"] for line in out.read_text().splitlines()]
+    assert rows == ["earlier", "new"]
+
+    def fail(asked):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "_run", fail)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main([f"--json={out}"])
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_the_table_has_help(capsys):
+    assert bench_table.main(["--help"]) == 0
+    assert "rows.jsonl" in capsys.readouterr().out
