@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -178,6 +179,7 @@ def _read(verb: str, argv: Sequence[str]) -> flags.FlagValues:
 def _work(verb: str, call: Call) -> None:
     from fluoro_jax.studies import StudySpec
     from fluoro_jax.training.parallel import start_processes
+    from fluoro_jax.training.workdir import locked
 
     start_processes()
     if "parts" in call.cfg:
@@ -196,7 +198,8 @@ def _work(verb: str, call: Call) -> None:
     module, name = VERBS[verb]
     work = getattr(importlib.import_module(module), name)
     raise_if_pressed()
-    work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
+    with locked(call.workdir) if training else contextlib.nullcontext():
+        work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
 
 
 def _work_plan(verb: str, call: Call) -> None:

@@ -58,6 +58,7 @@ def locked(workdir: str | Path) -> Iterator[None]:
     if path in _held or jax.process_index() > 0:
         yield
         return
+    new = not path.parent.exists()
     with contextlib.ExitStack() as stack:
         with _writable(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,9 @@ def locked(workdir: str | Path) -> Iterator[None]:
             yield
         finally:
             _held.remove(path)
+            if new and [p.name for p in path.parent.iterdir()] == [LOCK]:
+                path.unlink()  # a run that was refused leaves no folder
+                path.parent.rmdir()
 
 
 def _take(file: TextIO, workdir: Path) -> None:
@@ -75,6 +79,8 @@ def _take(file: TextIO, workdir: Path) -> None:
     holder = file.read()
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file.fileno()).st_nlink:  # removed since it was opened
+            raise BlockingIOError
     except BlockingIOError as error:
         raise UserError(
             f"another process works in {workdir} ({holder.strip() or 'unnamed'})",
