@@ -44,6 +44,7 @@ USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=V
   --workdir     folder of the run{default}
   --data_dir    folder of stored studies; by default <workdir>/data
 {extra}  --debug       show the Python traceback of an error"""
+PARSING = "Error whilst parsing config file"  # ml_collections, of any exception
 WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -276,6 +277,8 @@ def _explain(
             why="a flag that nobody reads would do nothing",
             fix=f"did you mean --{close}?" if close else "leave it out; see --help",
         )
+    if PARSING in text:
+        return _broken(str(error), _config_value(argv))
     key = _key_in(text, argv)
     if key and isinstance(error, AttributeError | KeyError):
         return unknown_key(key, flag="--config.")
@@ -336,6 +339,21 @@ def _unreadable(error: Exception, value: str | None) -> UserError:
         needed="a Python file whose get_config(preset) returns a ConfigDict",
         why="every value of a run comes from its config",
         fix="correct the file; --debug shows where it failed",
+    )
+
+
+def _broken(text: str, value: str | None) -> UserError:
+    """A config file that raised, from the traceback that ml_collections formats."""
+    path = Path((value or "").split(":")[0])
+    lines = re.findall(rf'File "[^"]*{re.escape(path.name)}", line (\d+)', text)
+    raised = re.findall(r"^(\w+(?:\.\w+)*): (.*)$", text, re.MULTILINE)
+    kind, words = raised[-1] if raised else ("error", text.splitlines()[-1])
+    where = f", line {lines[-1]}" if lines else ""
+    return UserError(
+        f"config file {path}{where}: {kind}: {_short(words)}",
+        needed="a Python file whose get_config(preset) returns a ConfigDict",
+        why="every value of a run comes from its config, and keeps its type",
+        fix="correct that line; --debug shows the traceback",
     )
 
 

@@ -38,7 +38,9 @@ def prepare() -> None:
 
 def _check_flags(flags: str) -> None:
     """Asks another process: at an unknown flag XLA aborts the one that it is in."""
-    env = dict(os.environ, JAX_PLATFORMS="cpu")  # takes no accelerator's memory
+    env = dict(
+        os.environ, XLA_FLAGS=flags, JAX_PLATFORMS="cpu"
+    )  # takes no accelerator's memory
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         env.pop(name, None)
     try:

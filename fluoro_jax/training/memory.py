@@ -126,7 +126,7 @@ def _compare(cfg: Any, needs: list[Need], free: int) -> None:
     largest = max(needs, key=lambda need: need.bytes)
     section, name = largest.key.split(".")
     now = cfg[section][name]
-    left = max(free - (total - largest.bytes), free / 4)
+    left = 0.95 * max(free - (total - largest.bytes), free / 4)
     fits = now * (left / largest.bytes) ** (1 / largest.power)
     raise UserError(
         f"{largest.key} = {now} needs {_gib(largest.bytes)} for {largest.what}, and "

@@ -135,7 +135,7 @@ def test_a_long_error_of_a_config_file_is_cut(tmp_path, capsys):
     assert commands.run("train", [f"--config={path}", "--workdir=w"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4 and max(map(len, lines)) < 320
-    assert "TypeError" in lines[0]
+    assert "fork.py, line 4: TypeError: " in lines[0]
 
 
 def test_double_precision_is_told_to_be_ignored(monkeypatch, capsys):
@@ -170,7 +170,8 @@ def test_a_closed_output_is_no_error(module):
     command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)  # 0: unbuffered, where argparse lets it pass
 
 
 def test_debug_shows_the_traceback(capsys):
