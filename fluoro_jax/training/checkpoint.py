@@ -27,6 +27,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.training.state import leaf_digests, to_host
+from fluoro_jax.training.workdir import check_agrees
 
 PyTree = Any
 STEP_DIGITS = 8  # folder names; every manager of a folder must agree
@@ -88,6 +89,26 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps on disk, oldest first, readable or not."""
         return sorted(self._manager.all_steps())
+
+    def check_config(self, resolved: dict[str, Any]) -> None:
+        """Refuses checkpoints of another config, whatever config.json says.
+
+        Of the newest checkpoint that names its config; before arrays are read, since
+        those of another network can only be called unreadable.
+
+        Raises:
+            UserError: that lists the differences.
+        """
+        for step in reversed(self.steps()):
+            try:
+                config = self._meta(step)["config"]
+            except (OSError, ValueError, KeyError):
+                continue
+            whose = (
+                f"the checkpoint of step {step} in {self.folder} is of another config"
+            )
+            check_agrees(config, resolved, whose)
+            return
 
     def save(self, step: int, state: PyTree, config: dict[str, Any]) -> None:
         """Starts to write; the disk's troubles may only show in the next call.
@@ -171,9 +192,8 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, target: PyTree) -> Restored:
-        folder = self.folder / f"{step:0{STEP_DIGITS}d}"
         # Read first: against a wrong shape orbax fills the screen before it raises.
-        meta = json.loads((folder / "meta" / "metadata").read_text())
+        meta = self._meta(step)
         wanted = meta["sha256"]
         if set(wanted) != set(leaf_digests(target)):
             raise ValueError("its arrays have other names than this model's")
@@ -184,6 +204,10 @@ class Checkpoints:
         if wrong:
             raise ValueError(f"{len(wrong)} arrays differ from their sha256")
         return Restored(step, state, meta["config"])
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        folder = self.folder / f"{step:0{STEP_DIGITS}d}"
+        return json.loads((folder / "meta" / "metadata").read_text())
 
     def _agree(self, step: int) -> None:
         if jax.process_count() > 1:

@@ -24,7 +24,7 @@ from fluoro_jax.data.batches import open_batches, prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
 from fluoro_jax.training import memory, parallel
-from fluoro_jax.training.checkpoint import Checkpoints, Restored
+from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.nets import Nets, build, describe, summary
 from fluoro_jax.training.parent import (
     check_parent,
@@ -39,7 +39,6 @@ from fluoro_jax.training.step import make_critic_update, make_gen_update
 from fluoro_jax.training.validation import Validation
 from fluoro_jax.training.watch import Watch
 from fluoro_jax.training.workdir import (
-    check_agrees,
     check_same_config,
     locked,
     record,
@@ -82,8 +81,10 @@ def train(
         Checkpoints(workdir / "ckpt", keep=cfg.train.keep) as checkpoints,
     ):
         check_same_config(resolve(cfg), workdir)  # another process may have been first
+        checkpoints.check_config(resolve(cfg))
         found = checkpoints.restore(nets.init)
-        start = _start(cfg, found, workdir)
+        start = 0 if found is None else found.step
+        _check_length(start, cfg.train.num_steps, workdir)
         parent = _parent(nets, workdir)
         if found is None:
             state = _first_state(nets, parent)
@@ -107,27 +108,15 @@ def train(
     return state
 
 
-def _start(cfg: Any, found: Restored | None, workdir: Path) -> int:
-    """Returns the step to go on from, if the checkpoint is one of this config.
-
-    config.json alone does not tell: it may have been deleted or copied.
-    """
-    if found is None:
-        return 0
-    whose = f"the checkpoint of step {found.step} in {workdir} is of another config"
-    check_agrees(found.config, resolve(cfg), whose)
-    _check_length(found.step, cfg.train.num_steps, workdir)
-    return found.step
-
-
 def _announce(nets: Nets, state: TrainState, workdir: Path, start: int) -> None:
     """One line on what is trained; the tables of parameters go to a file."""
     if jax.process_index() > 0:
         return
     path = workdir / PARAMETERS
     write_text(path, describe(nets) + "\n")
-    goes = f"from step {start}" if start else "from the start"
-    print(f"{summary(state)} ({path}); training {goes}", flush=True)
+    last = nets.cfg.train.num_steps
+    goes = f"trains steps {start} to {last}" if start < last else "trained already"
+    print(f"{summary(state)} ({path}); {goes}", flush=True)
 
 
 def _check_length(start: int, num_steps: int, workdir: Path) -> None:

@@ -18,7 +18,7 @@ from fluoro_jax.models.generator import Generator
 from fluoro_jax.training import optim
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.state import TrainState, init_state
-from fluoro_jax.training.workdir import check_agrees, check_same_config, resolve
+from fluoro_jax.training.workdir import check_same_config, resolve
 
 PyTree = Any
 
@@ -86,6 +86,7 @@ def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree,
     found = None
     if (workdir / "ckpt").is_dir():
         with Checkpoints(workdir / "ckpt", keep=None) as checkpoints:
+            checkpoints.check_config(resolve(cfg))
             found = checkpoints.restore(nets.init)
     if found is None:
         raise UserError(
@@ -94,6 +95,4 @@ def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree,
             why="the generator's weights are read from there",
             fix=f"python -m launch.train --config=... --workdir={workdir}",
         )
-    whose = f"the checkpoint of step {found.step} in {workdir} is of another config"
-    check_agrees(found.config, resolve(cfg), whose)
     return nets.gen, found.state.ema, found.step

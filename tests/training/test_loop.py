@@ -137,10 +137,10 @@ def test_another_config_does_not_go_on_from_the_checkpoint(
     assert "gen" in (folder / "parameters.txt").read_text()
     (folder / "config.json").unlink()
     cfg = stand_in_run.config(6)
-    cfg.gen_opt.learning_rate = 1e-5
+    cfg.gen.base, cfg.gen_opt.learning_rate = 8, 1e-5
     with pytest.raises(UserError, match=r"step 4 .* is of another config") as error:
         loop.train(cfg, folder)
-    assert "gen_opt.learning_rate" in error.value.found
+    assert "gen.base: 4 there, 8 now; gen_opt.learning_rate" in error.value.found
     with pytest.raises(UserError, match="is of another config"):
         training_nets.restore_generator(cfg, folder)
     assert not (folder / "config.json").exists()
