@@ -2,9 +2,10 @@
 
 Command:  python -m launch.train --config=configs/ablation.py:ablation/no_convlstm
           --workdir=DIR --data_dir=DATA --config.seed=1
-Presets:  `ablation` (48 x 48, pixel 6.7 mm at the isocentre) and `smoke` (seconds),
-          alone for the base or with /ROW, a name in `VARIANTS`. `--data_dir` may be
-          shared by all rows: the study is simulated once.
+Presets:  `ablation` (48 x 48, pixel 6.7 mm at the isocentre) and `smoke` (a few steps
+          for tests; minutes the first time, nearly all of it compilation), alone for
+          the base or with /ROW, a name in `VARIANTS`. `--data_dir` may be shared by
+          all rows: the study is simulated once.
 
 Expected: the base reaches a validation IoU of 0.69 half way and 0.76 at the end (16
           cases, seed 0), with 143 s of processor time in all, two compilations

@@ -69,7 +69,6 @@ def base_config(scale: str = "full") -> Config:
         resample="stride",  # or "pool": max pooling down, bilinear up
         group_size=4,  # ours: norm of each frame; an empty mask otherwise attracts
         remat=False,
-        unroll=1,
         dtype="float32",  # of the computation; parameters stay float32
         input_mean=3.0,  # ours: fixed input scaling, line integrals [1]
         input_scale=2.0,
@@ -85,7 +84,6 @@ def base_config(scale: str = "full") -> Config:
         lstm_kernel=3,
         output="sigmoid",  # the paper's; "linear" is WGAN-GP's
         group_size=4,
-        unroll=1,
         dtype="float32",
     )
     c.gen_opt = dict(  # Adam; rates and betas are not in the paper

@@ -1,7 +1,8 @@
 """The paper's patient study (table 2), as published.
 
 Command:  python -m launch.reproduce --config=configs/paper_patient.py --workdir=DIR
-Presets:  `:smoke` (seconds, tests), `:cpu` (two cores), none = full size.
+Presets:  `:smoke` (4 steps, for tests; 2 min on two cores the first time, nearly all
+          of it compilation), `:cpu` (two cores), none = full size.
 """
 
 from __future__ import annotations

@@ -19,7 +19,11 @@ PRESETS = ("quickstart", "smoke")
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """`smoke` is the same run in seconds, for the tests."""
+    """Returns the run; `smoke` is 4 steps of it, for tests.
+
+    The first time `smoke` takes two minutes on two CPU cores, nearly all of it
+    compilation; afterwards the programs come from the cache.
+    """
     preset = preset or "quickstart"
     check_preset(preset, PRESETS)
     c = base_config(preset)

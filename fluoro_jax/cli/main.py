@@ -12,7 +12,9 @@ from typing import NoReturn
 
 from fluoro_jax import __version__
 from fluoro_jax.cli.simulate import options
+from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
+from fluoro_jax.interrupts import acknowledged
 
 RUNS = {
     "train": "train the networks of a config",
@@ -26,6 +28,11 @@ OPTIONAL = "tensorflow-datasets array-record matplotlib jinja2 tensorboard"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code (2: a mistake on the command line)."""
+    with acknowledged():
+        return unbroken(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in RUNS:  # their flags are absl's, so that keys may follow
         from fluoro_jax.cli.commands import run
@@ -37,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if args.verb == "doctor":
-        print(doctor())
-    else:
-        parser().print_help()
+        from fluoro_jax.cli.commands import guarded
+
+        return guarded(lambda: print(doctor()), debug=False)
+    parser().print_help()
     return 0
 
 

@@ -48,7 +48,6 @@ class Generator(nn.Module):
     resample: str = "stride"
     group_size: int = 4
     remat: bool = False
-    unroll: int = 1
     dtype: str = "float32"
     input_mean: float = 0.0
     input_scale: float = 1.0
@@ -67,7 +66,6 @@ class Generator(nn.Module):
             bidirectional=self.bidirectional,
             group_size=self.group_size,
             remat=self.remat,
-            unroll=self.unroll,
             dtype=self.dtype,
             outputs=self.patch**2,
         )

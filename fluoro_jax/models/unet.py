@@ -65,7 +65,6 @@ class UNet(nn.Module):
         bidirectional: of the ConvLSTM.
         group_size: channels a group in the norm.
         remat: recompute a block's inner values in the backward pass.
-        unroll: of the ConvLSTM's scan.
         dtype: of the computation.
         outputs: logits of every cell of the input grid.
     """
@@ -80,7 +79,6 @@ class UNet(nn.Module):
     bidirectional: bool
     group_size: int
     remat: bool
-    unroll: int
     dtype: str
     outputs: int = 1
 
@@ -103,7 +101,6 @@ class UNet(nn.Module):
                 x.shape[-1],
                 self.lstm_size,
                 self.bidirectional,
-                self.unroll,
                 self.dtype,
                 name=f"lstm_{level}",
             )

@@ -1,4 +1,4 @@
-"""The optimiser of each player: Adam with a linear warm-up and a cosine decay."""
+"""The optimizer of each network: Adam with linear warm-up and cosine decay."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_optimizer(
 
     Args:
         opt_cfg: learning_rate, b1, b2, warmup_steps (updates), clip_norm.
-        num_updates: updates of this player in the whole run.
+        num_updates: updates of this network in the whole run.
         frozen: which of the generator's parameters stay, as in `freeze.labels`.
     """
     adam = optax.chain(
