@@ -1,4 +1,4 @@
-"""Where things are: X-ray source, isocentre, flat panel, and a volume's voxels.
+"""Geometry of a view: X-ray source, isocentre, flat panel, and a volume's voxels.
 
 World axes are DICOM LPS in mm with the isocentre at the origin: +x patient left,
 +y posterior, +z superior. IEC 61217 fixed axes (head first supine, couch at zero)
@@ -139,7 +139,7 @@ def depth_mm(geometry: Geometry, point_mm: Array) -> Array:
 
 
 def project_point(geometry: Geometry, point_mm: Array) -> Array:
-    """Where world points fall on the panel.
+    """Returns the panel positions of world points.
 
     Args:
         geometry: the view.
@@ -166,7 +166,7 @@ def px_to_detector_mm(geometry: Geometry, shift_px: Array) -> Array:
 def px_to_iso_mm(geometry: Geometry, shift_px: Array) -> Array:
     """A displacement `[..., 2]` (row, column) px to mm in the isocentre plane.
 
-    Exact only for things in that plane: one 50 mm off it is wrong by about 5 %.
+    Exact only in that plane: for a point 50 mm off it the error is about 5 %.
     """
     shrink = geometry.sad_mm / geometry.sdd_mm
     return px_to_detector_mm(geometry, shift_px) * shrink
@@ -183,6 +183,13 @@ def position_iso_mm(geometry: Geometry, point_px: AnyArray) -> Array:
     place = first + px_to_detector_mm(geometry, point_px)
     sign = _pair((-1.0, 1.0)).reshape((1,) * (point_px.ndim - 1) + (2,))
     return place * sign * (geometry.sad_mm / geometry.sdd_mm)
+
+
+def iso_pixel_mm(geometry: Geometry) -> tuple[float, float]:
+    """Returns a pixel's (row, column) size in the isocentre plane, mm."""
+    shrink = float(geometry.sad_mm) / float(geometry.sdd_mm)
+    down, right = geometry.pixel_mm
+    return float(down) * shrink, float(right) * shrink
 
 
 def axis_names(gantry_deg: float) -> tuple[str, str]:

@@ -15,15 +15,16 @@ import numpy as np
 from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.tracking.baselines.shape import mean_shape, place_mask
-from fluoro_jax.tracking.baselines.static import start_from
-from fluoro_jax.tracking.tracker import Reference, make_track
+from fluoro_jax.tracking.baselines.static import check_shape, start_from
+from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.tracker import make_track
 
 
 @dataclass(frozen=True)
 class PhasePriorState:
     """Outline and place at frame 0, and the index of the next frame."""
 
-    geometry: Geometry
+    watch: Watch
     shape: np.ndarray
     start_px: np.ndarray
     frame: int = 0
@@ -63,21 +64,25 @@ class PhasePriorTracker:
         reference: Reference | None = None,
         *,
         periodic: bool = False,
+        domain: str = "line_integral",
     ) -> PhasePriorState:
-        """See `Tracker.init`; `periodic` changes nothing here."""
+        """See `Tracker.init`; `periodic` and `domain` change nothing here."""
+        watch = begin(geometry, reference, domain=domain)
+        check_shape(geometry, self.shape)
         shape, start = start_from(reference, self.shape, self.path_px[0])
-        return PhasePriorState(geometry, shape, start)
+        return PhasePriorState(watch, shape, start)
 
     def step(
         self, state: PhasePriorState, frame: np.ndarray, time_s: float
     ) -> tuple[PhasePriorState, Track | None]:
-        """See `Tracker.step`; the frame is not used."""
+        """See `Tracker.step`; the frame is checked and not used."""
+        watch, _ = next_frame(state.watch, frame, time_s)
         moved = self.path_px[state.frame % len(self.path_px)] - self.path_px[0]
         probability = place_mask(state.shape, state.start_px + moved)
         track = make_track(
-            state.frame, probability, state.geometry, threshold=self.threshold
+            state.frame, probability, watch.geometry, threshold=self.threshold
         )
-        return replace(state, frame=state.frame + 1), track
+        return replace(state, watch=watch, frame=state.frame + 1), track
 
     def flush(self, state: PhasePriorState) -> list[Track]:
         """Nothing is owed."""
