@@ -24,8 +24,8 @@ def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
 
     Raises:
         UserError: if it is missing, cannot be read, has no three axes, lies obliquely,
-            has values that are not finite, or slices that do not make a whole volume
-            (`ct_series`); if SimpleITK is needed and not installed.
+            or has slices that do not make a whole volume (`ct_series`); if SimpleITK is
+            needed and not installed.
     """
     path = Path(path)
     image = read_mha(path) if path.suffix == ".mha" else _read_by_simpleitk(path)
@@ -38,13 +38,6 @@ def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
         )
     image = to_lps(image)
     hu = image.array.astype(np.float32)
-    if not np.isfinite(hu).all():
-        raise UserError(
-            f"{path}: values that are not finite",
-            needed="Hounsfield units in every voxel",
-            why="a ray through a NaN has no line integral",
-            fix="fill them, for example with -1000 (air)",
-        )
     (x, y, z), (dx, dy, dz) = image.offset, image.spacing
     return hu, Grid((x, y, z), (dx, dy, dz))
 

@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,34 @@ def test_webp_moves_too_and_one_frame_is_a_film(second, tmp_path):
         pictures.write_film(tmp_path / name, film)
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == count
+
+
+def test_a_killed_simulation_goes_on(written, monkeypatch, tmp_path, capsys):
+    """The same command keeps what is finished and makes what is missing."""
+    out = tmp_path / "films"
+    shutil.copytree(written / "case_0001", out / "case_0001")
+    shutil.copytree(written / "case_0001", out / ".unfinished-99999999" / "case_0000")
+    monkeypatch.setattr(run, "draw_case", lambda spec, options, number: number)
+    monkeypatch.setattr(run, "film_case", lambda drawn, spec, exposure: (drawn, {}))
+    monkeypatch.setattr(run, "truth_of", lambda drawn, *rest, **more: {})
+    made = []
+
+    def write(staging, drawn, clip, *, truth, suffix):
+        made.append(drawn)
+        (staging / "case_0000").mkdir(parents=True)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(run, "_write_case", write)
+    monkeypatch.setattr(run, "_put", lambda staging, out, name: None)
+    again = ["simulate", "--cases=2", f"--out={out}", *QUICK]
+    assert cli.main(again[:-1]) == 0
+    assert made == [0] and "going on: 1 of 2" in capsys.readouterr().err
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.size[0] == 3 * 256
+    assert not (out / ".unfinished-99999999").exists()
+    whole = ["simulate", "--cases=2", f"--out={written}", *QUICK[:-1]]
+    assert cli.main(whole) == 0
+    assert made == [0] and "already" in capsys.readouterr().err
 
 
 def test_finished_cases_are_replaced_only_when_asked(written, capsys):
@@ -277,9 +306,10 @@ def test_a_config_gives_the_film_and_options_change_it(monkeypatch):
         (["--rowz=3"], "did you mean --rows?"),
         (["extra"], "'extra' on the command line"),
         (["--config.seed=3"], "without --config"),
-        (["--rows=0"], "study.rows = 0"),
-        (["--photons=-1"], "study.photons = -1"),
-        (["--voxel-mm=nan"], "study.voxel_mm = nan"),
+        (["--rows=0"], "ERROR   --rows 0\n"),
+        (["--photons=-1"], "ERROR   --photons -1.0\n"),
+        (["--voxel-mm=nan"], "ERROR   --voxel-mm nan\n"),
+        (["--shape=cube"], "fix     --shape sphere, the default"),
         (["--diameter-mm=4"], "from 5 to 60 mm"),
         (["--diameter-mm=nan"], "from 5 to 60 mm"),
         (["--density-g-cc=0.1"], "from 0.3 to 1.2 g/cc"),

@@ -1,4 +1,4 @@
-"""From options to cases, and from a case to its film and everything true about it."""
+"""From options to cases, and from a case to its clip and its ground truth."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from fluoro_jax.cli.simulate.options import (
 )
 from fluoro_jax.clip import Clip
 from fluoro_jax.config import validate
+from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, axis_names, iec_to_lps, position_iso_mm
 from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
@@ -82,7 +83,24 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
         sources["cols"] = "as rows"
     if options.kvp is not None:
         asked["photons"], sources["photons"] = 0.0, "off, as --kvp is on"
-    return dataclasses.replace(spec, seed=options.seed, **asked), sources
+    try:
+        return dataclasses.replace(spec, seed=options.seed, **asked), sources
+    except UserError as error:
+        raise _of_an_option(error, asked) from error
+
+
+def _of_an_option(error: UserError, asked: dict[str, Any]) -> UserError:
+    """The error of a study's key, told as that of the option that gave its value."""
+    key = error.found.removeprefix("study.").split(" ")[0]
+    if key not in asked:
+        return error
+    flag = f"--{key.replace('_', '-')}"
+    return UserError(
+        f"{flag} {asked[key]}",
+        needed=error.needed,
+        why="no clip can be simulated with it",
+        fix=f"correct {flag}, or leave it out to take the default",
+    )
 
 
 def machine_of(options: Options) -> Exposure | None:
