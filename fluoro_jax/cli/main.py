@@ -106,12 +106,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"fluoro {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
     verbs.add_parser("doctor", help="show versions, devices and memory, for an issue")
-    films = "write labelled clips of simulated patients"
+    writes = "write labelled clips of simulated patients"
     options.add_arguments(
         verbs.add_parser(
             "simulate",
-            help=films,
-            description=f"{films.capitalize()}: for each a TrackRAD folder with its "
+            help=writes,
+            description=f"{writes.capitalize()}: for each a TrackRAD folder with its "
             "geometry, its ground truth and an animation; and a contact sheet of all.",
             epilog="With cycle breathing the frames of a clip are exactly one breath. "
             "The same command again goes on where an earlier one ended.",

@@ -6,6 +6,7 @@ The module imports no JAX, so that --help is quick; `track` does.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import platform
 import sys
 import time
@@ -95,8 +96,6 @@ def track(options: Options) -> None:
         UserError: before anything is written, for a clip, a model or a folder that
             cannot be used.
     """
-    import numpy as np
-
     from fluoro_jax import zoo
     from fluoro_jax.io.read_clip import read_clip_with_sources
     from fluoro_jax.io.tracks import check_out, write_tracks
@@ -109,35 +108,60 @@ def track(options: Options) -> None:
         read = read_clip_with_sources(options.clip)
         tracker = zoo.tracker(options.model, lookahead_frames=options.lookahead)
         plan = make_plan(tracker, read.clip)
-        threshold = tracker.cfg.evaluation.threshold
-        tell = _progress(plan.steps, quiet=options.quiet)
-        masks = np.zeros(np.shape(read.clip.frames), np.uint8)
-        rows: dict[int, Any] = {}
-        first_s = None
-        for place, (answer, latency_ms) in enumerate(plan.run()):
-            first_s = time.time() - begun if first_s is None else first_s
-            if answer is not None:
-                masks[answer.frame] = np.asarray(answer.probability) >= threshold
-                rows[answer.frame] = (answer.replace(probability=None), latency_ms)
-            tell(place + 1)
-    told = list(dict.fromkeys(str(one.message) for one in caught))
-    for line in told:
-        print(line, file=sys.stderr)
-    ordered = [rows[frame] for frame in range(len(masks))]
+        rows, masks, first_s = _follow(plan, quiet=options.quiet)
+    told = _tell_warnings(caught)
     record = {
         **_about(options, read, plan),
         "runtime": {
-            "seconds": round(time.time() - begun, 3),
-            "until_first_frame_s": round(first_s or 0.0, 3),
             "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
+            "seconds": round(time.time() - begun, 3),
+            "first_frame_s": round(first_s, 3),
         },
         "warnings": told,
-        "status": _counts([answer.status for answer, _ in ordered]),
+        "status": _counts([answer.status for answer, _ in rows]),
     }
-    write_tracks(options.out, read.clip, ordered, masks=masks, run=record)
+    write_tracks(options.out, read.clip, rows, masks=masks, run=record)
     if not options.quiet:
-        print(f"{len(ordered)} frames: {record['status']}", file=sys.stderr)
+        print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
         print(f"track.csv, masks.mha, run.json in {options.out}", file=sys.stderr)
+
+
+def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
+    """Runs a plan.
+
+    Returns:
+        ((track, latency in ms) of every frame, its probability cut to the mask; masks
+        `[T, H, W]` uint8; seconds that the first frame took, which compiles).
+    """
+    import numpy as np
+
+    source, count = plan.resampler.source, 1 + max(int(part[-1]) for part in plan.parts)
+    masks = np.zeros((count, source.rows, source.cols), np.uint8)
+    rows: dict[int, Any] = {}
+    threshold = plan.tracker.cfg.evaluation.threshold
+    tell = _progress(plan.steps, quiet=quiet)
+    begun, first_s = time.perf_counter(), 0.0
+    for place, (answer, latency_ms) in enumerate(plan.run()):
+        first_s = first_s or time.perf_counter() - begun
+        if answer is not None:
+            mask = np.asarray(answer.probability) >= threshold
+            masks[answer.frame] = mask
+            cut = dataclasses.replace(answer, probability=masks[answer.frame])
+            rows[answer.frame] = (cut, latency_ms)
+        tell(place + 1)
+    return [rows[frame] for frame in range(count)], masks, first_s
+
+
+def _tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
+    """Prints this package's warnings, each once, and gives others back to Python."""
+    ours = [one for one in caught if str(one.message).startswith("WARNING")]
+    for one in caught:
+        if one not in ours:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    told = list(dict.fromkeys(str(one.message) for one in ours))
+    for line in told:
+        print(line, file=sys.stderr)
+    return told
 
 
 def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
@@ -147,11 +171,8 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
     import jax
 
     tracker, clip = plan.tracker, read.clip
-    learned, source, target = (
-        tracker.learned,
-        plan.resampler.source,
-        plan.resampler.target,
-    )
+    learned = tracker.learned
+    source, target = plan.resampler.source, plan.resampler.target
     card, weights = tracker.card, tracker.card["weights"]
     grid = lambda view: {
         "rows": view.rows,

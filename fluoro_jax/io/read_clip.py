@@ -9,6 +9,7 @@ The geometry is always that of a `geometry.json` (see `sidecar`): no number is g
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -144,7 +145,7 @@ def _from_trackrad(path: Path) -> ReadClip:
     if case.labels is None:
         return read
     mask = case.labels.astype(np.float32)
-    return ReadClip(read.clip.replace(mask=mask), read.kind, read.files, read.sources)
+    return dataclasses.replace(read, clip=dataclasses.replace(read.clip, mask=mask))
 
 
 def _clip(array: np.ndarray, sidecar: Sidecar, kind: str, path: Path) -> ReadClip:

@@ -20,7 +20,7 @@ import numpy as np
 
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry, iso_pixel_mm
+from fluoro_jax.geometry import AnyArray, Geometry, iso_pixel_mm
 from fluoro_jax.tracking.checks import SPACING_OFF, Learned
 
 LEAST_COVER = 0.75  # of the tracker's field of view that a clip must show
@@ -133,7 +133,7 @@ def to_view(clip: Clip, resampler: Resampler) -> Clip:
     )
 
 
-def map_px(source: Geometry, target: Geometry, place_px: np.ndarray) -> np.ndarray:
+def map_px(source: Geometry, target: Geometry, place_px: AnyArray) -> np.ndarray:
     """Returns pixel positions `[..., 2]` (row, column) of one view in another's."""
     (a_down, b_down), (a_right, b_right) = (_affine(source, target, n) for n in (0, 1))
     place = np.asarray(place_px, float)

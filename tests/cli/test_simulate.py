@@ -46,7 +46,7 @@ def second():
     asked = options_of("--out=x", *QUICK)
     spec, _ = cases.study_spec(asked)
     drawn = cases.draw_case(spec, asked, 1)
-    return drawn, *cases.film_case(drawn, spec)
+    return drawn, *cases.simulate_case(drawn, spec)
 
 
 def test_what_is_written_reads_back(written, second):
@@ -100,7 +100,7 @@ def test_truth_is_whole_and_says_where_it_is_from(written, second):
 
 def test_pictures_move_and_show_the_outline(written, second):
     _, clip, _ = second
-    with Image.open(written / "case_0001" / "film.gif") as film:
+    with Image.open(written / "case_0001" / "clip.gif") as film:
         assert (film.n_frames, film.size) == (3, (256, 256))
         assert film.info["duration"] == 800 and film.info["loop"] == 0
         film.seek(1)
@@ -116,7 +116,7 @@ def test_webp_moves_too_and_one_frame_is_a_film(second, tmp_path):
     _, clip, _ = second
     one = clip.replace(frames=clip.frames[:1], mask=clip.mask[:1], time_s=np.zeros(1))
     for name, film, count in (("a.webp", clip, 3), ("b.gif", one, 1)):
-        pictures.write_film(tmp_path / name, film)
+        pictures.write_animation(tmp_path / name, film)
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == count
 
@@ -127,7 +127,7 @@ def test_a_killed_simulation_goes_on(written, monkeypatch, tmp_path, capsys):
     shutil.copytree(written / "case_0001", out / "case_0001")
     shutil.copytree(written / "case_0001", out / ".unfinished-99999999" / "case_0000")
     monkeypatch.setattr(run, "draw_case", lambda spec, options, number: number)
-    monkeypatch.setattr(run, "film_case", lambda drawn, spec, exposure: (drawn, {}))
+    monkeypatch.setattr(run, "simulate_case", lambda drawn, spec, exposure: (drawn, {}))
     monkeypatch.setattr(run, "truth_of", lambda drawn, *rest, **more: {})
     made = []
 
@@ -169,7 +169,7 @@ def test_finished_cases_are_replaced_only_when_asked(written, capsys):
 
 @pytest.mark.parametrize("finished", [0, 1])
 def test_a_full_disk_leaves_whole_cases_only(finished, tmp_path, monkeypatch, capsys):
-    real, calls = run.write_film, []
+    real, calls = run.write_animation, []
 
     def fails(path, clip):
         calls.append(path)
@@ -177,7 +177,7 @@ def test_a_full_disk_leaves_whole_cases_only(finished, tmp_path, monkeypatch, ca
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, clip)
 
-    monkeypatch.setattr(run, "write_film", fails)
+    monkeypatch.setattr(run, "write_animation", fails)
     out = tmp_path / "films"
     assert cli.main(["simulate", "--cases=2", f"--out={out}", *QUICK]) == 2
     text = capsys.readouterr().err
@@ -231,7 +231,7 @@ def test_an_x_ray_machine_takes_the_film(second):
     asked = options_of("--out=x", *SMALL, "--shape=lobulated", "--kvp=80")
     spec, sources = cases.study_spec(asked)
     machine = cases.machine_of(asked)
-    clip, seen = cases.film_case(drawn, spec, machine)
+    clip, seen = cases.simulate_case(drawn, spec, machine)
     np.testing.assert_array_equal(clip.mask, ideal.mask)
     want = cases.fl.simulate(
         drawn.case,

@@ -78,26 +78,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.06,
         help="of the tumour: 0.45 ground-glass, 0.75 part-solid, 1.06 solid (default)",
     )
-    film = parser.add_argument_group("clip")
-    film.add_argument(
+    frames = parser.add_argument_group("clip")
+    frames.add_argument(
         "--config",
         metavar="FILE[:PRESET]",
         help="clip of a config's `study`; --config.study.KEY=VALUE may follow",
     )
-    film.add_argument("--rows", type=int, help=f"of the frame (default {DEFAULT_ROWS})")
-    film.add_argument("--cols", type=int, help="of the frame (default: as rows)")
-    film.add_argument("--detector-mm", type=float, help="panel's side (default 480)")
-    film.add_argument("--gantry-deg", type=float, help="IEC angle (default 0: AP)")
-    film.add_argument(
+    frames.add_argument(
+        "--rows", type=int, help=f"of the frame (default {DEFAULT_ROWS})"
+    )
+    frames.add_argument("--cols", type=int, help="of the frame (default: as rows)")
+    frames.add_argument("--detector-mm", type=float, help="panel's side (default 480)")
+    frames.add_argument("--gantry-deg", type=float, help="IEC angle (default 0: AP)")
+    frames.add_argument(
         "--voxel-mm", type=float, help=f"of the patient (default {DEFAULT_VOXEL_MM:g})"
     )
-    film.add_argument(
+    frames.add_argument(
         "--photons",
         type=float,
         help="unattenuated quanta a pixel; 0, the default, is noiseless",
     )
-    film.add_argument("--num-frames", type=int, help="of a clip (default 10)")
-    film.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
+    frames.add_argument("--num-frames", type=int, help="of a clip (default 10)")
+    frames.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
     machine = parser.add_argument_group(
         "X-ray machine", "off by default: ideal line integrals at 60 keV"
     )

@@ -26,13 +26,13 @@ from fluoro_jax.cli.simulate.cases import (
     Drawn,
     coverage_of,
     draw_case,
-    film_case,
+    simulate_case,
     machine_of,
     study_spec,
     truth_of,
 )
 from fluoro_jax.cli.simulate.options import Options
-from fluoro_jax.cli.simulate.pictures import sheet_row, write_film, write_sheet
+from fluoro_jax.cli.simulate.pictures import sheet_row, write_animation, write_sheet
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.mha import MetaImage, write_mha
@@ -76,7 +76,7 @@ def simulate(options: Options) -> None:
                     rows.append(_row_of(options.out / names[number]))
                 continue
             drawn = draw_case(spec, options, number)
-            clip, seen = film_case(drawn, spec, exposure)
+            clip, seen = simulate_case(drawn, spec, exposure)
             truth = truth_of(
                 drawn, clip, seen, spec=spec, sources=sources, exposure=exposure
             )
@@ -127,7 +127,7 @@ def _write_case(
     write_mha(folder / "targets" / f"{drawn.name}_coverage.mha", soft)
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
     write_sidecar(folder / NAME, clip)
-    write_film(folder / f"film.{suffix}", clip)
+    write_animation(folder / f"clip.{suffix}", clip)
     return sheet_row(clip, _words(truth))
 
 
