@@ -26,8 +26,8 @@ from fluoro_jax.cli.simulate.cases import (
     Drawn,
     coverage_of,
     draw_case,
-    simulate_case,
     machine_of,
+    simulate_case,
     study_spec,
     truth_of,
 )
