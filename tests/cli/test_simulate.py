@@ -14,8 +14,9 @@ from PIL import Image
 from fluoro_jax.cli import main as cli
 from fluoro_jax.cli.simulate import cases, options, pictures, run
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import iec_to_lps
+from fluoro_jax.geometry import iec_to_lps, square_panel
 from fluoro_jax.io.mha import read_mha
+from fluoro_jax.io.read_clip import read_clip
 from fluoro_jax.io.trackrad import read_trackrad
 from fluoro_jax.sim.tumor.tumor import tumor_mask
 from fluoro_jax.sim.xray.exposure import varian_fluoro
@@ -71,6 +72,15 @@ def test_what_is_written_reads_back(written, second):
     np.testing.assert_allclose(soft.sum((1, 2)), area, rtol=0.1)
     want = cases.coverage_of(clip, drawn.case.tumor)
     np.testing.assert_array_equal(soft, want)
+
+
+def test_what_is_written_is_a_clip(written, second):
+    _, clip, _ = second
+    read = read_clip(written / "case_0001")
+    assert read.geometry == square_panel(32) and read.domain == clip.domain
+    np.testing.assert_array_equal(read.frames, clip.frames)
+    np.testing.assert_array_equal(read.mask, clip.mask)
+    np.testing.assert_allclose(read.time_s, clip.time_s)
 
 
 def test_truth_is_whole_and_says_where_it_is_from(written, second):

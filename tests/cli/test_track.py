@@ -18,7 +18,6 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.io import tracks
 from fluoro_jax.io.mha import read_mha
-from fluoro_jax.io.read_clip import read_clip
 
 COUNT = 12
 VIEW = square_panel(128)
@@ -191,13 +190,3 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     assert "Not a medical device" in " ".join(done.stdout.split())
     assert float(done.stdout.split()[-1]) < 0.5
-
-
-def test_a_simulated_case_is_a_clip(tmp_path):
-    """What `fluoro simulate` writes is read back with its view and its mask."""
-    small = ["--rows=32", "--voxel-mm=20", "--num-frames=3", "--frame-s=0.8", "--quiet"]
-    quick = [*small, "--cases=1", "--shape=lobulated", "--photons=20000"]
-    assert cli.main(["simulate", f"--out={tmp_path}", *quick]) == 0
-    clip = read_clip(tmp_path / "case_0000")
-    assert clip.geometry == square_panel(32) and clip.mask.sum() > 0
-    np.testing.assert_allclose(clip.time_s, [0.0, 0.8, 1.6], rtol=1e-6)

@@ -187,7 +187,7 @@ _irregular = jax.jit(sample_breathing, static_argnums=1)
 def simulate_case(
     drawn: Drawn, spec: StudySpec, exposure: Exposure | None = None
 ) -> tuple[Clip, dict[str, np.ndarray]]:
-    """Returns the clip, and per frame `[T]`: overlaps, contrast (line integrals, 60 keV)
+    """Returns the clip, and per frame `[T]`: overlaps, contrast (at 60 keV)
     and, with `spec.photons`, contrast to noise.
     """
     geometry, case = spec.geometry(), drawn.case

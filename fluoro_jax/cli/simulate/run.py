@@ -82,7 +82,7 @@ def simulate(options: Options) -> None:
             )
             truth["recipe"] = recipe
             row = _write_case(staging, drawn, clip, truth=truth, suffix=options.picture)
-            _put(staging, options.out, drawn.name)
+            _put(staging, options.out, names[number])
             if number < SHEET_CASES:
                 rows.append(row)
         write_sheet(options.out / SHEET, rows)
