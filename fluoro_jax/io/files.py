@@ -14,8 +14,8 @@ def folder(text: str | Path) -> Path:
 
     A shell leaves `--workdir=~/x` as it is.
 
-    >>> folder("runs/first")
-    PosixPath('runs/first')
+    >>> folder("runs/first").parts
+    ('runs', 'first')
 
     Raises:
         UserError: for an empty text, a null character, or the home of nobody.
