@@ -64,13 +64,13 @@ class Geometry:
 def square_panel(
     pixels: int, *, detector_mm: float = 480.0, gantry_deg: Scalar = 0.0
 ) -> Geometry:
-    """Returns the studies' view: SAD 1000, SDD 1500, `pixels` squared over `detector_mm`."""
+    """Returns the studies' view: SAD 1000, SDD 1500, a square panel."""
     pitch = detector_mm / pixels
     return Geometry(1000.0, 1500.0, gantry_deg, pixels, pixels, (pitch, pitch))
 
 
 def varian(*, binning: int = 1, gantry_deg: Scalar = 0.0) -> Geometry:
-    """Returns a Varian on-board imager: 768 x 1024 pixels of 0.388 mm (PaxScan 4030CB)."""
+    """Returns a Varian on-board imager: 768 x 1024 pixels of 0.388 mm (4030CB)."""
     pitch = 0.388 * binning
     return Geometry(
         1000.0, 1500.0, gantry_deg, 768 // binning, 1024 // binning, (pitch, pitch)
