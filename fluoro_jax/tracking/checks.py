@@ -79,12 +79,14 @@ class Watch:
     Attributes:
         geometry: the view of the frames.
         learned: what the tracker was trained on; None if it does not look at frames.
+        frame_s: time between frames that the tracker needs; None for any.
         last_s: time of the newest frame; None before the first.
         late: the newest frame came after a gap.
     """
 
     geometry: Geometry
     learned: Learned | None = None
+    frame_s: float | None = None
     last_s: float | None = None
     late: bool = False
 
@@ -95,8 +97,16 @@ def begin(
     *,
     domain: str,
     learned: Learned | None = None,
+    frame_s: float | None = None,
 ) -> Watch:
     """Returns the `Watch` of a sequence that is about to start.
+
+    Args:
+        geometry: the view of every frame.
+        reference: None, or frame 0 and its true mask.
+        domain: what the frames hold, see `Clip`.
+        learned: what the tracker was trained on, if it looks at frames.
+        frame_s: time between frames that it needs; by default that of `learned`.
 
     Raises:
         UserError: a view, domain or reference that this tracker cannot use.
@@ -114,7 +124,9 @@ def begin(
         _check_domain(domain, learned)
     if reference is not None:
         _check_reference(geometry, reference)
-    return Watch(geometry, learned)
+    if frame_s is None and learned is not None:
+        frame_s = learned.frame_s
+    return Watch(geometry, learned, frame_s)
 
 
 def next_frame(
@@ -149,12 +161,12 @@ def next_frame(
     following = _tick(watch, time_s)
     if watch.learned is not None:
         _check_values(frame, watch.learned, first=watch.last_s is None)
-        if following.late:
-            _warn(
-                f"{time_s - (watch.last_s or 0.0):.3g} s between two frames",
-                f"trained on {watch.learned.frame_s:g} s; answers may be less exact",
-                "check for dropped frames",
-            )
+    if following.late:
+        _warn(
+            f"{time_s - (watch.last_s or 0.0):.3g} s between two frames",
+            f"trained on {watch.frame_s:g} s; answers may be less exact",
+            "check for dropped frames",
+        )
     return following, frame
 
 
@@ -205,15 +217,15 @@ def _tick(watch: Watch, time_s: float) -> Watch:
             "times that increase from frame to frame",
         )
     late = False
-    if watch.learned is not None:
-        usual = watch.learned.frame_s
+    if watch.frame_s is not None:
+        usual = watch.frame_s
         late = gap > (1.0 + SPACING_OFF) * usual
         too_late = gap > LONGEST_GAP * usual or (late and watch.late)
         if gap < (1.0 - SPACING_OFF) * usual or too_late:
             _refuse_time(
                 f"{gap:.4g} s between the frames at {watch.last_s:g} and {time_s:g} s",
                 f"{usual:g} s, to {SPACING_OFF:.0%}; one gap of up to 4 frames",
-                why="the network has learned how far a tumour moves in that time",
+                why="the tracker has learned how far a tumour moves in that time",
                 fix="resample the clip in time (fluoro track does), or begin again "
                 "with init after a longer gap",
             )

@@ -59,6 +59,13 @@ SPINE = np.zeros((8, 8), np.float32)
 SPINE[:, 3:5] = 2.0
 STATIC = StaticTracker(SHAPE, np.array([3.0, 3.0]))
 PRIOR = PhasePriorTracker(SHAPE, np.array([[3.0, 3.0], [4.0, 3.0]]))
+TIMED = PhasePriorTracker.fit(
+    {
+        "mask": SHAPE[None, None],
+        "centroid_px": np.full((1, 1, 2), 3.5),
+        "time_s": np.array([[0.0, 0.5]]),
+    }
+)
 EMPTY = (FRAMES[0], np.zeros((8, 8)))
 OTHER = (FRAMES[0], np.ones((8, 9)))
 TALL = (np.ones((9, 8)), np.ones((8, 8)))
@@ -107,6 +114,7 @@ ROWS = [
     Bad(
         "prior: panel", _baseline(PRIOR, geometry=_view(offset_mm=(1e6, 0))), ("1e+06",)
     ),
+    Bad("prior: 15 Hz", _baseline(TIMED, time_s=np.arange(3) / 15.0), ("0.06667 s",)),
     Bad("prior: empty", _baseline(PRIOR, EMPTY), ("empty",)),
     Bad(
         "resample: small",

@@ -42,11 +42,13 @@ class PhasePriorTracker:
         shape: `[H, W]` mean training shape, in [0, 1].
         path_px: `[T, 2]` mean training centroid by frame index.
         threshold: probability from which a pixel is tumour.
+        frame_s: time between the frames of `path_px`; None accepts any.
     """
 
     shape: np.ndarray
     path_px: np.ndarray
     threshold: float = 0.5
+    frame_s: float | None = None
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
 
@@ -54,9 +56,17 @@ class PhasePriorTracker:
     def fit(
         cls, arrays: Mapping[str, Any], *, threshold: float = 0.5
     ) -> PhasePriorTracker:
-        """From training arrays: mask `[N, T, H, W]` and centroid_px `[N, T, 2]`."""
+        """Fits the baseline to training arrays.
+
+        Args:
+            arrays: mask `[N, T, H, W]`, centroid_px `[N, T, 2]`, and time_s `[N, T]`
+                if clips of another frame spacing are to be refused.
+            threshold: probability from which a pixel is tumour.
+        """
         path = np.asarray(arrays["centroid_px"], float).mean(axis=0)
-        return cls(mean_shape(arrays["mask"]), path, threshold)
+        gaps = np.diff(np.asarray(arrays.get("time_s", np.zeros((1, 1))), float))
+        frame_s = float(np.median(gaps)) if gaps.size else None
+        return cls(mean_shape(arrays["mask"]), path, threshold, frame_s)
 
     def init(
         self,
@@ -67,7 +77,7 @@ class PhasePriorTracker:
         domain: str = "line_integral",
     ) -> PhasePriorState:
         """See `Tracker.init`; `periodic` and `domain` change nothing here."""
-        watch = begin(geometry, reference, domain=domain)
+        watch = begin(geometry, reference, domain=domain, frame_s=self.frame_s)
         check_shape(geometry, self.shape)
         shape, start = start_from(reference, self.shape, self.path_px[0])
         return PhasePriorState(watch, shape, start)
