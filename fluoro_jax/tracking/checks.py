@@ -14,62 +14,23 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from fluoro_jax.clip import DOMAINS, Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, iso_pixel_mm
-from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.learned import Learned
 
 Reference = tuple[np.ndarray, np.ndarray]  # frame 0 and its true mask, each [H, W]
 
 PIXEL_OFF = 0.05  # relative difference of a pixel's size from the one trained on
 SPACING_OFF = 0.25  # relative difference of the time between two frames
 LONGEST_GAP = 4.25  # frame spacings; after more, breathing has moved on too far
-GANTRY_OFF_DEG = 5.0
-GANTRY_STUDY_DEG = 60.0  # the held-out study of other angles spans so much
-FOLLOWING_MM = 240.0  # a panel that follows the tumour stays on a 480 mm panel
 FARTHEST_MM = 1000.0  # no panel is shifted by more, whatever the tracker
 LARGEST_LINE_INTEGRAL = 20.0  # transmission 2e-9: no frame has this median
 USUAL_MEDIAN = (0.8, 8.0)  # of line integrals; the studies' clips have 2.9 to 4.6
 POLARITY_MARGIN = 0.25  # the studies' mediastinum exceeds the lungs by about 1
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The clips that a tracker was trained on.
-
-    Attributes:
-        view: their geometry.
-        frame_s: time between their frames, s.
-        exposed: frames come from a simulated real panel, not from ideal line integrals.
-        gantry_within_deg: accepted difference of the gantry angle.
-        offset_within_mm: accepted difference of the panel's centre, at the detector.
-        whole_chest: the panel is centred and sees both lungs.
-    """
-
-    view: Geometry
-    frame_s: float
-    exposed: bool
-    gantry_within_deg: float
-    offset_within_mm: float
-    whole_chest: bool
-
-    @classmethod
-    def from_study(cls, study: Any) -> Learned:
-        """From `cfg.study` of the run that trained the tracker."""
-        spec = StudySpec.from_config(study)
-        other_angles = spec.name == "gantry"
-        return cls(
-            view=spec.geometry(),
-            frame_s=spec.frame_s,
-            exposed=spec.exposed,
-            gantry_within_deg=GANTRY_STUDY_DEG if other_angles else GANTRY_OFF_DEG,
-            offset_within_mm=FOLLOWING_MM if spec.collimate else spec.detector_mm / 4,
-            whole_chest=not (spec.collimate or other_angles or spec.gantry_deg % 180.0),
-        )
 
 
 @dataclass(frozen=True)

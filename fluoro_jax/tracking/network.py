@@ -20,7 +20,8 @@ from fluoro_jax.clip import Track
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.tracking.checks import Learned, Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.learned import Learned
 from fluoro_jax.tracking.tracker import make_track
 
 

@@ -21,7 +21,8 @@ import numpy as np
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, iso_pixel_mm
-from fluoro_jax.tracking.checks import SPACING_OFF, Learned
+from fluoro_jax.tracking.checks import SPACING_OFF
+from fluoro_jax.tracking.learned import Learned
 
 LEAST_COVER = 0.75  # of the tracker's field of view that a clip must show
 WHOLE_COVER = 0.98  # less gives a warning

@@ -12,7 +12,8 @@ from fluoro_jax.geometry import square_panel
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
-from fluoro_jax.tracking.checks import Learned, begin, check_clip, next_frame
+from fluoro_jax.tracking.checks import begin, check_clip, next_frame
+from fluoro_jax.tracking.learned import Learned
 from fluoro_jax.tracking.resample import interleave, make_resampler
 from fluoro_jax.tracking.tracker import track_clip
 

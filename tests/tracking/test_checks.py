@@ -11,7 +11,8 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, square_panel
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.checks import Learned, begin, check_clip, next_frame
+from fluoro_jax.tracking.checks import begin, check_clip, next_frame
+from fluoro_jax.tracking.learned import Learned
 
 SPEC = StudySpec(rows=16, cols=16)
 LEARNED = Learned.from_study(dataclasses.asdict(SPEC))
