@@ -34,8 +34,10 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "name": "what the weights will be called, as group-cpu",
         "dtype": "of the file: float32 (default) or bfloat16",
         "folder": "where to; by default into the package",
+        "overwrite": "replace weights of that name",
     },
 }
+SWITCHES = ("overwrite",)  # flags of EXTRA without a value
 REQUIRED = {"publish": {"name": "group-cpu"}}
 USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]
 
@@ -228,7 +230,9 @@ def _define(argv: list[str]) -> flags.FlagValues:
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "a folder", flag_values=values)
     for name, words in EXTRA.get(argv[0], {}).items():
-        flags.DEFINE_string(name, None, words, flag_values=values)
+        switch = name in SWITCHES
+        define = flags.DEFINE_boolean if switch else flags.DEFINE_string
+        define(name, None, words, flag_values=values)
     flags.DEFINE_boolean("debug", False, "show the traceback", flag_values=values)
     _let_import(argv)
     return values

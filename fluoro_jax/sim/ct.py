@@ -132,8 +132,17 @@ def ct_volume(hu: Any, grid: Grid, *, isocentre_mm: Any = None) -> CtVolume:
         The volume, its grid about the isocentre.
 
     Raises:
-        UserError: for values that are no numbers, or HU that no CT has.
+        UserError: for values that are no numbers, HU that no CT has, or voxels without
+            a size.
     """
+    numbers = np.array([*grid.spacing_mm, *grid.origin_mm], float)
+    if not np.isfinite(numbers).all() or numbers[:3].min() <= 0.0:
+        raise UserError(
+            f"a CT of voxels {grid.spacing_mm} mm at {grid.origin_mm} mm",
+            needed="(x, y, z) sizes of more than 0 mm and a finite origin",
+            why="rays are measured in millimetres",
+            fix="correct the file's spacing and origin",
+        )
     hu = np.asarray(hu, np.float32)
     wrong = np.count_nonzero(~np.isfinite(hu))
     if wrong:

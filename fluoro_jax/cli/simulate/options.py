@@ -1,4 +1,4 @@
-"""What `fluoro simulate` may be asked for. Imports no JAX, so that --help is quick."""
+"""Options of `fluoro simulate`. Imports no JAX, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from fluoro_jax.config import nearest
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import folder
 
 BREATHING = ("cycle", "irregular", "trace:quiet", "trace:irregular")
 SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated", "mixed")
@@ -28,7 +28,7 @@ SPEC_KEYS = (  # options that stand for keys of a config's `study`
 
 @dataclass(frozen=True)
 class Options:
-    """A command line, read but not yet checked; None is what the config says."""
+    """A command line, read but not yet checked; None takes the config's value."""
 
     out: Path
     cases: int = 4
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-heartbeat",
         dest="heartbeat",
         action="store_false",
-        help="keep the heart still, so that a film of one breath repeats exactly",
+        help="keep the heart still, so that a clip of one breath repeats exactly",
     )
     what.add_argument("--shape", default="sphere", help=_one_of(SHAPES))
     what.add_argument(
@@ -78,26 +78,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.06,
         help="of the tumour: 0.45 ground-glass, 0.75 part-solid, 1.06 solid (default)",
     )
-    film = parser.add_argument_group("film")
-    film.add_argument(
+    frames = parser.add_argument_group("clip")
+    frames.add_argument(
         "--config",
         metavar="FILE[:PRESET]",
-        help="film of a config's `study`; --config.study.KEY=VALUE may follow",
+        help="clip of a config's `study`; --config.study.KEY=VALUE may follow",
     )
-    film.add_argument("--rows", type=int, help=f"of the frame (default {DEFAULT_ROWS})")
-    film.add_argument("--cols", type=int, help="of the frame (default: as rows)")
-    film.add_argument("--detector-mm", type=float, help="panel's side (default 480)")
-    film.add_argument("--gantry-deg", type=float, help="IEC angle (default 0: AP)")
-    film.add_argument(
-        "--voxel-mm", type=float, help=f"of the body (default {DEFAULT_VOXEL_MM:g})"
+    frames.add_argument(
+        "--rows", type=int, help=f"of the frame (default {DEFAULT_ROWS})"
     )
-    film.add_argument(
+    frames.add_argument("--cols", type=int, help="of the frame (default: as rows)")
+    frames.add_argument("--detector-mm", type=float, help="panel's side (default 480)")
+    frames.add_argument("--gantry-deg", type=float, help="IEC angle (default 0: AP)")
+    frames.add_argument(
+        "--voxel-mm", type=float, help=f"of the patient (default {DEFAULT_VOXEL_MM:g})"
+    )
+    frames.add_argument(
         "--photons",
         type=float,
         help="unattenuated quanta a pixel; 0, the default, is noiseless",
     )
-    film.add_argument("--num-frames", type=int, help="of a film (default 10)")
-    film.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
+    frames.add_argument("--num-frames", type=int, help="of a clip (default 10)")
+    frames.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
     machine = parser.add_argument_group(
         "X-ray machine", "off by default: ideal line integrals at 60 keV"
     )
@@ -124,6 +126,8 @@ def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
     unknown = [word for word in rest if word not in overrides]
     known = {field.name for field in fields(Options)} - {"overrides"}
     if unknown:
+        from fluoro_jax.config import nearest  # slow to import, for --help
+
         word = unknown[0].split("=")[0]
         flags = [f"--{name.replace('_', '-')}" for name in sorted(known)]
         close = nearest(word, flags)
@@ -141,7 +145,7 @@ def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
             fix="add --out simulated",
         )
     values = {name: getattr(args, name) for name in known}
-    options = Options(**{**values, "out": Path(args.out), "overrides": overrides})
+    options = Options(**{**values, "out": folder(args.out), "overrides": overrides})
     _check(options)
     return options
 
@@ -177,12 +181,16 @@ def _check(options: Options) -> None:
     ):
         value = getattr(options, name)
         if value not in known:
+            from fluoro_jax.config import nearest
+
             close = nearest(value, known)
             raise UserError(
                 f"--{name} {value}",
                 needed="one of " + ", ".join(known),
                 why="only these are implemented",
-                fix=f"did you mean --{name} {close or known[0]}?",
+                fix=f"did you mean --{name} {close}?"
+                if close
+                else f"--{name} {known[0]}, the default",
             )
 
 
