@@ -42,7 +42,7 @@ class Still:
             below and above, so that it can be slid down whole.
         airway: share inside trachea and bronchi.
         arm: signed distance to the skin of the arms, mm.
-        vessel: lung vessels at exhale, pieces by level (vessels.grow).
+        vessel: lung vessels at exhale (`vessels.grow`).
     """
 
     bone_share: Array
@@ -52,11 +52,20 @@ class Still:
     abdomen: Array
     airway: Array
     arm: Array
-    vessel: Any
+    vessel: tubes.Tubes
 
 
-def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
-    """Draws what does not breathe, and what is only carried, at rest."""
+def draw_still(
+    anatomy: Anatomy, grid: Grid, shape: Shape, vessel: tubes.Tubes | None = None
+) -> Still:
+    """Returns what does not breathe, and what is only carried, drawn at exhale.
+
+    Args:
+        anatomy: the patient.
+        grid: cubic voxels.
+        shape: `[Z, Y, X]`.
+        vessel: `vessels.grow` of the patient, if it is at hand.
+    """
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
     share, soft, mineral = _still_bones(anatomy, grid, place, shape)
     rest = pose_at(anatomy, 0.0, 0.0)
@@ -68,7 +77,7 @@ def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
         abdomen=organs.draw_abdomen(rest, *_taller(grid, shape)),
         airway=organs.draw_airway(anatomy, grid, shape),
         arm=jnp.broadcast_to(bones.arm_distance(anatomy, place), shape),
-        vessel=vessels.grow(anatomy),
+        vessel=vessels.grow(anatomy) if vessel is None else vessel,
     )
 
 
@@ -140,9 +149,8 @@ def body_densities(
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
     share = lambda distance: occupancy(distance, voxel)
     cage = solids.cage_distance(pose, place)
-    vessel = vessels.vessel_share(
-        anatomy, grid, shape, levels=still.vessel, displacement=displacement_mm
-    )
+    vessel = vessels.carried(anatomy, still.vessel, *displacement_mm)
+    vessel = vessels.vessel_share(vessel, grid, shape)
     lung = share(solids.lung_distance(pose, place, cage))
     lung_soft = tissues.LUNG * lung_g_cc
     lung_soft = lung_soft + vessel * (tissues.BLOOD[0] - lung_soft)

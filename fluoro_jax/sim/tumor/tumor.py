@@ -33,8 +33,7 @@ Array = jax.Array
 Scalar = Any
 
 DIAMETER_MM = (5.0, 60.0)
-# A pure ground-glass nodule has -750 to -300 HU, part solid up to 0, solid 20 to 60.
-DENSITY_G_CC = {"ground-glass": 0.45, "part-solid": 0.75, "solid": 1.06}
+# From pure ground glass (-750 to -300 HU) through part solid to solid (20 to 60 HU).
 DENSITY_LIMITS_G_CC = (0.3, 1.2)
 SUBRAYS = 4  # rows and columns of rays in a pixel of the soft mask
 CENTROID_RAYS = 256  # rays a side through a shadow that has no closed form
@@ -214,8 +213,31 @@ def _ellipsoid_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -
 
 
 def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
-    """Mean of the rays that hit, on a window just larger than the enclosing sphere's
-    shadow; its half width is sdd r sqrt(n^2 + a^2 - r^2) / (n^2 - r^2).
+    """Centroid of the rays that hit, on a window around the shadow."""
+    window = shadow_window(geometry, tumor, centre_mm, CENTROID_RAYS)
+    hit = tumor_mask(window, tumor, centre_mm)
+    rows, cols = pixel_positions_mm(window)
+    total = jnp.maximum(jnp.sum(hit), 1.0)
+    # about the window's middle: the panel's own coordinates would cost digits
+    low = jnp.sum(hit * (rows - window.offset_mm[0]).reshape(-1, 1)) / total
+    side = jnp.sum(hit * (cols - window.offset_mm[1]).reshape(1, -1)) / total
+    place = jnp.stack([low + window.offset_mm[0], side + window.offset_mm[1]])
+    return detector_mm_to_px(geometry, place)
+
+
+def shadow_window(
+    geometry: Geometry, tumor: Tumor, centre_mm: Array, rays: int
+) -> Geometry:
+    """Returns the view of a window just larger than the enclosing sphere's shadow.
+
+    With the centre (n, a, b) along (beam, right, down), the shadow's half width is
+    sdd r sqrt(n^2 + a^2 - r^2) / (n^2 - r^2).
+
+    Args:
+        geometry: the view.
+        tumor: gives the size of the sphere.
+        centre_mm: `[3]` world mm.
+        rays: rows and columns of the window (static).
     """
     right, down, ahead = _from_source(geometry, jnp.asarray(centre_mm, jnp.float32))
     radius = 0.5 * tumor.diameter_mm
@@ -225,21 +247,13 @@ def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Ar
         * (1.01 * radius * geometry.sdd_mm / depth_sq)
     )
     scale = geometry.sdd_mm * ahead / depth_sq
-    window = dataclasses.replace(
+    return dataclasses.replace(
         geometry,
-        rows=CENTROID_RAYS,
-        cols=CENTROID_RAYS,
-        pixel_mm=(2.0 * half(down) / CENTROID_RAYS, 2.0 * half(right) / CENTROID_RAYS),
+        rows=rays,
+        cols=rays,
+        pixel_mm=(2.0 * half(down) / rays, 2.0 * half(right) / rays),
         offset_mm=(down * scale, right * scale),
     )
-    hit = tumor_mask(window, tumor, centre_mm)
-    rows, cols = pixel_positions_mm(window)
-    total = jnp.maximum(jnp.sum(hit), 1.0)
-    # about the window's middle: the panel's own coordinates would cost digits
-    low = jnp.sum(hit * (rows - window.offset_mm[0]).reshape(-1, 1)) / total
-    side = jnp.sum(hit * (cols - window.offset_mm[1]).reshape(1, -1)) / total
-    place = jnp.stack([low + window.offset_mm[0], side + window.offset_mm[1]])
-    return detector_mm_to_px(geometry, place)
 
 
 def sphere_chord_mm(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -> Array:
@@ -273,12 +287,6 @@ def sphere_chord_mm(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -
     inside = jnp.square(radius) - miss_sq / length_sq
     hit = inside > 0.0
     return jnp.where(hit, 2.0 * jnp.sqrt(jnp.where(hit, inside, 1.0)), 0.0)
-
-
-def sphere_mask(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -> Array:
-    """`[rows, cols]` in {0, 1}: 1 where a pixel centre's ray crosses the sphere."""
-    chord = sphere_chord_mm(geometry, centre_mm, diameter_mm)
-    return (chord > 0.0).astype(jnp.float32)
 
 
 def sphere_centroid_px(

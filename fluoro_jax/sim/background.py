@@ -1,0 +1,210 @@
+"""A patient's clip without a tumour, rendered a fixed number of frames at a time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.core import Tracer
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray, Geometry
+from fluoro_jax.sim.body import solids, vessels, volume
+from fluoro_jax.sim.body.anatomy import Anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.body.tubes import Tubes
+from fluoro_jax.sim.lung import LungState, lung_state
+from fluoro_jax.sim.tumor.tumor import Tumor
+from fluoro_jax.sim.xray import attenuation as att
+from fluoro_jax.sim.xray import projector
+
+Array = jax.Array
+Scalar = Any
+CM_PER_MM = 0.1
+FRAMES_AT_ONCE = 10  # one breath of the studies; longer clips are rendered in parts
+VOXEL_MM = (0.5, 32.0)  # below, one volume takes more than 1.4 GB
+PIXEL_MM = (0.01, 100.0)
+DISTANCE_MM = (100.0, 10_000.0)
+MOST_PIXELS = 8192
+
+
+@struct.dataclass
+class Case:
+    """One person, one breathing record, one tumour.
+
+    Attributes:
+        anatomy: the person.
+        breathing: how the body moves.
+        tumor: the target.
+        time_s: `[T]` when frames are taken.
+        periodic: static; the frames are exactly one breathing period.
+        heartbeat: static; the heart beats at `anatomy.heart_rate_hz`, at the end of
+            diastole at 0 s. Off in the studies: their clips are exactly periodic, and
+            the paper's phantom films are sorted by the phase of the breath alone.
+    """
+
+    anatomy: Anatomy
+    breathing: Breathing
+    tumor: Tumor
+    time_s: AnyArray
+    periodic: bool = struct.field(pytree_node=False, default=True)
+    heartbeat: bool = struct.field(pytree_node=False, default=False)
+
+
+def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Returns the clip of the patient without the tumour.
+
+    Args:
+        case: its tumour is ignored.
+        geometry: the view; compiled once for all cases and views of one panel size,
+            and for all clips of `FRAMES_AT_ONCE` frames or more.
+        voxel_mm: side of the cubic voxels (static).
+
+    Returns:
+        `[T, rows, cols]` line integrals at 60 keV [1].
+
+    Raises:
+        UserError: for a voxel size or a panel that cannot be rendered.
+    """
+    return _render(case, geometry, voxel_mm)
+
+
+def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Returns soft tissue and bone on every ray, without the tumour; see `film_body`.
+
+    Returns:
+        `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.
+    """
+    paths = _render(case, geometry, voxel_mm, by_material=True)
+    return CM_PER_MM * jnp.moveaxis(paths, 1, 0)
+
+
+def _render(
+    case: Case, geometry: Geometry, voxel_mm: float, *, by_material: bool = False
+) -> Array:
+    voxel_mm = check_sizes(geometry, voxel_mm)
+    anatomy, quarter = case.anatomy, projector.quarter_turn(geometry)
+    vessel = _grow(anatomy)
+    still = _draw_still(anatomy, vessel, voxel_mm)
+
+    def run(times: tuple[AnyArray, AnyArray | None]) -> Array:
+        state = lung_state(anatomy, case.breathing, times[0], vessel)
+        motion = (state.si_mm, state.ap_mm, state.density_g_cc, times[1])
+        return _render_frames(
+            anatomy, still, motion, geometry, voxel_mm, quarter, by_material
+        )
+
+    return in_chunks(run, (case.time_s, heart_phase(case)), (case, geometry))
+
+
+def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
+    """Runs `run` on `FRAMES_AT_ONCE` frames at a time, so that one program serves all.
+
+    Args:
+        run: from arrays `[t, ...]` to arrays `[t, ...]`, t frames.
+        frames: its arrays `[T, ...]`, None allowed.
+        traced: whatever else `run` depends on. Within a trace, where every chunk would
+            be compiled again, all frames go at once.
+    """
+    leaves = jax.tree.leaves((frames, traced))
+    count = jax.tree.leaves(frames)[0].shape[0]
+    if count <= FRAMES_AT_ONCE or any(isinstance(leaf, Tracer) for leaf in leaves):
+        return run(frames)
+    parts = []
+    for first in range(0, count, FRAMES_AT_ONCE):
+        # the last frame again, until the chunk is full
+        index = np.minimum(np.arange(first, first + FRAMES_AT_ONCE), count - 1)
+        parts.append(run(jax.tree.map(lambda leaf, index=index: leaf[index], frames)))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
+
+
+_grow = jax.jit(vessels.grow)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _draw_still(anatomy: Anatomy, vessel: Tubes, voxel_mm: float) -> volume.Still:
+    return volume.draw_still(anatomy, *solids.body_grid(voxel_mm), vessel)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
+def _render_frames(
+    anatomy: Anatomy,
+    still: volume.Still,
+    motion: tuple[Array, Array, Array, Array | None],
+    geometry: Geometry,
+    voxel_mm: float,
+    quarter: int | None,
+    by_material: bool,
+) -> Array:
+    grid, _ = solids.body_grid(voxel_mm)
+    geometry = projector.turned(geometry, quarter)
+
+    def frame(now: tuple[Array, Array, Array, Array | None]) -> Array:
+        si_mm, ap_mm, lung_g_cc, beat = now
+        beat = 0.0 if beat is None else beat
+        if by_material:
+            parts = volume.body_densities(
+                anatomy,
+                grid,
+                still=still,
+                displacement_mm=(si_mm, ap_mm),
+                lung_g_cc=lung_g_cc,
+                heart_phase=beat,
+            )
+            return jnp.stack([projector.project(p, grid, geometry) for p in parts])
+        mu = volume.body_volume(
+            anatomy,
+            grid,
+            still=still,
+            displacement_mm=(si_mm, ap_mm),
+            mu_lung=att.mu_lung(lung_g_cc),
+            heart_phase=beat,
+        )
+        return projector.project(mu, grid, geometry)
+
+    return jax.lax.map(frame, motion)
+
+
+def check_sizes(geometry: Geometry, voxel_mm: float) -> float:
+    """Refuses voxels and panels that no patient can be rendered with.
+
+    Raises:
+        UserError: naming the value and its range; values under `jit` pass.
+    """
+    pixel_mm, (least, most) = geometry.pixel_mm, VOXEL_MM
+    for name, unit, value, low, high in (
+        ("voxel_mm", "mm", voxel_mm, least, most),
+        ("pixel_mm (row)", "mm", pixel_mm[0], *PIXEL_MM),
+        ("pixel_mm (column)", "mm", pixel_mm[1], *PIXEL_MM),
+        ("rows", "pixels", geometry.rows, 1, MOST_PIXELS),
+        ("cols", "pixels", geometry.cols, 1, MOST_PIXELS),
+        ("sad_mm", "mm", geometry.sad_mm, *DISTANCE_MM),
+        ("sdd_mm", "mm", geometry.sdd_mm, *DISTANCE_MM),
+    ):
+        if not isinstance(value, Tracer) and not low <= float(value) <= high:
+            raise UserError(
+                f"{name} = {float(value):g}",
+                needed=f"from {low:g} to {high:g} {unit}",
+                why="outside of this a chest cannot be rendered, or not in memory",
+                fix=f"choose {name} within that range",
+            )
+    return float(voxel_mm)
+
+
+def heart_phase(case: Case) -> Array | None:
+    """Heart beats since 0 s, `[T]` cycles; None if it does not beat."""
+    if not case.heartbeat:
+        return None
+    return jnp.asarray(case.time_s, jnp.float32) * case.anatomy.heart_rate_hz
+
+
+def lung_at(case: Case) -> LungState:
+    """Returns the lung of a case at its times; the same for every tumour in it."""
+    vessel = _grow(case.anatomy)
+    run = lambda times: lung_state(case.anatomy, case.breathing, times[0], vessel)
+    return in_chunks(run, (case.time_s,), case)
