@@ -29,7 +29,9 @@ CM_PER_MM = 0.1
 FRAMES_AT_ONCE = 10  # one breath of the studies; longer clips are rendered in parts
 VOXEL_MM = (0.5, 32.0)  # below, one volume takes more than 1.4 GB
 PIXEL_MM = (0.01, 100.0)
-DISTANCE_MM = (100.0, 10_000.0)
+SAD_MM = (400.0, 10_000.0)
+GAP_MM = 100.0  # least from the isocentre to the panel
+PHOTONS = (1.0, 1e12)
 MOST_PIXELS = 8192
 
 
@@ -87,7 +89,7 @@ def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
 def _render(
     case: Case, geometry: Geometry, voxel_mm: float, *, by_material: bool = False
 ) -> Array:
-    voxel_mm = check_sizes(geometry, voxel_mm)
+    voxel_mm = check_sizes(case, geometry, voxel_mm)
     anatomy, quarter = case.anatomy, projector.quarter_turn(geometry)
     vessel = _grow(anatomy)
     still = _draw_still(anatomy, vessel, voxel_mm)
@@ -170,30 +172,58 @@ def _render_frames(
     return jax.lax.map(frame, motion)
 
 
-def check_sizes(geometry: Geometry, voxel_mm: float) -> float:
-    """Refuses voxels and panels that no patient can be rendered with.
+def check_sizes(case: Case, geometry: Geometry, voxel_mm: float) -> float:
+    """Refuses voxels, panels and clips that cannot be rendered.
 
     Raises:
         UserError: naming the value and its range; values under `jit` pass.
     """
-    pixel_mm, (least, most) = geometry.pixel_mm, VOXEL_MM
-    for name, unit, value, low, high in (
-        ("voxel_mm", "mm", voxel_mm, least, most),
-        ("pixel_mm (row)", "mm", pixel_mm[0], *PIXEL_MM),
-        ("pixel_mm (column)", "mm", pixel_mm[1], *PIXEL_MM),
-        ("rows", "pixels", geometry.rows, 1, MOST_PIXELS),
-        ("cols", "pixels", geometry.cols, 1, MOST_PIXELS),
-        ("sad_mm", "mm", geometry.sad_mm, *DISTANCE_MM),
-        ("sdd_mm", "mm", geometry.sdd_mm, *DISTANCE_MM),
+    panel, pixel = "a chest cannot be rendered beyond it", geometry.pixel_mm
+    memory = "beyond it one clip takes all of a machine's memory"
+    for name, value, (low, high), unit, why in (
+        ("voxel_mm", voxel_mm, VOXEL_MM, "mm", memory),
+        ("pixel_mm (row)", pixel[0], PIXEL_MM, "mm", panel),
+        ("pixel_mm (column)", pixel[1], PIXEL_MM, "mm", panel),
+        ("rows", geometry.rows, (1, MOST_PIXELS), "pixels", memory),
+        ("cols", geometry.cols, (1, MOST_PIXELS), "pixels", memory),
+        ("sad_mm", geometry.sad_mm, SAD_MM, "mm", panel),
+        ("sdd_mm", geometry.sdd_mm, SAD_MM, "mm", panel),
+        ("time_s", len(case.time_s), (1, 1e6), "frames", memory),
     ):
         if not isinstance(value, Tracer) and not low <= float(value) <= high:
-            raise UserError(
-                f"{name} = {float(value):g}",
-                needed=f"from {low:g} to {high:g} {unit}",
-                why="outside of this a chest cannot be rendered, or not in memory",
-                fix=f"choose {name} within that range",
+            _refuse(
+                f"{name} = {float(value):g}", f"from {low:g} to {high:g} {unit}", why
             )
+    ends = (geometry.sad_mm, geometry.sdd_mm)
+    if not any(isinstance(end, Tracer) for end in ends) and ends[1] < ends[0] + GAP_MM:
+        _refuse(
+            f"sdd_mm = {float(ends[1]):g} with sad_mm = {float(ends[0]):g}",
+            f"sdd_mm at least {GAP_MM:g} mm more than sad_mm",
+            "the panel stands behind the patient",
+        )
     return float(voxel_mm)
+
+
+def check_photons(photons: Scalar) -> None:
+    """Refuses numbers of photons without which a frame holds no image.
+
+    Raises:
+        UserError: naming the range; values under `jit` pass.
+    """
+    low, high = PHOTONS
+    if not isinstance(photons, Tracer) and not (
+        photons == 0.0 or low <= float(photons) <= high
+    ):
+        _refuse(
+            f"photons = {float(photons):g}",
+            f"0 (no noise), or from {low:g} to {high:g} a pixel",
+            "with fewer, hardly a pixel counts a photon behind a chest",
+        )
+
+
+def _refuse(what: str, needed: str, why: str) -> None:
+    fix = f"choose {what.split(' ')[0]} within that range"
+    raise UserError(what, needed=needed, why=why, fix=fix)
 
 
 def heart_phase(case: Case) -> Array | None:

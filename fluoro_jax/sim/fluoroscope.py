@@ -21,6 +21,7 @@ from fluoro_jax.geometry import AnyArray, Geometry, lps_to_iec
 from fluoro_jax.sim.background import (
     CM_PER_MM,
     Case,
+    check_photons,
     film_body,
     film_paths,
     heart_phase,
@@ -212,6 +213,7 @@ def simulate(
         UserError: if `photons` and `exposure` are both given, or the exposure is one
             that no machine has.
     """
+    check_photons(photons)
     if exposure is None or exposure.is_ideal:
         film = film_body(case, geometry, voxel_mm=voxel_mm)
         return add_tumor(film, case, geometry, photons=photons, key=key)

@@ -20,7 +20,7 @@ from flax import struct
 from fluoro_jax.errors import UserError
 from fluoro_jax.sim.body import skeleton
 from fluoro_jax.sim.body.anatomy import Anatomy
-from fluoro_jax.sim.body.shapes import Axes, table
+from fluoro_jax.sim.body.shapes import Axes, tables
 
 Array = jax.Array
 Scalar = Any
@@ -101,18 +101,21 @@ def pose_at(
 
 def cage_section(z: Array) -> tuple[Array, Array, Array]:
     """Half width, front and back (y) of the rib cage at exhale, reference mm."""
-    return (
-        table(z, CAGE_Z, CAGE_HALF),
-        table(z, CAGE_Z, CAGE_FRONT),
-        table(z, CAGE_Z, CAGE_BACK),
-    )
+    half, front, back, _, _ = _cage(z)
+    return half, front, back
+
+
+def _cage(z: Array) -> tuple[Array, ...]:
+    # always all columns, so that one product serves every caller in a program
+    columns = (CAGE_HALF, CAGE_FRONT, CAGE_BACK, WIDEN, ADVANCE)
+    return tables(z, CAGE_Z, columns)
 
 
 def stretch(z: Array, advance_mm: Scalar) -> tuple[Array, Array, Array]:
     """(width factor, depth factor, y that stays) of the chest at height z."""
-    half, front, back = cage_section(z)
-    wide = 1.0 + advance_mm * table(z, CAGE_Z, WIDEN) / half
-    deep = 1.0 + advance_mm * table(z, CAGE_Z, ADVANCE) / (back - front)
+    half, front, back, widen, advance = _cage(z)
+    wide = 1.0 + advance_mm * widen / half
+    deep = 1.0 + advance_mm * advance / (back - front)
     return wide, deep, back
 
 

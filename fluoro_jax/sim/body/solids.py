@@ -30,7 +30,7 @@ from fluoro_jax.sim.body.outline import (
     SKIN_WIDEN,
     SKIN_Z,
 )
-from fluoro_jax.sim.body.shapes import Axes, occupancy, table
+from fluoro_jax.sim.body.shapes import Axes, occupancy, table, tables
 
 __all__ = ["EXTENT_MM", "Axes", "occupancy"]  # beside what is defined here
 
@@ -200,12 +200,12 @@ def mediastinum_distance(pose: Pose, place: Axes) -> Array:
     """Signed distance (sideways) to what keeps the two lungs apart."""
     x, y = to_rest(pose, place)
     z = place[2]
-    at = lambda values: table(z, MIDDLE_Z, values)
     spread = table(y, SPREAD_Y, SPREAD)
-    half = jnp.where(x > 0.0, at(MIDDLE_LEFT), at(MIDDLE_RIGHT))
+    half = jnp.where(x > 0.0, *tables(z, MIDDLE_Z, (MIDDLE_LEFT, MIDDLE_RIGHT)))
     between = jnp.abs(x) - (2.0 + (half + pose.anatomy.mediastinum_mm) * spread)
-    far = lambda a, values: a - table(z, AORTA_Z, values)
-    aorta = jnp.sqrt(jnp.square(far(x, AORTA_X)) + jnp.square(far(y, AORTA_Y)) + 1e-6)
+    middle = tables(z, AORTA_Z, (AORTA_X, AORTA_Y))
+    far_sq = jnp.square(x - middle[0]) + jnp.square(y - middle[1])
+    aorta = jnp.sqrt(far_sq + 1e-6)
     return jnp.minimum(between, aorta - AORTA_R)
 
 
@@ -230,10 +230,11 @@ def skin_distance(pose: Pose, place: Axes) -> Array:
     """Signed distance to the outline of the trunk and neck, breasts and arms apart."""
     x, y, z = place
     more = pose.anatomy.skin_mm + girth_mm(pose.anatomy)
-    at = lambda values: table(z, SKIN_Z, values)
-    half = at(SKIN_HALF) + more + pose.advance_mm * at(SKIN_WIDEN)
-    front = at(SKIN_FRONT) - more - pose.advance_mm * at(SKIN_ADVANCE)
-    back = at(SKIN_BACK) + more
+    columns = (SKIN_HALF, SKIN_FRONT, SKIN_BACK, SKIN_WIDEN, SKIN_ADVANCE)
+    half, front, back, widen, advance = tables(z, SKIN_Z, columns)
+    half = half + more + pose.advance_mm * widen
+    front = front - more - pose.advance_mm * advance
+    back = back + more
     depth = 0.5 * (back - front)
     middle = 0.5 * (front + back)
     return shapes.squircle_distance(x, y - middle, (half, depth), SKIN_SQUARE)

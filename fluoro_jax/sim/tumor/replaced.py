@@ -13,8 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
-from fluoro_jax.geometry import Geometry, pixel_positions_mm, view_axes
+from fluoro_jax.geometry import AnyArray, Geometry, pixel_positions_mm, view_axes
 from fluoro_jax.sim.body import shapes
 from fluoro_jax.sim.body.shapes import Axes
 from fluoro_jax.sim.body.tubes import Tubes
@@ -32,11 +33,11 @@ SOFT_EDGE_MM = 2.0  # least width of a tube's edge; at least the distance of two
 def replaced_path_mm(
     geometry: Geometry,
     tumor: Tumor,
-    centre_mm: Array,
+    centre_mm: Float[AnyArray, 3],
     *,
     vessel: Tubes,
     airway: Tubes,
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, "rows cols"], Float[Array, "rows cols"]]:
     """Path lengths of vessel and of airway within a tumour, on every ray.
 
     Sampled on 24 x 24 rays and 16 points a ray, then resampled to the panel; a tube

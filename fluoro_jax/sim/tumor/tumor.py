@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float, Real
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import (
@@ -98,9 +99,9 @@ def check_tumor(tumor: Tumor) -> None:
 def tumor_path_mm(
     tumor: Tumor,
     breathing: Breathing,
-    time_s: AnyArray,
+    time_s: Real[AnyArray, " t"],
     anatomy: Anatomy | None = None,
-) -> Array:
+) -> Float[Array, "t 3"]:
     """Where a tumour's centre is at each time.
 
     Args:
@@ -128,7 +129,9 @@ def tumor_path_mm(
     return centre + move
 
 
-def tumor_chord_mm(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
+def tumor_chord_mm(
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3]
+) -> Float[Array, "rows cols"]:
     """Path length of every pixel's ray through a tumour, exact for every shape.
 
     Args:
@@ -144,14 +147,20 @@ def tumor_chord_mm(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
     return shape_chord_mm(geometry, tumor.shape, centre_mm, tumor.diameter_mm)
 
 
-def tumor_mask(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
+def tumor_mask(
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3]
+) -> Float[Array, "rows cols"]:
     """`[rows, cols]` in {0, 1}: 1 where a pixel centre's ray crosses the tumour."""
     return (tumor_chord_mm(geometry, tumor, centre_mm) > 0.0).astype(jnp.float32)
 
 
 def tumor_coverage(
-    geometry: Geometry, tumor: Tumor, centre_mm: Array, *, subrays: int = SUBRAYS
-) -> Array:
+    geometry: Geometry,
+    tumor: Tumor,
+    centre_mm: Float[AnyArray, 3],
+    *,
+    subrays: int = SUBRAYS,
+) -> Float[Array, "rows cols"]:
     """The soft mask: the share of each pixel that the tumour's shadow covers.
 
     Args:
@@ -172,7 +181,9 @@ def tumor_coverage(
     return mask.reshape(rows, subrays, cols, subrays).mean(axis=(1, 3))
 
 
-def tumor_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
+def tumor_centroid_px(
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3]
+) -> Float[Array, 2]:
     """Centroid of a tumour's shadow, not of its pixel mask.
 
     In closed form for sphere and ellipsoid. The shadow of several ellipsoids has none:
@@ -226,7 +237,7 @@ def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Ar
 
 
 def shadow_window(
-    geometry: Geometry, tumor: Tumor, centre_mm: Array, rays: int
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3], rays: int
 ) -> Geometry:
     """Returns the view of a window just larger than the enclosing sphere's shadow.
 
@@ -256,7 +267,9 @@ def shadow_window(
     )
 
 
-def sphere_chord_mm(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -> Array:
+def sphere_chord_mm(
+    geometry: Geometry, centre_mm: Float[AnyArray, 3], diameter_mm: Scalar
+) -> Float[Array, "rows cols"]:
     """Path length of every pixel's ray through a sphere.
 
     With the unit ray direction d and the centre c as seen from the source,
@@ -290,8 +303,8 @@ def sphere_chord_mm(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -
 
 
 def sphere_centroid_px(
-    geometry: Geometry, centre_mm: Array, diameter_mm: Scalar
-) -> Array:
+    geometry: Geometry, centre_mm: Float[AnyArray, 3], diameter_mm: Scalar
+) -> Float[Array, 2]:
     """Centroid of a sphere's shadow, an ellipse whose centre is not the projected one.
 
     The cone around the sphere meets the detector in (c.p)^2 = (|c|^2 - r^2) |p|^2 for

@@ -10,8 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray
+
+Density = float | Float[AnyArray, "..."]
 
 # Linear attenuation coefficients at 60 keV, 1/mm: ICRU Report 44 compositions with the
 # elemental tables of Elam et al. 2002 (doi:10.1016/S0969-806X(01)00227-4).
@@ -26,12 +30,12 @@ BONE_MASS_MM2_G = BONE / 1.92
 LUNG_MASS_MM2_G = 0.0204  # the same for inflated lung (ICRU 44 composition)
 
 
-def mu_lung(density_g_cc: Any) -> Any:
+def mu_lung(density_g_cc: Density) -> Density:
     """Attenuation of lung, 1/mm, at a density in g/cc (any shape)."""
     return LUNG_MASS_MM2_G * density_g_cc
 
 
-def mu_tumor(density_g_cc: Any) -> Any:
+def mu_tumor(density_g_cc: Density) -> Density:
     """Attenuation of tumour (soft tissue), 1/mm, at a density in g/cc (any shape)."""
     return SOFT_MASS_MM2_G * density_g_cc
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry, pixel_positions_mm
+from fluoro_jax.geometry import AnyArray, Geometry, pixel_positions_mm
 from fluoro_jax.sim.xray import spectrum
 from fluoro_jax.sim.xray.blur import blur
 from fluoro_jax.sim.xray.exposure import (
@@ -36,8 +37,11 @@ FLOOR = 1e-8  # of the open beam: darker reads as this, where there are no quant
 
 
 def acquire(
-    paths_g_cm2: Array, geometry: Geometry, exposure: Exposure, key: Array | None = None
-) -> Array:
+    paths_g_cm2: Float[AnyArray, "m *moments t h w"],
+    geometry: Geometry,
+    exposure: Exposure,
+    key: Array | None = None,
+) -> Float[AnyArray, "t rows cols"]:
     """Frames of a film from the lengths of tissue on every ray.
 
     Args:
@@ -68,14 +72,17 @@ def _lines(paths_g_cm2: Array, exposure: Exposure) -> Array:
     return expose(line) if line.ndim == 4 else line
 
 
-def expose(line_sub: Array) -> Array:
+def expose(line_sub: Float[Array, s * shape]) -> Float[Array, "*shape"]:
     """Motion blur: line integral `[...]` of the mean signal of moments `[S, ...]`."""
     return jnp.log(line_sub.shape[0]) - jax.nn.logsumexp(-line_sub, axis=0)
 
 
 def read_out(
-    line: Array, geometry: Geometry, exposure: Exposure, key: Array | None = None
-) -> Array:
+    line: Float[AnyArray, "t h w"],
+    geometry: Geometry,
+    exposure: Exposure,
+    key: Array | None = None,
+) -> Float[AnyArray, "t rows cols"]:
     """Frames of a film from the line integrals of its primary radiation.
 
     Args:
@@ -174,13 +181,13 @@ def _panel(
     return bin_frames(counts, panel.binning)
 
 
-def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Array:
+def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Float[Array, "1 h w"]:
     """Fixed pattern `[1, H, W]`: the same for every film of one seed, mean 1."""
     draw = jax.random.normal(jax.random.key(seed), (1, geometry.rows, geometry.cols))
     return 1.0 + spread * jnp.clip(draw, -3.0, 3.0)
 
 
-def add_lag(frames: Array, lag: Lag) -> Array:
+def add_lag(frames: Float[Array, "t h w"], lag: Lag) -> Float[Array, "t h w"]:
     """Signal trapped in the panel and released by later frames.
 
     With the trapped charge r, a frame x reads (1 - held) x + (1 - kept) r, and leaves
@@ -203,7 +210,9 @@ def add_lag(frames: Array, lag: Lag) -> Array:
     return jax.lax.scan(step, steady, frames)[1]
 
 
-def bin_frames(frames: Array, binning: int) -> Array:
+def bin_frames(
+    frames: Float[AnyArray, "*lead h w"], binning: int
+) -> Float[AnyArray, "*lead rows cols"]:
     """Sums of blocks of `binning` squared pixels of `[..., H, W]`."""
     if binning == 1:
         return frames
@@ -225,7 +234,9 @@ def refine(geometry: Geometry, binning: int) -> Geometry:
     )
 
 
-def to_display(log_frames: Array, display: Display) -> Array:
+def to_display(
+    log_frames: Float[AnyArray, "*shape"], display: Display
+) -> Float[Array, "*shape"]:
     """Grey levels in [0, 1] of log frames, any shape, by a fixed window."""
     level = (log_frames - display.low) / (display.high - display.low)
     level = jnp.clip(level, 0.0, 1.0)

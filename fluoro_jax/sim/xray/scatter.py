@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Float
 
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.xray.blur import blur
@@ -62,8 +63,11 @@ class AntiscatterGrid:
 
 
 def scatter_signal(
-    primary: Array, open_primary: Array, geometry: Geometry, scatter: Scatter
-) -> Array:
+    primary: Float[Array, "t h w"],
+    open_primary: Float[Array, "t h w"],
+    geometry: Geometry,
+    scatter: Scatter,
+) -> Float[Array, "t h w"]:
     """Scatter at the panel, before any grid.
 
     Args:
@@ -94,7 +98,7 @@ def gap_factor(gap_mm: Scalar) -> Scalar:
     return nearer * nearer
 
 
-def dense_region(primary: Array) -> Array:
+def dense_region(primary: Float[Array, "h w"]) -> Float[Array, "h w"]:
     """`[H, W]` in {0, 1}: the tenth of the pixels with the least primary signal."""
     return (primary <= jnp.quantile(primary, DENSE_SHARE)).astype(jnp.float32)
 
