@@ -37,17 +37,17 @@ MOST_PIXELS = 8192
 
 @struct.dataclass
 class Case:
-    """One person, one breathing record, one tumour.
+    """A patient, a breathing record, a tumour and the times of the frames.
 
     Attributes:
-        anatomy: the person.
+        anatomy: the patient.
         breathing: how the body moves.
         tumor: the target.
         time_s: `[T]` when frames are taken.
         periodic: static; the frames are exactly one breathing period.
         heartbeat: static; the heart beats at `anatomy.heart_rate_hz`, at the end of
             diastole at 0 s. Off in the studies: their clips are exactly periodic, and
-            the paper's phantom films are sorted by the phase of the breath alone.
+            the paper's phantom clips are sorted by the phase of the breath alone.
     """
 
     anatomy: Anatomy
@@ -110,8 +110,8 @@ def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
     Args:
         run: from arrays `[t, ...]` to arrays `[t, ...]`, t frames.
         frames: its arrays `[T, ...]`, None allowed.
-        traced: whatever else `run` depends on. Within a trace, where every chunk would
-            be compiled again, all frames go at once.
+        traced: everything else that `run` depends on. Within a trace, where every
+            chunk would be compiled again, all frames go at once.
     """
     leaves = jax.tree.leaves((frames, traced))
     count = jax.tree.leaves(frames)[0].shape[0]

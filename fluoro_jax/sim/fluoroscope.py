@@ -1,7 +1,7 @@
-"""The X-ray machine: a case and a view in, a film with its truth out.
+"""Simulated fluoroscopy: a case and a view in, a clip with its ground truth out.
 
-A film is the body's line integrals plus the tumour's: what costs (the body) is
-projected once, and any tumour is put on top by its closed form.
+A clip is the line integrals of the patient plus those of the tumour: the patient is
+rendered once (background.py), and any tumour is added in closed form.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def simulate(
     photons: Scalar = 0.0,
     exposure: Exposure | None = None,
 ) -> Clip:
-    """A film of the case with its truth.
+    """Returns a clip of the case with its ground truth.
 
     Args:
         case: the case.
@@ -210,8 +210,8 @@ def simulate(
             ideal line integrals at 60 keV.
 
     Raises:
-        UserError: if `photons` and `exposure` are both given, or the exposure is one
-            that no machine has.
+        UserError: if `photons` and `exposure` are both given, or if a setting is out
+            of range.
     """
     check_photons(photons)
     if exposure is None or exposure.is_ideal:
@@ -238,7 +238,7 @@ def expose_tumor(
     exposure: Exposure,
     key: Array | None = None,
 ) -> Clip:
-    """Puts the case's tumour on the tissue of its body and takes the film.
+    """Returns the clip that a detector reads: the tumour added to the patient's tissue.
 
     Args:
         paths: `[2, S * T, rows, cols]` g/cm^2 from `film_paths` at the S moments of
@@ -281,10 +281,10 @@ def _moments(case: Case, exposure: Exposure) -> Array:
 def lung_clearance_mm(
     anatomy: Anatomy, breathing: Breathing, tumor: Tumor, time_s: AnyArray
 ) -> Array:
-    """How deep in the lung a tumour stays: the least over its surface and over time.
+    """Returns how far inside the lung a tumour stays, at least, over surface and time.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         breathing: how the body moves.
         tumor: the tumour.
         time_s: `[T]` s.

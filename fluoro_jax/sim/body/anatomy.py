@@ -1,7 +1,7 @@
-"""One person's thorax as a handful of numbers, and a population to draw them from.
+"""The thorax of one patient as a few parameters, and a population to sample from.
 
 The shapes follow one real chest (tables in skeleton.py and solids.py); an `Anatomy`
-says how this person differs from it. docs/phantom.md lists every number.
+says how this patient differs from it. docs/phantom.md lists every number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Scalar = Any
 
 @struct.dataclass
 class Anatomy:
-    """What differs from person to person; mm, g/cc or a plain factor.
+    """What differs between patients; mm, g/cc or a plain factor.
 
     Attributes:
         sex: 0 male, 1 female.
@@ -33,7 +33,7 @@ class Anatomy:
         skin_mm: extra thickness of the outline, all round.
         fat_mm: thickness of the fat under the skin at a BMI of 24.
         breast_mm: how far a breast stands out, female.
-        arms_up: 1 above the head, 0 beside the body.
+        arms_up: 1 above the head, 0 at the side of the body.
         dome_right_mm: top of the right dome at exhale, above the isocentre.
         dome_step_mm: how much lower the left dome is.
         heart_scale: size of the heart, factor.

@@ -1,4 +1,4 @@
-"""Breathing curves: how far through a breath the body is at each time.
+"""Breathing curves: the fraction of a full breath at each time.
 
 A curve is a fraction: 0 at full exhale, 1 at the reference inhale. XCAT's periodic
 curve is two half cosines, inhaling for 0.4 and exhaling for 0.6 of the period; Lujan's
@@ -50,7 +50,7 @@ class Breaths:
 
 @struct.dataclass
 class Breathing:
-    """How one person breathes.
+    """The breathing of one patient.
 
     Attributes:
         period_s: length of a breath, s (XCAT: 5).
@@ -122,7 +122,7 @@ def lujan_breath(phase: Real[AnyArray, "*shape"], n: Scalar) -> Float[Array, "*s
 def breathing_signal(
     breathing: Breathing, time_s: Real[AnyArray, "*t"]
 ) -> tuple[Float[Array, "*t"], Float[Array, "*t"]]:
-    """Diaphragm and chest wall fractions at each time.
+    """Returns diaphragm and chest wall fractions at each time.
 
     Args:
         breathing: the curve; a recorded trace is read linearly and held at its ends,
@@ -194,7 +194,7 @@ def trace_names() -> list[str]:
 
 
 def load_trace(name: str) -> tuple[np.ndarray, float]:
-    """A recorded human breathing trace.
+    """Returns a recorded human breathing trace.
 
     Args:
         name: one of `trace_names()`.

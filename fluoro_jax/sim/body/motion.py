@@ -1,6 +1,6 @@
-"""The anatomy at one moment: what moves, how far, and by which rule.
+"""The anatomy at one moment: motion of chest wall, diaphragm, heart and lung.
 
-Lengths here are those of the reference person (`Anatomy` scales divided out), so that
+Lengths here are those of the reference patient (`Anatomy` scales divided out), so that
 every solid is written once. Full exhale is the rest position. Across the body the chest
 stretches about its back: what lies at the front wall advances by all of `ap_mm`, what
 lies at the back by nothing, and each side moves out (`to_rest` undoes it). Down the
@@ -78,7 +78,7 @@ def pose_at(
     """The body with its diaphragm `si_mm` lower and its chest `ap_mm` further out.
 
     Args:
-        anatomy: the person at full exhale.
+        anatomy: the patient at full exhale.
         si_mm: diaphragm displacement now, mm.
         ap_mm: chest wall displacement now, mm.
         heart_phase: cycles of the heart beat; 0 is the end of diastole.
@@ -146,7 +146,7 @@ def displacement_mm(
     stretched as the chest is. Smooth and invertible: every factor is monotone.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         si_mm: diaphragm displacement now, mm.
         ap_mm: chest wall displacement now, mm.
         points: `[..., 3]` world (LPS) mm at full exhale.
@@ -168,10 +168,10 @@ def displacement_mm(
 
 
 def check_pose(anatomy: Anatomy, si_mm: float, ap_mm: float) -> None:
-    """Refuses a breath that no chest could take; for numbers, not traced values.
+    """Refuses impossible breathing amplitudes; takes numbers, not traced values.
 
     Args:
-        anatomy: the person; numpy or plain leaves.
+        anatomy: the patient; numpy or plain leaves.
         si_mm: furthest diaphragm displacement from exhale, mm.
         ap_mm: furthest chest wall displacement from exhale, mm.
 
@@ -203,7 +203,7 @@ def _within(name: str, value: float, most: float, why: str) -> None:
             why = "0 is full exhale; a chest empties only a little further"
         raise UserError(
             f"{name} displacement = {value:g} mm",
-            needed=f"from {LEAST_MM:g} to {most:.1f} mm for this person",
+            needed=f"from {LEAST_MM:g} to {most:.1f} mm for this patient",
             why=why,
             fix=f"take a smaller {name} amplitude or another anatomy",
         )

@@ -117,7 +117,7 @@ def part_of(place: Axes, part: tuple[slice, slice, slice]) -> Axes:
 
 
 def to_reference(anatomy: Anatomy, place: Axes) -> Axes:
-    """World mm to reference mm: the person's scalings divided out."""
+    """World mm to reference mm: the patient's scalings divided out."""
     x, y, z = place
     side = jnp.where(x > 0.0, 1.0 + anatomy.asymmetry, 1.0 - anatomy.asymmetry)
     return (

@@ -1,7 +1,8 @@
 """The solids composed to volumes of soft tissue and bone, by priority.
 
-Painted in this order, later over earlier: fat, skin, muscle, what fills the cage, lung
-with its vessels, heart, airways, cartilage, sternum, ribs, and the bones that stay.
+Painted in this order, later over earlier: fat, skin, muscle, the contents of the rib
+cage, lung with its vessels, heart, airways, cartilage, sternum, ribs, and the bones
+that stay.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SLIDE_MM = (15.0, 75.0)  # up and down; check_pose allows 10 and 60
 
 @struct.dataclass
 class Still:
-    """What of a person need be drawn only once; `[Z, Y, X]` unless said otherwise.
+    """The parts of a patient drawn only once; `[Z, Y, X]` unless said otherwise.
 
     Attributes:
         bone_share: share of each voxel inside a bone that does not move.
@@ -133,9 +134,9 @@ def body_densities(
     """Soft tissue and bone mineral of the whole thorax at one moment.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         grid: where the voxels are.
-        still: `draw_still` of the same person and grid.
+        still: `draw_still` of the same patient and grid.
         displacement_mm: (diaphragm inferior, chest wall anterior) now.
         lung_g_cc: density of the lung now, g/cc.
         heart_phase: cycles of the heart beat.
@@ -162,7 +163,7 @@ def body_densities(
     soft, bone = _moving_bones(soft, pose, place, cage, grid)
     soft = soft * (1.0 - still.bone_share) + still.bone_soft
     bone = bone * (1.0 - still.bone_share) + still.bone_mineral
-    # a person's own mineral; marrow and fat fill what is lost
+    # a patient's own mineral; marrow and fat fill what is lost
     return soft, bone * anatomy.bone_density
 
 
@@ -178,9 +179,9 @@ def body_volume(
     """Attenuation of the whole thorax at one moment.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         grid: where the voxels are.
-        still: `draw_still` of the same person and grid.
+        still: `draw_still` of the same patient and grid.
         displacement_mm: (diaphragm inferior, chest wall anterior) now.
         mu_lung: attenuation of the lung now, 1/mm.
         heart_phase: cycles of the heart beat.

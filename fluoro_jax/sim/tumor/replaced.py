@@ -33,7 +33,7 @@ SOFT_EDGE_MM = 2.0  # least width of a tube's edge; at least the distance of two
 def replaced_path_mm(
     geometry: Geometry,
     tumor: Tumor,
-    centre_mm: Float[AnyArray, 3],
+    centre_mm: Float[AnyArray, " 3"],
     *,
     vessel: Tubes,
     airway: Tubes,

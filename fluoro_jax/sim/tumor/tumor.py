@@ -1,8 +1,8 @@
-"""A tumour in closed form: its chord, its shadow and where the shadow's centre lies.
+"""A tumour in closed form: its chord, its mask and the centroid of its outline.
 
-Line integrals add, so a tumour needs no voxels: its path length is added to the film of
-the body. Mask and centroid are then exact at any resolution. The sphere is the paper's
-tumour; other shapes (`tumor_shapes`) are unions of ellipsoids.
+Line integrals add, so a tumour needs no voxels: its path length is added to the clip
+of the patient. Mask and centroid are then exact at any resolution. The sphere is the
+paper's tumour; other shapes (shapes.py) are unions of ellipsoids.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def check_tumor(tumor: Tumor) -> None:
             raise UserError(
                 f"tumour {name} = {value:g}",
                 needed=f"from {low:g} to {high:g} {unit}",
-                why="a lung tumour outside of this is not simulated",
+                why="the simulator is validated for this range only",
                 fix=f"take {np.clip(value, low, high):g} or another value in between"
                 if np.isfinite(value)
                 else f"give a number for {name}",
@@ -102,13 +102,13 @@ def tumor_path_mm(
     time_s: Real[AnyArray, " t"],
     anatomy: Anatomy | None = None,
 ) -> Float[Array, "t 3"]:
-    """Where a tumour's centre is at each time.
+    """Returns the position of the tumour's centre at each time.
 
     Args:
         tumor: with amplitudes of its own or, if it `rides`, carried by the lung.
         breathing: the breath.
         time_s: `[T]` s.
-        anatomy: whose lung carries it; needed only if it `rides`.
+        anatomy: the patient, whose lung carries it; needed only if it `rides`.
 
     Returns:
         `[T, 3]` world (LPS) mm.
@@ -130,9 +130,9 @@ def tumor_path_mm(
 
 
 def tumor_chord_mm(
-    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3]
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
 ) -> Float[Array, "rows cols"]:
-    """Path length of every pixel's ray through a tumour, exact for every shape.
+    """Returns the path length of every ray through a tumour, exact for every shape.
 
     Args:
         geometry: the view.
@@ -148,7 +148,7 @@ def tumor_chord_mm(
 
 
 def tumor_mask(
-    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3]
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
 ) -> Float[Array, "rows cols"]:
     """`[rows, cols]` in {0, 1}: 1 where a pixel centre's ray crosses the tumour."""
     return (tumor_chord_mm(geometry, tumor, centre_mm) > 0.0).astype(jnp.float32)
@@ -157,11 +157,11 @@ def tumor_mask(
 def tumor_coverage(
     geometry: Geometry,
     tumor: Tumor,
-    centre_mm: Float[AnyArray, 3],
+    centre_mm: Float[AnyArray, " 3"],
     *,
     subrays: int = SUBRAYS,
 ) -> Float[Array, "rows cols"]:
-    """The soft mask: the share of each pixel that the tumour's shadow covers.
+    """Returns the soft mask: the share of each pixel that the tumour's shadow covers.
 
     Args:
         geometry: the view.
@@ -182,9 +182,9 @@ def tumor_coverage(
 
 
 def tumor_centroid_px(
-    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3]
-) -> Float[Array, 2]:
-    """Centroid of a tumour's shadow, not of its pixel mask.
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
+) -> Float[Array, " 2"]:
+    """Returns the centroid of a tumour's outline, not of its pixel mask.
 
     In closed form for sphere and ellipsoid. The shadow of several ellipsoids has none:
     its centroid is that of 256 x 256 rays spread over the shadow of the enclosing
@@ -237,7 +237,7 @@ def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Ar
 
 
 def shadow_window(
-    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, 3], rays: int
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"], rays: int
 ) -> Geometry:
     """Returns the view of a window just larger than the enclosing sphere's shadow.
 
@@ -268,9 +268,9 @@ def shadow_window(
 
 
 def sphere_chord_mm(
-    geometry: Geometry, centre_mm: Float[AnyArray, 3], diameter_mm: Scalar
+    geometry: Geometry, centre_mm: Float[AnyArray, " 3"], diameter_mm: Scalar
 ) -> Float[Array, "rows cols"]:
-    """Path length of every pixel's ray through a sphere.
+    """Returns the path length of every pixel's ray through a sphere.
 
     With the unit ray direction d and the centre c as seen from the source,
     chord = 2 sqrt(r^2 - |c - (c.d) d|^2).
@@ -303,9 +303,9 @@ def sphere_chord_mm(
 
 
 def sphere_centroid_px(
-    geometry: Geometry, centre_mm: Float[AnyArray, 3], diameter_mm: Scalar
-) -> Float[Array, 2]:
-    """Centroid of a sphere's shadow, an ellipse whose centre is not the projected one.
+    geometry: Geometry, centre_mm: Float[AnyArray, " 3"], diameter_mm: Scalar
+) -> Float[Array, " 2"]:
+    """Returns the centroid of a sphere's outline, not the projection of its centre.
 
     The cone around the sphere meets the detector in (c.p)^2 = (|c|^2 - r^2) |p|^2 for
     p = (sdd, x, y); completing squares with c = (n, a, b) along (beam, right, down)

@@ -1,4 +1,4 @@
-"""What each tissue does to a narrow beam: at 60 keV, and by energy from a table."""
+"""Attenuation of tissues: at 60 keV, and by energy from a table."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ LUNG_MASS_MM2_G = 0.0204  # the same for inflated lung (ICRU 44 composition)
 
 
 def mu_lung(density_g_cc: Density) -> Density:
-    """Attenuation of lung, 1/mm, at a density in g/cc (any shape)."""
+    """Returns the attenuation of lung, 1/mm, at a density in g/cc (any shape)."""
     return LUNG_MASS_MM2_G * density_g_cc
 
 
 def mu_tumor(density_g_cc: Density) -> Density:
-    """Attenuation of tumour (soft tissue), 1/mm, at a density in g/cc (any shape)."""
+    """Returns the attenuation of tumour (soft tissue), 1/mm, at a density in g/cc."""
     return SOFT_MASS_MM2_G * density_g_cc
 
 
 def mass_attenuation(material: str, energy_kev: Any) -> Any:
-    """Mass attenuation coefficient, log-log between the table's 1 keV steps.
+    """Returns mass attenuation, log-log between the table's 1 keV steps.
 
     Args:
         material: a column of `table()`: "soft" (soft tissue), "bone" (cortical),
@@ -77,7 +77,7 @@ def mass_attenuation(material: str, energy_kev: Any) -> Any:
 
 @functools.cache
 def table(name: str) -> dict[str, np.ndarray]:
-    """A table of the package by column: "attenuation" or "spectra"."""
+    """Returns a table of the package by column: "attenuation" or "spectra"."""
     path = resources.files("fluoro_jax.sim.xray") / "tables" / f"{name}.csv"
     lines = [row for row in path.read_text().splitlines() if not row.startswith("#")]
     rows = list(csv.reader(lines))

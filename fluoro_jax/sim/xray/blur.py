@@ -15,7 +15,7 @@ Scalar = Any
 def blur(
     frames: Float[Array, "*lead h w"], sigma_px: tuple[Scalar, Scalar], *, closed: bool
 ) -> Float[Array, "*lead h w"]:
-    """Spreads every pixel's content by a Gaussian integrated over pixels.
+    """Returns frames convolved with a Gaussian that is integrated over pixels.
 
     Args:
         frames: `[..., H, W]`.

@@ -1,8 +1,8 @@
-"""What the panel reads: from lengths of tissue, or line integrals, to frames.
+"""Detector readings: from path lengths of tissue, or line integrals, to frames.
 
-In order: spectrum, motion blur, blades, focal spot, scatter, grid, quanta, spread of
-light, gain, lag, electronic noise, saturation, binning, output. Each stage can be off;
-with all off the line integrals come back untouched.
+In order: spectrum, motion blur, collimator, focal spot, scatter, grid, quanta, optical
+blur, gain, lag, electronic noise, saturation, binning, output. Each stage can be off;
+with all off the line integrals are returned unchanged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def acquire(
     exposure: Exposure,
     key: Array | None = None,
 ) -> Float[AnyArray, "t rows cols"]:
-    """Frames of a film from the lengths of tissue on every ray.
+    """Returns the frames of a clip from the lengths of tissue on every ray.
 
     Args:
         paths_g_cm2: `[M, T, H, W]` density times length, g/cm^2, of the first M of
@@ -56,7 +56,7 @@ def acquire(
         `[T, H, W]` (divided by the binning) in the unit of `exposure.output`.
 
     Raises:
-        UserError: for settings that no machine has.
+        UserError: for settings out of range.
     """
     validate(exposure)
     return read_out(_lines(paths_g_cm2, exposure), geometry, exposure, key)
@@ -72,7 +72,7 @@ def _lines(paths_g_cm2: Array, exposure: Exposure) -> Array:
     return expose(line) if line.ndim == 4 else line
 
 
-def expose(line_sub: Float[Array, s * shape]) -> Float[Array, "*shape"]:
+def expose(line_sub: Float[Array, " s *shape"]) -> Float[Array, "*shape"]:
     """Motion blur: line integral `[...]` of the mean signal of moments `[S, ...]`."""
     return jnp.log(line_sub.shape[0]) - jax.nn.logsumexp(-line_sub, axis=0)
 
@@ -83,7 +83,7 @@ def read_out(
     exposure: Exposure,
     key: Array | None = None,
 ) -> Float[AnyArray, "t rows cols"]:
-    """Frames of a film from the line integrals of its primary radiation.
+    """Returns the frames of a clip from the line integrals of its primary radiation.
 
     Args:
         line: `[T, H, W]` [1], of whatever spectrum.
@@ -95,7 +95,7 @@ def read_out(
         `[T, H, W]` (divided by the binning) in the unit of `exposure.output`.
 
     Raises:
-        UserError: for settings that no machine has, for noise without a key, and for
+        UserError: for settings out of range, for noise without a key, and for
             frames that the binning does not divide.
     """
     validate(exposure)
@@ -114,7 +114,7 @@ def read_out(
         raise UserError(
             "noise without a key",
             needed="a typed JAX key",
-            why="every film's noise is drawn from its key, so that it can be repeated",
+            why="every clip's noise is drawn from its key, so that it can be repeated",
             fix='pass jax.random.key(0), or set noise="none"',
         )
     return _read_out(line, geometry, exposure, key)
@@ -182,17 +182,17 @@ def _panel(
 
 
 def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Float[Array, "1 h w"]:
-    """Fixed pattern `[1, H, W]`: the same for every film of one seed, mean 1."""
+    """Fixed pattern `[1, H, W]`: the same for every clip of one seed, mean 1."""
     draw = jax.random.normal(jax.random.key(seed), (1, geometry.rows, geometry.cols))
     return 1.0 + spread * jnp.clip(draw, -3.0, 3.0)
 
 
 def add_lag(frames: Float[Array, "t h w"], lag: Lag) -> Float[Array, "t h w"]:
-    """Signal trapped in the panel and released by later frames.
+    """Returns frames with the image lag of the panel.
 
     With the trapped charge r, a frame x reads (1 - held) x + (1 - kept) r, and leaves
-    kept r + held x trapped: none is lost, and no frame sees a later one. Before
-    frame 0 the panel had long been seeing frame 0.
+    kept r + held x trapped: charge is conserved, and no frame depends on a later
+    one. Before frame 0 the panel is in equilibrium with frame 0.
 
     Args:
         frames: `[T, H, W]`.
@@ -246,7 +246,7 @@ def to_display(
 
 
 def _output(counts: Array, full: Scalar, exposure: Exposure) -> Array:
-    """The frames as asked for; `full` is the open beam's reading of one pixel."""
+    """Returns frames in the unit of `exposure.output`; `full` is the open beam's."""
     if exposure.output == "counts":
         return counts
     counted = exposure.mas is not None or exposure.quanta is not None

@@ -1,7 +1,7 @@
-"""Photon noise, drawn by inversion: one normal number decides one pixel.
+"""Photon noise by inversion: one normal deviate per pixel.
 
 `jax.random.poisson` goes on drawing for every pixel until the last is accepted, so one
-rounding error may change a whole film; and its test loses its digits in float32 above
+rounding error may change a whole frame; and its test loses its digits in float32 above
 some 1e5 quanta. Here a pixel depends on its own number alone, whatever is compiled.
 """
 

@@ -1,7 +1,7 @@
-"""Scattered radiation: a wide, smooth veil over the primary image.
+"""Scattered radiation as a wide Gaussian added to the primary image.
 
-S = a G_sigma(P L^b): what a ray loses on its way is scattered about it. `a` is set so
-that scatter over primary, in the densest part of the first frame, is what was asked.
+S = a G_sigma(P L^b): the signal that a ray loses is scattered around it. `a` is set so
+that scatter over primary, in the densest part of the first frame, equals `spr`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Scatter:
     Attributes:
         spr: scatter over primary in the mediastinum, without a grid and with an air
             gap of 380 mm [1].
-        sigma_mm: width of the veil at the detector, mm.
+        sigma_mm: standard deviation of the scatter kernel at the detector, mm.
         power: b, how scatter grows with the line integral [1].
         gap_mm: air between the patient's exit surface and the panel, mm.
         region: `[H, W]` weights of the pixels in which `spr` holds; None takes the

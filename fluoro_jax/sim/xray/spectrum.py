@@ -1,4 +1,4 @@
-"""X-ray spectra, and what a polychromatic beam makes of lengths of tissue.
+"""X-ray spectra, and polychromatic line integrals of path lengths of tissue.
 
 A tube's spectrum comes from a table; weighted by what a caesium iodide panel reads and
 gathered into a few nodes it is a `Beam`, whose logarithm of transmission is the
