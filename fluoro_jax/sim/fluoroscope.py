@@ -122,7 +122,7 @@ def _tumor_frames(
     """Returns frames, mask, centroid px and centre mm (IEC) of some frames."""
     path = tumor_path_mm(tumor, body[0], time_s, body[1])
     chord, vessel, airway = _tumor_lengths(path, lung, tumor, geometry)
-    mu_lung = att.mu_lung(lung.density_g_cc).reshape(-1, 1, 1)
+    mu_lung = att.mu_lung(lung.density_g_cc.reshape(-1, 1, 1))
     frames = film + (att.mu_tumor(tumor.density_g_cc) - mu_lung) * chord
     frames = frames - (att.BLOOD - mu_lung) * vessel + mu_lung * airway
     mask = (chord > 0.0).astype(jnp.float32)
@@ -212,6 +212,23 @@ def simulate(
     Raises:
         UserError: if `photons` and `exposure` are both given, or if a setting is out
             of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from fluoro_jax.geometry import square_panel
+        >>> from fluoro_jax.sim.body.anatomy import Anatomy
+        >>> from fluoro_jax.sim.body.breathing import Breathing
+        >>> from fluoro_jax.sim.fluoroscope import Case, simulate
+        >>> from fluoro_jax.sim.tumor.tumor import Tumor
+        >>> centre_mm = np.array([-70.0, 15.0, 35.0], np.float32)  # right lung
+        >>> tumor = Tumor(centre_mm, diameter_mm=30.0, si_mm=20.0, ap_mm=8.0)
+        >>> time_s = np.array([0.0, 1.0, 2.0], np.float32)
+        >>> case = Case(Anatomy(), Breathing(5.0, 24.0, 12.0), tumor, time_s)
+        >>> clip = simulate(case, square_panel(32), voxel_mm=8.0)
+        >>> clip.frames.shape
+        (3, 32, 32)
+        >>> bool(clip.centroid_px[2, 0] > clip.centroid_px[0, 0])  # inhaled: lower
+        True
     """
     check_photons(photons)
     if exposure is None or exposure.is_ideal:

@@ -101,8 +101,8 @@ def sample_tumor(
 def lobe_edges_mm(anatomy: Anatomy, side: str) -> np.ndarray:
     """Heights `[4]` (rising) between lower, middle and upper part at exhale, mm.
 
-    Thirds from the top of the side's dome to the apex, as on an AP radiograph; the lower
-    part goes on down into the recess lateral to the dome.
+    Thirds from the top of the side's dome to the apex, as in an AP radiograph; the
+    lower part goes on down into the recess lateral to the dome.
     """
     dome = anatomy.dome_right_mm - (anatomy.dome_step_mm if side == "left" else 0.0)
     bottom, apex = LUNG_BOX_MM[2]

@@ -155,7 +155,8 @@ def fitted(anatomy: Anatomy) -> Anatomy:
     lateral, depth = outline.most_scales(
         more_mm, anatomy.breast_mm * anatomy.sex, anatomy.asymmetry
     )
-    return anatomy.replace(
+    return dataclasses.replace(
+        anatomy,
         scale_lateral=jnp.minimum(anatomy.scale_lateral, lateral),
         scale_ap=jnp.minimum(anatomy.scale_ap, depth),
     )

@@ -111,7 +111,7 @@ def _inside(tumor: Tumor, points: Axes, axes: Array) -> Array:
     def part_of(part: Any) -> Array:
         turn = part.turn @ axes.T / (part.semi * tumor.diameter_mm).reshape(3, 1)
         shift = turn @ (axes @ part.offset * tumor.diameter_mm)
-        far_sq = 0.0
+        far_sq = jnp.zeros((1, 1, 1), jnp.float32)
         for i in range(3):
             along = sum(turn[i, k] * points[k] for k in range(3))
             far_sq = far_sq + jnp.square(along - shift[i])
@@ -126,9 +126,9 @@ def _near(found: Tubes, axes: Array, centre_mm: Array) -> Tubes:
     seen = lambda p: (p - jnp.asarray(centre_mm, jnp.float32).reshape(1, 3)) @ axes.T
     start, end = seen(found.start), seen(found.end)
     origin = jnp.zeros((1,), jnp.float32)
-    ends = [tuple(p[:, i] for i in range(3)) for p in (start, end)]
+    first, last = (tuple(p[:, i] for i in range(3)) for p in (start, end))
     thick = (found.radius[:, 0], found.radius[:, 1])
-    gap = shapes.capsule((origin, origin, origin), *ends, thick)
+    gap = shapes.capsule((origin, origin, origin), first, last, thick)
     count = min(NEAREST, gap.shape[0])
     _, index = jax.lax.top_k(-gap, count)
     return Tubes(start[index], end[index], found.radius[index])

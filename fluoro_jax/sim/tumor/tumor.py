@@ -205,7 +205,9 @@ def tumor_centroid_px(
     return _union_centroid_px(geometry, tumor, centre_mm)
 
 
-def _ellipsoid_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
+def _ellipsoid_centroid_px(
+    geometry: Geometry, tumor: Tumor, centre_mm: AnyArray
+) -> Array:
     """With S = sum a_i^2 v_i v_i' over semi-axes a_i along v_i, and the centre c from
     the source, the outline's dual conic is c c' - S; its centre is the last column,
     x = sdd (c_n c_x - S_nx) / (c_n^2 - S_nn). The sphere's formula is S = r^2 I.
@@ -223,7 +225,7 @@ def _ellipsoid_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -
     return detector_mm_to_px(geometry, place * scale)
 
 
-def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
+def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: AnyArray) -> Array:
     """Centroid of the rays that hit, on a window around the shadow."""
     window = shadow_window(geometry, tumor, centre_mm, CENTROID_RAYS)
     hit = tumor_mask(window, tumor, centre_mm)

@@ -211,8 +211,8 @@ def add_lag(frames: Float[Array, "t h w"], lag: Lag) -> Float[Array, "t h w"]:
 
 
 def bin_frames(
-    frames: Float[AnyArray, "*lead h w"], binning: int
-) -> Float[AnyArray, "*lead rows cols"]:
+    frames: Float[Array, "*lead h w"], binning: int
+) -> Float[Array, "*lead rows cols"]:
     """Sums of blocks of `binning` squared pixels of `[..., H, W]`."""
     if binning == 1:
         return frames
@@ -255,7 +255,7 @@ def _output(counts: Array, full: Scalar, exposure: Exposure) -> Array:
     return log if exposure.output == "log" else to_display(log, exposure.display)
 
 
-def _mean_line(line: Array, binning: int) -> Array:
+def _mean_line(line: AnyArray, binning: int) -> Array:
     return -jnp.log(bin_frames(jnp.exp(-line), binning) / binning**2)
 
 
