@@ -75,7 +75,7 @@ def replaced_path_mm(
     return resample(path(share(vessel) * (1.0 - air))), resample(path(air))
 
 
-def _points(window: Geometry, tumor: Tumor, centre_mm: Array) -> tuple[Axes, Array]:
+def _points(window: Geometry, tumor: Tumor, centre_mm: AnyArray) -> tuple[Axes, Array]:
     """Points on the window's rays and their distance, mm.
 
     Returns:
@@ -121,7 +121,7 @@ def _inside(tumor: Tumor, points: Axes, axes: Array) -> Array:
     return jnp.any(found, axis=0).astype(jnp.float32)
 
 
-def _near(found: Tubes, axes: Array, centre_mm: Array) -> Tubes:
+def _near(found: Tubes, axes: Array, centre_mm: AnyArray) -> Tubes:
     """Returns the tubes nearest to the tumour, in view axes about its centre, mm."""
     seen = lambda p: (p - jnp.asarray(centre_mm, jnp.float32).reshape(1, 3)) @ axes.T
     start, end = seen(found.start), seen(found.end)

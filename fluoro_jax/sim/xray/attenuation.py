@@ -15,7 +15,7 @@ from jaxtyping import Float
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray
 
-Density = float | Float[AnyArray, "..."]
+Density = float | int | np.floating | Float[AnyArray, " ..."]
 
 # Linear attenuation coefficients at 60 keV, 1/mm: ICRU Report 44 compositions with the
 # elemental tables of Elam et al. 2002 (doi:10.1016/S0969-806X(01)00227-4).
