@@ -48,8 +48,7 @@ class Anatomy:
         vertebra_shift_mm: vertebrae as a whole, up.
         scoliosis_mm: sideways swing of the spine.
         mediastinum_mm: extra half width of the mediastinum.
-        lung_density_g_cc: density of lung parenchyma at full exhale; vessels (blood)
-            and bronchi (air) are drawn on top, so that the mean of the lung is higher.
+        lung_density_g_cc: density of lung parenchyma at full exhale, without vessels.
         vessel_scale: thickness of lung vessels, factor.
         vessel_seed: which tree of lung vessels, in [0, 1).
     """
