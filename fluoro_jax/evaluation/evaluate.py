@@ -27,6 +27,7 @@ from fluoro_jax.evaluation.statistics import (
     frame_rows,
     score_frames,
     summarise,
+    truth_span_mm,
 )
 from fluoro_jax.evaluation.strata import case_rows, strata
 from fluoro_jax.metrics import iou
@@ -154,6 +155,7 @@ def evaluate(
         }
         table["strata"] = strata(runs["ours"], test, train, cfg)
         table["scale"] = scale_of_errors(clips)
+        table["scale"]["truth_span_mm"] = truth_span_mm(clips, people)
         table["cases"] = case_rows(runs["ours"], test)
         write_frames(runs, test, workdir / "tables")
         tables.write_tables(table, workdir / "tables")
@@ -208,7 +210,7 @@ def run_contender(
         scores.append(score_frames(mask, truth, clip.geometry, exact_px=exact))
     cases = [case_means(score) for score in scores]
     draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
-    summary = summarise(cases, **draws, people=people)
+    summary = summarise(cases, **draws, patients=people)
     return Run(
         contender,
         np.stack(masks),

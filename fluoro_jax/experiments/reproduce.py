@@ -81,7 +81,7 @@ def reproduce(
             restored,
             trained_on=StudySpec.from_config(owner.study) if network_of else None,
         )
-    print(tables.to_markdown(results.table))
+    print(tables.to_markdown(results.table, short=True))
     if results.table.get("recorded"):
         print(recorded_markdown(results.table["recorded"]))
     print(f"report: {results.report}", flush=True)
@@ -99,7 +99,7 @@ def evaluate_run(
     results = evaluate(
         cfg, workdir, data_dir=data_dir, published=published.reference(cfg)
     )
-    print(tables.to_markdown(results.table))
+    print(tables.to_markdown(results.table, short=True))
     print(f"tables: {Path(workdir) / 'tables'}", flush=True)
     return results
 

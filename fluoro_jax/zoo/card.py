@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fluoro_jax.evaluation.summary import empty_predictions, format_value
 from fluoro_jax.studies import SET_STUDIES
 
 LICENCE = "Apache-2.0"
@@ -160,24 +161,18 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
     for row in metrics["rows"]:
         if not row["detail"]:
             values = [row["values"][column["key"]] for column in columns]
-            cells = [_interval(value, row["decimals"]) for value in values]
+            cells = [format_value(value, row["decimals"]) for value in values]
             lines.append(_line(row["label"], cells))
-    return [*lines, _line("lost frames", text("lost_frames"))]
+    counts = [str(empty_predictions(column)) for column in columns]
+    return [*lines, _line("empty predictions [frames]", counts)]
 
 
 def _strata(strata: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = [
-        f"- {row['label']}: {_interval(row['values']['iou'], 3)} (n = {row['n']})"
+        f"- {row['label']}, n = {row['n']}: {format_value(row['values']['iou'], 3)}"
         for row in strata
     ]
     return ["IoU by kind of case:", "", *rows, ""] if rows else []
-
-
-def _interval(record: Mapping[str, Any], decimals: int) -> str:
-    if record["mean"] is None:
-        return "-"
-    mean, low, high = (f"{record[k]:.{decimals}f}" for k in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
 
 
 def _duration(seconds: float | None) -> str:

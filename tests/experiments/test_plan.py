@@ -11,7 +11,7 @@ from fakes import fake_results
 
 from configs import paper_all
 from fluoro_jax.errors import UserError
-from fluoro_jax.experiments import paper_tables, plan, plan_tables, published
+from fluoro_jax.experiments import paper_tables, plan, plan_tables
 
 
 @pytest.fixture(scope="module")
@@ -112,23 +112,6 @@ def test_every_scale_of_the_plan_is_valid():
         assert len(parts) == len({part.sha256 for part in parts.values()})
 
 
-@pytest.mark.parametrize(
-    ("mean", "low", "high", "up", "word"),
-    [
-        (0.95, 0.93, 0.97, True, "better"),
-        (0.91, 0.85, 0.95, True, "reproduced"),
-        (0.89, 0.80, 0.95, True, "not reached"),
-        (0.5, 0.4, 0.6, False, "better"),
-        (0.93, 0.8, 1.1, False, "reproduced"),
-        (1.5, 0.8, 2.0, False, "not reached"),
-        (None, None, None, True, "not reached"),
-    ],
-)
-def test_verdicts(mean, low, high, up, word):
-    ours = {"mean": mean, "low": low, "high": high}
-    assert published.verdict(ours, 0.92, 0.02, up=up) == word
-
-
 def test_easy_and_hard_sets_are_chosen_by_what_covers_them():
     case = lambda number, heart, rib: {
         "set": number,
@@ -141,6 +124,7 @@ def test_easy_and_hard_sets_are_chosen_by_what_covers_them():
 
 
 def test_a_row_that_was_not_run_says_so(cfg):
-    parts = {"a": types.SimpleNamespace(title="A part", minutes=9.0, paper="", of="")}
+    fields = dict(title="A part", minutes=9.0, paper="", of="")
+    parts = {"a": types.SimpleNamespace(**fields, section="group", recipe="ours")}
     text = plan_tables.to_markdown(cfg, parts, {})
     assert "not run at this scale (about 9 min, `--only=a`)" in text
