@@ -154,8 +154,8 @@ def evaluate(
             "sha256": fingerprint(cfg, params),
         }
         table["strata"] = strata(runs["ours"], test, train, cfg)
-        table["scale"] = scale_of_errors(clips)
-        table["scale"]["truth_span_mm"] = truth_span_mm(clips, people)
+        span = {"truth_span_mm": truth_span_mm(clips, people)}
+        table["scale"] = scale_of_errors(clips) | span
         table["cases"] = case_rows(runs["ours"], test)
         write_frames(runs, test, workdir / "tables")
         tables.write_tables(table, workdir / "tables")

@@ -88,7 +88,5 @@ def easy_and_hard(cases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     if not covered:
         return {}
     means = {number: float(np.mean(values)) for number, values in covered.items()}
-    ends = (min, max)
-    return dict(
-        zip(("easy", "hard"), (f(means, key=means.get) for f in ends), strict=True)
-    )
+    cover = lambda number: means[number]
+    return {"easy": min(means, key=cover), "hard": max(means, key=cover)}

@@ -72,7 +72,7 @@ def curves(records: Records, path: Path) -> Path:
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
     head = ("part", "name", "step", "value")
-    columns = dict(zip(head, zip(*rows, strict=True), strict=True))
+    columns: dict[str, Any] = dict(zip(head, zip(*rows, strict=True), strict=True))
     write_columns(path.with_suffix(".csv"), columns)
     fig.savefig(path, dpi=DPI)
     return path
@@ -107,9 +107,11 @@ def parts_side_by_side(records: Records, path: Path) -> Path:
     axes[1].set(xlabel="vertical error [mm at isocentre], 95 % interval")
     axes[1].set_xscale("log")
     axes[0].legend(fontsize=7, loc="upper left")
-    head = ("part", "measure", "tracker", "causal_lookahead", "statistic", "middle")
-    head += ("low", "high", "n")
-    columns = dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else {}
+    head = ("part", "measure", "tracker", "causal_lookahead")
+    head += ("statistic", "middle", "low", "high", "n")
+    columns: dict[str, Any] = (
+        dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else {}
+    )
     write_columns(path.with_suffix(".csv"), columns)
     fig.savefig(path, dpi=DPI)
     return path

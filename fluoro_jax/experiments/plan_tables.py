@@ -219,7 +219,7 @@ def confidence(records: Records) -> str:
         iou = np.array([case["iou"] for case in cases])
         sure = np.array([case["confidence"] for case in cases])
         varied = len(cases) > 2 and iou.std() > 0 and sure.std() > 0
-        rank = f"{stats.spearmanr(iou, sure).statistic:.2f}" if varied else "-"
+        rank = f"{np.asarray(stats.spearmanr(iou, sure))[0]:.2f}" if varied else "-"
         cells = [name, causality(column(record["table"])), str(len(cases))]
         cells += [f"{iou.mean():.3f}", f"{sure.mean():.3f}", rank]
         lines.append("| " + " | ".join(cells) + " |")

@@ -320,7 +320,8 @@ def learning_curves(
         axis.grid(alpha=0.25)
         if name == "losses" and all(min(curves[k][1]) > 0 for k in keys):
             axis.set_yscale("log")
-    columns = dict(zip(("name", "step", "value"), zip(*rows, strict=True), strict=True))
+    head = ("name", "step", "value")
+    columns: dict[str, Any] = dict(zip(head, zip(*rows, strict=True), strict=True))
     write_columns(path.with_suffix(".csv"), columns)
     return save(
         fig,

@@ -114,8 +114,8 @@ def fake_results(workdir: Path) -> Results:
     table = tables.build_table(runs, cfg, published.reference(cfg))
     table["checkpoint"] = {"step": 7, "sha256": "0" * 64}
     table["strata"] = strata(runs["ours"], test, train, cfg)
-    table["scale"] = scale_of_errors(clips)
-    table["scale"]["truth_span_mm"] = truth_span_mm(clips)
+    span = {"truth_span_mm": truth_span_mm(clips)}
+    table["scale"] = scale_of_errors(clips) | span
     table["cases"] = case_rows(runs["ours"], test)
     lines = [{"step": s, "train/l1": 1 / s, "eval/iou": s / 10} for s in range(1, 5)]
     text = "\n".join([json.dumps(line) for line in lines] + ['{"step": 5, "tr'])
