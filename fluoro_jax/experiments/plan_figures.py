@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fluoro_jax.experiments.plan_tables import ABLATION
 from fluoro_jax.report.drawing import canvas, styled
 from fluoro_jax.report.figures import DPI, OURS
 
@@ -53,7 +52,7 @@ def curves(records: Records, path: Path) -> Path:
 @styled
 def parts_side_by_side(parts: Mapping[str, Any], records: Records, path: Path) -> Path:
     """IoU and vertical error with 95 % intervals, the phase priors beside."""
-    names = [n for n in parts if n in records and not n.startswith(ABLATION)]
+    names = [n for n, p in parts.items() if n in records and p.section != "ablation"]
     fig = canvas((9.5, 0.34 * len(names) + 1.3))
     axes = fig.subplots(1, 2, sharey=True)
     rows = []

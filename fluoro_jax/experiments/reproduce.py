@@ -21,7 +21,7 @@ from fluoro_jax.experiments.recorded_breathing import (
 )
 from fluoro_jax.report.study import write_report
 from fluoro_jax.report.study_figures import study_figures
-from fluoro_jax.studies import StudySpec
+from fluoro_jax.studies import STUDIES, StudySpec
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
 
@@ -124,7 +124,7 @@ def _evaluate_and_write(
     folder, section = workdir / "figures", None
     with stage("figures"):
         pictures = study_figures(results, folder)
-    if trained_on is None and cfg.study.name == "group":
+    if trained_on is None and STUDIES[cfg.study.name].recorded:
         recorded = track_recorded(results.runs, cfg)
         section = recorded_section(recorded, folder, cfg)
         results.table["recorded"] = section["rows"]

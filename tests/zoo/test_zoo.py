@@ -25,7 +25,7 @@ from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo import registry as zoo
-from fluoro_jax.zoo.card import card_markdown, limits, page
+from fluoro_jax.zoo.card import card_markdown, limits, page, stale
 from fluoro_jax.zoo.publish import first_cases, publish, recheck, training
 
 ROOT = Path(__file__).parents[2]
@@ -358,8 +358,22 @@ def assert_found_again(weights):
 
 
 @pytest.mark.parametrize("name", [shipped(name) for name in zoo.names()])
-def test_the_package_finds_its_cards_numbers(name):
-    assert_found_again(zoo.load(name))
+def test_the_package_finds_its_cards_numbers_or_says_that_they_are_stale(name):
+    card = zoo.load(name).card
+    if words := stale(card):
+        assert f"**Stale.** {words}" in card_markdown(card)
+        assert words in (ROOT / "docs" / "weights.md").read_text()
+    else:
+        assert_found_again(zoo.load(name))
+
+
+def test_a_card_is_stale_once_the_simulator_has_changed(shelf):
+    card = zoo.load("made", folder=shelf).card
+    assert stale(card) == "" and "**Stale.**" not in card_markdown(card)
+    other = {**card["fingerprint"], "sim/fluoroscope.py": "0" * 16}
+    assert "earlier version" in stale({**card, "fingerprint": other})
+    del card["fingerprint"]
+    assert "before fingerprints were recorded" in card_markdown(card)
 
 
 @pytest.mark.parametrize("name", ["made", "made-16"])
