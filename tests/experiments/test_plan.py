@@ -21,7 +21,8 @@ from fluoro_jax.experiments import (
     records,
     roles,
 )
-from fluoro_jax.training.workdir import resolve
+from fluoro_jax.training.workdir import TRAINERS, note_call, resolve
+from fluoro_jax.training.writer import read_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -198,10 +199,20 @@ def test_a_run_of_other_code_is_kept_aside_before_it_is_run_again(cfg, tmp_path)
     assert (there / "history.jsonl").exists()
 
 
+def test_a_run_notes_the_code_that_trains_it(tmp_path):
+    note_call(tmp_path, 0, 4)
+    (row,) = read_rows(tmp_path / "history.jsonl")
+    assert row["code"] == records.training_files() and row["from"] == 0
+    for glob in TRAINERS:
+        assert fingerprint.files(glob), f"{glob}: no such file"
+
+
 def test_stored_cpu_records_are_printed_as_stale(tmp_path, runs):
     cfg = paper_all.get_config("cpu")
-    found = plan.reproduce_plan(cfg, tmp_path, results=ROOT / "docs" / "results")
-    assert runs == [] and len(found) == 19
+    results = ROOT / "docs" / "results"
+    found = plan.reproduce_plan(cfg, tmp_path, results=results)
+    assert runs == []
+    assert found.keys() == {p.stem for p in (results / cfg.name).glob("*.json")}
     if all("code" not in record for record in found.values()):
         assert all(records.UNRECORDED in record["stale"] for record in found.values())
 

@@ -102,13 +102,10 @@ def test_tumour_moves_as_far_as_the_body_within_one_breath(study):
         assert c.breathing.period_s == SPEC.num_frames * SPEC.frame_s
 
 
-def test_hard_places_are_nearer_the_midline(study):
+def test_hard_places_are_nearer_the_midline():
+    cases = [study_case(SPEC, "val", index) for index in range(30)]
     across = lambda kind: np.mean(
-        [
-            abs(c.case.tumor.centre_mm[0])
-            for c in study["test"]
-            if c.labels["kind"] == kind
-        ]
+        [abs(c.case.tumor.centre_mm[0]) for c in cases if c.labels["kind"] == kind]
     )
     assert across("hard") < 0.65 * across("population")
 
