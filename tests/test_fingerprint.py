@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from configs.base import base_config
 from fluoro_jax import fingerprint
@@ -12,6 +15,11 @@ from fluoro_jax.config import RULES, validate
 from fluoro_jax.data import dataset
 from fluoro_jax.evaluation import evaluate
 
+ROOT = Path(__file__).parents[1]
+STORED = [
+    *sorted((ROOT / "docs" / "results").glob("*/*.json")),
+    *sorted((ROOT / "fluoro_jax" / "zoo" / "weights").glob("*.json")),
+]
 CODE = '''"""What it is."""
 from fluoro_jax.sim.body.anatomy import Anatomy
 
@@ -120,6 +128,14 @@ def test_a_stored_config_without_newer_keys_is_still_valid():
     cfg = base_config("smoke")
     del cfg.gen_opt.schedule, cfg.choices
     assert validate(cfg, training=False).gen_opt.schedule == "cosine"
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_no_stored_result_is_orphaned_by_a_new_key(path):
+    """Whoever adds a config key says in `ABSENT` what was done without it."""
+    config = json.loads(path.read_text())["config"]
+    cfg = validate(ConfigDict(config), training=False)
+    assert fingerprint.different(config, cfg.to_dict()) == {}
 
 
 def test_the_tables_of_keys_name_keys_that_there_are():

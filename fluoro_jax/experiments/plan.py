@@ -83,6 +83,7 @@ def read_plan(cfg: Config) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for name in cfg.order:
         entry = cfg.parts[name]
+        _check_entry(name, entry)
         run = validate(entry.run, training=False)  # batches are checked when it runs
         StudySpec.from_config(run.study)
         part = Part(
@@ -99,6 +100,17 @@ def read_plan(cfg: Config) -> dict[str, Part]:
                 )
         parts[name] = part
     return parts
+
+
+def _check_entry(name: str, entry: Config) -> None:
+    missing = [field for field in (*ENTRY_FIELDS, "run") if field not in entry]
+    if missing:
+        raise UserError(
+            f"part {name} without {', '.join(missing)}",
+            needed="every field of a part, as `_part` in configs/paper_all.py sets it",
+            why="the tables of a plan choose their rows by them",
+            fix=f"add {missing[0]} to parts.{name} of the plan",
+        )
 
 
 def _check_role(part: Part) -> None:

@@ -20,6 +20,12 @@ def _part(**fields):
     return call
 
 
+def _incomplete(folder):
+    cfg = paper_all.get_config("smoke")
+    del cfg.parts.best_group.section
+    read_plan(cfg)
+
+
 def _config(key, value):
     def call(folder):
         cfg = base_config("smoke")
@@ -40,6 +46,7 @@ ROWS = [
         _part(role="scratsh"),
         ("role 'scratsh'", "did you mean 'scratch'?"),
     ),
+    Bad("a part without a section", _incomplete, ("part best_group without section",)),
     Bad("a part of no recipe", _part(recipe="theirs"), ("recipe 'theirs'",)),
     Bad(
         "choices on no known cases",
