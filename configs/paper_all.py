@@ -44,7 +44,8 @@ def get_config(preset: str = "full") -> ConfigDict:
     """The plan at scale `preset`: name, tolerance, parts in the order they run."""
     preset = preset or "full"
     check_preset(preset, PRESETS)
-    parts = _core(preset) | _further(preset) | _held_out(preset) | _ablation(preset)
+    parts = _core(preset) | _further(preset) | _transfer(preset)
+    parts |= _held_out(preset) | _ablation(preset)
     if preset != "cpu":
         for part in parts.values():
             part["minutes"] = 0.0  # estimated on two cores only
@@ -121,7 +122,6 @@ def _core(preset: str) -> dict[str, Any]:
 
 def _further(preset: str) -> dict[str, Any]:
     group, subgroup = best_group.get_config(preset), best_subgroup.get_config(preset)
-    patient = best_patient.get_config(preset)
     tuned = "sub-group, group model fine-tuned"
     finetuned = dict(section="subgroup", role="finetuned")
     return {
@@ -158,6 +158,13 @@ def _further(preset: str) -> dict[str, Any]:
             8.0,
             **finetuned,
         ),
+    }
+
+
+def _transfer(preset: str) -> dict[str, Any]:
+    """Tested on another kind of case than trained, and the paper's other sites."""
+    group, patient = best_group.get_config(preset), best_patient.get_config(preset)
+    return {
         "patient_left": _part(
             "patient, tumour in the left upper lung",
             _as(patient, "patient_left"),

@@ -148,14 +148,7 @@ def evaluate(
             runs[contender.key] = run_contender(contender, clips, cfg, people=people)
     with stage("tables"):
         table = tables.build_table(runs, cfg, published)
-        table["checkpoint"] = {
-            "step": int(step),
-            "sha256": fingerprint(cfg, params),
-            "weights": weights_digest(params),
-        }
-        table["choices"] = cfg.choices
-        table["choices_caption"] = choices_caption(cfg.choices)
-        table["fingerprint"] = files(*RENDERERS, *SOURCES)
+        table |= identity(cfg, params, step)
         table["strata"] = strata(runs["ours"], test, train, cfg)
         table["scale"] = scale_of_errors(clips)
         table["cases"] = case_rows(runs["ours"], test)
@@ -249,6 +242,26 @@ def fingerprint(cfg: Any, params: Any) -> str:
     digest.update(config_fingerprint(cfg.to_dict()).encode())
     digest.update(weights_digest(params).encode())
     return digest.hexdigest()
+
+
+def identity(cfg: Any, params: Any, step: int) -> dict[str, Any]:
+    """Returns what a table says of its origin.
+
+    Returns:
+        dict of checkpoint (step, sha256 of the evaluation and of the weights),
+        fingerprint (digest of each file of `RENDERERS` and `SOURCES`), choices and
+        choices_caption.
+    """
+    return {
+        "checkpoint": {
+            "step": int(step),
+            "sha256": fingerprint(cfg, params),
+            "weights": weights_digest(params),
+        },
+        "fingerprint": files(*RENDERERS, *SOURCES),
+        "choices": cfg.choices,
+        "choices_caption": choices_caption(cfg.choices),
+    }
 
 
 def weights_digest(params: Any) -> str:

@@ -191,6 +191,28 @@ def reproduce_plan(
     chosen = choose(parts, only)
     found = records.find_all(parts, stored)
     missing = _missing(chosen, found, workdir, asked=bool(only))
+    _run_parts(missing, parts, found, workdir=workdir, data_dir=data_dir)
+    if jax.process_index() > 0:
+        return {}
+    found = records.find_all(parts, stored)
+    text = _with_note(plan_tables.to_markdown(cfg, parts, found), found)
+    print(text, flush=True)
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "results.md").write_text(text, encoding="utf-8")
+    if missing or not (workdir / "figures" / "parts.png").exists():
+        plan_figures.draw(parts, found, workdir)
+    return found
+
+
+def _run_parts(
+    missing: Sequence[Part],
+    parts: Mapping[str, Part],
+    found: Records,
+    *,
+    workdir: Path,
+    data_dir: Path,
+) -> None:
+    """Runs parts one after the other and writes their records into the workdir."""
     again: set[str] = set()
     for number, part in enumerate(missing):
         left = sum(p.minutes for p in missing[number:])
@@ -205,16 +227,6 @@ def reproduce_plan(
         if jax.process_index() == 0:
             records.write(record, workdir / "results")
         parallel.wait_for_all(f"part {part.name}")
-    if jax.process_index() > 0:
-        return {}
-    found = records.find_all(parts, stored)
-    text = _with_note(plan_tables.to_markdown(cfg, parts, found), found)
-    print(text, flush=True)
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "results.md").write_text(text, encoding="utf-8")
-    if missing or not (workdir / "figures" / "parts.png").exists():
-        plan_figures.draw(parts, found, workdir)
-    return found
 
 
 def _missing(

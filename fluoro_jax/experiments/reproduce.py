@@ -65,12 +65,9 @@ def reproduce(
     owner, home = network_of or (cfg, workdir)
     restored = restore_generator(owner, home)
     if table_only:
+        paper = published.reference(cfg)
         return evaluate(
-            cfg,
-            workdir,
-            data_dir=data_dir,
-            restored=restored,
-            published=published.reference(cfg),
+            cfg, workdir, data_dir=data_dir, restored=restored, published=paper
         )
     results = _finished(workdir, fingerprint(cfg, restored[1]))
     if results is None:
@@ -81,12 +78,16 @@ def reproduce(
             restored,
             trained_on=StudySpec.from_config(owner.study) if network_of else None,
         )
+    _show(results)
+    _say(f"done in {time.perf_counter() - begun:.0f} s")
+    return results
+
+
+def _show(results: Results) -> None:
     print(tables.to_markdown(results.table))
     if results.table.get("recorded"):
         print(recorded_markdown(results.table["recorded"]))
     print(f"report: {results.report}", flush=True)
-    _say(f"done in {time.perf_counter() - begun:.0f} s")
-    return results
 
 
 def evaluate_run(
