@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from fluoro_jax.choices import CAPTIONS
 from fluoro_jax.errors import UserError
+from fluoro_jax.fingerprint import complete
 
 Config: TypeAlias = Any  # a ConfigDict; checkers cannot know its attributes
 
@@ -75,6 +77,8 @@ RESAMPLE = _name("stride", "pool")
 FROZEN = _name("nothing", "bottom", "ends", "all_but_last")
 PARENT = Rule(lambda x: isinstance(x, str), 'a name, or "" for fresh networks', "")
 OUTPUT = _name("sigmoid", "linear")
+SCHEDULE = _name("cosine", "constant")
+CHOICES = _name(*CAPTIONS)
 
 _NET = "networks are built from whole numbers of levels and channels"
 _HALVING = "a kernel of stride 2 covers every pixel equally often only if even"
@@ -94,6 +98,7 @@ _RUN = "it names the run's folder"
 TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, _RUN),
     ("seed study.seed", SEED, _SEED),
+    ("choices", CHOICES, "captions say on which cases the recipe was chosen"),
     ("study.name", TEXT, "it says which study of fluoro_jax.studies to build"),
     ("study.num_train study.num_val study.num_test", COUNT, _SPLIT),
     ("study.rows study.cols study.num_frames", COUNT, _PIXELS),
@@ -125,6 +130,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen_opt.learning_rate critic_opt.learning_rate", POSITIVE, _ADAM),
     ("gen_opt.b1 gen_opt.b2 critic_opt.b1 critic_opt.b2", DECAY, _ADAM),
     ("gen_opt.warmup_steps critic_opt.warmup_steps", COUNT_OR_NONE, _STEPS),
+    ("gen_opt.schedule critic_opt.schedule", SCHEDULE, _CHOICE),
     ("gen_opt.clip_norm critic_opt.clip_norm", POSITIVE, _ADAM),
     ("init.parent", PARENT, "the run's networks start from that one's"),
     ("init.frozen", FROZEN, _CHOICE),
@@ -150,7 +156,8 @@ def validate(cfg: Config, *, training: bool = True) -> FrozenConfigDict:
     """The config as a run uses it: checked, and no longer to be changed.
 
     Args:
-        cfg: every value of the run (`configs/base.py`).
+        cfg: every value of the run (`configs/base.py`); keys that are younger than a
+            stored config are filled in (`fingerprint.ABSENT`).
         training: also check that the batch can be divided over the devices (starts
             JAX).
 
@@ -158,6 +165,7 @@ def validate(cfg: Config, *, training: bool = True) -> FrozenConfigDict:
         UserError: a key that is unknown or missing, a value that is impossible alone
             or together with another.
     """
+    cfg = ConfigDict(complete(cfg.to_dict()))
     found = dict(_leaves(cfg))
     _check_keys(found)
     for key, (rule, why) in RULES.items():
@@ -325,9 +333,10 @@ def _check_causal(cfg: Config) -> None:
 
 
 def _check_collimation(cfg: Config) -> None:
-    from fluoro_jax.studies import SET_STUDIES  # late: it starts JAX
+    from fluoro_jax.studies import STUDIES  # late: it starts JAX
 
-    fresh = cfg.data.source == "simulator" and cfg.study.name not in SET_STUDIES
+    study = STUDIES.get(cfg.study.name)
+    fresh = cfg.data.source == "simulator" and not (study and study.of_sets)
     if cfg.study.collimate and fresh:
         raise UserError(
             f"study.collimate = True with fresh tumours of the study {cfg.study.name}",

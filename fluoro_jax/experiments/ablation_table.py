@@ -63,22 +63,20 @@ def ablation(records: Mapping[str, Record]) -> str:
                 ["-", "-"] if role == "base" else _effect(key, decimals, seeds, base)
             )
         lines.append("| " + " | ".join(cells) + " |")
-    stale = [r["part"] for s in rows.values() for r in s.values() if r["stale"]]
-    if stale:
-        lines += ["", "Stale records: " + ", ".join(f"`{name}`" for name in stale)]
     return "\n".join(lines)
 
 
 def _numbers(role: str, seeds: Seeds) -> list[str]:
     tables = [record["table"] for record in seeds.values()]
     first = tables[0]
+    stale = " (STALE)" if any(r["stale"] for r in seeds.values()) else ""
     leads = zip(*(lead_cells(lead_of(table)) for table in tables), strict=True)
     means = [
         ", ".join(f"{_mean(record, key):.{places}f}" for record in seeds.values())
         for key, _, places in MEASURES
     ]
     return [
-        role.replace("_", " "),
+        role.replace("_", " ") + stale,
         causality(column(first)),
         ", ".join(map(str, seeds)),
         str(first["n_cases"]),

@@ -31,6 +31,7 @@ from fluoro_jax.experiments.paper_tables import (
     table_2,
 )
 from fluoro_jax.experiments.plan_figures import captions
+from fluoro_jax.experiments.roles import choices_caption
 from fluoro_jax.experiments.verdicts import RULES, verdict
 
 MEASURES = (  # key, decimals, larger is better
@@ -81,6 +82,7 @@ def to_markdown(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
         summary(parts, records),
         ahead(records),
         differences(records),
+        choices(records),
         verdicts(cfg, records),
         figure_5(records),
         table_1(records),
@@ -159,21 +161,24 @@ def ahead(records: Records) -> str:
 
 
 def differences(records: Records) -> str:
-    """Returns what of each run is not as the paper has it, and which are stale."""
-    shown = {n: r for n, r in records.items() if r["section"] != "ablation"}
-    found = {name: departures(record["config"]) for name, record in shown.items()}
-    blocks = {
-        "## What differs from the paper\n\nFrom each record's config.": [
-            f"- `{name}`: {'; '.join(words)}." for name, words in found.items() if words
-        ],
-        "## Stale records\n\nMade by another config, code or data than this "
-        "checkout's; their numbers are shown, and no verdict is drawn.": [
-            f"- `{name}`: {r['stale']}." for name, r in records.items() if r["stale"]
-        ],
-    }
-    return "\n\n".join(
-        "\n".join([head, "", *lines]) for head, lines in blocks.items() if lines
-    )
+    """Returns what of each run is not as the paper has it."""
+    lines = []
+    for name, record in records.items():
+        found = departures(record["config"])
+        if found and record["section"] != "ablation":
+            lines.append(f"- `{name}`: {'; '.join(found)}.")
+    head = ["## What differs from the paper", "", "From each record's config.", ""]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
+def choices(records: Records) -> str:
+    """Returns on which cases the recipes were chosen, as the records say."""
+    names: dict[str, list[str]] = {}
+    for name, record in records.items():
+        caption = choices_caption(record.get("choices", ""))
+        names.setdefault(caption, []).append(f"`{name}`")
+    lines = [f"- {', '.join(found)}: {words}" for words, found in names.items()]
+    return "\n".join(["## Choices", "", *lines]) if lines else ""
 
 
 def verdicts(cfg: Any, records: Records) -> str:

@@ -98,4 +98,4 @@ def test_effects(ends, n, spread, words):
 
 def test_a_stale_row_is_named():
     text = table_of(record("base", 0, stale="another seed"), record("base", 1))
-    assert "Stale records: `base_0`" in text
+    assert "| base (STALE) |" in text
