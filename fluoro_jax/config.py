@@ -10,7 +10,9 @@ from typing import Any, NoReturn, TypeAlias
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from fluoro_jax.choices import CAPTIONS
 from fluoro_jax.errors import UserError
+from fluoro_jax.fingerprint import complete, leaves
 
 Config: TypeAlias = Any  # a ConfigDict; checkers cannot know its attributes
 
@@ -90,6 +92,8 @@ RESAMPLE = _name("stride", "pool")
 FROZEN = _name("nothing", "bottom", "ends", "all_but_last")
 PARENT = Rule(lambda x: isinstance(x, str), 'a name, or "" for fresh networks', "")
 OUTPUT = _name("sigmoid", "linear")
+SCHEDULE = _name("cosine", "constant")
+CHOICES = _name(*CAPTIONS)
 
 _NET = "networks are built from whole numbers of levels and channels"
 _HALVING = "a kernel of stride 2 covers every pixel equally often only if even"
@@ -112,6 +116,7 @@ _RUN = "it names the run's folder"
 TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, _RUN),
     ("seed study.seed", SEED, _SEED),
+    ("choices", CHOICES, "captions say on which cases the recipe was chosen"),
     ("study.name", TEXT, "it says which study of fluoro_jax.studies to build"),
     ("study.num_train study.num_val study.num_test", CASES, _SPLIT),
     ("study.rows study.cols", PIXELS, _PIXELS),
@@ -149,6 +154,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen_opt.b1 gen_opt.b2 critic_opt.b1 critic_opt.b2", DECAY, _ADAM),
     ("gen_opt.warmup_steps critic_opt.warmup_steps", COUNT_OR_NONE, _STEPS),
     ("gen_opt.clip_norm critic_opt.clip_norm", _number(1e-6, 1e6, 1.0), _ADAM),
+    ("gen_opt.schedule critic_opt.schedule", SCHEDULE, _CHOICE),
     ("init.parent", PARENT, "the run's networks start from that one's"),
     ("init.frozen", FROZEN, _CHOICE),
     ("loss.l1 loss.ssim loss.iou loss.adversarial", WEIGHT, _WEIGHT),
@@ -176,7 +182,8 @@ def validate(
     """Returns the config as a run uses it: checked, and no longer to be changed.
 
     Args:
-        cfg: every value of the run (`configs/base.py`).
+        cfg: every value of the run (`configs/base.py`); keys that are younger than a
+            stored config are filled in (`fingerprint.ABSENT`).
         training: also check that the batch can be divided over the devices (starts
             JAX).
         usual: the config file's own values, before the command line changed some; a
@@ -186,9 +193,10 @@ def validate(
         UserError: a key that is unknown or missing, a value that is impossible alone
             or together with another.
     """
-    found = flatten(cfg)
+    cfg = ConfigDict(complete(cfg.to_dict()))
+    found = dict(leaves(cfg))
     _check_keys(found)
-    usually = flatten(usual) if usual is not None else {}
+    usually = dict(leaves(usual)) if usual is not None else {}
     for key, (rule, _) in RULES.items():
         if not rule.accepts(found[key]):
             _refuse_value(key, found[key], usually.get(key))
@@ -208,17 +216,6 @@ def reads_ahead(cfg: Config) -> bool:
     """Whether the network's answer for a frame depends on later frames."""
     memory = cfg.gen.lstm != "none" and cfg.gen.bidirectional
     return memory or cfg.data.stack not in ("causal", "single")
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns the leaves of nested dicts or ConfigDicts by key, as `gen.levels`."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, ConfigDict | dict):
-            leaves |= flatten(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
@@ -393,9 +390,10 @@ def _check_causal(cfg: Config) -> None:
 
 
 def _check_collimation(cfg: Config) -> None:
-    from fluoro_jax.studies import SET_STUDIES  # late: it starts JAX
+    from fluoro_jax.studies import STUDIES  # late: it starts JAX
 
-    fresh = cfg.data.source == "simulator" and cfg.study.name not in SET_STUDIES
+    study = STUDIES.get(cfg.study.name)
+    fresh = cfg.data.source == "simulator" and not (study and study.of_sets)
     if cfg.study.collimate and fresh:
         raise UserError(
             f"study.collimate = True with fresh tumours of the study {cfg.study.name}",

@@ -21,7 +21,7 @@ from fluoro_jax.experiments.recorded_breathing import (
 )
 from fluoro_jax.report.study import write_report
 from fluoro_jax.report.study_figures import study_figures
-from fluoro_jax.studies import StudySpec
+from fluoro_jax.studies import STUDIES, StudySpec
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
 
@@ -65,12 +65,9 @@ def reproduce(
     owner, home = network_of or (cfg, workdir)
     restored = restore_generator(owner, home)
     if table_only:
+        paper = published.reference(cfg)
         return evaluate(
-            cfg,
-            workdir,
-            data_dir=data_dir,
-            restored=restored,
-            published=published.reference(cfg),
+            cfg, workdir, data_dir=data_dir, restored=restored, published=paper
         )
     results = _finished(workdir, fingerprint(cfg, restored[1]))
     if results is None:
@@ -81,12 +78,16 @@ def reproduce(
             restored,
             trained_on=StudySpec.from_config(owner.study) if network_of else None,
         )
-    print(tables.to_markdown(results.table))
+    _show(results)
+    _say(f"done in {time.perf_counter() - begun:.0f} s")
+    return results
+
+
+def _show(results: Results) -> None:
+    print(tables.to_markdown(results.table, short=True))
     if results.table.get("recorded"):
         print(recorded_markdown(results.table["recorded"]))
     print(f"report: {results.report}", flush=True)
-    _say(f"done in {time.perf_counter() - begun:.0f} s")
-    return results
 
 
 def evaluate_run(
@@ -99,7 +100,7 @@ def evaluate_run(
     results = evaluate(
         cfg, workdir, data_dir=data_dir, published=published.reference(cfg)
     )
-    print(tables.to_markdown(results.table))
+    print(tables.to_markdown(results.table, short=True))
     print(f"tables: {Path(workdir) / 'tables'}", flush=True)
     return results
 
@@ -124,7 +125,7 @@ def _evaluate_and_write(
     folder, section = workdir / "figures", None
     with stage("figures"):
         pictures = study_figures(results, folder)
-    if trained_on is None and cfg.study.name == "group":
+    if trained_on is None and STUDIES[cfg.study.name].recorded:
         recorded = track_recorded(results.runs, cfg)
         section = recorded_section(recorded, folder, cfg)
         results.table["recorded"] = section["rows"]

@@ -18,8 +18,9 @@ from typing import Any, TextIO
 
 import jax
 
-from fluoro_jax.config import flatten
+from fluoro_jax.data.dataset import RENDERERS
 from fluoro_jax.errors import UserError
+from fluoro_jax.fingerprint import USUAL, files, leaves
 from fluoro_jax.io.files import write_text
 
 # A run may go on with other values of these. Only num_steps touches an update: the
@@ -33,10 +34,17 @@ FREE = (
     "train.max_skipped",
     "train.collapse_after",
     "evaluation.",
+    "choices",
 )
 HISTORY = "history.jsonl"
 LOCK = ".lock"
 _held: set[Path] = set()  # locks that this process has
+TRAINERS = (  # code that decides, beside the data, what a network learns
+    *("models/**/*.py", "data/batches.py", "data/stack.py"),
+    *("training/losses.py", "training/step.py", "training/optim.py"),
+    *("training/freeze.py", "training/state.py", "training/parallel.py"),
+    *("training/nets.py", "training/parent.py", "training/loop.py"),
+)
 PACKAGES = (
     "fluoro_jax jax jaxlib flax optax orbax-checkpoint numpy scipy clu ml-collections"
 )
@@ -137,7 +145,7 @@ def _writable(workdir: Path) -> Iterator[None]:
 
 
 def note_call(workdir: Path, start: int, num_steps: int) -> None:
-    """Adds a line to history.jsonl: which command trains from which step to which.
+    """Adds a line to history.jsonl: which command and code train which steps.
 
     A run that was stopped may go on to another end, and the learning rate's cosine then
     stretches or starts again: only its history tells.
@@ -146,8 +154,9 @@ def note_call(workdir: Path, start: int, num_steps: int) -> None:
         return
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     call = {"time": _now(), "commit": _commit(), "command": command}
+    call |= {"from": start, "to": num_steps, "code": files(*RENDERERS, *TRAINERS)}
     with open(workdir / HISTORY, "a") as file:
-        file.write(json.dumps(call | {"from": start, "to": num_steps}) + "\n")
+        file.write(json.dumps(call) + "\n")
 
 
 def resolve(cfg: Any) -> dict[str, Any]:
@@ -190,10 +199,10 @@ def differences(
     old: dict[str, Any], new: dict[str, Any]
 ) -> list[tuple[str, object, object]]:
     """(key, old, new) of every leaf that differs and is not free to."""
-    flat_old, flat_new = flatten(old), flatten(new)
-    missing = "(absent)"
+    flat_old, flat_new = dict(leaves(old)), dict(leaves(new))
     found = []
     for key in sorted(flat_old | flat_new):
+        missing = USUAL.get(key, "(absent)")
         a, b = flat_old.get(key, missing), flat_new.get(key, missing)
         if a != b and not key.startswith(FREE):
             found.append((key, a, b))

@@ -22,7 +22,7 @@ from fluoro_jax.sim.body import solids
 from fluoro_jax.sim.visibility import overlap, window_px
 from fluoro_jax.sim.xray import detector, spectrum
 from fluoro_jax.sim.xray.exposure import Exposure, exposure_beam, varian_fluoro
-from fluoro_jax.studies import StudySpec, fresh_tumor, study_case
+from fluoro_jax.studies import STUDIES, StudySpec, fresh_tumor, study_case
 from launch.bench import timing
 
 Row = dict[str, Any]
@@ -30,8 +30,11 @@ COPY_MIB, COPY_PASSES = 256, 8
 MATERIALS = 2
 SHADOWS = 4  # rib, heart, spine, diaphragm
 SUBSET = (2, 3)  # bodies, and tumours on each, that the whole data are estimated from
-# 110 + 30 people of the group study, 15 sets of 20 cases and one of 100
-BODIES, CASES = 110 + 30 + 15 + 1, 110 + 30 + 15 * 20 + 100
+# Training and test cases of the paper's three studies; a set's cases share a body.
+PAPER = [STUDIES[name] for name in ("group", "subgroup", "patient")]
+COUNTS = [study.numbers["train"] + study.numbers["test"] for study in PAPER]
+CASES = sum(COUNTS)
+BODIES = sum(s.sets.count if s.sets else n for s, n in zip(PAPER, COUNTS, strict=True))
 LIMITS_S = {"body": 4.0, "tumour": 0.030, "whole data": 720.0}  # of 256 x 256 pixels
 LIMIT_PIXELS = 256
 LIMIT_MIB = 3072.0

@@ -25,7 +25,7 @@ from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo import registry as zoo
-from fluoro_jax.zoo.card import card_markdown, limits, page
+from fluoro_jax.zoo.card import card_markdown, limits, page, stale
 from fluoro_jax.zoo.publish import first_cases, publish, recheck, training
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +155,7 @@ def test_the_card_holds_what_the_run_measured(run, shelf):
     assert [case["case"] for case in card["cases"]] == [3, 4, 5]
     assert (card["seed"], card["data_seed"]) == (run.cfg.seed, run.cfg.study.seed)
     assert card["training"]["wall_s"] == 2 / 4.0 + 2 / 0.5
+    assert stale(card) == ""
     assert card["training"]["step"] == 4 and card["training"]["machine"]
     data = (shelf / "made.safetensors").read_bytes()
     assert card["weights"]["sha256"] == hashlib.sha256(data).hexdigest()
@@ -377,8 +378,13 @@ def assert_found_again(weights):
 
 
 @pytest.mark.parametrize("name", [shipped(name) for name in zoo.names()])
-def test_the_package_finds_its_cards_numbers(name):
-    assert_found_again(zoo.load(name))
+def test_the_package_finds_its_cards_numbers_or_says_that_they_are_stale(name):
+    card = zoo.load(name).card
+    if words := stale(card):
+        assert f"**Stale.** {words}" in card_markdown(card)
+        assert words in (ROOT / "docs" / "weights.md").read_text()
+    else:
+        assert_found_again(zoo.load(name))
 
 
 @pytest.mark.parametrize("name", ["made", "made-16"])
