@@ -125,7 +125,7 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (key, value) of nested dicts or ConfigDicts, the key as in `gen.levels`."""
+    """Yields (key, value) of nested dicts or ConfigDicts, keys as in `gen.levels`."""
     for key, value in tree.items():
         if hasattr(value, "items"):  # a ConfigDict is no Mapping
             yield from leaves(value, f"{prefix}{key}.")
