@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from fluoro_jax.choices import CAPTIONS
-from fluoro_jax.errors import UserError
+from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.fingerprint import complete, leaves
 
 Config: TypeAlias = Any  # a ConfigDict; checkers cannot know its attributes
@@ -216,12 +215,6 @@ def reads_ahead(cfg: Config) -> bool:
     """Whether the network's answer for a frame depends on later frames."""
     memory = cfg.gen.lstm != "none" and cfg.gen.bidirectional
     return memory or cfg.data.stack not in ("causal", "single")
-
-
-def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The known word that looks most like this one, if any does."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return close[0] if close else None
 
 
 def unknown_key(key: str, *, flag: str = "", value: str = "") -> UserError:

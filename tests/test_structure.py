@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # lowest first; a module imports from its own floor or below
-    {"errors", "fingerprint"},
+    {"errors", "fingerprint", "choices", "interrupts"},
     {"geometry"},
     {"clip"},
     {"metrics"},
@@ -34,6 +34,7 @@ OWNERS = {  # library: the only places that may import it
     "tensorflow": (),
 }
 MOST_LINES, MOST_IN_FUNCTION = 400, 50
+LISTS = {"configs/base.py: base_config"}  # every value of a run, one a line
 
 
 def sources(*folders):
@@ -109,7 +110,8 @@ def test_files_and_functions_are_short(trees):
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 body = _without_docstring(node)
-                if body > MOST_IN_FUNCTION:
+                listed = f"{name}: {node.name}" in LISTS
+                if body > MOST_IN_FUNCTION and not listed:
                     long.append(f"{name}: {node.name} has {body} lines")
     assert not long
 

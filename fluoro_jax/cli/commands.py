@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from fluoro_jax.cli.surroundings import explained, prepare, unbroken
-from fluoro_jax.config import nearest, unknown_key, validate
-from fluoro_jax.errors import UserError
+from fluoro_jax.config import unknown_key, validate
+from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.interrupts import INTERRUPTED, acknowledged, raise_if_pressed
 
 VERBS = {  # what does the work: (module, function); imported only when it runs

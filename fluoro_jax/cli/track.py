@@ -172,17 +172,8 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
 
     tracker, clip = plan.tracker, read.clip
     learned = tracker.learned
-    source, target = plan.resampler.source, plan.resampler.target
+    source = plan.resampler.source
     card, weights = tracker.card, tracker.card["weights"]
-    grid = lambda view: {
-        "rows": view.rows,
-        "cols": view.cols,
-        "pixel_mm": [float(value) for value in view.pixel_mm],
-        "offset_mm": [float(value) for value in view.offset_mm],
-        "sad_mm": float(view.sad_mm),
-        "sdd_mm": float(view.sdd_mm),
-        "gantry_deg": float(view.gantry_deg),
-    }
     told = lambda name, value: {"value": value, "source": read.sources.get(name)}
     version = importlib.metadata.version
     return {
@@ -203,21 +194,14 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
             "read": [str(path) for path in read.files],
             "frames": len(clip.time_s),
         },
-        "geometry": {name: told(name, value) for name, value in grid(source).items()},
+        "geometry": {name: told(name, value) for name, value in _grid(source).items()},
         "time_s": {
             "value": [float(value) for value in clip.time_s],
             "source": read.sources.get("time_s") or read.sources.get("frame_s"),
         },
         "domain": told("domain", clip.domain),
         "periodic": told("periodic", clip.periodic),
-        "resampling": {
-            "space": "area average of the bilinear interpolant, in the isocentre plane",
-            "time": "nearest frame, in interleaved sequences",
-            "sequences": len(plan.parts),
-            "frame_s": learned.frame_s,
-            "to": grid(target),
-            "field_of_view_shown": round(plan.resampler.cover, 4),
-        },
+        "resampling": _resampling(plan, learned.frame_s),
         "causal": tracker.causal,
         "lookahead_frames": tracker.lookahead_frames,
         "lookahead_s": tracker.lookahead_frames * learned.frame_s,
@@ -225,6 +209,31 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "threshold": float(tracker.cfg.evaluation.threshold),
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
         "command": ["fluoro", "track", str(options.clip), f"--model={options.model}"],
+    }
+
+
+def _grid(view: Any) -> dict[str, Any]:
+    """A view's numbers, ready for JSON."""
+    return {
+        "rows": view.rows,
+        "cols": view.cols,
+        "pixel_mm": [float(value) for value in view.pixel_mm],
+        "offset_mm": [float(value) for value in view.offset_mm],
+        "sad_mm": float(view.sad_mm),
+        "sdd_mm": float(view.sdd_mm),
+        "gantry_deg": float(view.gantry_deg),
+    }
+
+
+def _resampling(plan: Any, frame_s: float) -> dict[str, Any]:
+    """What was done to the clip's pixels and times for the model."""
+    return {
+        "space": "area average of the bilinear interpolant, in the isocentre plane",
+        "time": "nearest frame, in interleaved sequences",
+        "sequences": len(plan.parts),
+        "frame_s": frame_s,
+        "to": _grid(plan.resampler.target),
+        "field_of_view_shown": round(plan.resampler.cover, 4),
     }
 
 

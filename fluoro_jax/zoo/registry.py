@@ -23,8 +23,8 @@ from ml_collections import ConfigDict
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_safetensors
 
-from fluoro_jax.config import nearest, validate
-from fluoro_jax.errors import UserError
+from fluoro_jax.config import validate
+from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.tracking.network import NetworkTracker

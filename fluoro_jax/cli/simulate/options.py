@@ -58,6 +58,25 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options, in groups."""
+    _add_case_arguments(parser)
+    _add_clip_arguments(parser)
+    machine = parser.add_argument_group(
+        "X-ray machine", "off by default: ideal line integrals at 60 keV"
+    )
+    machine.add_argument(
+        "--kvp", type=float, help="tube voltage, 60 to 120; switches on"
+    )
+    machine.add_argument("--mas", type=float, help="charge of a frame (default 0.4)")
+    machine.add_argument("--panel", default="varian", help=_one_of(PANELS))
+    files = parser.add_argument_group("files")
+    files.add_argument("-o", "--out", metavar="DIR", help="where cases go (required)")
+    files.add_argument("--overwrite", action="store_true", help="replace cases there")
+    files.add_argument("--picture", default="gif", help=_one_of(PICTURES))
+    files.add_argument("--quiet", action="store_true", help="no progress")
+    files.add_argument("--debug", action="store_true", help="show the traceback")
+
+
+def _add_case_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what")
     what.add_argument("--cases", type=int, default=4, help="how many (default 4)")
     what.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
@@ -78,6 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.06,
         help="of the tumour: 0.45 ground-glass, 0.75 part-solid, 1.06 solid (default)",
     )
+
+
+def _add_clip_arguments(parser: argparse.ArgumentParser) -> None:
     frames = parser.add_argument_group("clip")
     frames.add_argument(
         "--config",
@@ -100,20 +122,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     frames.add_argument("--num-frames", type=int, help="of a clip (default 10)")
     frames.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
-    machine = parser.add_argument_group(
-        "X-ray machine", "off by default: ideal line integrals at 60 keV"
-    )
-    machine.add_argument(
-        "--kvp", type=float, help="tube voltage, 60 to 120; switches on"
-    )
-    machine.add_argument("--mas", type=float, help="charge of a frame (default 0.4)")
-    machine.add_argument("--panel", default="varian", help=_one_of(PANELS))
-    files = parser.add_argument_group("files")
-    files.add_argument("-o", "--out", metavar="DIR", help="where cases go (required)")
-    files.add_argument("--overwrite", action="store_true", help="replace cases there")
-    files.add_argument("--picture", default="gif", help=_one_of(PICTURES))
-    files.add_argument("--quiet", action="store_true", help="no progress")
-    files.add_argument("--debug", action="store_true", help="show the traceback")
 
 
 def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
@@ -127,6 +135,7 @@ def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
     known = {field.name for field in fields(Options)} - {"overrides"}
     if unknown:
         from fluoro_jax.config import nearest  # slow to import, for --help
+        from fluoro_jax.errors import nearest
 
         word = unknown[0].split("=")[0]
         flags = [f"--{name.replace('_', '-')}" for name in sorted(known)]
