@@ -134,7 +134,6 @@ def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
     unknown = [word for word in rest if word not in overrides]
     known = {field.name for field in fields(Options)} - {"overrides"}
     if unknown:
-        from fluoro_jax.config import nearest  # slow to import, for --help
         from fluoro_jax.errors import nearest
 
         word = unknown[0].split("=")[0]
