@@ -58,7 +58,8 @@ def base_config(scale: str = "full") -> Config:
         source="dataset",  # paper; ours: "simulator", fresh tumours on a pool of bodies
         batch_size=4,  # ours: over all devices and processes
         # Paper: each frame with its two neighbours. Ours: those of the first and last,
-        # wrap | edge | causal; "single" shows every frame alone, three times.
+        # wrap | edge | causal; "single" shows every frame alone, three times; "moving"
+        # adds what differs from the clip's mean frame.
         stack="wrap",
         pool_bodies=16,  # ours, simulator: bodies in memory
         renew_every=50,  # ours, simulator: micro-batches between two new bodies

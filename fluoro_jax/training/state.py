@@ -13,6 +13,8 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from fluoro_jax.data.stack import stack_channels
+
 Array = jax.Array
 PyTree = Any
 
@@ -71,14 +73,15 @@ def init_state(
     """The state before the first update, a pure function of the config.
 
     Args:
-        cfg: seed, study.{num_frames, rows, cols}.
+        cfg: seed, study.{num_frames, rows, cols}, data.stack.
         gen: `[B, T, H, W, 3] -> GeneratorOutput`.
         critic: `[B, T, H, W] -> [B]`.
         gen_tx: the generator's optimizer.
         critic_tx: the critic's optimizer.
     """
     clip = (1, cfg.study.num_frames, cfg.study.rows, cfg.study.cols)
-    gen_params = gen.init(stream(cfg.seed, "gen", 0), jnp.zeros((*clip, 3)))["params"]
+    stack = (*clip, stack_channels(cfg.data.stack))
+    gen_params = gen.init(stream(cfg.seed, "gen", 0), jnp.zeros(stack))["params"]
     critic_params = critic.init(stream(cfg.seed, "critic", 0), jnp.zeros(clip))
     critic_params = critic_params["params"]
     zero = jnp.zeros((), jnp.int32)

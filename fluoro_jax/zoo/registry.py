@@ -24,6 +24,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_safetensors
 
 from fluoro_jax.config import validate
+from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
 from fluoro_jax.models.generator import Generator
@@ -293,7 +294,8 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
             fix=REINSTALL,
         ) from error
     study = cfg.study
-    clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, 3))
+    channels = stack_channels(cfg.data.stack)
+    clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, channels))
     tree = jax.eval_shape(generator.init, jax.random.key(0), clip)["params"]
     wanted = {key: leaf.shape for key, leaf in _flat(tree).items()}
     found = {key: leaf.shape for key, leaf in arrays.items()}
