@@ -69,6 +69,14 @@ def open_batches(cfg: Config, data_dir: str | Path) -> BatchSource:
     )
 
 
+def blank_batch(cfg: Config) -> Batch:
+    """Returns a batch of zeros, of the shapes and types of every other."""
+    study = cfg.study
+    share = cfg.data.batch_size // jax.process_count()
+    clip = np.zeros((share, study.num_frames, study.rows, study.cols), np.float32)
+    return {"frames": clip, "mask": clip, "id": np.zeros(share, np.int32)}
+
+
 def _positions(index: int, batch_size: int, process: tuple[int, int] | None) -> range:
     """Example numbers of one process's share; they count on over micro-batches."""
     rank, count = process or (jax.process_index(), jax.process_count())

@@ -23,9 +23,9 @@ def stack_frames(frames: Array, mode: str) -> Array:
 
     Channels of frame t: (t-1, t, t+1) for "wrap" and "edge", (t-2, t-1, t) for
     "causal", (t, t, t) for "single"; for "moving" (ours) those of "edge", then
-    `MOTION_GAIN` times the frame's difference from the mean of all frames. Past the ends, "wrap" takes the other end (only
-    right for a clip of exactly one period), "edge" and "causal" repeat the first or
-    last frame.
+    `MOTION_GAIN` times the frame's difference from the mean of all frames. Past the
+    ends, "wrap" takes the other end (only right for a clip of exactly one period),
+    the others repeat the first or last frame.
 
     Args:
         frames: `[B, T, H, W]`.

@@ -18,11 +18,13 @@ from typing import Any
 
 import jax
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from fluoro_jax.config import check_devices
-from fluoro_jax.data.batches import open_batches, prefetch
+from fluoro_jax.data.batches import blank_batch, open_batches, prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
+from fluoro_jax.stages import timed
 from fluoro_jax.training import memory, parallel
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.nets import Nets, build, describe, summary
@@ -159,8 +161,11 @@ def _run(
     cfg, last, count = nets.cfg, nets.cfg.train.num_steps, nets.cfg.train.accumulate
     micro = max(cfg.train.gen_updates, cfg.train.critic_updates)
     due = lambda step, every: step > 0 and (step % every == 0 or step == last)
-    source = open_batches(cfg, data_dir)
     first = jax.process_index() == 0
+    p_gen, p_critic = _programs(nets, tqdm.write if first else lambda line: None)
+    if count == 1 and jax.process_count() == 1:  # beside rendering, if there is any
+        p_gen.begin(state, parallel.shard(blank_batch(cfg)))
+    source = open_batches(cfg, data_dir)
     validate = Validation(cfg, nets.gen, data_dir) if first else None
     workdir = checkpoints.folder.parent
     if parent is not None:
@@ -171,10 +176,11 @@ def _run(
         stop = stack.enter_context(StopRequest())
         batches = prefetch(source, start * micro * count, parallel.shard)
         stack.enter_context(batches)
-        p_gen, p_critic = _programs(nets, watch.progress.say)
+        stack.enter_context(timed("training"))
         for step in range(start, last + 1):
             if validate is not None and due(step, cfg.train.eval_every):
-                watch.evaluated(step, validate(state.ema))
+                with timed("validation"):
+                    watch.evaluated(step, validate(state.ema))
             if stop.signal or due(step, cfg.train.save_every):
                 checkpoints.save(step, state, resolve(cfg))
             if step == last:
@@ -198,7 +204,7 @@ def _run(
     return state
 
 
-def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[Callable, Callable]:
+def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[FirstCall, FirstCall]:
     """The two compiled updates, each announcing its first call."""
     cfg, nets_of = nets.cfg, (nets.cfg, nets.gen, nets.critic)
     count = cfg.train.accumulate

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 from tqdm import tqdm
 
 from fluoro_jax import interrupts
+from fluoro_jax.stages import timed
 from fluoro_jax.training import memory
 
 LINE_EVERY_S = 30.0  # without a terminal, a line at most so often
@@ -93,14 +95,26 @@ class FirstCall:
         *,
         expected_s: float = 0.0,
     ) -> None:
-        self._name, self._program, self._say, self._new = name, program, say, True
+        self._name, self._program, self._say = name, program, say
         self._expected_s = expected_s
+        self._ready: Future[None] | None = None
+
+    def begin(self, state: Any, *batches: Any) -> None:
+        """Starts to compile for these arguments in a thread, beside other work."""
+        self._ready = Future()
+        run = lambda: _settle(self._ready, lambda: self._compile(state, *batches))
+        threading.Thread(target=run, daemon=True).start()
 
     def __call__(self, state: Any, *batches: Any) -> Any:
         """Returns `program(state, *batches)`."""
-        if self._new:
-            self._new = False
-            self._compile(state, *batches)
+        if self._ready is None:
+            self._ready = Future()
+            _settle(self._ready, lambda: self._compile(state, *batches))
+        if self._ready.done():
+            self._ready.result()
+        else:
+            with timed("waiting for a program to compile"):
+                self._ready.result()
         return self._program(state, *batches)
 
     def _compile(self, state: Any, *batches: Any) -> None:
@@ -108,13 +122,24 @@ class FirstCall:
         told = f" ({about})" * bool(self._expected_s)
         self._say(f"compiling the {self._name}{told} ...")
         begun = time.monotonic()
-        beside = self._program.bytes_beside_state(state, *batches)
+        with timed("compiling the updates"):
+            beside = self._program.bytes_beside_state(state, *batches)
         ready = f"{self._name} ready after {time.monotonic() - begun:.0f} s"
         free = memory.free_bytes()
         first, *more = memory.report(beside, state, free=free) or [""]
         self._say(f"  ... {ready}{first and f'; {first}'}")
         for line in more:
             self._say(line)
+
+
+def _settle(future: Future[None], work: Callable[[], None]) -> None:
+    """Runs `work`; the future ends with it, or with what it raises."""
+    try:
+        work()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
 
 
 class StopRequest:
