@@ -38,7 +38,7 @@ def timed(part: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stage(what: str, *, part: str | None = None) -> Iterator[None]:
-    """Prints `what` to stderr, and its seconds once it is done; counts them as `part`."""
+    """Prints `what` to stderr, then the seconds it took; counts them as `part`."""
     print(f"  {what} ...", end=" ", file=sys.stderr, flush=True)
     start = time.perf_counter()
     with timed(part or what):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # lowest first; a module imports from its own floor or below
-    {"errors", "fingerprint", "choices", "interrupts"},
+    {"errors", "fingerprint", "choices", "interrupts", "stages"},
     {"geometry"},
     {"clip"},
     {"metrics"},

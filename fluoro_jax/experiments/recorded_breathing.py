@@ -126,9 +126,7 @@ def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
     with the past alone.
     """
     spec = StudySpec.from_config(cfg.study)
-    with stage(
-        f"place a tumour in a patient who breathes as recorded ({TRACE})", part=PART
-    ):
+    with stage(f"place a tumour, breathing as recorded ({TRACE})", part=PART):
         case = recorded_case(spec)
     with stage(f"simulate {len(case.time_s)} frames of it", part=PART):
         clip = render_clip(case, spec.geometry(), jax.random.key(spec.seed), spec)

@@ -144,7 +144,8 @@ def _parent(nets: Nets, workdir: Path) -> TrainState | None:
 def _first_state(nets: Nets, parent: TrainState | None) -> TrainState:
     """Fresh networks, or the parent's."""
     if parent is None:
-        return parallel.place(nets.init)
+        with timed("initial parameters"):
+            return parallel.place(nets.init)
     return parallel.place_tree(from_parent(jax.jit(nets.init)(), parent))
 
 
