@@ -191,17 +191,24 @@ def _run(
                 watch.progress.say(f"stopped; step {step} is saved, run again to go on")
                 raise SystemExit(128 + stop.signal)
             group = [[next(batches) for _ in range(count)] for _ in range(micro)]
-            with jax.transfer_guard("disallow"):
-                for several in group[: cfg.train.gen_updates]:
-                    state, averages = p_gen(state, *several)
-                    watch.collect(averages)
-                judged = step >= cfg.loss.critic_start
-                for several in group[: cfg.train.critic_updates * judged]:
-                    state, averages = p_critic(state, *several)
-                    watch.collect(averages)
+            judged = cfg.train.critic_updates * (step >= cfg.loss.critic_start)
+            calls = [(p_gen, several) for several in group[: cfg.train.gen_updates]]
+            calls += [(p_critic, several) for several in group[:judged]]
+            state = _updates(state, calls, watch)
             watch.progress.advance(step + 1)
             if due(step + 1, cfg.train.log_every):
                 watch.log(step + 1, state.skipped)
+    return state
+
+
+def _updates(
+    state: TrainState, calls: list[tuple[FirstCall, list]], watch: Watch
+) -> TrainState:
+    """Runs the updates of one step in turn, without implicit transfers."""
+    with jax.transfer_guard("disallow"):
+        for update, several in calls:
+            state, averages = update(state, *several)
+            watch.collect(averages)
     return state
 
 
