@@ -10,12 +10,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	if $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint bench
+.PHONY: help install quickstart test test-slow test-all coverage lint bench
 
 help:
 	@echo 'make install     create .venv and install the package into it'
 	@echo 'make quickstart  train a small network, print its table, write a report'
 	@echo 'make test        run the tests (those marked slow left out)'
+	@echo 'make test-all    run all tests, those marked slow as well'
+	@echo 'make coverage    run the tests; print which share of fluoro_jax they execute'
 	@echo 'make lint        ruff and pyright'
 	@echo 'make bench       time the generator against the same net in plain linen'
 
@@ -41,8 +43,19 @@ $(VENV)/.installed: pyproject.toml
 quickstart: install
 	$(BIN)/python -m launch.reproduce --config=$(CONFIG) --workdir=$(WORKDIR)
 
+# A module stays on one worker, so that its fixtures are made once.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadscope --durations=10
+
 test: install
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadscope
+	$(PYTEST) -m "not slow"
+
+test-slow: install
+	$(PYTEST) -m slow
+
+test-all: test test-slow
+
+coverage: install
+	$(PYTEST) -m "not slow" --cov=fluoro_jax --cov-report=term:skip-covered
 
 $(VENV)/.linters: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

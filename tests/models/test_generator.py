@@ -15,7 +15,7 @@ from fluoro_jax.models.generator import Generator, predict
 from fluoro_jax.models.unet import UNet, widths
 
 B, T, SIDE = 2, 3, 16
-SMALL = dict(levels=3, refine_levels=2, base=4, cap=8)
+SMALL = dict(levels=2, refine_levels=2, base=4, cap=8)
 FORWARD = dict(bidirectional=False)
 
 

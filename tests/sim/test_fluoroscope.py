@@ -22,7 +22,8 @@ TIMES = np.array([0.0, 1.0, 2.0], np.float32)
 
 
 def make_case(seed=None, *, centre=(-70.0, 15.0, 35.0), diameter=30.0):
-    anatomy = Anatomy() if seed is None else sample_anatomy(jax.random.key(seed))
+    mean = jax.tree.map(jnp.float32, Anatomy())  # typed as a sampled one: one program
+    anatomy = mean if seed is None else sample_anatomy(jax.random.key(seed))
     tumor = Tumor(np.array(centre, np.float32), diameter, 20.0, 8.0)
     return fl.Case(anatomy, BREATH, tumor, TIMES)
 
@@ -129,27 +130,32 @@ def test_truth_is_the_closed_form(case, film):
     np.testing.assert_allclose(clip.centroid_px[2], want, atol=1e-3)
 
 
-def test_simulate_is_the_two_steps_and_jit_is_eager(case, film):
+def test_simulate_is_the_two_steps(case, film):
     key = jax.random.key(3)
     want = fl.add_tumor(film, case, VIEW, photons=2e4, key=key)
-    for run in (fl.simulate, jax.jit(fl.simulate, static_argnames="voxel_mm")):
-        clip = run(case, VIEW, key, voxel_mm=8.0, photons=2e4)
-        np.testing.assert_array_equal(clip.mask, want.mask)
-        # a count at a rounding edge may fall on either side, a quantum apart
-        assert np.mean(np.abs(clip.frames - want.frames) > 1e-4) < 0.01
-    again = fl.simulate(case, VIEW, key, voxel_mm=8.0, photons=2e4)
-    np.testing.assert_array_equal(
-        again.frames, fl.simulate(case, VIEW, key, voxel_mm=8.0, photons=2e4).frames
+    clip, again = (
+        fl.simulate(case, VIEW, key, voxel_mm=8.0, photons=2e4) for _ in "12"
     )
+    np.testing.assert_array_equal(clip.mask, want.mask)
+    assert_same_counts(clip, want)
+    np.testing.assert_array_equal(again.frames, clip.frames)
+    noise = jax.jit(lambda f, c, k: fl.add_tumor(f, c, VIEW, photons=2e4, key=k))
+    assert_same_counts(noise(film, case, key), want)
 
 
-def test_vmap_over_cases_is_a_loop():
+def assert_same_counts(clip, want):
+    """A count at a rounding edge may fall on either side, a quantum apart."""
+    assert np.mean(np.abs(clip.frames - want.frames) > 1e-4) < 0.01
+
+
+def test_jit_and_vmap_over_cases_are_a_loop():
     cases = [make_case(1), make_case(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)
-    run = jax.vmap(lambda c: fl.film_body(c, VIEW, voxel_mm=8.0))
-    both = run(stacked)
-    for one, c in zip(both, cases, strict=True):
-        np.testing.assert_allclose(one, fl.film_body(c, VIEW, voxel_mm=8.0), atol=1e-4)
+    both = jax.jit(jax.vmap(lambda c: fl.simulate(c, VIEW, voxel_mm=8.0)))(stacked)
+    for i, case in enumerate(cases):
+        alone = fl.simulate(case, VIEW, voxel_mm=8.0)
+        np.testing.assert_allclose(both.frames[i], alone.frames, atol=1e-4)
+        np.testing.assert_array_equal(both.mask[i], alone.mask)
 
 
 def test_one_compilation_serves_all_cases_and_lengths(case, film, monkeypatch):

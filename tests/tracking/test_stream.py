@@ -14,7 +14,7 @@ from fluoro_jax.tracking.stream import StreamTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 SIDE, FRAMES = 16, 6
-SMALL = dict(levels=3, refine_levels=2, base=4, cap=8)
+SMALL = dict(levels=2, refine_levels=2, base=4, cap=8)
 
 
 def config(stack="causal"):

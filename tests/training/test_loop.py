@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 import stand_in_run
-from jax.experimental.compilation_cache import compilation_cache
 from stand_ins import disc_batch
 
 from fluoro_jax.errors import UserError
@@ -38,17 +37,6 @@ class Recorded:
         if self.spoil:
             batch["frames"][:] = np.nan
         return batch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(tmp_path_factory):
-    """The same two programs serve most of these tests."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True)
