@@ -25,6 +25,7 @@ from fluoro_jax.tracking.checks import SPACING_OFF
 from fluoro_jax.tracking.learned import Learned
 
 LEAST_COVER = 0.75  # of the tracker's field of view that a clip must show
+JITTER = 0.1  # of a frame spacing, by which the ends of a clip may be off
 WHOLE_COVER = 0.98  # less gives a warning
 
 
@@ -172,17 +173,17 @@ def interleave(time_s: np.ndarray, frame_s: float) -> list[np.ndarray]:
 def _sequence(time_s: np.ndarray, through: int, frame_s: float) -> np.ndarray:
     """Frames `frame_s` apart, before and after frame `through`."""
     steps = (time_s[[0, -1]] - time_s[through]) / frame_s
-    first, last = int(np.ceil(steps[0] - 1e-6)), int(np.floor(steps[1] + 1e-6))
+    first, last = int(np.ceil(steps[0] - JITTER)), int(np.floor(steps[1] + JITTER))
     wanted = time_s[through] + frame_s * np.arange(first, last + 1)
     index = np.unique([int(np.abs(time_s - t).argmin()) for t in wanted])
-    gaps = np.diff(time_s[index]) if len(wanted) > 1 else np.diff(time_s)[:1]
+    gaps = np.diff(time_s[index])
     off = np.abs(gaps / frame_s - 1.0)
     repeated = len(index) < len(wanted)
     if repeated or (off.size and off.max() > SPACING_OFF + 1e-6):
         worst = int(off.argmax()) if off.size else 0
+        gap = gaps[worst] if off.size else time_s[-1] - time_s[0]
         raise UserError(
-            f"{gaps[worst]:.4g} s between usable frames, from {time_s[index[worst]]:g} "
-            "s on",
+            f"{gap:.4g} s between usable frames, from {time_s[index[worst]]:g} s on",
             needed=f"a frame near every {frame_s:g} s, to {SPACING_OFF:.0%}",
             why="the network has learned how far a tumour moves in that time; frames "
             "in between are not made up",

@@ -140,5 +140,8 @@ def test_frames_that_come_too_rarely_are_refused(time_s):
         interleave(np.asarray(time_s), 0.5)
 
 
-def test_one_frame_is_a_sequence():
-    assert [p.tolist() for p in interleave(np.array([3.0]), 0.5)] == [[0]]
+def test_short_clips_and_jitter():
+    parts = lambda *time_s: [p.tolist() for p in interleave(np.array(time_s), 0.5)]
+    assert parts(3.0) == [[0]]
+    assert parts(0.0, 0.25, 0.5) == [[0, 2], [1]]
+    assert parts(0.0, 0.48, 1.03, 1.49) == [[0, 1, 2, 3]]
