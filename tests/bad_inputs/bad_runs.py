@@ -16,9 +16,9 @@ from launch import benchmark
 SMOKE = "--config=configs/paper_group.py:smoke"
 
 
-@warnings.catch_warnings(action="ignore")  # ml_collections loads files as of old
 def _read(argv):
-    commands.parse("train", argv)
+    with warnings.catch_warnings(action="ignore"):  # ml_collections: load_module()
+        commands.parse("train", argv)
 
 
 def _parse(*argv):
