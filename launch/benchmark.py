@@ -20,37 +20,29 @@ from configs.base import SCALES, base_config, check_preset
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
 from launch.bench import (
+    compilation,
     machine,
+    nets,
+    projector,
+    scaling,
+    simulate,
+    stream,
     timing,
-)
-from launch.bench import (
-    nets as bench_nets,
-)
-from launch.bench import (
-    projector as bench_parts,
-)
-from launch.bench import (
-    scaling as bench_scaling,
-)
-from launch.bench import (
-    simulate as bench_simulate,
-)
-from launch.bench import (
-    stream as bench_stream,
 )
 
 Row = dict[str, Any]
 BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
-    "generator": bench_nets.generator,
-    "critic_step": bench_nets.critic_step,
-    "train_step": bench_nets.train_step,
-    "projector": bench_parts.projector,
-    "simulate": bench_simulate.simulate,
-    "stream": bench_stream.stream,
-    "input": bench_stream.inputs,
-    "scaling": bench_scaling.scaling,
+    "generator": nets.generator,
+    "critic_step": nets.critic_step,
+    "train_step": nets.train_step,
+    "projector": projector.projector,
+    "simulate": simulate.simulate,
+    "stream": stream.stream,
+    "input": stream.inputs,
+    "scaling": scaling.scaling,
+    "compile": compilation.compilation,
 }
-PEERS = {**bench_nets.PEERS, "projector": bench_parts.PEERS}
+PEERS = {**nets.PEERS, "projector": projector.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})
 PRESETS = (*SCALES, "gpu")
 DTYPES = ("float32", "bfloat16")
