@@ -50,7 +50,8 @@ def compilation(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
         print(f"compile, {name}: {compile_s:.1f} s{told}", flush=True)
         program = timing.Program(lambda: None, compile_s, precision=run.gen.dtype)
         names = {"what": "compile", "variant": name, "preset": preset}
-        row = timing.make_row(program, np.array([np.nan]), max_diff=None, **names)
+        row = timing.make_row(program, np.zeros(1), max_diff=None, **names)
+        row |= {key: None for key in row if key.endswith("_ms")}  # nothing was run
         rows.append({**row, "note": f"compiles in {compile_s:.1f} s{told}"})
     return rows
 

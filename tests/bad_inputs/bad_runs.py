@@ -17,11 +17,7 @@ SMOKE = "--config=configs/paper_group.py:smoke"
 
 
 def _read(argv):
-<<<<<<< HEAD
-    with warnings.catch_warnings(action="ignore"):  # ml_collections loads as of old
-=======
     with warnings.catch_warnings(action="ignore"):  # ml_collections: load_module()
->>>>>>> runs
         commands.parse("train", argv)
 
 
