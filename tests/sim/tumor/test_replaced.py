@@ -29,7 +29,9 @@ def tube(start, end, radius=3.0):
 
 @jax.jit
 def replaced(vessel, airway, view=VIEW):
-    return replaced_path_mm(view, TUMOR, TUMOR.centre_mm, vessel=vessel, airway=airway)
+    centre = TUMOR.centre_mm
+    chord = tumor_chord_mm(view, TUMOR, centre)
+    return replaced_path_mm(view, TUMOR, centre, chord, vessel=vessel, airway=airway)
 
 
 def test_a_vessel_across_a_tumour_has_its_closed_volume_and_depth():
