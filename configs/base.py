@@ -1,7 +1,10 @@
-"""Every value of a run, with the paper's full size as the default.
+"""Every value of a run, with the paper's form and levels as the default.
 
-Not run by itself: `configs/paper_group.py` and its neighbours start from here. Where
-the paper is silent the value is ours and the comment says so.
+Command:  none; `configs/paper_group.py` and its neighbours start from here.
+Hardware, time, expected result: those of the config that starts from here.
+
+A value is the paper's only if its comment says "paper"; every other value is ours,
+because the paper does not state it, and is marked "ours".
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from ml_collections import ConfigDict
 
 from fluoro_jax.config import Config
 from fluoro_jax.errors import UserError
+from fluoro_jax.studies.registry import STUDIES
 
-# name: rows = cols, voxel_mm, levels, refine_levels, base, cap, critic levels
+# name: rows = cols, voxel_mm, levels, refine_levels, base, cap, critic levels. The
+# paper has 7 and 5 levels ("full"); all else in this table is ours.
 SCALES = {
     "smoke": (32, 8.0, 4, 2, 4, 16, 2),
     "quickstart": (64, 4.0, 5, 3, 8, 64, 3),
@@ -28,104 +33,121 @@ def base_config(scale: str = "full") -> Config:
     """The paper's group study at one of `SCALES`."""
     check_preset(scale, SCALES)
     pixels, voxel_mm, levels, refine_levels, base, cap, critic_levels = SCALES[scale]
-    c = ConfigDict({"name": "base", "seed": 0})
-    c.study = dict(  # the fixed cases; sizes from the paper, ranges in studies/
+    c = ConfigDict({"name": "base", "seed": 0})  # ours: one seed
+    # On which cases the recipe's choices were made: none | validation | test, or ""
+    # if that is not known (fluoro_jax/choices.py). Captions print it.
+    c.choices = "validation"
+    numbers = STUDIES["group"].numbers  # paper: 110 train, 30 test; ours: 16 watched
+    c.study = dict(  # the fixed cases; their ranges stand in fluoro_jax/studies
         name="group",
-        seed=2020,
-        num_train=110,
-        num_val=16,  # ours: watched while training, in neither split
-        num_test=30,
+        seed=2020,  # ours
+        num_train=numbers["train"],
+        num_val=numbers["val"],
+        num_test=numbers["test"],
         rows=pixels,
         cols=pixels,
-        detector_mm=480.0,  # height of the panel, of square pixels; 320 mm at isocentre
-        gantry_deg=0.0,
+        detector_mm=480.0,  # ours: height of the panel, 320 mm at the isocentre
+        gantry_deg=0.0,  # ours
         collimate=False,  # ours: the panel's middle follows each set's tumour
         voxel_mm=voxel_mm,
-        photons=0.0,  # unattenuated quanta a pixel; 0 = noiseless line integrals
-        num_frames=10,
-        frame_s=0.5,
+        photons=0.0,  # ours: unattenuated quanta a pixel; 0 = no noise
+        num_frames=10,  # paper
+        frame_s=0.5,  # paper
     )
     c.data = dict(
-        source="dataset",  # or "simulator": fresh tumours on a pool of bodies
-        batch_size=4,  # over all devices and processes
-        stack="wrap",  # neighbours of the first and last frame: wrap | edge | causal;
-        # "single" shows every frame alone, three times
-        pool_bodies=16,  # simulator: bodies in memory
-        renew_every=50,  # simulator: micro-batches between two new bodies
-        random_start=False,  # simulator: start the cycle at a random phase
-        smallest_mm=20.0,  # simulator: tumour diameters, from
-        largest_mm=40.0,  # to; 20-40 is the study's own training population
+        source="dataset",  # paper; ours: "simulator", fresh tumours on a pool of bodies
+        batch_size=4,  # ours: over all devices and processes
+        # Paper: each frame with its two neighbours. Ours: those of the first and last,
+        # wrap | edge | causal; "single" shows every frame alone, three times; "moving"
+        # adds what differs from the clip's mean frame.
+        stack="wrap",
+        pool_bodies=16,  # ours, simulator: bodies in memory
+        renew_every=50,  # ours, simulator: micro-batches between two new bodies
+        random_start=False,  # ours, simulator: start the cycle at a random phase
+        smallest_mm=20.0,  # paper, its training population: diameters from 20 mm
+        largest_mm=40.0,  # paper: to 40 mm; both are read by the simulator alone
     )
     c.gen = dict(  # Generator(**cfg.gen)
-        levels=levels,
-        base=base,  # channels of level 0; level i has min(base 2^i, cap)
-        cap=cap,
-        kernel=4,
-        refine_levels=refine_levels,
-        refine_kernel=2,  # the paper says only "half"
-        lstm_kernel=3,
-        bidirectional=True,  # False: forward in time only
-        lstm="all",  # coarse net: in all skips and the bottom | bottom | none
-        resample="stride",  # or "pool": max pooling down, bilinear up
+        levels=levels,  # paper at "full": 7
+        base=base,  # ours: channels of level 0; level i has min(base 2^i, cap)
+        cap=cap,  # ours
+        kernel=4,  # ours
+        refine_levels=refine_levels,  # paper at "full": 5
+        refine_kernel=2,  # paper: half of the coarse net's
+        lstm_kernel=3,  # ours
+        bidirectional=True,  # paper; False: forward in time only
+        lstm="all",  # paper: all skips (ours: and the bottom) | bottom | none
+        resample="stride",  # paper; ours: "pool", max pooling down, bilinear up
         group_size=4,  # ours: norm of each frame; an empty mask otherwise attracts
-        remat=False,
-        unroll=1,
-        dtype="float32",  # of the computation; parameters stay float32
+        remat=False,  # ours: recompute in the backward pass, to save memory
+        dtype="float32",  # ours: of the computation; parameters stay float32
         input_mean=3.0,  # ours: fixed input scaling, line integrals [1]
-        input_scale=2.0,
+        input_scale=2.0,  # ours
+        patch=1,  # ours: pixels a side of the cells that the networks see; 1 = none
+        stem=0,  # ours: channels of a cell behind the dense stem
         background_px=0.0,  # ours: sigma of a Gaussian mean taken off; 0 = none
     )
     c.critic = dict(  # Critic(**cfg.critic)
-        levels=critic_levels,
-        base=base,
-        cap=cap,
-        kernel=4,
-        lstm_kernel=3,
-        output="sigmoid",  # the paper's; "linear" is WGAN-GP's
-        group_size=4,
-        unroll=1,
-        dtype="float32",
+        levels=critic_levels,  # paper: fewer than the generator; ours: how many
+        base=base,  # ours
+        cap=cap,  # ours
+        kernel=4,  # ours
+        lstm_kernel=3,  # ours
+        output="sigmoid",  # paper; ours: "linear", as in WGAN-GP
+        group_size=4,  # ours
+        dtype="float32",  # ours
     )
-    c.gen_opt = dict(  # Adam; rates and betas are not in the paper
-        learning_rate=1e-3, b1=0.9, b2=0.999, warmup_steps=50, clip_norm=1.0
+    c.gen_opt = dict(  # paper: Adam; every value is ours
+        learning_rate=1e-3,  # ours
+        b1=0.9,  # ours
+        b2=0.999,  # ours
+        schedule="cosine",  # ours: to 0 at the last update; or "constant"
+        warmup_steps=50,  # ours: updates in which the rate rises from 0
+        clip_norm=1.0,  # ours: gradients are clipped to this global norm
     )
-    c.critic_opt = dict(
-        learning_rate=1e-4, b1=0.5, b2=0.9, warmup_steps=0, clip_norm=1.0
+    c.critic_opt = dict(  # paper: Adam; every value is ours
+        learning_rate=1e-4,  # ours
+        b1=0.5,  # ours
+        b2=0.9,  # ours
+        schedule="cosine",  # ours
+        warmup_steps=0,  # ours
+        clip_norm=1.0,  # ours
     )
     c.init = dict(  # fine-tuning
         parent="",  # name of the run whose networks it starts from; "" = fresh ones
-        frozen="nothing",  # nothing | bottom | ends | all_but_last
+        frozen="nothing",  # paper: bottom (ours: which layers) | ends | all_but_last
     )
     c.loss = dict(
-        l1=100.0,  # eq. 5 and 9 as read: L_GAN + 100 L_1 + L_ssim + L_iou
+        # Paper, eq. 5 and 9; ours is the reading: L_GAN + 100 L_1 + L_ssim + L_iou.
+        l1=100.0,
         ssim=1.0,
         iou=1.0,
         coarse=0.0,  # ours: the same terms on the coarse net's own answer
-        adversarial=1.0,
+        adversarial=1.0,  # paper
         cross_entropy=0.0,  # ours: foreground-weighted, after the warm-up too
         foreground_weight=20.0,  # ours: a true pixel weighs 1 + this
         warmup_steps=500,  # ours: cross-entropy + L_iou only (the empty mask attracts)
         critic_start=0,  # ours: first step that updates the critic
         adv_start=500,  # ours: first step with the adversarial term
-        gp_weight=10.0,
+        gp_weight=10.0,  # paper
     )
     c.train = dict(
-        num_steps=10_000,  # a step = gen_updates, then critic_updates
-        gen_updates=2,  # the paper's 2:1; WGAN-GP has 1:5
-        critic_updates=1,
-        accumulate=1,  # micro-batches of batch_size whose gradients an update means
-        ema_decay=0.999,
-        log_every=20,
+        num_steps=10_000,  # ours: a step = gen_updates, then critic_updates
+        gen_updates=2,  # paper; WGAN-GP has 1:5
+        critic_updates=1,  # paper
+        accumulate=1,  # ours: micro-batches over which an update averages gradients
+        ema_decay=0.999,  # ours: averaged weights are evaluated; 0 takes the last ones
+        log_every=20,  # ours, as all that follows
         eval_every=500,
         save_every=500,
-        keep=3,
+        keep=3,  # checkpoints
         max_skipped=20,  # non-finite updates before the run stops
         collapse_after=400,  # stop if mean p on truth is under 0.01 from here on
     )
     c.evaluation = dict(
-        bootstrap=10_000,
-        threshold=0.5,
-        stream_lookahead=5,  # frames of delay on clips longer than one cycle
+        bootstrap=10_000,  # ours: resamples of an interval
+        threshold=0.5,  # ours: masks are cut at this probability
+        stream_lookahead=5,  # ours: frames of delay on clips longer than one cycle
     )
     return c
 

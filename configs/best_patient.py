@@ -1,6 +1,10 @@
 """The patient study by our own recipe.
 
 Command:  python -m launch.reproduce --config=configs/best_patient.py:cpu --workdir=DIR
+Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
+Time:     `:cpu` about 9 min; `full` not measured yet.
+Expected: not measured yet with this simulator and patient; earlier numbers in
+          docs/results (shown as stale).
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """The sub-group study by our own recipe, from scratch or fine-tuned.
 
 Command:  python -m launch.reproduce --config=configs/best_subgroup.py:cpu --workdir=DIR
+Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
+Time:     `:cpu` about 9 min from scratch; `full` not measured yet.
+Expected: not measured yet with this simulator and these patients; earlier numbers in
+          docs/results (shown as stale).
 
 Fine-tuning needs the group's run beside its own, and the keys
 `--config.init.parent=best_group --config.init.frozen=bottom` (the paper's choice; or

@@ -3,10 +3,16 @@
 Command:  python -m launch.reproduce --config=configs/paper_all.py:cpu --workdir=DIR
           ... --only=best_group,held_out,ablation   for some parts or kinds of them
 
+Hardware: `cpu` two cores; none (`full`) is meant for one GPU; `smoke` for tests.
+Time:     `cpu`: each part's estimate is printed before it runs; with the records of
+          docs/results the core is printed in seconds. `full` not measured yet.
+Expected: docs/results/paper_all_cpu/results.md.
+
 Parts marked `core` run by default; the others, among them the studies held out from
 every choice, are asked for by name with --only. A part is a run, or another run (`of`)
 looked at on a study that it was not trained for. Finished parts are reused, from the
-workdir or from docs/results. Presets: `smoke` (minutes, tests), `cpu`, none = full.
+workdir or from docs/results. If their config, code or data changed since, they are
+printed as stale and run again only when asked for by name.
 """
 
 from __future__ import annotations
@@ -38,7 +44,8 @@ def get_config(preset: str = "full") -> ConfigDict:
     """The plan at scale `preset`: name, tolerance, parts in the order they run."""
     preset = preset or "full"
     check_preset(preset, PRESETS)
-    parts = _core(preset) | _further(preset) | _held_out(preset) | _ablation(preset)
+    parts = _core(preset) | _further(preset) | _transfer(preset)
+    parts |= _held_out(preset) | _ablation(preset)
     if preset != "cpu":
         for part in parts.values():
             part["minutes"] = 0.0  # estimated on two cores only
@@ -53,15 +60,22 @@ def get_config(preset: str = "full") -> ConfigDict:
 
 
 def _part(title: str, run: Config, minutes: float, **more: Any) -> dict[str, Any]:
-    """A part: `paper` is the table of the paper that it stands beside, if any."""
-    part = dict(title=title, minutes=minutes, core=False, of="", paper="", brief=False)
+    """A part; its fields are those of `plan.Part`, `more` whatever is not the default.
+
+    `paper` names the numbers of the paper that it stands beside, if any; `section`,
+    `role` and `recipe` say which table it is a row of, and as what (`roles.py`).
+    """
+    part = dict(title=title, minutes=minutes, core=False, of="", brief=False)
+    part |= dict(paper="", section="group", role="", recipe="ours")
     return {**part, **more, "run": run}
 
 
 def _core(preset: str) -> dict[str, Any]:
-    core = lambda title, run, minutes, paper, **more: _part(
-        title, run, minutes, core=True, paper=paper, **more
+    core = lambda title, run, minutes, section, **more: _part(
+        *(title, run, minutes),
+        **{"core": True, "section": section, "paper": section, **more},
     )
+    tuned = dict(section="subgroup", role="finetuned")
     group, subgroup = best_group.get_config(preset), best_subgroup.get_config(preset)
     return {
         "best_group": core("group, our recipe", group, 30.0, "group"),
@@ -69,74 +83,118 @@ def _core(preset: str) -> dict[str, Any]:
             "patient, our recipe", best_patient.get_config(preset), 9.0, "patient"
         ),
         "best_subgroup": core(
-            "sub-group from scratch, our recipe", subgroup, 9.0, "subgroup"
+            "sub-group from scratch, our recipe",
+            subgroup,
+            9.0,
+            "subgroup",
+            role="scratch",
         ),
         "subgroup_frozen": core(
             "sub-group, group model fine-tuned with its bottom frozen",
             _tuned(subgroup, "bottom"),
             8.0,
-            "finetuned",
+            **tuned,
+            paper="finetuned",
         ),
         "subgroup_finetuned": core(
             "sub-group, group model fine-tuned whole",
             _tuned(subgroup, "nothing"),
             8.0,
-            "finetuned",
+            **tuned,
+            paper="",  # the paper always froze some layers
         ),
         "paper_group": core(
-            "group, as published", paper_group.get_config(preset), 12.0, "group"
+            "group, as published",
+            paper_group.get_config(preset),
+            12.0,
+            "group",
+            recipe="published",
         ),
         "paper_patient": core(
-            "patient, as published", paper_patient.get_config(preset), 10.0, "patient"
+            "patient, as published",
+            paper_patient.get_config(preset),
+            10.0,
+            "patient",
+            recipe="published",
         ),
     }
 
 
 def _further(preset: str) -> dict[str, Any]:
     group, subgroup = best_group.get_config(preset), best_subgroup.get_config(preset)
-    patient = best_patient.get_config(preset)
     tuned = "sub-group, group model fine-tuned"
+    finetuned = dict(section="subgroup", role="finetuned")
     return {
+        "group_20_40": _part(
+            "group, our recipe on the paper's 20-40 mm alone",
+            _of_diameters(group, (20.0, 40.0)),
+            30.0,
+            paper="group",
+        ),
         "paper_subgroup": _part(
             "sub-group from scratch, as published",
             paper_subgroup.get_config(preset),
             9.0,
             paper="subgroup",
+            section="subgroup",
+            role="scratch",
+            recipe="published",
         ),
         "subgroup_shuffled": _part(
-            "sub-group, shuffled amplitudes", _as(subgroup, "subgroup_shuffled"), 9.0
+            "sub-group, shuffled amplitudes",
+            _as(subgroup, "subgroup_shuffled"),
+            9.0,
+            section="transfer",
         ),
         "subgroup_ends_frozen": _part(
-            f"{tuned}, first and last layers frozen", _tuned(subgroup, "ends"), 8.0
+            f"{tuned}, first and last layers frozen",
+            _tuned(subgroup, "ends"),
+            8.0,
+            **finetuned,
         ),
         "subgroup_all_but_last": _part(
             f"{tuned}, all but the last layers frozen",
             _tuned(subgroup, "all_but_last"),
             8.0,
+            **finetuned,
         ),
+    }
+
+
+def _transfer(preset: str) -> dict[str, Any]:
+    """Tested on another kind of case than trained, and the paper's other sites."""
+    group, patient = best_group.get_config(preset), best_patient.get_config(preset)
+    return {
         "patient_left": _part(
-            "patient, tumour in the left upper lung", _as(patient, "patient_left"), 9.0
+            "patient, tumour in the left upper lung",
+            _as(patient, "patient_left"),
+            9.0,
+            section="transfer",
         ),
         "patient_other": _part(
             "patient's model on another patient (figure 8)",
             _looked_at(patient, "patient_other"),
             1.0,
             of="best_patient",
+            section="transfer",
         ),
         "large_to_small": _part(
             "trained on large tumours, tested on small ones",
             _sizes(group, "large_to_small", (30.0, 40.0)),
             16.0,
+            section="transfer",
         ),
         "small_to_large": _part(
             "trained on small tumours, tested on large ones",
             _sizes(group, "small_to_large", (15.0, 25.0)),
             16.0,
+            section="transfer",
         ),
         "no_overlap": _part(
             "trained without, tested with the heart over the tumour",
             _stored(group, "no_overlap"),
             16.0,
+            section="transfer",
         ),
     }
 
@@ -150,17 +208,21 @@ def _held_out(preset: str) -> dict[str, Any]:
         "population": "bodies beyond the trained population",
         "exposed": "spectrum, scatter, blur and quanta of a panel",
     }
+    runs = {study: _looked_at(best_group.get_config(preset), study) for study in words}
+    for run in runs.values():
+        run.choices = "none"
+    runs["noise"] = _looked_at(best_group.get_config(preset), "group")
+    runs["noise"].study.photons = 1e4
+    words["noise"] = "noise of 10,000 quanta a pixel"
     parts = {}
-    for study, title in words.items():
-        run = _looked_at(best_group.get_config(preset), study)
+    for study, run in runs.items():
         parts[f"held_out_{study}"] = _part(
-            f"group model on {title}", run, 3.0, of="best_group"
+            f"group model on {words[study]}",
+            run,
+            3.0,
+            of="best_group",
+            section="held_out",
         )
-    noisy = _looked_at(best_group.get_config(preset), "group")
-    noisy.study.photons = 1e4
-    parts["held_out_noise"] = _part(
-        "group model on noise of 10,000 quanta a pixel", noisy, 3.0, of="best_group"
-    )
     return parts
 
 
@@ -173,7 +235,9 @@ def _ablation(preset: str) -> dict[str, Any]:
             run = ablation.get_config(size if row == "base" else f"{size}/{row}")
             run.seed = seed
             title = f"ablation: {row.replace('_', ' ')}, seed {seed}"
-            parts[f"ablation_{row}_{seed}"] = _part(title, run, 1.5, brief=True)
+            parts[f"ablation_{row}_{seed}"] = _part(
+                *(title, run, 1.5), brief=True, section="ablation", role=row
+            )
     return parts
 
 
@@ -197,9 +261,14 @@ def _tuned(run: Config, frozen: str) -> Config:
     return run
 
 
-def _sizes(run: Config, study: str, diameter_mm: tuple[float, float]) -> Config:
-    run = _as(run, study)
+def _of_diameters(run: Config, diameter_mm: tuple[float, float]) -> Config:
+    run = copy.deepcopy(run)
     run.data.smallest_mm, run.data.largest_mm = diameter_mm
+    return run
+
+
+def _sizes(run: Config, study: str, diameter_mm: tuple[float, float]) -> Config:
+    run = _of_diameters(_as(run, study), diameter_mm)
     if run.train.num_steps > 4:
         best_group.set_length(run, 1000)
     return run

@@ -1,7 +1,10 @@
 """The paper's patient study (table 2), as published.
 
-Command:  python -m launch.reproduce --config=configs/paper_patient.py --workdir=DIR
-Presets:  `:smoke` (seconds, tests), `:cpu` (two cores), none = full size.
+Command:  python -m launch.reproduce --config=configs/paper_patient.py:cpu --workdir=DIR
+Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
+Time:     `:cpu` about 10 min; `full` not measured yet.
+Expected: not measured yet with these test cases (the paper: IoU 0.981, Dice 0.989,
+          0.3 mm vertical, 0.1 mm horizontal); earlier numbers in docs/results.
 """
 
 from __future__ import annotations

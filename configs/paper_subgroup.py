@@ -1,7 +1,10 @@
 """The paper's sub-group study (table 1), trained from scratch, as published.
 
-Command:  python -m launch.reproduce --config=configs/paper_subgroup.py --workdir=DIR
-Presets:  `:smoke` (seconds, tests), `:cpu` (two cores), none = full size.
+Command:  python -m launch.reproduce --config=configs/paper_subgroup.py:cpu
+          --workdir=DIR
+Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
+Time:     not measured yet (`:cpu` estimated at 9 min).
+Expected: not measured yet (the paper, easy / hard set: IoU 0.96 / 0.93).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ so take JAX arrays too.
 Conventions, the same everywhere:
     * empty truth: the measure is not defined, the answer is NaN (leave it out, count
       it, and report the false-positive area);
-    * empty prediction on a truth that is not empty (a *lost* frame): IoU and Dice 0,
-      area difference 100 %, every distance half the diagonal of the frame;
+    * empty prediction on a truth that is not empty: IoU and Dice 0, area difference
+      100 %, every distance half the diagonal of the frame;
     * `pixel_mm` is the (row, column) pitch; distances come in its unit, so the default
       (1, 1) gives pixels and the pitch at the isocentre gives mm at the isocentre.
 
@@ -73,16 +73,16 @@ def centroid_px(pred: MaskLike, truth: MaskLike | None = None) -> Any:
 
     Returns:
         `[..., 2]`: without `truth` the centroid (NaN for an empty mask); with `truth`
-        the signed difference centroid(pred) - centroid(truth), where a lost frame
-        has half the frame's diagonal on both axes and an empty truth has NaN.
+        the signed difference centroid(pred) - centroid(truth), where an empty
+        prediction has half the frame's diagonal on both axes and an empty truth NaN.
     """
     if truth is None:
         xp, pred, _ = _pair(pred, pred)
         return _centroid(xp, pred)
     xp, pred, truth = _pair(pred, truth)
     shift = _centroid(xp, pred) - _centroid(xp, truth)
-    lost = (_count(xp, pred) == 0) & (_count(xp, truth) > 0)
-    return xp.where(lost[..., None], half_diagonal(pred.shape[-2:]), shift)
+    empty = (_count(xp, pred) == 0) & (_count(xp, truth) > 0)
+    return xp.where(empty[..., None], half_diagonal(pred.shape[-2:]), shift)
 
 
 def hd95(pred: MaskLike, truth: MaskLike, pixel_mm: Pitch = (1.0, 1.0)) -> np.ndarray:
@@ -117,8 +117,8 @@ def half_diagonal(shape: tuple[int, ...], pixel_mm: Pitch = (1.0, 1.0)) -> float
     return 0.5 * float(np.hypot(shape[0] * pixel_mm[0], shape[1] * pixel_mm[1]))
 
 
-def is_lost(pred: MaskLike, truth: MaskLike) -> Any:
-    """True where nothing was found although there was something, `[...]`."""
+def is_empty_prediction(pred: MaskLike, truth: MaskLike) -> Any:
+    """Returns True where the prediction is empty and the truth is not, `[...]`."""
     xp, pred, truth = _pair(pred, truth)
     return (_count(xp, pred) == 0) & (_count(xp, truth) > 0)
 

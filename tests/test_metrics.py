@@ -101,7 +101,7 @@ def test_empty_prediction_is_lost_with_half_the_diagonal():
     assert metrics.iou(nothing, truth) == 0.0
     assert metrics.dice(nothing, truth) == 0.0
     assert metrics.area_difference(nothing, truth) == 100.0
-    assert metrics.is_lost(nothing, truth)
+    assert metrics.is_empty_prediction(nothing, truth)
     np.testing.assert_allclose(metrics.centroid_px(nothing, truth), [25.0, 25.0])
     for measure in (metrics.hd95, metrics.asd, metrics.assd):
         assert measure(nothing, truth) == pytest.approx(25.0)
@@ -116,7 +116,7 @@ def test_empty_truth_is_nan_and_its_false_positives_are_counted():
     assert np.isnan(metrics.centroid_px(pred, nothing)).all()
     assert np.isnan(metrics.centroid_px(nothing)).all()
     assert metrics.false_positive_px(pred, nothing) == 4
-    assert not metrics.is_lost(nothing, nothing)
+    assert not metrics.is_empty_prediction(nothing, nothing)
 
 
 def test_leading_axes_stay_and_each_mask_is_on_its_own():

@@ -25,10 +25,11 @@ import numpy as np
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-import fluoro_jax
 from fluoro_jax.clip import Clip
 from fluoro_jax.data.codec import decode_frames
 from fluoro_jax.errors import UserError
+from fluoro_jax.fingerprint import code
+from fluoro_jax.stages import timed
 from fluoro_jax.studies import SPLITS, StudySpec
 
 MANIFEST = "manifest.json"
@@ -47,12 +48,9 @@ FLOATS = (
     "offset_mm",
     "gantry_deg",
 )
-RENDERERS = (
-    "geometry.py",
-    "studies/*.py",
-    "sim/**/*.py",
-    "data/builder.py",
-    "data/codec.py",
+RENDERERS = (  # code and data files that decide what a stored case looks like
+    *("geometry.py", "studies/**/*.py", "sim/**/*.py", "sim/**/*.csv"),
+    *("data/builder.py", "data/codec.py"),
 )
 _LOG = logging.getLogger("fluoro_jax")
 
@@ -138,7 +136,8 @@ def ensure_built(spec: StudySpec, data_dir: str | Path) -> Path:
             _LOG.warning("dataset %s: %s; rebuilding it", home, problem)
         for leftover in data_dir.glob(".building-*"):  # of a killed process
             shutil.rmtree(leftover)
-        _build(spec, data_dir, home)
+        with timed("rendering the study's cases"):
+            _build(spec, data_dir, home)
     return home
 
 
@@ -163,13 +162,8 @@ def damage(home: Path, spec: StudySpec) -> str | None:
 
 
 def fingerprint() -> str:
-    """sha256 over the source files that decide what a stored case looks like."""
-    root = Path(fluoro_jax.__file__).parent
-    total = hashlib.sha256()
-    for pattern in RENDERERS:
-        for path in sorted(root.glob(pattern)):
-            total.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return total.hexdigest()
+    """Returns a sha256 over `RENDERERS`; docstrings and comments do not count."""
+    return code(*RENDERERS)
 
 
 def _build(spec: StudySpec, data_dir: Path, home: Path) -> None:

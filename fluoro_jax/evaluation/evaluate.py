@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-import fluoro_jax
+from fluoro_jax.choices import choices_caption
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.config import reads_ahead
-from fluoro_jax.data.dataset import clips_of, load_split
-from fluoro_jax.data.dataset import fingerprint as dataset_fingerprint
+from fluoro_jax.data.dataset import RENDERERS, clips_of, load_split
 from fluoro_jax.evaluation import tables
-from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.evaluation.statistics import (
     FrameScores,
     Interval,
@@ -27,19 +24,23 @@ from fluoro_jax.evaluation.statistics import (
     frame_rows,
     score_frames,
     summarise,
+    truth_span_mm,
 )
 from fluoro_jax.evaluation.strata import case_rows, strata
+from fluoro_jax.fingerprint import code, files
+from fluoro_jax.fingerprint import config as config_fingerprint
 from fluoro_jax.metrics import iou
-from fluoro_jax.studies import SET_STUDIES, StudySpec
+from fluoro_jax.stages import stage
+from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 
-SOURCES = (  # decide the numbers
-    *("metrics.py", "tracking/**/*.py", "evaluation/evaluate.py"),
-    *("evaluation/statistics.py", "evaluation/tables.py"),
+SOURCES = (  # decide, beside `RENDERERS` and the weights, the numbers
+    *("metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
+    *("tracking/**/*.py", "evaluation/**/*.py"),
 )
 
 
@@ -141,19 +142,17 @@ def evaluate(
         train = load_split(trained_on or spec, data_dir, "train")
         test = load_split(spec, data_dir, "test")
     clips = clips_of(test, spec)
-    people = np.asarray(test["set"]) if spec.name in SET_STUDIES else None
+    people = np.asarray(test["set"]) if spec.study.of_sets else None
     runs = {}
     for contender in contenders(cfg, generator, params, train):
-        with stage(f"track {len(clips)} clips: {contender.label}"):
+        with stage(f"track {len(clips)} clips: {contender.label}", part="tracking"):
             runs[contender.key] = run_contender(contender, clips, cfg, people=people)
     with stage("tables"):
         table = tables.build_table(runs, cfg, published)
-        table["checkpoint"] = {
-            "step": int(step),
-            "sha256": fingerprint(cfg, params),
-        }
+        table |= identity(cfg, params, step)
         table["strata"] = strata(runs["ours"], test, train, cfg)
-        table["scale"] = scale_of_errors(clips)
+        span = {"truth_span_mm": truth_span_mm(clips, people)}
+        table["scale"] = scale_of_errors(clips) | span
         table["cases"] = case_rows(runs["ours"], test)
         write_frames(runs, test, workdir / "tables")
         tables.write_tables(table, workdir / "tables")
@@ -208,7 +207,7 @@ def run_contender(
         scores.append(score_frames(mask, truth, clip.geometry, exact_px=exact))
     cases = [case_means(score) for score in scores]
     draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
-    summary = summarise(cases, **draws, people=people)
+    summary = summarise(cases, **draws, patients=people)
     return Run(
         contender,
         np.stack(masks),
@@ -236,13 +235,40 @@ def masks_of(tracks: Iterable[Track], threshold: float) -> np.ndarray:
 
 
 def fingerprint(cfg: Any, params: Any) -> str:
-    """Names an evaluation: sha256 of weights, config, data and the code that scores."""
-    digest = hashlib.sha256(dataset_fingerprint().encode())
-    root = Path(fluoro_jax.__file__).parent
-    for pattern in SOURCES:
-        for path in sorted(p for p in root.glob(pattern) if p.is_file()):
-            digest.update(path.name.encode() + path.read_bytes())
-    digest.update(json.dumps(cfg.to_dict(), sort_keys=True).encode())
+    """Returns a name of an evaluation: sha256 of weights, config, data and code.
+
+    Of the config only the keys that change numbers count, of the code only what is not
+    a docstring or comment.
+    """
+    digest = hashlib.sha256(code(*RENDERERS, *SOURCES).encode())
+    digest.update(config_fingerprint(cfg.to_dict()).encode())
+    digest.update(weights_digest(params).encode())
+    return digest.hexdigest()
+
+
+def identity(cfg: Any, params: Any, step: int) -> dict[str, Any]:
+    """Returns what a table says of its origin.
+
+    Returns:
+        dict of checkpoint (step, sha256 of the evaluation and of the weights),
+        fingerprint (digest of each file of `RENDERERS` and `SOURCES`), choices and
+        choices_caption.
+    """
+    return {
+        "checkpoint": {
+            "step": int(step),
+            "sha256": fingerprint(cfg, params),
+            "weights": weights_digest(params),
+        },
+        "fingerprint": files(*RENDERERS, *SOURCES),
+        "choices": cfg.choices,
+        "choices_caption": choices_caption(cfg.choices),
+    }
+
+
+def weights_digest(params: Any) -> str:
+    """Returns the sha256 of a tree of parameters: names and values."""
+    digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())

@@ -1,4 +1,4 @@
-"""Test cases one by one, and in groups by size and by what lies over the tumour."""
+"""Test cases one by one, and in strata of size and of overlapping structures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fluoro_jax.evaluation.statistics import summarise
 
 OVERLAPS = ("rib", "heart", "spine", "diaphragm")
 CASE_SCORES = (
-    *("iou", "dice", "area_pct", "distance_mm", "lost"),
+    *("iou", "dice", "area_pct", "distance_mm", "empty_predictions"),
     *("vertical_iso_mm", "horizontal_iso_mm", "vertical_px", "horizontal_px"),
 )
 
@@ -20,7 +20,7 @@ CASE_SCORES = (
 def strata(
     run: Any, test: Mapping[str, Any], train: Mapping[str, Any], cfg: Any
 ) -> list[dict[str, Any]]:
-    """The network's numbers by tumour size and by what lies over the tumour."""
+    """Returns the network's numbers by tumour size and by overlapping structure."""
     size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
     least, most = np.floor(known.min()), np.ceil(known.max())
     smaller, larger = trained_beyond(cfg, least, most)
@@ -43,16 +43,16 @@ def strata(
         cases = [case for case, wanted in zip(run.cases, chosen, strict=True) if wanted]
         if not cases:
             continue
-        people = None if run.people is None else run.people[chosen]
+        patients = None if run.people is None else run.people[chosen]
         draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
-        summary = summarise(cases, **draws, people=people)
+        summary = summarise(cases, **draws, patients=patients)
         row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}
         rows.append({"label": label, "n": len(cases), "values": row})
     return rows
 
 
 def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
-    """What was trained under and over the stored training sizes, mm, in words.
+    """Returns what was trained below and above the stored training sizes, in words.
 
     Simulated training may draw tumours that the stored training cases do not have.
     """
@@ -65,7 +65,7 @@ def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
 
 
 def case_rows(run: Any, test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The network's numbers case by case, and what each case is."""
+    """Returns the network's numbers and the description of each case."""
     rows = []
     for n, case in enumerate(run.cases):
         row: dict[str, Any] = {k: int(test[k][n]) for k in ("id", "set")}
@@ -80,7 +80,7 @@ def case_rows(run: Any, test: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def easy_and_hard(cases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Numbers of the sets with the least and the most over their tumour."""
+    """Returns the numbers of the sets with the least and the most overlap."""
     covered: dict[int, list[float]] = {}
     for case in cases:
         over = 2.0 * (case["heart_overlap"] + case["spine_overlap"])
@@ -88,7 +88,5 @@ def easy_and_hard(cases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     if not covered:
         return {}
     means = {number: float(np.mean(values)) for number, values in covered.items()}
-    ends = (min, max)
-    return dict(
-        zip(("easy", "hard"), (f(means, key=means.get) for f in ends), strict=True)
-    )
+    cover = lambda number: means[number]
+    return {"easy": min(means, key=cover), "hard": max(means, key=cover)}

@@ -1,7 +1,7 @@
-"""The table of a study: the paper, the network, the baselines, with intervals.
+"""The table of a study: published results, the network, the baselines.
 
 One dictionary (`build_table`) holds every number; Markdown, CSV, JSON and the report
-are renderings of it.
+are renderings of it, by the functions of `evaluation.summary`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,30 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fluoro_jax.evaluation.statistics import Interval, bootstrap_mean, by_person
+from fluoro_jax.evaluation.statistics import (
+    FEW,
+    Interval,
+    bootstrap_mean,
+    by_patient,
+    lead,
+)
+from fluoro_jax.evaluation.summary import (
+    FEW_WORDS,
+    LEAD_LABELS,
+    LEAD_WORDS,
+    baselines_ahead,
+    empty_predictions,
+    format_value,
+    lead_cells,
+    lead_of,
+)
 from fluoro_jax.geometry import axis_names
 
 SMALL_N = 30  # under it, a bootstrap interval is too narrow more often than it says
@@ -24,9 +40,14 @@ SMALL_N = 30  # under it, a bootstrap interval is too narrow more often than it 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: key in `case_means`, name, decimals, better direction.
+    """A row of the table.
 
-    `detail` rows are folded away in the report.
+    Attributes:
+        key: in `case_means`.
+        label: measure and unit.
+        decimals: printed.
+        higher_is_better: direction.
+        detail: True for rows that the report folds away.
     """
 
     key: str
@@ -38,10 +59,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Published:
-    """Somebody else's results, printed as a column beside ours.
+    """Published results of others, printed as a column beside ours.
 
     Attributes:
-        key: which study of theirs; "" for none.
+        key: which of their studies; "" for none.
         values: text by row key.
         given: what the tracker was given; likewise causal, lookahead, cases.
         source: a note for under the table.
@@ -86,28 +107,31 @@ ROWS = (
     Row("within_1mm", "frames within 1 mm [%]", 1, True),
     Row("within_2mm", "frames within 2 mm [%]", 1, True),
     Row("within_3mm", "frames within 3 mm [%]", 1, True),
-    Row("iou_found", "IoU, lost frames left out", 3, True, detail=True),
+    Row("over_10mm", "frames over 10 mm [%]", 1),
+    Row("distance_mm", "mean distance [mm at isocentre]", 2, detail=True),
+    Row("iou_found", "IoU, empty predictions left out", 3, True, detail=True),
     Row(
         "vertical_iso_mm_found",
-        "vertical error, lost frames left out [mm]",
+        "vertical error, empty predictions left out [mm]",
         2,
         detail=True,
     ),
     Row(
         "horizontal_iso_mm_found",
-        "horizontal error, lost frames left out [mm]",
+        "horizontal error, empty predictions left out [mm]",
         2,
         detail=True,
     ),
 )
 STRATUM_ROWS = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 PAIRED_ROWS = ("iou", "vertical_iso_mm")
+SHORT_ROWS = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 
 
 def build_table(
     runs: Mapping[str, Any], cfg: Any, published: Published = NOTHING_PUBLISHED
 ) -> dict[str, Any]:
-    """Every number of the study's table, ready for JSON.
+    """Returns every number of the study's table, ready for JSON.
 
     Args:
         runs: `evaluate.Run` by key; the first is the network.
@@ -115,8 +139,9 @@ def build_table(
         published: the paper's results, if the study has any.
 
     Returns:
-        name, study, counts, columns (what each was given), rows (values by column),
-        paired (network minus the others, on the same cases), notes.
+        name, study, counts, columns (what each was given), lead (median, P90 and
+        missed by column), rows (values by column), paired (network minus the others,
+        on the same cases), notes.
     """
     first = next(iter(runs.values()))
     columns = [_column(key, run) for key, run in runs.items()]
@@ -133,7 +158,7 @@ def build_table(
         for row in ROWS
     ]
     n = len(first.cases)
-    return {
+    table = {
         "name": cfg.name,
         "study": cfg.study.name,
         "beside": published.key,
@@ -145,15 +170,19 @@ def build_table(
         "n_cases": n,
         "n_frames": int(sum(case["frames"] for case in first.cases)),
         "columns": columns,
+        "lead": {
+            key: lead([case["distance_mm"] for case in run.cases])
+            for key, run in runs.items()
+        },
         "rows": rows,
         "paired": _paired(runs, cfg),
         "interval_over": _interval_over(first),
-        "notes": _notes(n, first, published),
     }
+    return table | {"notes": _notes(table, first, published, seed=int(cfg.seed))}
 
 
 def as_record(interval: Interval) -> dict[str, float | int | None]:
-    """An interval for JSON, which has no NaN."""
+    """Returns an interval for JSON, which has no NaN."""
     record = asdict(interval)
     return {
         k: None if isinstance(v, float) and math.isnan(v) else v
@@ -161,16 +190,13 @@ def as_record(interval: Interval) -> dict[str, float | int | None]:
     }
 
 
-def format_value(record: Mapping[str, Any], decimals: int) -> str:
-    """As in "0.912 [0.897, 0.925]", or a dash where there is nothing."""
-    if record["mean"] is None:
-        return "-"
-    mean, low, high = (f"{record[k]:.{decimals}f}" for k in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+def to_markdown(table: Mapping[str, Any], *, short: bool = False) -> str:
+    """Returns the table as Markdown, with its notes.
 
-
-def to_markdown(table: Mapping[str, Any]) -> str:
-    """The table for people: means, and 95 % intervals over `interval_over`."""
+    Args:
+        table: of `build_table`.
+        short: the eight rows that matter most, for the screen, instead of all.
+    """
     columns = table["columns"]
     published = table["published"]
     lines = [
@@ -191,40 +217,62 @@ def to_markdown(table: Mapping[str, Any]) -> str:
             [str(c["lookahead_frames"]) for c in columns],
         ),
     ]
+    leads = [lead_cells(lead_of(table, c["key"])) for c in columns]
+    for label, cells in zip(LEAD_LABELS, zip(*leads, strict=True), strict=True):
+        lines.append(_line(label, "", list(cells)))
     for row in table["rows"]:
+        if short and row["key"] not in SHORT_ROWS:
+            continue
         cells = [
             format_value(row["values"][c["key"]], row["decimals"]) for c in columns
         ]
         lines.append(_line(row["label"], row["paper"], cells))
-    lines.append(_line("lost frames", "", [str(c["lost_frames"]) for c in columns]))
-    lines.append(
-        _line("cases", published["cases"], [str(c["n_cases"]) for c in columns])
-    )
+    counts = [str(empty_predictions(c)) for c in columns]
+    lines.append(_line("empty predictions [frames]", "", counts))
+    if not short:
+        counts = [str(c["n_cases"]) for c in columns]
+        lines.append(_line("cases", published["cases"], counts))
     lines += ["", *[f"- {note}" for note in table["notes"]], ""]
     return "\n".join(lines)
 
 
 def write_tables(table: Mapping[str, Any], folder: Path) -> None:
-    """results.md, results.csv and results.json."""
+    """Writes results.md, results.csv and results.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.md").write_text(to_markdown(table), encoding="utf-8")
     text = json.dumps(table, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        who = ["tracker", "given", "causal", "lookahead_frames"]
-        number = ["mean", "low95", "high95", "sd_of_cases", "n_cases"]
-        writer.writerow(["measure", *who, *number, "paper"])
-        for row in table["rows"]:
-            for c in table["columns"]:
-                value = row["values"][c["key"]]
-                who = [c["key"], c["given"], c["causal"], c["lookahead_frames"]]
-                number = [value[k] for k in ("mean", "low", "high", "sd", "n")]
-                writer.writerow([row["key"], *who, *number, row["paper"]])
+        csv.writer(file).writerows(_csv_rows(table))
+
+
+def _csv_rows(table: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """A row a measure and tracker; no interval under `FEW` cases."""
+    who = ["tracker", "given", "causal", "lookahead_frames"]
+    number = ["mean", "low95", "high95", "sd_of_cases", "n", "median", "min", "max"]
+    yield ["measure", *who, *number, "paper"]
+    for c in table["columns"]:
+        who = [c["key"], c["given"], c["causal"], c["lookahead_frames"]]
+        found = lead_of(table, c["key"])
+        if found is None or not found["n"]:
+            continue
+        share = 100.0 * found["missed"] / found["n"]
+        number = {"distance_median_mm": found["median_mm"]}
+        number |= {"distance_p90_mm": found["p90_mm"], "missed_pct_of_cases": share}
+        for name, value in number.items():
+            yield [name, *who, value, None, None, None, found["n"], *[None] * 4]
+    for row in table["rows"]:
+        for c in table["columns"]:
+            value = row["values"][c["key"]]
+            ends = ("low", "high") if value["n"] >= FEW else ("", "")
+            keys = ("mean", *ends, "sd", "n", "median", "least", "most")
+            who = [c["key"], c["given"], c["causal"], c["lookahead_frames"]]
+            number = [value.get(key) for key in keys]
+            yield [row["key"], *who, *number, row["paper"]]
 
 
 def read_table(folder: Path) -> dict[str, Any]:
-    """The dictionary that `write_tables` stored."""
+    """Returns the dictionary that `write_tables` stored."""
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
@@ -245,21 +293,21 @@ def _column(key: str, run: Any) -> dict[str, Any]:
         "causal": bool(tracker.causal),
         "lookahead_frames": int(tracker.lookahead_frames),
         "n_cases": len(run.cases),
-        "lost_frames": total("lost"),
+        "empty_predictions": total("empty_predictions"),
         "empty_truth_frames": total("empty_truth"),
         "false_px_on_empty": total("false_px_on_empty"),
     }
 
 
 def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
-    """Network minus each other column, case by case: the fair comparison."""
+    """Network minus each other column, taken case by case."""
     keys = list(runs)
     answer = []
     for other in keys[1:]:
         values = {}
         for name in PAIRED_ROWS:
             column = lambda key, name=name: np.array(
-                [case[name] for case in by_person(runs[key].cases, runs[key].people)]
+                [case[name] for case in by_patient(runs[key].cases, runs[key].people)]
             )
             ours, theirs = column(keys[0]), column(other)
             values[name] = as_record(
@@ -277,27 +325,32 @@ def _interval_over(run: Any) -> str:
         return "cases"
     count = len(np.unique(run.people))
     if count == 1:
-        return "the cases of one person (it says nothing of others)"
-    return f"the {count} people, each one's cases meaned first"
+        return "the cases of one patient (it says nothing about other patients)"
+    return f"the {count} patients, each patient's cases averaged first"
 
 
-def _notes(n: int, first: Any, published: Published) -> list[str]:
+def _notes(
+    table: Mapping[str, Any], first: Any, published: Published, *, seed: int
+) -> list[str]:
     total = lambda name: int(sum(case[name] for case in first.cases))
-    notes = [
-        "Mean over cases of each case's mean over frames; in brackets the BCa "
-        f"bootstrap 95 % interval over {_interval_over(first)}. Errors are absolute, "
-        "centroid of mask against centroid of mask; frames within n mm count the "
-        "Euclidean distance in the isocentre plane.",
-        "A lost frame (nothing found) has IoU and Dice 0 and half the frame's diagonal "
-        "for every distance.",
+    n, notes = table["n_cases"], []
+    if n < SMALL_N:
+        effect = "the intervals are likely too narrow"
+        if n < FEW:
+            effect = "medians and ranges, no intervals"
+        notes.append(f"CAUTION: only {n} cases (fewer than {SMALL_N}): {effect}.")
+    notes += [
+        LEAD_WORDS,
+        "Other rows: mean over cases of each case's mean over frames; in brackets the "
+        f"BCa bootstrap 95 % interval over {table['interval_over']}; {FEW_WORDS}. "
+        "Errors are absolute, centroid of mask against centroid of mask; frames within "
+        "and over n mm count the same distance.",
+        "An empty prediction has IoU and Dice 0 and half the frame's diagonal for "
+        "every distance.",
+        f"One training run (seed {seed}): the intervals hold no spread over seeds.",
+        *baselines_ahead(table),
         *([published.source] if published.source else []),
     ]
-    if n < SMALL_N:
-        notes.insert(
-            0,
-            f"CAUTION: only {n} cases (fewer than {SMALL_N}); the intervals are "
-            "likely too narrow.",
-        )
     if empty := total("empty_truth"):
         notes.append(
             f"{empty} frames have no tumour in them and are in no mean; the network "

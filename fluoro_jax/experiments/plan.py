@@ -2,15 +2,14 @@
 
 A part is a run (train, evaluate, report) in a folder of its own, or another part's
 network (`of`) on a study that it was not trained for. What a finished part found is
-one JSON record, named by the part and checked by the hash of its config; a record that
-stands in the workdir or among the stored results is reused.
+one JSON record, named by the part; a record that stands in the workdir or among the
+stored results is reused. A record of another config, code or data is stale: it is shown
+with what changed, and run again only if its part is asked for by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,19 +18,18 @@ from typing import Any
 
 import jax
 
-from fluoro_jax.config import Config, nearest, validate
-from fluoro_jax.errors import UserError
-from fluoro_jax.experiments import plan_figures, plan_tables
+from fluoro_jax.config import Config, validate
+from fluoro_jax.errors import UserError, nearest
+from fluoro_jax.experiments import plan_figures, plan_tables, records, roles
 from fluoro_jax.experiments.reproduce import reproduce
-from fluoro_jax.io.files import write_text
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.training import parallel
 from fluoro_jax.training.workdir import HISTORY, environment, resolve
 from fluoro_jax.training.writer import read_rows, training_seconds
 
 RESULTS = "docs/results"  # of the checkout the command is called in
-FORMAT = 1  # of the records; raise it when tables need something new in them
 Records = dict[str, dict[str, Any]]
+ENTRY_FIELDS = (*roles.FIELDS, "core", "minutes", "brief")  # of a part in the config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +45,10 @@ class Part:
         brief: its table is enough; no figures and report.
         paper: what of the paper it stands beside: group, subgroup, finetuned, patient
             or "".
+        section: the table that it is a row of, one of `roles.SECTIONS`.
+        role: what it is there; in the ablations the row.
+        recipe: whose, "ours" or "published".
         run: the config.
-        sha256: of the config and, for `of`, of that part's too.
     """
 
     name: str
@@ -58,8 +58,20 @@ class Part:
     of: str
     brief: bool
     paper: str
+    section: str
+    role: str
+    recipe: str
     run: Any
-    sha256: str
+
+    @property
+    def rests_on(self) -> tuple[str, ...]:
+        """Parts whose networks it needs."""
+        return tuple(name for name in (self.of, self.run.init.parent) if name)
+
+    @property
+    def choices(self) -> str:
+        """Which cases the choices of its recipe were made on; see `choices.py`."""
+        return self.run.choices
 
 
 def read_plan(cfg: Config) -> dict[str, Part]:
@@ -71,31 +83,52 @@ def read_plan(cfg: Config) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for name in cfg.order:
         entry = cfg.parts[name]
+        _check_entry(name, entry)
         run = validate(entry.run, training=False)  # batches are checked when it runs
         StudySpec.from_config(run.study)
-        for other in (entry.of, run.init.parent):
-            if other and other not in parts:
+        part = Part(
+            name=name, run=run, **{field: entry[field] for field in ENTRY_FIELDS}
+        )
+        _check_role(part)
+        for other in part.rests_on:
+            if other not in parts:
                 raise UserError(
                     f"part {name} rests on {other!r}",
                     needed="a part that stands before it in the plan",
                     why="its network is needed first",
                     fix="put that part first, or correct the name",
                 )
-        hashed: list[Any] = [FORMAT, resolve(run)]
-        hashed += [parts[o].sha256 for o in (entry.of, run.init.parent) if o]
-        text = json.dumps(hashed, sort_keys=True).encode()
-        parts[name] = Part(
-            name=name,
-            title=entry.title,
-            core=entry.core,
-            minutes=entry.minutes,
-            of=entry.of,
-            brief=entry.brief,
-            paper=entry.paper,
-            run=run,
-            sha256=hashlib.sha256(text).hexdigest(),
-        )
+        parts[name] = part
     return parts
+
+
+def _check_entry(name: str, entry: Config) -> None:
+    missing = [field for field in (*ENTRY_FIELDS, "run") if field not in entry]
+    if missing:
+        raise UserError(
+            f"part {name} without {', '.join(missing)}",
+            needed="every field of a part, as `_part` in configs/paper_all.py sets it",
+            why="the tables of a plan choose their rows by them",
+            fix=f"add {missing[0]} to parts.{name} of the plan",
+        )
+
+
+def _check_role(part: Part) -> None:
+    """Raises `UserError` unless a table knows the part's section, role and recipe."""
+    for field, known in (
+        ("section", roles.SECTIONS),
+        ("recipe", roles.RECIPES),
+        ("role", roles.ROLES.get(part.section, (part.role,))),
+    ):
+        value = getattr(part, field)
+        if value not in known:
+            close = nearest(value, known)
+            raise UserError(
+                f"{field} {value!r} of part {part.name}",
+                needed="one of " + ", ".join(known),
+                why="the tables of a plan choose their rows by it",
+                fix=f"did you mean {close!r}?" if close else "correct it in the plan",
+            )
 
 
 def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
@@ -122,7 +155,7 @@ def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
             )
     for name in reversed(list(parts)):
         if name in wanted:
-            wanted |= {parts[name].of, parts[name].run.init.parent} - {""}
+            wanted |= set(parts[name].rests_on)
     return [part for name, part in parts.items() if name in wanted]
 
 
@@ -140,11 +173,13 @@ def reproduce_plan(
         cfg: the plan; see `configs/paper_all.py`.
         workdir: one folder a part, `results/` and `results.md`.
         data_dir: of the stored studies; default `<workdir>/data`.
-        only: names of parts; none means the core.
+        only: names of parts, which are run again if their records are stale; none
+            means the core, of which only what has no record is run.
         results: stored records of parts that were run before, read only.
 
     Returns:
-        The record of every part that was ever finished, by name.
+        The record of every part that was ever finished, by name; `stale` in it says
+        what changed since, "" for nothing.
 
     Raises:
         UserError: as `training.loop.train`, and for parts that are not there.
@@ -154,22 +189,13 @@ def reproduce_plan(
     data_dir = Path(data_dir) if data_dir else workdir / "data"
     stored = [workdir / "results", Path(results) / cfg.name]
     chosen = choose(parts, only)
-    missing = _missing(chosen, stored, workdir)
-    for number, part in enumerate(missing):
-        left = sum(p.minutes for p in missing[number:])
-        words = f" (about {part.minutes:.0f} min; {left:.0f} for all left)"
-        _say(
-            f"part {number + 1} of {len(missing)}: {part.title}{words if left else ''}"
-        )
-        record = run_part(part, parts, workdir, data_dir)
-        if jax.process_index() == 0:
-            _write_record(record, workdir / "results")
-        parallel.wait_for_all(f"part {part.name}")
+    found = records.find_all(parts, stored)
+    missing = _missing(chosen, found, workdir, asked=bool(only))
+    _run_parts(missing, parts, found, workdir=workdir, data_dir=data_dir)
     if jax.process_index() > 0:
         return {}
-    records = {name: find_record(part, stored) for name, part in parts.items()}
-    found = {name: record for name, record in records.items() if record is not None}
-    text = plan_tables.to_markdown(cfg, parts, found)
+    found = records.find_all(parts, stored)
+    text = _with_note(plan_tables.to_markdown(cfg, parts, found), found)
     print(text, flush=True)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "results.md").write_text(text, encoding="utf-8")
@@ -178,19 +204,70 @@ def reproduce_plan(
     return found
 
 
+def _run_parts(
+    missing: Sequence[Part],
+    parts: Mapping[str, Part],
+    found: Records,
+    *,
+    workdir: Path,
+    data_dir: Path,
+) -> None:
+    """Runs parts one after the other and writes their records into the workdir."""
+    again: set[str] = set()
+    for number, part in enumerate(missing):
+        left = sum(p.minutes for p in missing[number:])
+        words = f" (about {part.minutes:.0f} min; {left:.0f} for all left)"
+        _say(
+            f"part {number + 1} of {len(missing)}: {part.title}{words if left else ''}"
+        )
+        _make_room(part, found.get(part.name), workdir, again)
+        parallel.wait_for_all(f"room for {part.name}")
+        record = run_part(part, parts, workdir, data_dir)
+        again.add(part.name)
+        if jax.process_index() == 0:
+            records.write(record, workdir / "results")
+        parallel.wait_for_all(f"part {part.name}")
+
+
 def _missing(
-    chosen: Sequence[Part], stored: Sequence[Path], workdir: Path
+    chosen: Sequence[Part], found: Records, workdir: Path, *, asked: bool
 ) -> list[Part]:
-    """Parts to run: without a record, or needed by such and without their network."""
+    """Parts to run: without a record, or needed by such and without their network.
+
+    Stale records count as none if parts were asked for by name.
+    """
     wanted: list[Part] = []
     needed: set[str] = set()
     for part in reversed(chosen):
-        unseen = find_record(part, stored) is None
+        record = found.get(part.name)
+        unseen = record is None or (asked and bool(record["stale"]))
         gone = part.name in needed and not (workdir / part.name / "ckpt").is_dir()
         if unseen or gone:
             wanted.append(part)
-            needed |= {part.of, part.run.init.parent} - {""}
+            needed |= set(part.rests_on)
     return wanted[::-1]
+
+
+def _make_room(
+    part: Part, record: dict[str, Any] | None, workdir: Path, again: set[str]
+) -> None:
+    """Keeps a stale run's folder under another name, so that it starts afresh."""
+    if record is None or not record["stale"]:
+        return
+    _say(f"{part.name} is stale: {record['stale']}")
+    if part.of or jax.process_index() > 0:
+        return
+    parents = [name for name in part.rests_on if name in again]
+    there = records.set_aside(workdir / part.name, part.run, parents=parents)
+    if there:
+        _say(f"its earlier run is kept in {there}")
+
+
+def _with_note(text: str, found: Records) -> str:
+    """The tables with what is stale under their title."""
+    note = records.stale_note(found)
+    title, _, rest = text.partition("\n\n")
+    return f"{title}\n\n{note}\n\n{rest}" if note else text
 
 
 def run_part(
@@ -211,11 +288,12 @@ def run_part(
     rows = read_rows(folder / "metrics.jsonl")
     history = read_rows(folder / HISTORY)
     return {
+        "format": records.FORMAT,
         "part": part.name,
-        "title": part.title,
-        "paper": part.paper,
-        "of": part.of,
-        "config_sha256": part.sha256,
+        **{field: getattr(part, field) for field in roles.FIELDS},
+        "choices": part.choices,
+        "rests_on": _networks(part, workdir),
+        "code": records.scoring_files(),
         "config": resolve(part.run),
         "environment": environment(),
         "last_call_s": round(time.perf_counter() - begun, 1),
@@ -226,23 +304,11 @@ def run_part(
     }
 
 
-def find_record(part: Part, folders: Sequence[Path]) -> dict[str, Any] | None:
-    """The record of a part, if one of this very config is there."""
-    for folder in folders:
-        path = folder / f"{part.name}.json"
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(record, dict) and record.get("config_sha256") == part.sha256:
-            return record
-    return None
-
-
-def _write_record(record: Mapping[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-    write_text(folder / f"{record['part']}.json", text + "\n")
+def _networks(part: Part, workdir: Path) -> dict[str, str]:
+    """The weights that a part rests on, by part."""
+    read = lambda name: records.read(workdir / "results" / f"{name}.json")
+    found = {name: read(name) for name in part.rests_on}
+    return {name: records.weights_of(r) for name, r in found.items() if r}
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,40 +1,67 @@
-"""Pictures of a plan: all learning curves, and all parts side by side."""
+"""Figures of a plan: all learning curves, and all parts side by side."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fluoro_jax.experiments.plan_tables import ABLATION
+from fluoro_jax.evaluation.statistics import FEW
+from fluoro_jax.evaluation.summary import causality, column, value
 from fluoro_jax.report.drawing import canvas, styled
-from fluoro_jax.report.figures import DPI, OURS
+from fluoro_jax.report.figures import DPI, OURS, write_columns
 
 Records = Mapping[str, Mapping[str, Any]]
 CLOCKS = {"phase_prior": "#009E73", "phase_prior_frame0": "#CC79A7"}
+MEASURES = ("iou", "vertical_iso_mm")
+POINTS = ("eval/iou", "eval/vertical_mm")
 
 
 def draw(parts: Mapping[str, Any], records: Records, workdir: Path) -> list[Path]:
     """Writes `figures/curves.png` and `figures/parts.png`, each with its CSV."""
     folder = workdir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [parts_side_by_side(parts, records, folder / "parts.png")]
+    order = {name: records[name] for name in parts if name in records}
+    drawn = [parts_side_by_side(order, folder / "parts.png")]
     if any(record["curve"] for record in records.values()):
         drawn.append(curves(records, folder / "curves.png"))
     return drawn
 
 
+def captions(records: Records) -> dict[str, str]:
+    """Returns a caption for each figure of `draw`, by the name of its file."""
+    found = {}
+    shown = _without_ablations(records)
+    if shown:
+        counts = ", ".join(f"{n} {r['table']['n_cases']}" for n, r in shown.items())
+        found["parts"] = (
+            "Mean IoU and mean vertical error over the test cases of each part, each "
+            "case averaged over its frames, with the 95 % BCa interval over cases "
+            "(sub-group: over patients; patient: over the cases of one patient). "
+            f"Filled: mean and interval; open: median and range, under {FEW} cases. "
+            f"Test cases: {counts}. One seed a part. “ours” is the network, the phase "
+            "priors never look at a frame (causal, lookahead 0)."
+        )
+    if any(record["curve"] for record in records.values()):
+        cases = sorted({r["config"]["study"]["num_val"] for r in records.values()})
+        found["curves"] = (
+            "Validation IoU and mean vertical error against the training step, a line "
+            "a run (one seed): means over all frames of the validation cases "
+            f"({', '.join(map(str, cases))} by study), without intervals."
+        )
+    return found
+
+
 @styled
 def curves(records: Records, path: Path) -> Path:
-    """Validation IoU and vertical error against the step, a line a run."""
+    """Draws validation IoU and vertical error against the step, a line a run."""
     fig = canvas((9.0, 3.6))
     axes = fig.subplots(1, 2)
     rows = []
     for name, record in records.items():
         points = record["curve"]
         steps = [point["step"] for point in points]
-        for axis, key in zip(axes, ("eval/iou", "eval/vertical_mm"), strict=True):
+        for axis, key in zip(axes, POINTS, strict=True):
             values = [point[key] for point in points]
             if points:
                 axis.plot(steps, values, marker="o", ms=2.5, lw=1.2, label=name)
@@ -44,39 +71,60 @@ def curves(records: Records, path: Path) -> Path:
     axes[1].set_yscale("log")
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
-    with path.with_suffix(".csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("part", "name", "step", "value"), *rows])
+    head = ("part", "name", "step", "value")
+    columns: dict[str, Any] = dict(zip(head, zip(*rows, strict=True), strict=True))
+    write_columns(path.with_suffix(".csv"), columns)
     fig.savefig(path, dpi=DPI)
     return path
 
 
 @styled
-def parts_side_by_side(parts: Mapping[str, Any], records: Records, path: Path) -> Path:
-    """IoU and vertical error with 95 % intervals, the phase priors beside."""
-    names = [n for n in parts if n in records and not n.startswith(ABLATION)]
+def parts_side_by_side(records: Records, path: Path) -> Path:
+    """Draws IoU and vertical error with 95 % intervals, the phase priors beside."""
+    shown = _without_ablations(records)
+    names = list(shown)
     fig = canvas((9.5, 0.34 * len(names) + 1.3))
     axes = fig.subplots(1, 2, sharey=True)
     rows = []
-    for axis, key in zip(axes, ("iou", "vertical_iso_mm"), strict=True):
+    for axis, key in zip(axes, MEASURES, strict=True):
         for place, name in enumerate(reversed(names)):
-            row = next(r for r in records[name]["table"]["rows"] if r["key"] == key)
+            table = shown[name]["table"]
             for who, colour in {**CLOCKS, "ours": OURS}.items():
-                value = row["values"][who]
-                if value["mean"] is None:
+                found = value(table, key, who)
+                if found["mean"] is None:
                     continue
-                axis.plot([value["low"], value["high"]], [place] * 2, color=colour)
                 label = who.replace("_", " ") if place == 0 else None
-                axis.plot(value["mean"], place, "o", color=colour, ms=4, label=label)
-                numbers = [value[k] for k in ("mean", "low", "high", "n")]
-                rows.append((name, key, who, *numbers))
+                middle, low, high, kind = _shown(found)
+                axis.plot([low, high], [place] * 2, color=colour)
+                fill = colour if kind == "mean" else "white"
+                look = {"color": colour, "mfc": fill, "ms": 4, "label": label}
+                axis.plot(middle, place, "o", **look)
+                seen = causality(column(table, who))
+                rows.append((name, key, who, seen, kind, middle, low, high, found["n"]))
         axis.grid(alpha=0.25)
     axes[0].set_yticks(range(len(names)), names[::-1], fontsize=7)
     axes[0].set(xlabel="IoU, 95 % interval", xlim=(0, 1))
     axes[1].set(xlabel="vertical error [mm at isocentre], 95 % interval")
     axes[1].set_xscale("log")
     axes[0].legend(fontsize=7, loc="upper left")
-    with path.with_suffix(".csv").open("w", newline="") as file:
-        head = ("part", "measure", "tracker", "mean", "low95", "high95", "n")
-        csv.writer(file).writerows([head, *rows])
+    head = ("part", "measure", "tracker", "causal_lookahead")
+    head += ("statistic", "middle", "low", "high", "n")
+    columns: dict[str, Any] = (
+        dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else {}
+    )
+    write_columns(path.with_suffix(".csv"), columns)
     fig.savefig(path, dpi=DPI)
     return path
+
+
+def _shown(found: Mapping[str, Any]) -> tuple[float, float, float, str]:
+    """Mean and interval; of few cases median and range, or in old records the mean."""
+    if found["n"] >= FEW:
+        return found["mean"], found["low"], found["high"], "mean"
+    if found.get("median") is None:
+        return found["mean"], found["mean"], found["mean"], "mean without interval"
+    return found["median"], found["least"], found["most"], "median and range"
+
+
+def _without_ablations(records: Records) -> Records:
+    return {n: r for n, r in records.items() if r["section"] != "ablation"}

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from fluoro_jax.evaluation.tables import format_value
+from fluoro_jax.evaluation.summary import (
+    FEW_WORDS,
+    LEAD_WORDS,
+    baselines_ahead,
+    causality,
+    column,
+    empty_predictions,
+    format_value,
+    lead_cells,
+    lead_of,
+    value,
+)
 from fluoro_jax.experiments import published
+from fluoro_jax.experiments.ablation_table import ablation
+from fluoro_jax.experiments.departures import departures, row_name
 from fluoro_jax.experiments.paper_tables import (
     figure_5,
     fine_tuning,
@@ -17,6 +30,9 @@ from fluoro_jax.experiments.paper_tables import (
     table_1,
     table_2,
 )
+from fluoro_jax.experiments.plan_figures import captions
+from fluoro_jax.experiments.roles import choices_caption
+from fluoro_jax.experiments.verdicts import RULES, verdict
 
 MEASURES = (  # key, decimals, larger is better
     ("iou", 3, True),
@@ -25,34 +41,35 @@ MEASURES = (  # key, decimals, larger is better
     ("horizontal_iso_mm", 2, False),
 )
 NAMES = ("IoU", "Dice", "vertical [mm]", "horizontal [mm]")
-FURTHER = (
-    *("median distance [mm]", "within 3 mm [%]", "lost frames"),
-    *("phase prior: IoU, vertical [mm]", "phase prior shown frame 0"),
-    *("cases", "frame, pixel at the isocentre", "training [min]"),
+COLUMNS = (
+    *("causal; lookahead [frames]", "median distance [mm]", "P90 [mm]"),
+    *("missed, over 10 mm [%]", *NAMES, "within 3 mm [%]", "empty predictions"),
+    *("phase prior: IoU, vertical [mm]", "phase prior shown frame 0", "cases"),
+    *("seed", "frame, pixel at the isocentre", "training [min]"),
 )
+CLOCKS = ("phase_prior", "phase_prior_frame0")
 HOW = (
-    "Mean over test cases and, in brackets, the 95 % BCa bootstrap interval: over "
-    "cases; in the sub-group over its 15 people; in the patient study over the cases "
-    "of one person (it says nothing of others). Millimetres in the isocentre plane, "
-    "centroid of mask against centroid of mask; a lost frame counts half the frame's "
-    "diagonal. The median distance is over cases, of each case's mean over frames, "
-    "both directions together. One seed a row, but in the ablations. The phase prior "
-    "moves the mean training outline along the mean training path and never looks at a "
-    "frame; blind, or given frame 0 with its true mask, which the network is not. The "
-    "paper's numbers are of another phantom and without intervals."
+    LEAD_WORDS,
+    "The other measures are means over test cases of each case's mean over frames and, "
+    "in brackets, the 95 % BCa bootstrap interval: over cases; in the sub-group over "
+    "its 15 patients, each patient's cases averaged first; in the patient study over "
+    f"the cases of one patient (it says nothing about others); {FEW_WORDS}. "
+    "Millimetres in the isocentre plane, centroid of mask against centroid of mask. "
+    "Empty predictions are frames without any predicted pixel; each counts half the "
+    "frame's diagonal.",
+    "One seed a row, but in the ablations: intervals hold no spread over seeds. The "
+    "network is shown no reference frame. The phase prior moves the mean training "
+    "outline along the mean training path and never looks at a frame, so it is causal "
+    "with a lookahead of 0; blind, or given frame 0 with its true mask. The paper's "
+    "numbers are of another phantom, without intervals, and of a network that sees the "
+    "whole cycle.",
 )
-ABLATION_WORDS = (
-    "Each row changes one thing in the base and trains for as many steps; a number a "
-    "seed, the mean over test cases. In all rows but `no warmup` the first half of the "
-    "steps has cross-entropy and IoU alone as losses, whatever comes after."
-)
-ABLATION = "ablation_"
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 
 
 def to_markdown(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
-    """All tables of a plan.
+    """Returns all tables of a plan.
 
     Args:
         cfg: the plan: name, tolerance.
@@ -61,54 +78,65 @@ def to_markdown(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
     """
     sections = [
         f"# {cfg.name}",
-        HOW,
+        *HOW,
         summary(parts, records),
-        verdicts(cfg, parts, records),
+        ahead(records),
+        differences(records),
+        choices(records),
+        verdicts(cfg, records),
         figure_5(records),
         table_1(records),
         fine_tuning(records),
         table_2(records),
         confidence(records),
         ablation(records),
+        figures(records),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def name_of(record: Record) -> str:
+    """Returns a record's row name: title, scale of the paper's form, stale or not."""
+    name = row_name(record["title"], record["recipe"], record["config"])
+    return name + (" (STALE)" if record["stale"] else "")
+
+
 def summary(parts: Mapping[str, Any], records: Records) -> str:
-    """A line a part: ours, the phase prior, size and cost; ablations left out."""
-    columns = (*NAMES, *FURTHER)
+    """Returns a row a part: ours, the phase prior, size and cost; no ablations."""
     lines = [
         "## All parts",
         "",
-        "| part | " + " | ".join(columns) + " |",
-        "|" + "---|" * (1 + len(columns)),
+        "| part | " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * (1 + len(COLUMNS)),
     ]
     for name, part in parts.items():
-        if name.startswith(ABLATION):
+        if part.section == "ablation":
             continue
         if name in records:
-            cells = _summary_cells(records[name])
+            title, cells = name_of(records[name]), _summary_cells(records[name])
         else:
+            title = row_name(part.title, part.recipe, None)
             cost = f"about {part.minutes:.0f} min, " if part.minutes else ""
             cells = [f"not run at this scale ({cost}`--only={name}`)"]
-            cells += [""] * (len(columns) - 1)
-        lines.append(f"| {part.title} (`{name}`) | " + " | ".join(cells) + " |")
+            cells += [""] * (len(COLUMNS) - 1)
+        lines.append(f"| {title} (`{name}`) | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _summary_cells(record: Record) -> list[str]:
     table, study = record["table"], record["config"]["study"]
-    far = [case["distance_mm"] for case in scored(record)]
     pixel_mm = study["detector_mm"] / study["rows"] / 1.5  # SDD / SAD of the studies
     panel = ", collimated" if study["collimate"] else ""
     seconds = record["train_s"]
     return [
+        causality(column(table)),
+        *lead_cells(lead_of(table)),
         *(_cell(table, key, decimals) for key, decimals, _ in MEASURES),
-        f"{np.median(far):.2f}",
         _cell(table, "within_3mm", 1),
-        str(_column(table)["lost_frames"]),
-        *(_prior(table, who) for who in ("phase_prior", "phase_prior_frame0")),
+        str(empty_predictions(column(table))),
+        *(_prior(table, who) for who in CLOCKS),
         str(table["n_cases"]),
+        str(record["config"]["seed"]),
         f"{study['rows']} x {study['cols']}, {pixel_mm:.2f} mm{panel}",
         f"{seconds / 60:.1f}" if seconds else "-",
     ]
@@ -116,100 +144,101 @@ def _summary_cells(record: Record) -> list[str]:
 
 def _prior(table: Record, who: str) -> str:
     """A baseline that counts time and never looks at a frame."""
-    iou, far = (_value(table, key, who) for key in ("iou", "vertical_iso_mm"))
-    return f"{format_value(iou, 3)}, {format_value(far, 1)}"
+    iou, error = (value(table, key, who) for key in ("iou", "vertical_iso_mm"))
+    return f"{format_value(iou, 3)}, {format_value(error, 1)}"
 
 
-def verdicts(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
-    """The paper's mean beside ours, measure by measure."""
+def ahead(records: Records) -> str:
+    """Returns, part by part, which baseline has a better mean than the network."""
+    lines = [
+        f"- `{name}`: {' '.join(found)}"
+        for name, record in records.items()
+        if record["section"] != "ablation"
+        and (found := baselines_ahead(record["table"]))
+    ]
+    head = ["## Where a baseline beats the network", ""]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
+def differences(records: Records) -> str:
+    """Returns what of each run is not as the paper has it."""
+    lines = []
+    for name, record in records.items():
+        found = departures(record["config"])
+        if found and record["section"] != "ablation":
+            lines.append(f"- `{name}`: {'; '.join(found)}.")
+    head = ["## What differs from the paper", "", "From each record's config.", ""]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
+def choices(records: Records) -> str:
+    """Returns on which cases the recipes were chosen, as the records say."""
+    names: dict[str, list[str]] = {}
+    for name, record in records.items():
+        caption = choices_caption(record.get("choices", ""))
+        names.setdefault(caption, []).append(f"`{name}`")
+    lines = [f"- {', '.join(found)}: {words}" for words, found in names.items()]
+    return "\n".join(["## Choices", "", *lines]) if lines else ""
+
+
+def verdicts(cfg: Any, records: Records) -> str:
+    """Returns the paper's mean beside ours, measure by measure, with a verdict."""
     lines = [
         "## Beside the paper",
         "",
-        "Better: our whole interval is beyond the paper's mean. Reproduced: our mean "
-        "is no worse than it by more than the tolerance that the config states.",
+        RULES,
         "",
-        "| part | measure | paper | ours | tolerance | verdict |",
-        "|---|---|---|---|---|---|",
+        "| part | causal; lookahead | measure | paper | ours | tolerance | verdict |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name, part in parts.items():
-        means = published.MEANS.get(part.paper)
-        if name not in records or means is None:
+    for record in records.values():
+        means = published.MEANS.get(record["paper"])
+        if means is None:
             continue
+        table = record["table"]
         for (key, decimals, up), label in zip(MEASURES, NAMES, strict=True):
-            ours = _value(records[name]["table"], key)
             limit = cfg.tolerance[key]
-            word = published.verdict(ours, means[key], limit, up=up)
+            word = verdict(record, key, means[key], limit, up=up)
             lines.append(
-                f"| {part.title} | {label} | {means[key]:g} | "
-                f"{format_value(ours, decimals)} | {limit:g} | {word} |"
+                f"| {name_of(record)} | {causality(column(table))} | {label} | "
+                f"{means[key]:g} | {_cell(table, key, decimals)} | {limit:g} | {word} |"
             )
     return "\n".join(lines)
 
 
 def confidence(records: Records) -> str:
-    """What the network's own confidence says, on each study it was looked at."""
+    """Returns how the network's own confidence goes with its IoU, study by study."""
     lines = [
         "## Confidence",
         "",
-        "Mean probability inside the predicted mask (0 for a lost frame), mean over "
-        "cases; its rank correlation with the case's IoU.",
+        "Mean probability inside the predicted mask (0 for an empty prediction), mean "
+        "over all cases; its rank correlation (Spearman) with the case's IoU.",
         "",
-        "| part | IoU | confidence | rank correlation |",
-        "|---|---|---|---|",
+        "| part | causal; lookahead | cases | IoU | confidence | rank correlation |",
+        "|---|---|---|---|---|---|",
     ]
     for name, record in records.items():
-        if name.startswith(ABLATION):
+        if record["section"] == "ablation":
             continue
         cases = scored(record)
         iou = np.array([case["iou"] for case in cases])
         sure = np.array([case["confidence"] for case in cases])
         varied = len(cases) > 2 and iou.std() > 0 and sure.std() > 0
-        rank = f"{stats.spearmanr(iou, sure).statistic:.2f}" if varied else "-"
-        lines.append(f"| {name} | {iou.mean():.3f} | {sure.mean():.3f} | {rank} |")
+        rank = f"{np.asarray(stats.spearmanr(iou, sure))[0]:.2f}" if varied else "-"
+        cells = [name, causality(column(record["table"])), str(len(cases))]
+        cells += [f"{iou.mean():.3f}", f"{sure.mean():.3f}", rank]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) if records else ""
 
 
-def ablation(records: Records) -> str:
-    """One thing changed at a time, seeds side by side."""
-    rows: dict[str, dict[str, Record]] = {}
-    for name, record in records.items():
-        if name.startswith(ABLATION):
-            row, _, seed = name.removeprefix(ABLATION).rpartition("_")
-            rows.setdefault(row, {})[seed] = record["table"]
-    if "base" not in rows:
-        return ""
-    lines = [
-        "## Ablations",
-        "",
-        ABLATION_WORDS,
-        "",
-        "| row | seeds | IoU | vertical [mm] | lost frames | IoU less the base's |",
-        "|---|---|---|---|---|---|",
+def figures(records: Records) -> str:
+    """Returns the plan's figures with their captions."""
+    lines: Sequence[str] = [
+        f"![{name}](figures/{name}.png)\n\n{caption}"
+        for name, caption in captions(records).items()
     ]
-    for row, tables in rows.items():
-        mean = lambda seed, key, row=row: _value(rows[row][seed], key)["mean"]
-        base = {s: _value(table, "iou")["mean"] for s, table in rows["base"].items()}
-        shared = [seed for seed in tables if seed in base]
-        cells = [
-            row.replace("_", " "),
-            ", ".join(tables),
-            ", ".join(f"{mean(s, 'iou'):.3f}" for s in tables),
-            ", ".join(f"{mean(s, 'vertical_iso_mm'):.1f}" for s in tables),
-            ", ".join(str(_column(table)["lost_frames"]) for table in tables.values()),
-            ", ".join(f"{mean(s, 'iou') - base[s]:+.3f}" for s in shared) or "-",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _column(table: Record, key: str = "ours") -> Record:
-    return next(c for c in table["columns"] if c["key"] == key)
-
-
-def _value(table: Record, key: str, who: str = "ours") -> dict[str, Any]:
-    row = next(row for row in table["rows"] if row["key"] == key)
-    return row["values"][who]
+    return "\n\n".join(["## Figures", *lines]) if lines else ""
 
 
 def _cell(table: Record, key: str, decimals: int) -> str:
-    return format_value(_value(table, key), decimals)
+    return format_value(value(table, key), decimals)

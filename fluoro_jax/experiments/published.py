@@ -81,15 +81,15 @@ WHAT = {
 
 
 def study_of(cfg: Any) -> str:
-    """Which of the paper's results a run stands beside; "" for none."""
+    """Returns which of the paper's results a run stands beside; "" for none."""
     name = cfg.study.name
     if name == "subgroup" and cfg.init.parent:
-        return "finetuned"
+        return "finetuned" if cfg.init.frozen == "bottom" else ""
     return name if name in COLUMNS else ""
 
 
 def reference(cfg: Any) -> Published:
-    """The paper's results beside which a run of `cfg` is printed."""
+    """Returns the paper's results beside which a run of `cfg` is printed."""
     study = study_of(cfg)
     if not study:
         return Published(source="The paper gives no number for this study.")
@@ -99,27 +99,3 @@ def reference(cfg: Any) -> Published:
         "bidirectional, so it sees the whole cycle; plane of its mm not stated."
     )
     return Published(key=study, values=COLUMNS[study], source=source, **GIVEN[study])
-
-
-def verdict(ours: dict[str, Any], paper: float, tolerance: float, *, up: bool) -> str:
-    """One of "better", "reproduced" and "not reached", by a tolerance set beforehand.
-
-    Args:
-        ours: mean, low and high.
-        paper: its mean.
-        tolerance: how far below the paper still counts as reproduced.
-        up: larger is better.
-
-    Returns:
-        "better" if our whole interval is beyond the paper's mean; "reproduced" if our
-        mean is no worse than it by more than the tolerance.
-    """
-    if ours["mean"] is None:
-        return "not reached"
-    sign = 1.0 if up else -1.0
-    worst = min(sign * ours["low"], sign * ours["high"])
-    if worst > sign * paper:
-        return "better"
-    return (
-        "reproduced" if sign * (ours["mean"] - paper) >= -tolerance else "not reached"
-    )

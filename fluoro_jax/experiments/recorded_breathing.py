@@ -1,4 +1,4 @@
-"""A minute of recorded human breathing: one clip that no regular cycle describes.
+"""A minute of recorded human breathing: one clip without a regular cycle.
 
 The recording is of a chest marker. It drives the body and the tumour of one further
 simulated patient here, scaled to amplitudes inside the trained ranges, so what is real
@@ -19,18 +19,20 @@ import numpy as np
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.evaluation.evaluate import Contender, Run, masks_of, track_with
-from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
+from fluoro_jax.evaluation.summary import causality
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.report import figures, study_figures
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
 from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.sim.placement import sample_tumor
+from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec, sample_group_case
 from fluoro_jax.studies.render import render_clip
 from fluoro_jax.tracking.network import NetworkTracker
 
 TRACE = "irregular"
+PART = "recorded breathing"  # of a command's time
 SECONDS = 60.0
 SI_MM, AP_MM, DIAMETER_MM = 20.0, 10.0, 30.0  # ours; inside the trained ranges
 STREAM = 77  # of random numbers, apart from every split's
@@ -38,50 +40,50 @@ STREAM = 77  # of random numbers, apart from every split's
 
 @dataclass(frozen=True)
 class Recorded:
-    """The clip and what each tracker made of it.
+    """The clip and each tracker's answers.
 
     Attributes:
         trace: name of the recording.
-        clip: the film and its truth.
-        contenders: who tracked it, the network first.
-        masks: `[T, H, W]` bool by contender key.
+        clip: the frames and their truth.
+        trackers: with names and what they are given, the network first.
+        masks: `[T, H, W]` bool by tracker key.
         centroid_px: `[T, 2]` by key, and "truth": centroids of the true masks.
         scores: by key.
     """
 
     trace: str
     clip: Clip
-    contenders: list[Contender]
+    trackers: list[Contender]
     masks: dict[str, np.ndarray]
     centroid_px: dict[str, np.ndarray]
     scores: dict[str, FrameScores]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One record a tracker: one clip, so no interval."""
-        return [self._row(contender) for contender in self.contenders]
+        """Returns one record a tracker: one clip, so no interval."""
+        return [self._row(one) for one in self.trackers]
 
-    def _row(self, contender: Contender) -> dict[str, Any]:
-        scores = self.scores[contender.key]
+    def _row(self, one: Contender) -> dict[str, Any]:
+        scores = self.scores[one.key]
         case = case_means(scores)
         seen = ~scores.empty_truth
         return {
-            "key": contender.key,
-            "label": contender.label,
-            "given": "frame 0 and its mask" if contender.frame0 else "nothing",
-            "causal": bool(contender.tracker.causal),
-            "lookahead_frames": int(contender.tracker.lookahead_frames),
+            "key": one.key,
+            "label": one.label,
+            "given": "frame 0 and its mask" if one.frame0 else "nothing",
+            "causal": bool(one.tracker.causal),
+            "lookahead_frames": int(one.tracker.lookahead_frames),
             "iou": case["iou"],
             "vertical_mm": case["vertical_iso_mm"],
             "horizontal_mm": case["horizontal_iso_mm"],
             "p95_mm": float(np.percentile(scores.distance_mm[seen], 95)),
             "within_3mm": case["within_3mm"],
-            "lost": int(case["lost"]),
+            "empty_predictions": int(case["empty_predictions"]),
             "frames": int(case["frames"]),
         }
 
 
 def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
-    """A patient of the study's population who breathes as recorded.
+    """Returns a patient of the study's population who breathes as recorded.
 
     Returns:
         Case with `SECONDS` of frames `spec.frame_s` apart, not periodic.
@@ -101,7 +103,7 @@ def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
         trace=fraction.astype(np.float32),
         trace_rate_hz=np.float32(rate_hz),
     )
-    # Where the lung is depends on the depth of breath alone: twelve depths, evenly
+    # The lung's place depends on the depth of breath alone: twelve depths, evenly
     # spread from the deepest to the shallowest, stand for the minute.
     depth = np.argsort(np.asarray(breathing_signal(breathing, time_s)[0]))
     checked = time_s[depth[np.linspace(0, len(depth) - 1, 12).astype(int)]]
@@ -118,55 +120,55 @@ def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
 
 
 def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
-    """Simulates the clip and sends every tracker of `runs` through it.
+    """Simulates the clip and tracks it with every tracker of `runs`.
 
     The network runs as a stream, `evaluation.stream_lookahead` frames behind, and
     with the past alone.
     """
     spec = StudySpec.from_config(cfg.study)
-    with stage(f"place a tumour in a patient who breathes as recorded ({TRACE})"):
+    with stage(f"place a tumour, breathing as recorded ({TRACE})", part=PART):
         case = recorded_case(spec)
-    with stage(f"simulate {len(case.time_s)} frames of it"):
+    with stage(f"simulate {len(case.time_s)} frames of it", part=PART):
         clip = render_clip(case, spec.geometry(), jax.random.key(spec.seed), spec)
         clip = jax.tree.map(np.asarray, clip)
-    contenders = _streaming(runs, cfg)
+    trackers = _streaming(runs, cfg)
     truth = np.asarray(clip.mask)
     masks, scores, places = {}, {}, {"truth": centroid_px(truth)}
-    for contender in contenders:
-        with stage(f"track it: {contender.label}"):
-            tracks = track_with(contender, clip)
-        masks[contender.key] = masks_of(tracks, cfg.evaluation.threshold)
-        places[contender.key] = np.stack([t.centroid_px for t in tracks])
-        scores[contender.key] = score_frames(
-            masks[contender.key],
+    for one in trackers:
+        with stage(f"track it: {one.label}", part=PART):
+            tracks = track_with(one, clip)
+        masks[one.key] = masks_of(tracks, cfg.evaluation.threshold)
+        places[one.key] = np.stack([t.centroid_px for t in tracks])
+        scores[one.key] = score_frames(
+            masks[one.key],
             truth,
             clip.geometry,
             exact_px=np.asarray(clip.centroid_px),
         )
-    return Recorded(TRACE, clip, contenders, masks, places, scores)
+    return Recorded(TRACE, clip, trackers, masks, places, scores)
 
 
 def recorded_markdown(rows: list[Mapping[str, Any]]) -> str:
-    """The recorded-breathing clip's numbers: one clip, so no interval."""
+    """Returns the recorded-breathing clip's numbers: one clip, so no interval."""
     keys = ("iou", "vertical_mm", "horizontal_mm", "p95_mm", "within_3mm")
     lines = [
         "# A minute of recorded breathing (one clip)",
         "",
-        "| | given | lookahead | IoU | vertical [mm] | horizontal [mm] | P95 [mm] "
-        "| within 3 mm [%] | lost |",
+        "| | given | causal; lookahead [frames] | IoU | vertical [mm] "
+        "| horizontal [mm] | P95 [mm] | within 3 mm [%] | empty predictions |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         numbers = [f"{row[k]:.2f}" for k in keys]
-        given = [row["given"], str(row["lookahead_frames"])]
-        lost = f"{row['lost']} of {row['frames']}"
-        lines.append("| " + " | ".join([row["label"], *given, *numbers, lost]) + " |")
+        given = [row["given"], causality(row)]
+        empty = f"{row['empty_predictions']} of {row['frames']}"
+        lines.append("| " + " | ".join([row["label"], *given, *numbers, empty]) + " |")
     return "\n".join([*lines, ""])
 
 
 def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, Any]:
-    """Words, rows and figures of the recorded-breathing clip for the report."""
-    labels = {c.key: c.label for c in recorded.contenders} | {"truth": "truth"}
+    """Returns words, rows and figures of the recorded-breathing clip."""
+    labels = {c.key: c.label for c in recorded.trackers} | {"truth": "truth"}
     behind = cfg.evaluation.stream_lookahead * cfg.study.frame_s
     words = (
         f"The recording “{recorded.trace}” of a volunteer's chest marker "
@@ -174,8 +176,8 @@ def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, An
         f"simulated patient: {len(recorded.clip.time_s)} frames, "
         f"{cfg.study.frame_s:g} s apart. The network was trained on regular cycles "
         f"only and sees sliding windows of {cfg.study.num_frames} frames, answering "
-        f"{behind:g} s behind, or at once from the past alone. The phase prior counts "
-        "on with its training cycle and loses step."
+        f"{behind:g} s behind, or at once from the past alone. The phase prior goes on "
+        "with its training cycle and drifts out of phase."
     )
     trace = figures.traces(
         recorded.clip,
@@ -187,13 +189,13 @@ def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, An
         folder / "recorded_trace.png",
         labels=labels,
         title="A minute of recorded breathing",
-        caption="Centroid of the true and the predicted masks, mm in the isocentre "
-        "plane; below, the streamed network's error (grey band: 3 mm). Frames where it "
-        "found nothing are shaded.",
+        caption="One clip, one seed. Centroid of the true and the predicted masks, mm "
+        "in the isocentre plane; below, the streamed network's error (grey band: 3 "
+        "mm). Frames with an empty prediction are shaded.",
     )
     overlap = recorded.scores["ours"].iou
     count = len(overlap)
-    film = figures.overlays(
+    overlays = figures.overlays(
         [
             figures.Example(
                 "recorded breathing", recorded.clip, recorded.masks["ours"], overlap
@@ -201,22 +203,21 @@ def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, An
         ],
         folder / "recorded_overlay.png",
         frames=[count // 5, 2 * count // 5, 3 * count // 5, 4 * count // 5],
-        caption="Frames of that clip: true outline blue, solid; the network's orange, "
-        "dashed. Bar: 50 mm at the isocentre.",
+        caption="Four frames of the clip, one seed.",
     )
-    return {"words": words, "rows": recorded.rows(), "figures": [trace, film]}
+    return {"words": words, "rows": recorded.rows(), "figures": [trace, overlays]}
 
 
 def _streaming(runs: Mapping[str, Run], cfg: Any) -> list[Contender]:
-    """The contenders of `runs`, the network as a stream."""
+    """The trackers of `runs`, the network as a stream."""
     answer = []
     for key, run in runs.items():
-        contender = run.contender
-        if key == "ours" and not contender.tracker.causal:
+        one = run.contender
+        if key == "ours" and not one.tracker.causal:
             behind = cfg.evaluation.stream_lookahead
-            whole = cast(NetworkTracker, contender.tracker)
+            whole = cast(NetworkTracker, one.tracker)
             tracker = dataclasses.replace(whole, lookahead_frames=behind)
             label = f"ours, {behind * cfg.study.frame_s:g} s behind"
-            contender = Contender(key, label, tracker)
-        answer.append(contender)
+            one = Contender(key, label, tracker)
+        answer.append(one)
     return answer

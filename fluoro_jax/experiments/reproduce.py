@@ -10,21 +10,24 @@ from typing import Any
 
 import jax
 
+from fluoro_jax import stages
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.evaluate import Results, evaluate, fingerprint
-from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.experiments import published
 from fluoro_jax.experiments.recorded_breathing import (
     recorded_markdown,
     recorded_section,
     track_recorded,
 )
+from fluoro_jax.io.files import write_text
 from fluoro_jax.report.study import write_report
 from fluoro_jax.report.study_figures import study_figures
-from fluoro_jax.studies import StudySpec
+from fluoro_jax.stages import stage
+from fluoro_jax.studies import STUDIES, StudySpec
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
 
+TIMING = "timing.json"  # seconds by stage of the last call
 DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
 
 
@@ -56,6 +59,7 @@ def reproduce(
         UserError: as `training.loop.train`.
     """
     workdir, begun = Path(workdir), time.perf_counter()
+    stages.reset()
     if network_of is None:
         _say("train")
         train(cfg, workdir, data_dir=data_dir)
@@ -65,12 +69,9 @@ def reproduce(
     owner, home = network_of or (cfg, workdir)
     restored = restore_generator(owner, home)
     if table_only:
+        paper = published.reference(cfg)
         return evaluate(
-            cfg,
-            workdir,
-            data_dir=data_dir,
-            restored=restored,
-            published=published.reference(cfg),
+            cfg, workdir, data_dir=data_dir, restored=restored, published=paper
         )
     results = _finished(workdir, fingerprint(cfg, restored[1]))
     if results is None:
@@ -81,12 +82,18 @@ def reproduce(
             restored,
             trained_on=StudySpec.from_config(owner.study) if network_of else None,
         )
-    print(tables.to_markdown(results.table))
+    _show(results)
+    total_s = time.perf_counter() - begun
+    write_text(workdir / TIMING, json.dumps(stages.split(total_s), indent=1) + "\n")
+    _say(stages.describe(total_s))
+    return results
+
+
+def _show(results: Results) -> None:
+    print(tables.to_markdown(results.table, short=True))
     if results.table.get("recorded"):
         print(recorded_markdown(results.table["recorded"]))
     print(f"report: {results.report}", flush=True)
-    _say(f"done in {time.perf_counter() - begun:.0f} s")
-    return results
 
 
 def evaluate_run(
@@ -99,7 +106,7 @@ def evaluate_run(
     results = evaluate(
         cfg, workdir, data_dir=data_dir, published=published.reference(cfg)
     )
-    print(tables.to_markdown(results.table))
+    print(tables.to_markdown(results.table, short=True))
     print(f"tables: {Path(workdir) / 'tables'}", flush=True)
     return results
 
@@ -124,7 +131,7 @@ def _evaluate_and_write(
     folder, section = workdir / "figures", None
     with stage("figures"):
         pictures = study_figures(results, folder)
-    if trained_on is None and cfg.study.name == "group":
+    if trained_on is None and STUDIES[cfg.study.name].recorded:
         recorded = track_recorded(results.runs, cfg)
         section = recorded_section(recorded, folder, cfg)
         results.table["recorded"] = section["rows"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,28 +26,35 @@ def styled(draw_fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def canvas(size: tuple[float, float]) -> Any:
-    """An empty figure apart from pyplot, so that no window or backend is touched."""
+    """Returns an empty figure apart from pyplot: no window, no backend is touched."""
     from matplotlib.figure import Figure as Canvas
 
     return Canvas(figsize=size, layout="constrained")
 
 
 def extent_mm(geometry: Geometry) -> tuple[float, float, float, float]:
-    """(left, right, bottom, top) of the frame, mm at the isocentre."""
+    """Returns (left, right, bottom, top) of the frame, mm at the isocentre."""
     corners = np.array([[-0.5, -0.5], [geometry.rows - 0.5, geometry.cols - 0.5]])
     (top, left), (bottom, right) = np.asarray(position_iso_mm(geometry, corners))
     return left, right, bottom, top
 
 
 def place_mm(geometry: Geometry, points_px: np.ndarray) -> np.ndarray:
-    """Pixels `[T, 2]` to (superior, right of image) mm at the isocentre."""
+    """Returns pixels `[T, 2]` as (superior, right of image) mm at the isocentre."""
     return np.asarray(position_iso_mm(geometry, np.asarray(points_px)))
 
 
 def draw_outline(
-    axis: Any, clip: Clip, mask: np.ndarray, colour: str, dash: str
+    axis: Any, clip: Clip, mask: np.ndarray, look: Mapping[str, Any]
 ) -> None:
-    """The border of a mask `[H, W]` on an axis in mm; nothing if it is empty."""
+    """Draws the border of a mask `[H, W]` on an axis in mm; nothing if it is empty.
+
+    Args:
+        axis: in mm at the isocentre.
+        clip: gives the geometry.
+        mask: boolean.
+        look: `color`, `ls` and `lw` of the line.
+    """
     if not mask.any():
         return
     left, right, bottom, top = extent_mm(clip.geometry)
@@ -56,14 +63,14 @@ def draw_outline(
     y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
     axis.contour(
         *(x, y, mask.astype(float), [0.5]),
-        colors=[colour],
-        linestyles=[dash],
-        linewidths=[1.1],
+        colors=[look["color"]],
+        linestyles=[look["ls"]],
+        linewidths=[look["lw"]],
     )
 
 
 def draw_letters(axis: Any, gantry_deg: float) -> None:
-    """S and I above and below; which side of the patient is left and right."""
+    """Marks S and I, and which sides of the patient are left and right."""
     right = right_of_image(gantry_deg)
     opposite = {"left": "right", "right": "left"}
     opposite |= {"anterior": "posterior", "posterior": "anterior"}
@@ -85,13 +92,40 @@ def draw_letters(axis: Any, gantry_deg: float) -> None:
 
 
 def right_of_image(gantry_deg: float) -> str:
-    """What lies at the right of the image, seen from the source."""
+    """Returns the patient's side at the right of the image, seen from the source."""
     names = {0: "left", 90: "posterior", 180: "right", 270: "anterior"}
     return names.get(round(gantry_deg) % 360, f"right of image at {gantry_deg:g} deg")
 
 
+def crop_mm(
+    geometry: Geometry, masks: np.ndarray, *, margin_mm: float = 15.0
+) -> tuple[float, float, float, float]:
+    """Returns (left, right, bottom, top) of a square around all masks, in mm.
+
+    Where the frame is narrower than the square, the frame's width or height.
+
+    Args:
+        geometry: of the clip.
+        masks: `[T, H, W]` boolean; all empty gives the whole frame.
+        margin_mm: on each side of the masks.
+    """
+    left, right, bottom, top = extent_mm(geometry)
+    frames, rows, cols = np.nonzero(masks)
+    if len(frames) == 0:
+        return left, right, bottom, top
+    ends = np.array([[f(rows), f(cols)] for f in (np.min, np.max)])
+    (high, low_x), (low, high_x) = place_mm(geometry, ends)
+    middle = (0.5 * (low_x + high_x), 0.5 * (low + high))
+    half = 0.5 * max(high_x - low_x, high - low) + margin_mm
+    wide, tall = min(half, 0.5 * (right - left)), min(half, 0.5 * (top - bottom))
+    # Kept inside the frame, so that no panel has an empty margin
+    x = float(np.clip(middle[0], left + wide, right - wide))
+    y = float(np.clip(middle[1], bottom + tall, top - tall))
+    return x - wide, x + wide, y - tall, y + tall
+
+
 def draw_scale_bar(axis: Any, length_mm: float = 50.0) -> None:
-    """A white bar of `length_mm` at the lower left."""
+    """Draws a white bar of `length_mm` at the lower left."""
     left, right = axis.get_xlim()
     bottom, top = axis.get_ylim()
     x, y = left + 0.06 * (right - left), bottom + 0.06 * (top - bottom)
@@ -101,8 +135,8 @@ def draw_scale_bar(axis: Any, length_mm: float = 50.0) -> None:
     )
 
 
-def shade_lost(axis: Any, time_s: np.ndarray, lost: np.ndarray) -> None:
-    """A yellow band at each lost frame."""
+def shade_empty(axis: Any, time_s: np.ndarray, empty: np.ndarray) -> None:
+    """Draws a yellow band at each frame with an empty prediction."""
     half = 0.5 * float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.5
-    for when in time_s[lost]:
+    for when in time_s[empty]:
         axis.axvspan(when - half, when + half, color="#F0E442", alpha=0.5, lw=0)

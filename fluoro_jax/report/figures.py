@@ -20,17 +20,23 @@ from fluoro_jax.evaluation.statistics import FrameScores
 from fluoro_jax.geometry import axis_names
 from fluoro_jax.report.drawing import (
     canvas,
+    crop_mm,
     draw_letters,
     draw_outline,
     draw_scale_bar,
     extent_mm,
     place_mm,
     right_of_image,
-    shade_lost,
+    shade_empty,
     styled,
 )
 
 TRUTH, OURS = "#56B4E9", "#D55E00"
+# On a frame the truth is a wide solid line and the prediction a dashed one over it, so
+# that both are seen where they coincide.
+TRUTH_LINE = {"color": TRUTH, "ls": "-", "lw": 3.0}
+OURS_LINE = {"color": "#E69F00", "ls": (0, (2.2, 1.6)), "lw": 1.6}
+BAR_MM = 20.0
 STYLES = {  # colour, dash
     "truth": ("#000000", "-"),
     "ours": (OURS, "-"),
@@ -45,12 +51,12 @@ DPI = 130
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture of the report.
+    """A figure of the report.
 
     Attributes:
         path: of the PNG.
         title: a few words.
-        caption: what is to be seen, and how it was made.
+        caption: what is shown, over what, and how it was made.
     """
 
     path: Path
@@ -60,7 +66,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Example:
-    """One case to be shown: the film, what was found, why it was chosen."""
+    """One case to be shown: the clip, the prediction, and why it was chosen."""
 
     title: str
     clip: Clip
@@ -69,9 +75,14 @@ class Example:
 
 
 OVERLAY_CAPTION = (
-    "True outline (blue, solid) and the network's (orange, dashed) on line integrals, "
-    "bone and tumour bright, seen from the source. Cases are chosen by their truth, "
-    "except the network's worst. Bar: 50 mm at the isocentre. (The paper's figure 5.)"
+    "True outline (blue, wide, solid) and the network's (orange, dashed, over it) on "
+    "line integrals, bone and tumour bright, seen from the source. Left: the whole "
+    "frame with the region shown beside it; right: that region, which holds the true "
+    f"outlines of the clip. Bars: 50 and {BAR_MM:.0f} mm at the isocentre. "
+)
+CHOSEN = (
+    "Single frames of single test cases, chosen by their truth, except the network's "
+    "worst; one seed. (The paper's figure 5.)"
 )
 
 
@@ -81,27 +92,47 @@ def overlays(
     path: Path,
     *,
     frames: Sequence[int],
-    caption: str = OVERLAY_CAPTION,
+    caption: str = CHOSEN,
 ) -> Figure:
-    """Rows of frames with the true and the predicted outline, as the paper's fig. 5."""
+    """Draws rows of frames with both outlines, as the paper's figure 5.
+
+    Args:
+        examples: a row each.
+        path: of the PNG.
+        frames: which frames are shown, enlarged around the tumour; the first stands
+            whole at the left too.
+        caption: of the cases and frames; how they are drawn is put before it.
+    """
     from matplotlib.lines import Line2D
 
-    fig = canvas((2.35 * len(frames), 2.85 * len(examples) + 0.3))
+    fig = canvas((2.35 * (len(frames) + 1), 2.85 * len(examples) + 0.3))
     bands = np.atleast_1d(fig.subfigures(len(examples), 1))
     for band, example in zip(bands, examples, strict=True):
         band.suptitle(example.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
-        row = band.subplots(1, len(frames), squeeze=False)[0]
-        for axis, t in zip(row, frames, strict=True):
-            _frame_with_outlines(axis, example, t)
+        row = band.subplots(1, len(frames) + 1, squeeze=False)[0]
+        region = crop_mm(example.clip.geometry, np.asarray(example.clip.mask) >= 0.5)
+        _frame_with_outlines(row[0], example, frames[0])
         draw_scale_bar(row[0])
+        _draw_region(row[0], region)
+        for axis, t in zip(row[1:], frames, strict=True):
+            _frame_with_outlines(axis, example, t)
+            axis.set(xlim=region[:2], ylim=region[2:])
+        draw_scale_bar(row[1], BAR_MM)
     lines = [
-        Line2D([], [], color=TRUTH, label="truth"),
-        Line2D([], [], color=OURS, ls="--", label="network"),
+        Line2D([], [], **TRUTH_LINE, label="truth"),
+        Line2D([], [], **OURS_LINE, label="network"),
     ]
     fig.legend(
         handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8
     )
-    return save(fig, path, "Outlines on the frames", caption)
+    return save(fig, path, "Outlines on the frames", OVERLAY_CAPTION + caption)
+
+
+def _draw_region(axis: Any, region: tuple[float, float, float, float]) -> None:
+    """Marks the enlarged region on a whole frame."""
+    left, right, bottom, top = region
+    x, y = [left, right, right, left, left], [bottom, bottom, top, top, bottom]
+    axis.plot(x, y, color="white", lw=0.8, ls=":")
 
 
 def _frame_with_outlines(axis: Any, example: Example, t: int) -> None:
@@ -116,8 +147,8 @@ def _frame_with_outlines(axis: Any, example: Example, t: int) -> None:
         extent=extent_mm(clip.geometry),
         interpolation="bicubic",
     )
-    draw_outline(axis, clip, np.asarray(clip.mask)[t], TRUTH, "-")
-    draw_outline(axis, clip, example.pred[t], OURS, "--")
+    draw_outline(axis, clip, np.asarray(clip.mask)[t], TRUTH_LINE)
+    draw_outline(axis, clip, example.pred[t], OURS_LINE)
     draw_letters(axis, float(clip.geometry.gantry_deg))
     when = float(np.asarray(clip.time_s)[t])
     axis.set_title(f"{when:.1f} s   IoU {example.iou[t]:.2f}", fontsize=7)
@@ -134,7 +165,9 @@ def traces(
     title: str,
     caption: str,
 ) -> Figure:
-    """Centroid against time on both axes: truth, network, baselines; lost shaded.
+    """Draws the centroid against time on both axes: truth, network, baselines.
+
+    Frames for which the network's prediction is empty are shaded.
 
     Args:
         clip: gives times, view and the true masks' centroids under "truth" in
@@ -160,7 +193,7 @@ def traces(
         axes[2].plot(time_s, error, color=colour, label=names[i], lw=1.3)
     axes[2].axhspan(-3, 3, color="0.92", zorder=0)
     for axis in axes:
-        shade_lost(axis, time_s, np.isnan(places["ours"][:, 0]))
+        shade_empty(axis, time_s, np.isnan(places["ours"][:, 0]))
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=8)
     handles, words = axes[0].get_legend_handles_labels()
@@ -203,10 +236,10 @@ def error_distribution(
     *,
     labels: Mapping[str, str],
 ) -> Figure:
-    """Histogram of the network's signed errors, and cumulative distances of all."""
+    """Draws the network's signed errors and the cumulative distances of all."""
     fig = canvas((8.6, 3.3))
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.2))
-    shift = np.concatenate([s.shift_iso_mm[~s.lost] for s in scores["ours"]])
+    shift = np.concatenate([s.shift_iso_mm[~s.empty] for s in scores["ours"]])
     shift = shift[~np.isnan(shift).any(axis=1)]
     reach = max(3.0, float(np.percentile(np.abs(shift), 99)) if len(shift) else 3.0)
     bins = np.linspace(-reach, reach, 41)
@@ -220,7 +253,7 @@ def error_distribution(
     grid_mm = np.linspace(0, 20, 201)
     columns = {"distance_mm": grid_mm}
     for key, each in scores.items():
-        far = np.concatenate([np.where(s.lost, np.inf, s.distance_mm) for s in each])
+        far = np.concatenate([np.where(s.empty, np.inf, s.distance_mm) for s in each])
         far = far[~np.isnan(far)]
         share = 100.0 * np.mean(far[None, :] <= grid_mm[:, None], axis=1)
         colour, dash = STYLES[key]
@@ -237,15 +270,24 @@ def error_distribution(
         fig,
         path,
         "Errors, frame by frame",
-        "Left: the network's signed centroid errors on all test frames that are not "
-        "lost; the outermost bins hold everything beyond. Right: share of all frames "
-        "within a distance (lost frames are never within); thin lines at 2 and 3 mm.",
+        f"All frames of {len(scores['ours'])} test cases, one seed, without intervals "
+        "(frames of one case are alike). Left: the network's signed centroid errors "
+        f"on the {len(shift)} frames whose prediction is not empty; the outermost bins "
+        "hold everything beyond. Right: share of all frames within a distance (an "
+        "empty prediction is within none); thin lines at 2 and 3 mm.",
     )
 
 
 @styled
-def learning_curves(metrics_path: Path, path: Path) -> Figure | None:
-    """Losses, validation IoU and validation errors against the step.
+def learning_curves(
+    metrics_path: Path, path: Path, *, choices: str = ""
+) -> Figure | None:
+    """Draws losses, validation IoU and validation errors against the step.
+
+    Args:
+        metrics_path: the run's metrics.jsonl.
+        path: of the PNG.
+        choices: a sentence on which cases choices were made, for the caption.
 
     Returns:
         None if the log has nothing to draw.
@@ -278,19 +320,20 @@ def learning_curves(metrics_path: Path, path: Path) -> Figure | None:
         axis.grid(alpha=0.25)
         if name == "losses" and all(min(curves[k][1]) > 0 for k in keys):
             axis.set_yscale("log")
-    with path.with_suffix(".csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("name", "step", "value"), *rows])
+    head = ("name", "step", "value")
+    columns: dict[str, Any] = dict(zip(head, zip(*rows, strict=True), strict=True))
+    write_columns(path.with_suffix(".csv"), columns)
     return save(
         fig,
         path,
         "Learning curves",
-        "From metrics.jsonl. The validation cases are further cases of the training "
-        "population, in neither split; no choice was made on the test cases.",
+        "From metrics.jsonl, one run (one seed). Validation values are means over all "
+        "frames of the validation cases, which are in neither split. " + choices,
     )
 
 
 def read_curves(metrics_path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """(steps, values) by name from a JSON-lines log; broken lines are left out."""
+    """Returns (steps, values) by name from a JSON-lines log, without broken lines."""
     curves: dict[str, tuple[list[float], list[float]]] = {}
     lines = metrics_path.read_text().splitlines() if metrics_path.exists() else []
     for line in lines:
@@ -312,8 +355,8 @@ def _is_loss(name: str) -> bool:
     return name.startswith("train/") and name.split("/")[-1] in parts
 
 
-def write_columns(path: Path, columns: Mapping[str, Iterable[float]]) -> None:
-    """The numbers of a figure as a CSV, a column each."""
+def write_columns(path: Path, columns: Mapping[str, Iterable[Any]]) -> None:
+    """Writes the numbers of a figure as a CSV, a column each."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns.keys())

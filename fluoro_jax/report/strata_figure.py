@@ -1,4 +1,4 @@
-"""Where the errors are: case by case against size, overlap and amplitude."""
+"""Errors of the test cases against size, overlap and amplitude."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ AGAINST = (  # key of a case, axis, factor
     ("rib_overlap", "ribs over the tumour [%]", 100.0),
     ("si_mm", "tumour's SI motion [mm]", 1.0),
 )
-LOST_COLOUR, FOUND_COLOUR = "#D55E00", "#0072B2"
+EMPTY_COLOUR, FOUND_COLOUR = "#D55E00", "#0072B2"
 
 
 @styled
 def errors_by(cases: Sequence[Mapping[str, Any]], path: Path) -> Figure:
-    """IoU and centroid distance of every test case against what makes it hard.
+    """Draws IoU and distance of every test case against what makes it hard.
 
     Args:
-        cases: as from `evaluate.case_rows`; those without a tumour are left out.
+        cases: as from `strata.case_rows`; those without a tumour are left out.
         path: of the PNG; a CSV of the same numbers stands beside it.
     """
     cases = [case for case in cases if case["iou"] is not None]
     column = lambda key: np.array([case[key] for case in cases], float)
     measures = (("iou", "IoU"), ("distance_mm", "distance [mm at isocentre]"))
-    lost = column("lost") > 0
+    empty = column("empty_predictions") > 0
     fig = canvas((2.6 * len(AGAINST), 4.4))
     axes = fig.subplots(len(measures), len(AGAINST), sharex="col", sharey="row")
     for row, (measure, label) in zip(axes, measures, strict=True):
         for axis, (key, _, factor) in zip(row, AGAINST, strict=True):
-            for chosen, colour in ((~lost, FOUND_COLOUR), (lost, LOST_COLOUR)):
+            for chosen, colour in ((~empty, FOUND_COLOUR), (empty, EMPTY_COLOUR)):
                 x, y = factor * column(key)[chosen], column(measure)[chosen]
                 axis.plot(x, y, "o", ms=3, alpha=0.6, color=colour)
             axis.grid(alpha=0.25)
@@ -46,13 +46,15 @@ def errors_by(cases: Sequence[Mapping[str, Any]], path: Path) -> Figure:
         axis.set_xlabel(label, fontsize=8)
     axes[0, 0].set_ylim(0, 1)
     axes[1, 0].set_yscale("log")
-    keys = ["id", *(key for key, *_ in AGAINST), *(key for key, _ in measures), "lost"]
+    keys = ["id", *(key for key, *_ in AGAINST), *(key for key, _ in measures)]
+    keys.append("empty_predictions")
     write_columns(path.with_suffix(".csv"), {key: column(key) for key in keys})
     return save(
         fig,
         path,
         "What makes a case hard",
-        "Every test case: the network's mean IoU and centroid distance against the "
-        "tumour's size, what lies over it, and how far it moves. Cases with a lost "
-        "frame are orange.",
+        f"All {len(cases)} test cases with a tumour, one seed: the network's IoU and "
+        "centroid distance, each averaged over the case's frames, against the tumour's "
+        "size, the structures over it, and its motion. Orange: cases with an empty "
+        "prediction in some frame.",
     )

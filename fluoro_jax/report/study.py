@@ -1,4 +1,4 @@
-"""One self-contained report.html: what was run, how good it is, and what to look at."""
+"""The self-contained report.html of a study: what was run, results, figures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import Any
 import jinja2
 
 import fluoro_jax
-from fluoro_jax.evaluation import tables
+from fluoro_jax.evaluation import summary, tables
+from fluoro_jax.evaluation.statistics import FEW
+from fluoro_jax.evaluation.summary import BLIND, causality
 from fluoro_jax.geometry import Geometry, axis_names
 from fluoro_jax.io.files import write_text
 from fluoro_jax.report.figures import Figure
 from fluoro_jax.studies import SET_STUDIES
 
-BLIND = ("static", "phase_prior")
-HEADLINE = ("iou", "vertical_iso_mm")
+HEADLINE = ("iou", "vertical_iso_mm", "horizontal_iso_mm")
+STILL = "no verdict"  # on an axis without motion
 
 
 def write_report(
@@ -49,7 +51,9 @@ def write_report(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters["value"] = tables.format_value
+    environment.filters["value"] = summary.format_value
+    environment.filters["causality"] = causality
+    environment.filters["empty"] = summary.empty_predictions
     if recorded is not None:
         recorded = dict(recorded, figures=[_embed(f) for f in recorded["figures"]])
     lines = verdict(table)
@@ -58,6 +62,8 @@ def write_report(
         columns=table["columns"],
         verdict=lines,
         headline=headline(lines),
+        leads=dict(zip(summary.LEAD_LABELS, _leads(table), strict=True)),
+        few=FEW,
         figures=[_embed(figure) for figure in figures],
         geometry=geometry_rows(geometry),
         recorded=recorded,
@@ -67,52 +73,82 @@ def write_report(
         version=fluoro_jax.__version__,
         stratum_rows=[r for r in tables.ROWS if r.key in tables.STRATUM_ROWS],
         labels={c["key"]: c["label"] for c in table["columns"]},
+        seen={c["key"]: causality(c) for c in table["columns"]},
     )
     write_text(path, page)
     return path
 
 
 def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Whether the network beats each baseline: "better", "worse" or "undecided".
+    """Returns whether the network beats each baseline, a line a measure and baseline.
 
-    Better means that the 95 % intervals do not touch.
+    Args:
+        table: as from `tables.build_table`, with `scale`.
+
+    Returns:
+        Lines with `result`: "better" or "worse" (the 95 % intervals do not touch),
+        "undecided", or "no verdict" on an axis along which the truth does not move;
+        `why` says so; `blind` is "yes" for a baseline that never looks: the given
+        frame 0, if any, is all that it sees.
     """
     lines = []
     for row in table["rows"]:
         if row["key"] not in HEADLINE:
             continue
         ours = row["values"]["ours"]
+        still = summary.no_motion(table, row["key"])
         for column in table["columns"]:
             key = column["key"]
             if key.startswith("ours"):
                 continue
-            result = compare(ours, row["values"][key], up=row["higher_is_better"])
+            theirs = row["values"][key]
+            result = compare(ours, theirs, up=row["higher_is_better"])
+            few = min(ours.get("n", FEW), theirs.get("n", FEW)) < FEW
             lines.append(
                 {
                     "measure": row["label"],
                     "against": column["label"],
+                    "given": column["given"],
+                    "causality": causality(column),
                     "blind": "yes" if key in BLIND else "no",
-                    "ours": tables.format_value(ours, row["decimals"]),
-                    "theirs": tables.format_value(row["values"][key], row["decimals"]),
-                    "result": result,
+                    "ours": summary.format_value(ours, row["decimals"]),
+                    "theirs": summary.format_value(theirs, row["decimals"]),
+                    "result": STILL if still else result,
+                    "why": still or (f"fewer than {FEW} cases" if few else ""),
                 }
             )
     return lines
 
 
 def headline(lines: Sequence[Mapping[str, str]]) -> str:
-    """One sentence of the verdict: against the baselines that see nothing."""
-    blind = [line for line in lines if line["blind"] == "yes"]
-    if all(line["result"] == "better" for line in blind):
-        return "Better than both blind baselines in IoU and in vertical error."
-    short = [line for line in blind if line["result"] != "better"]
+    """Returns one sentence of the verdict, against the baselines that never look."""
+    judged = [x for x in lines if x["blind"] == "yes" and x["result"] != STILL]
+    still = {x["measure"]: x["why"] for x in lines if x["result"] == STILL}
+    left_out = "".join(f" No verdict on {m}: {why}." for m, why in still.items())
+    short = [line for line in judged if line["result"] != "better"]
+    if judged and not short:
+        measures = " and ".join(dict.fromkeys(line["measure"] for line in judged))
+        return (
+            "Better than every baseline that never looks (static and phase prior, "
+            f"without and with frame 0) in {measures}." + left_out
+        )
     words = "; ".join(f"{x['measure']} against {x['against']}" for x in short)
-    return f"NOT shown to be better than the blind baselines: {words}."
+    if not judged:
+        words = "no measure could be compared"
+    return (
+        f"NOT shown to be better than the baselines that never look: {words}."
+        + left_out
+    )
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, up: bool) -> str:
-    """One of "better", "worse", or "undecided" (the intervals touch or are missing)."""
+    """Returns "better", "worse" or "undecided".
+
+    Undecided: the intervals touch or are missing, or there are under `FEW` cases.
+    """
     if ours["mean"] is None or theirs["mean"] is None:
+        return "undecided"
+    if min(ours.get("n", FEW), theirs.get("n", FEW)) < FEW:
         return "undecided"
     if ours["low"] > theirs["high"]:
         return "better" if up else "worse"
@@ -121,8 +157,15 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, up: bool) -> 
     return "undecided"
 
 
+def _leads(table: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The cells of each of `LEAD_LABELS` by column."""
+    keys = [column["key"] for column in table["columns"]]
+    cells = [summary.lead_cells(summary.lead_of(table, key)) for key in keys]
+    return [dict(zip(keys, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
 def geometry_rows(geometry: Geometry) -> list[tuple[str, str, str]]:
-    """(quantity, value, where it comes from) for every number behind the mm."""
+    """Returns (quantity, value, source) for every number behind the millimetres."""
     sad, sdd = float(geometry.sad_mm), float(geometry.sdd_mm)
     pitch = [float(p) for p in geometry.pixel_mm]
     offset = [float(o) for o in geometry.offset_mm]
@@ -160,14 +203,14 @@ def geometry_rows(geometry: Geometry) -> list[tuple[str, str, str]]:
 
 
 def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
-    """One sentence: what the network was trained on."""
+    """Returns one sentence: what the network was trained on."""
     source = {
         "dataset": f"the {cfg.study.num_train} stored training cases",
         "simulator": f"fresh tumours of {cfg.data.smallest_mm:g} to "
-        f"{cfg.data.largest_mm:g} mm on simulated bodies of the training population",
+        f"{cfg.data.largest_mm:g} mm in simulated patients of the training population",
     }[cfg.data.source]
     if cfg.study.name in SET_STUDIES and cfg.data.source == "simulator":
-        source = "fresh films of the study's people, amplitudes near the trained ones"
+        source = "fresh clips of the study's patients, amplitudes near the trained ones"
     if cfg.init.parent:
         source += f", from the networks of {cfg.init.parent}"
     step, several = table["checkpoint"]["step"], cfg.train.accumulate

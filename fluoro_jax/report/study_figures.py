@@ -1,4 +1,4 @@
-"""Which pictures a study's report shows, and of which cases."""
+"""Which figures a study's report shows, and of which cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRACED = ("ours", "ours_online", "static_frame0", "phase_prior_frame0")
 
 
 def study_figures(results: Results, folder: Path) -> list[Figure]:
-    """Overlays, centroid trace, error distribution, learning curves."""
+    """Draws overlays, centroid trace, error distribution and learning curves."""
     labels = {key: run.contender.label for key, run in results.runs.items()}
     count = len(results.clips[0].time_s)
     frames = sorted({round(x) for x in np.linspace(0, 0.7 * (count - 1), 4)})
@@ -35,16 +35,19 @@ def study_figures(results: Results, folder: Path) -> list[Figure]:
         ),
         errors_by(results.table["cases"], folder / "errors_by.png"),
         figures.learning_curves(
-            results.workdir / "metrics.jsonl", folder / "learning.png"
+            results.workdir / "metrics.jsonl",
+            folder / "learning.png",
+            choices=results.table.get("choices_caption", ""),
         ),
     ]
     return [picture for picture in pictures if picture is not None]
 
 
 def choose_examples(results: Results) -> list[Example]:
-    """Cases by their truth, as the paper's figures 5 to 8; and the network's worst.
+    """Returns cases chosen by their truth, as the paper's figures 5 to 8, and the
+    network's worst.
 
-    Of many people: most heart overlap, smallest, largest. Of sets: the largest
+    Of many patients: most heart overlap, smallest, largest. Of sets: the largest
     amplitude of the easy and of the hard set (`easy_and_hard`).
     """
     arrays, run = results.arrays, results.runs["ours"]
@@ -84,7 +87,7 @@ def choose_examples(results: Results) -> list[Example]:
 
 
 def _typical_trace(results: Results, path: Path, labels: Mapping[str, str]) -> Figure:
-    """Centroid trace of the case whose IoU is the network's median."""
+    """Draws the centroid trace of the case whose IoU is the network's median."""
     run = results.runs["ours"]
     score = np.nan_to_num([case["iou"] for case in run.cases])
     index = int(np.argsort(score)[len(score) // 2])
@@ -102,8 +105,8 @@ def _typical_trace(results: Results, path: Path, labels: Mapping[str, str]) -> F
         path,
         labels={**labels, "truth": "truth"},
         title="Where the tumour is, over one breath",
-        caption=f"Case {case_id}, the network's median by IoU ({score[index]:.2f}): "
-        "centroid of the masks, mm in the isocentre plane, and the network's error "
-        "(grey band: 3 mm). Frames where it found nothing are shaded. (The paper's "
-        "figure 9.)",
+        caption=f"One case of {len(score)}, number {case_id}, the network's median by "
+        f"IoU ({score[index]:.2f}), one seed: centroid of the masks, mm in the "
+        "isocentre plane, and the network's error (grey band: 3 mm). Frames with an "
+        "empty prediction are shaded. (The paper's figure 9.)",
     )

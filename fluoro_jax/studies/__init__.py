@@ -19,30 +19,33 @@ from fluoro_jax.studies.group import (
     group_view,
     sample_group_case,
 )
+from fluoro_jax.studies.registry import KINDS, SPLITS, STUDIES, Kind, Sets, Study
 from fluoro_jax.studies.sets import (
-    SET_STUDY,
     collimated,
     fresh_factor,
     set_body,
     set_case,
+    sets_of,
     with_factor,
 )
 from fluoro_jax.studies.spec import (
     PRESETS,
     SET_STUDIES,
-    SPLITS,
     STREAMS,
-    STUDIES,
     StudyCase,
     StudySpec,
 )
 
 __all__ = [
+    "KINDS",
     "PRESETS",
     "SET_STUDIES",
     "SPLITS",
     "STREAMS",
     "STUDIES",
+    "Kind",
+    "Sets",
+    "Study",
     "StudyCase",
     "StudySpec",
     "build_study",
@@ -77,16 +80,18 @@ def study_case(spec: StudySpec, split: str, index: int) -> StudyCase:
     Raises:
         UserError: for more cases than the study has.
     """
-    if spec.name in SET_STUDY:
+    if spec.study.of_sets:
         case, labels = set_case(spec, split, index)
         view = _view(spec, set_body(spec, labels["set"]))
-        return StudyCase(index, split, case, view, f"set {labels['set']}", labels)
+        return StudyCase(
+            index, split, index, case, view, f"set {labels['set']}", labels
+        )
     case, labels = group_case(spec, split, index)
     view = group_view(spec, split, index)
     if spec.collimate:
         view = collimated(spec, case)
-    body = f"{split} {index}"
-    return StudyCase(index, split, case, view, body, {**labels, "set": index})
+    labels["set"] = index
+    return StudyCase(index, split, index, case, view, f"{split} {index}", labels)
 
 
 def pool_body(spec: StudySpec, seed: int, number: int) -> tuple[Case, Geometry]:
@@ -95,8 +100,8 @@ def pool_body(spec: StudySpec, seed: int, number: int) -> tuple[Case, Geometry]:
     From the training population, with random numbers that no split uses; in a study of
     sets the training people themselves, in turn.
     """
-    if spec.name in SET_STUDY:
-        case = set_body(spec, number % SET_STUDY[spec.name].sets)
+    if spec.study.of_sets:
+        case = set_body(spec, number % sets_of(spec).count)
         return case, _view(spec, case)
     rng = np.random.default_rng([spec.seed, STREAMS["pool"], seed, number])
     case = sample_group_case(rng, spec)
@@ -121,8 +126,8 @@ def fresh_case(
         diameter_mm: range of a new tumour; in a study of sets the tumour stays and
             moves by another amplitude near the trained ones.
     """
-    if spec.name in SET_STUDY:
-        person = number % SET_STUDY[spec.name].sets
+    if spec.study.of_sets:
+        person = number % sets_of(spec).count
         return with_factor(case, fresh_factor(rng, spec, person))
     tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm)
     return dataclasses.replace(case, tumor=tumor)

@@ -1,16 +1,14 @@
-"""Studies of many people with one tumour each: the paper's group study and relatives.
+"""Cases of studies of many patients with one tumour each: the paper's group study.
 
-110 training and 30 test cases as published, and 16 of ours to watch while training.
-Ranges from the paper: tumour diameter 20-40 mm, left or right lung, upper, middle or
-lower part, chest expansion (AP) 8-20 mm, diaphragm (SI) 16-40 mm, body sizes vary. The
-tumour follows its own curve with the body's amplitudes (factor 1.0). The paper says
-that test tumours "could be smaller or bigger" and their places "more challenging";
-the numbers for that, `TEST_KINDS`, are ours, and so are all other studies' numbers.
+Ranges from the paper: chest expansion (AP) 8-20 mm, diaphragm (SI) 16-40 mm, body sizes
+vary. The tumour follows its own curve with the body's amplitudes (factor 1.0). Which
+tumours each split of each study has is data: `registry.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -25,39 +23,12 @@ from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.sim.placement import LOBES, lobe_edges_mm, sample_tumor, to_numpy
 from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.sim.visibility import overlap
+from fluoro_jax.studies.registry import KINDS, Kind
 from fluoro_jax.studies.spec import STREAMS, StudySpec
 
-DIAMETER_MM = {  # by kind of case
-    "population": (20.0, 40.0),
-    "smaller": (12.0, 18.0),
-    "larger": (42.0, 48.0),
-    "hard": (20.0, 40.0),
-    "large": (30.0, 40.0),
-    "small": (15.0, 25.0),
-    "tiny": (8.0, 15.0),
-    "heart": (20.0, 40.0),
-    "no_heart": (20.0, 40.0),
-}
-TEST_KINDS = ("smaller", "larger", "hard", "population")  # in turn over the test set
-KINDS = {  # study: kinds of (training and validation, test) cases, each in turn
-    "group": (("population",), TEST_KINDS),
-    "large_to_small": (("large",), ("small",)),
-    "small_to_large": (("small",), ("large",)),
-    "no_overlap": (("no_heart",), ("heart",)),
-    "small": (("tiny",), ("tiny",)),
-    "irregular": (("population",), ("population",)),
-    "gantry": (("population",), ("population",)),
-    "population": (("population",), ("population",)),
-    "exposed": (("population",), ("population",)),
-}
 SI_MM = (16.0, 40.0)
 AP_MM = (8.0, 20.0)
 AP_LAG_CYCLES = (0.0, 0.1)  # ours: the chest a little behind the diaphragm
-GANTRY_DEG = (-60.0, 60.0)  # of the held-out study, without the trained angle
-GANTRY_LEAST_DEG = 15.0
-OTHER_POPULATION = Population(
-    bmi=(31.0, 36.0), mediastinum_mm=(4.0, 6.0), heart_scale=(1.05, 1.1)
-)
 HEART_SHARE = (0.01, 0.3)  # of the shadow: at most, without; at least, with overlap
 OVERLAP_VOXEL_MM = 8.0
 OVERLAP_DRAWS = 60
@@ -66,44 +37,42 @@ OVERLAP_DRAWS = 60
 def group_case(spec: StudySpec, split: str, index: int) -> tuple[Case, dict[str, Any]]:
     """Case `index` of a split and its labels, whatever the number of cases."""
     rng = np.random.default_rng([spec.seed, STREAMS[split], index])
-    kinds = KINDS[spec.name][split == "test"]
-    kind = kinds[index % len(kinds)]
+    kinds = spec.study.kinds(split)
+    name = kinds[index % len(kinds)]
+    kind = KINDS[name]
     draw = lambda: sample_group_case(rng, spec, kind=kind)
     case = draw()
-    if kind in ("heart", "no_heart"):
-        case = _until_overlap(case, draw, spec.geometry(), wanted=kind == "heart")
-    return case, {**case_labels(case), "kind": kind}
+    if kind.heart is not None:
+        case = _until_overlap(case, draw, spec.geometry(), wanted=kind.heart)
+    return case, {**case_labels(case), "kind": name}
 
 
 def group_view(spec: StudySpec, split: str, index: int) -> Geometry:
-    """The view of a case: the study's, or the held-out study's angle of its own."""
-    if spec.name != "gantry":
+    """Returns the view of a case: the study's, or an angle of its own."""
+    if spec.study.gantry_deg is None:
         return spec.geometry()
     rng = np.random.default_rng([spec.seed, STREAMS["breath"], STREAMS[split], index])
-    low, high = GANTRY_DEG
-    angle = rng.uniform(low + GANTRY_LEAST_DEG, high - GANTRY_LEAST_DEG)
-    angle += np.copysign(GANTRY_LEAST_DEG, angle)
+    least, most = spec.study.gantry_deg
+    angle = rng.uniform(least - most, most - least)
+    angle += np.copysign(least, angle)
     return dataclasses.replace(spec.geometry(), gantry_deg=float(angle))
 
 
 def sample_group_case(
-    rng: np.random.Generator, spec: StudySpec, *, kind: str = "population"
+    rng: np.random.Generator, spec: StudySpec, *, kind: Kind = KINDS["population"]
 ) -> Case:
     """A body, its breath and a tumour in its lung.
 
     Args:
         rng: where the random numbers come from.
-        spec: gives frame times and, by its name, who breathes how.
-        kind: "population" as trained on; "smaller" or "larger" tumours than any of
-            those; "hard": of the places tried, the one nearest the midline, over
-            heart and spine; the others are other diameters (`DIAMETER_MM`).
+        spec: gives frame times and, by its study, the population and its breath.
+        kind: what is special about the tumour.
 
     Returns:
         The case, numpy float32 leaves.
     """
     body_key = jax.random.key(np.uint32(rng.integers(2**32)))
-    draw = _sample_other if spec.name == "population" else _sample_anatomy
-    anatomy = draw(body_key)
+    anatomy = draw_anatomy(body_key, spec.study.population)
     breathing = Breathing(
         period_s=spec.num_frames * spec.frame_s,
         si_mm=rng.uniform(*SI_MM),
@@ -111,14 +80,14 @@ def sample_group_case(
         ap_lag=rng.uniform(*AP_LAG_CYCLES),
     )
     time_s = np.arange(spec.num_frames) * spec.frame_s
-    if spec.name == "irregular":
+    if spec.study.irregular:
         breathing = sample_breathing(
             body_key, time_s[-1], si_mm=breathing.si_mm, ap_mm=breathing.ap_mm
         )
     anatomy, breathing, time_s = to_numpy((anatomy, breathing, time_s))
-    diameter_mm = rng.uniform(*DIAMETER_MM[kind])
+    diameter_mm = rng.uniform(*kind.diameter_mm)
     tumor = sample_tumor(
-        rng, anatomy, breathing, time_s, diameter_mm=diameter_mm, medial=kind == "hard"
+        rng, anatomy, breathing, time_s, diameter_mm=diameter_mm, medial=kind.medial
     )
     return Case(
         anatomy=anatomy,
@@ -127,6 +96,11 @@ def sample_group_case(
         time_s=time_s,
         periodic=spec.periodic,
     )
+
+
+def draw_anatomy(key: jax.Array, population: Population) -> Anatomy:
+    """Returns a patient of a population; compiled once a population."""
+    return _sampler(population)(key)
 
 
 def fresh_tumor(
@@ -173,14 +147,6 @@ def _until_overlap(case: Case, draw: Any, view: Geometry, *, wanted: bool) -> Ca
     )
 
 
+@functools.cache
 def _sampler(population: Population) -> Any:
-    draw = jax.jit(lambda key: sample_anatomy(key, population))
-
-    def sample(key: jax.Array) -> Anatomy:
-        return draw(key)
-
-    return sample
-
-
-_sample_anatomy = _sampler(Population())
-_sample_other = _sampler(OTHER_POPULATION)
+    return jax.jit(lambda key: sample_anatomy(key, population))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import jax
+import numpy as np
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body, simulate
 from fluoro_jax.sim.xray.exposure import varian_fluoro
-from fluoro_jax.studies.spec import StudyCase, StudySpec
+from fluoro_jax.studies.spec import STREAMS, StudyCase, StudySpec
 
 Array = jax.Array
 
@@ -30,7 +28,7 @@ def render_case(
     return render_clip(
         case.case,
         case.geometry,
-        jax.random.fold_in(jax.random.key(spec.seed), case.id),
+        noise_key(spec.seed, case.split, case.index),
         spec,
         background=background,
     )
@@ -58,16 +56,15 @@ def render_clip(
         return simulate(case, geometry, key, voxel_mm=spec.voxel_mm, exposure=machine)
     if background is None:
         background = render_background(case, geometry, spec)
-    return _with_tumor(background, case, geometry, key, spec.photons)
+    return add_tumor(background, case, geometry, photons=spec.photons, key=key)
+
+
+def noise_key(seed: int, split: str, index: int) -> Array:
+    """Returns the key of a case's noise, whatever the number of cases of any split."""
+    key = jax.random.fold_in(jax.random.key(seed), np.uint32(STREAMS[split]))
+    return jax.random.fold_in(key, index)
 
 
 def render_background(case: Case, geometry: Geometry, spec: StudySpec) -> Array:
     """Returns the body's line integrals without the tumour, `[T, rows, cols]`."""
     return film_body(case, geometry, voxel_mm=spec.voxel_mm)
-
-
-@functools.partial(jax.jit, static_argnums=4)
-def _with_tumor(
-    background: Array, case: Any, geometry: Any, key: Array, photons: float
-) -> Clip:
-    return add_tumor(background, case, geometry, photons=photons, key=key)

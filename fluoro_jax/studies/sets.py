@@ -11,8 +11,10 @@ times, of which the first and the last forty train and the middle twenty (number
 The paper gives no amplitude: the diaphragm moves 16 mm (sub-group) or 8 mm (patient),
 and the factor is of the superior-inferior motion alone, as ten times the chest's motion
 would leave the lung. Every tumour stays in the lung at its set's largest amplitude.
-Validation cases lie between trained amplitudes. A set's film without tumour is the
-same in all of its cases; its quanta are drawn anew for each.
+Validation cases lie half a step above a trained and above a tested amplitude in turn,
+so that they have both kinds, interpolated and as far from training as the test; they
+are other cases than the test's, but of the same patients. A set's clip without tumour
+is the same in all of its cases; its quanta are drawn anew for each.
 """
 
 from __future__ import annotations
@@ -30,51 +32,13 @@ from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.sim.placement import sample_tumor, to_numpy
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
-from fluoro_jax.studies.group import AP_LAG_CYCLES, _sample_anatomy, case_labels
+from fluoro_jax.studies.group import AP_LAG_CYCLES, case_labels, draw_anatomy
+from fluoro_jax.studies.registry import STUDIES, Sets
 from fluoro_jax.studies.spec import STREAMS, StudySpec, refuse
 
 STEP = 0.1  # between two amplitude factors
 BETWEEN = 0.05  # of a validation case above its trained neighbour
-WATCHED = 10  # validation cases of a study of one person
 PEOPLE = 40  # drawn until one has room for the tumour's longest path
-
-
-@dataclasses.dataclass(frozen=True)
-class SetStudy:
-    """What a study of sets fixes.
-
-    Attributes:
-        sets: people.
-        factors: amplitudes of a set.
-        si_mm: diaphragm motion, mm.
-        ap_mm: range of the chest's motion, mm; the tumour's is the same.
-        diameter_mm: range of the tumour's diameter.
-        site: (side, part) of the lung, or None for any.
-        shuffled: random amplitudes train.
-        tested: first and last number (from 0) of the factors that test.
-        person: added to the number of a set, so that studies have other people.
-    """
-
-    sets: int
-    factors: int
-    si_mm: float
-    ap_mm: tuple[float, float]
-    diameter_mm: tuple[float, float]
-    site: tuple[str, str] | None
-    tested: tuple[int, int]
-    shuffled: bool = False
-    person: int = 0
-
-
-SUBGROUP = SetStudy(15, 20, 16.0, (8.0, 20.0), (20.0, 40.0), None, (10, 20))
-PATIENT = SetStudy(1, 100, 8.0, (8.0, 8.0), (30.0, 30.0), ("right", "upper"), (40, 60))
-SET_STUDY = {
-    "subgroup": SUBGROUP,
-    "subgroup_shuffled": dataclasses.replace(SUBGROUP, shuffled=True),
-    "patient": dataclasses.replace(PATIENT, person=100),
-    "patient_left": dataclasses.replace(PATIENT, site=("left", "upper"), person=100),
-    "patient_other": dataclasses.replace(PATIENT, person=200),
-}
 
 
 def set_case(spec: StudySpec, split: str, index: int) -> tuple[Case, dict[str, Any]]:
@@ -83,19 +47,28 @@ def set_case(spec: StudySpec, split: str, index: int) -> tuple[Case, dict[str, A
     Raises:
         UserError: for more cases than the study's sets and amplitudes give.
     """
-    study = SET_STUDY[spec.name]
-    factors = [set_factors(spec, number)[split] for number in range(study.sets)]
-    each = len(factors[0])
-    if index >= each * study.sets:
-        refuse(f"num_{split}", index + 1, f"at most {each * study.sets}")
-    number, place = divmod(index, each)
-    case = with_factor(set_body(spec, number), factors[number][place])
-    return case, {**case_labels(case), "kind": spec.name, "set": number}
+    most = sets_of(spec).numbers[split]
+    if index >= most:
+        refuse(f"num_{split}", index + 1, f"at most {most}")
+    number, place = divmod(index, most // sets_of(spec).count)
+    factors = set_factors(spec, number)
+    factor = factors[split][place]
+    case = with_factor(set_body(spec, number), factor)
+    beside = factor - BETWEEN if split == "val" else factor
+    kind = "trained" if np.isclose(factors["train"], beside).any() else "tested"
+    return case, {**case_labels(case), "kind": kind, "set": number}
+
+
+def sets_of(spec: StudySpec) -> Sets:
+    """Returns what a study of sets fixes."""
+    sets = spec.study.sets
+    assert sets is not None, f"{spec.name} is no study of sets"
+    return sets
 
 
 def set_factors(spec: StudySpec, number: int) -> dict[str, np.ndarray]:
     """Amplitude factors of set `number` by split, in order."""
-    study = SET_STUDY[spec.name]
+    study = sets_of(spec)
     every = 1.0 + STEP * np.arange(study.factors)
     order = np.arange(study.factors)
     if study.shuffled:
@@ -104,15 +77,28 @@ def set_factors(spec: StudySpec, number: int) -> dict[str, np.ndarray]:
     first, last = study.tested
     test = np.sort(order[first:last])
     train = np.sort(np.delete(order, np.s_[first:last]))
-    if study.sets > 1:  # one a set, at another place of the range in each
-        watched = train[[(4 * number) % (len(train) - 1)]]
-    else:
-        watched = train[:: len(train) // WATCHED][:WATCHED]
     return {
         "train": every[train],
-        "val": every[watched] + BETWEEN,
+        "val": every[_watched(train, test, number, study.watched)] + BETWEEN,
         "test": every[test],
     }
+
+
+def _watched(
+    train: np.ndarray, test: np.ndarray, number: int, count: int
+) -> np.ndarray:
+    """Returns amplitude numbers, from `train` and from `test` in turn over all sets.
+
+    Each is another place of its range, never the last, above which nothing was checked
+    to have room.
+    """
+    chosen = []
+    for place in range(number * count, (number + 1) * count):
+        source = (train, test)[place % 2]
+        room = len(source) - 1
+        step = 4 if count == 1 else -(-2 * room // count)
+        chosen.append(source[(step * (place // 2)) % room])
+    return np.array(chosen)
 
 
 def with_factor(case: Case, factor: float) -> Case:
@@ -129,18 +115,22 @@ def fresh_factor(rng: np.random.Generator, spec: StudySpec, number: int) -> floa
 
 def set_body(spec: StudySpec, number: int) -> Case:
     """The person of set `number`, whose tumour moves as far as in any case."""
-    return _set_body(spec.name, spec.seed, spec.num_frames, spec.frame_s, number)
+    return _set_body(
+        spec.name, spec.seed, spec.num_frames, frame_s=spec.frame_s, number=number
+    )
 
 
 @functools.lru_cache(maxsize=64)
 def _set_body(
-    name: str, seed: int, num_frames: int, frame_s: float, number: int
+    name: str, seed: int, num_frames: int, *, frame_s: float, number: int
 ) -> Case:
-    study = SET_STUDY[name]
-    rng = np.random.default_rng([seed, STREAMS["set"], study.person + number])
+    study, population = STUDIES[name].sets, STUDIES[name].population
+    assert study is not None
+    rng = np.random.default_rng([seed, STREAMS["set"], study.patient + number])
     time_s = np.arange(num_frames) * frame_s
     for _ in range(PEOPLE):
-        anatomy = _sample_anatomy(jax.random.key(np.uint32(rng.integers(2**32))))
+        key = jax.random.key(np.uint32(rng.integers(2**32)))
+        anatomy = draw_anatomy(key, population)
         breathing = Breathing(
             period_s=num_frames * frame_s,
             si_mm=study.si_mm,

@@ -1,4 +1,4 @@
-"""The optimiser of each player: Adam with a linear warm-up and a cosine decay."""
+"""The optimizer of each network: Adam, a linear warm-up, a cosine or no decay."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from fluoro_jax.training import freeze
 
 
 def learning_rate(opt_cfg: Any, num_updates: int) -> optax.Schedule:
-    """Linear from 0 over `warmup_steps` updates, then cosine to 0 at `num_updates`.
+    """Returns the rate by update: linear from 0 over `warmup_steps`, then the schedule.
+
+    "cosine" falls to 0 at `num_updates`; "constant" keeps the peak.
 
     A warm-up longer than half of the run is cut to half of it, so that a short trial
     of a long config still reaches its rate.
     """
     warmup = min(opt_cfg.warmup_steps, num_updates // 2)
     peak = opt_cfg.learning_rate
+    if opt_cfg.schedule == "constant":
+        start = 0.0 if warmup else peak
+        return optax.warmup_constant_schedule(start, peak, warmup)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else peak,
         peak_value=peak,
@@ -34,8 +39,8 @@ def make_optimizer(
     and only they have moments; the state is then another tree.
 
     Args:
-        opt_cfg: learning_rate, b1, b2, warmup_steps (updates), clip_norm.
-        num_updates: updates of this player in the whole run.
+        opt_cfg: learning_rate, schedule, b1, b2, warmup_steps (updates), clip_norm.
+        num_updates: updates of this network in the whole run.
         frozen: which of the generator's parameters stay, as in `freeze.labels`.
     """
     adam = optax.chain(

@@ -49,7 +49,7 @@ class Validation:
             "eval/iou": mean(metrics.iou(pred, self._mask)),
             "eval/vertical_mm": mean(shift_mm[..., 0]),
             "eval/horizontal_mm": mean(shift_mm[..., 1]),
-            "eval/lost": mean(metrics.is_lost(pred, self._mask)),
+            "eval/lost": mean(metrics.is_empty_prediction(pred, self._mask)),
         }
 
     def _probabilities(self, params: PyTree) -> np.ndarray:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fluoro_jax.studies import SET_STUDIES
+from fluoro_jax import fingerprint
+from fluoro_jax.choices import choices_caption
+from fluoro_jax.evaluation.summary import empty_predictions, format_value
+from fluoro_jax.studies import STUDIES
 
 LICENCE = "Apache-2.0"
 DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
@@ -73,8 +76,33 @@ def make_card(
         "cases": run["cases"],
         "training": run["training"],
         "limits": limits(cfg),
+        "fingerprint": table.get("fingerprint"),
+        "choices": table.get("choices", ""),
         "config": cfg.to_dict(),
     }
+
+
+def stale(card: Mapping[str, Any]) -> str:
+    """Returns why the card's numbers need not be found again now; "" if they must.
+
+    They were measured with the simulator, tracker and metrics of their time. Weights
+    do not become worse by a change of those, but their numbers are others.
+    """
+    from fluoro_jax.data.dataset import RENDERERS  # late: zoo.load needs neither
+    from fluoro_jax.evaluation.evaluate import SOURCES
+
+    recorded = card.get("fingerprint")
+    if recorded is None:
+        return (
+            "Numbers of an earlier simulator and of its test cases, made before "
+            "fingerprints were recorded."
+        )
+    if fingerprint.changed(recorded, fingerprint.files(*RENDERERS, *SOURCES)):
+        return (
+            "Numbers of an earlier version of the simulator, the tracker or the "
+            "metrics, and of its test cases."
+        )
+    return ""
 
 
 def limits(cfg: Any) -> list[str]:
@@ -97,7 +125,7 @@ def limits(cfg: Any) -> list[str]:
     ]
     if cfg.init.parent:
         sentences.append(f"Fine-tuned from the run {cfg.init.parent}.")
-    if study.name in SET_STUDIES:
+    if STUDIES[study.name].of_sets:
         sentences.append(
             f"Trained on the people and tumours of the {study.name} study, who are "
             "tested too; anybody else is outside of it."
@@ -124,7 +152,8 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         "numbers computed in": weights["metrics_dtype"],
         "study": f"{card['study']}, data seed {card['data_seed']}, run seed "
         f"{card['seed']}, config `{card['config']['name']}`",
-        "test": f"{metrics['n_cases']} cases, {metrics['n_frames']} frames",
+        "test": f"{metrics['n_cases']} cases, {metrics['n_frames']} frames. "
+        + choices_caption(card.get("choices", "")),
         "trained by": f"`{training['command']}` (step {training['step']})",
         "commit": f"`{training['commit']}`",
         "machine": training["machine"],
@@ -132,6 +161,8 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         "licence": card["licence"],
     }
     lines = [f"## {card['name']}", "", card["warning"], ""]
+    if words := stale(card):
+        lines += [f"**Stale.** {words}", ""]
     lines += [f"- {key}: {value}" for key, value in facts.items()]
     lines += ["", *_numbers(metrics), "", *_strata(metrics["strata"]), "Limits:", ""]
     lines += [f"- {sentence}" for sentence in card["limits"]]
@@ -160,24 +191,18 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
     for row in metrics["rows"]:
         if not row["detail"]:
             values = [row["values"][column["key"]] for column in columns]
-            cells = [_interval(value, row["decimals"]) for value in values]
+            cells = [format_value(value, row["decimals"]) for value in values]
             lines.append(_line(row["label"], cells))
-    return [*lines, _line("lost frames", text("lost_frames"))]
+    counts = [str(empty_predictions(column)) for column in columns]
+    return [*lines, _line("empty predictions [frames]", counts)]
 
 
 def _strata(strata: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = [
-        f"- {row['label']}: {_interval(row['values']['iou'], 3)} (n = {row['n']})"
+        f"- {row['label']}, n = {row['n']}: {format_value(row['values']['iou'], 3)}"
         for row in strata
     ]
     return ["IoU by kind of case:", "", *rows, ""] if rows else []
-
-
-def _interval(record: Mapping[str, Any], decimals: int) -> str:
-    if record["mean"] is None:
-        return "-"
-    mean, low, high = (f"{record[k]:.{decimals}f}" for k in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
 
 
 def _duration(seconds: float | None) -> str:

@@ -22,7 +22,7 @@ from fluoro_jax.sim.body import solids
 from fluoro_jax.sim.visibility import overlap, window_px
 from fluoro_jax.sim.xray import detector, spectrum
 from fluoro_jax.sim.xray.exposure import Exposure, exposure_beam, varian_fluoro
-from fluoro_jax.studies import StudySpec, fresh_tumor, study_case
+from fluoro_jax.studies import STUDIES, StudySpec, fresh_tumor, study_case
 from launch.bench import timing
 
 Row = dict[str, Any]
@@ -30,8 +30,11 @@ COPY_MIB, COPY_PASSES = 256, 8
 MATERIALS = 2
 SHADOWS = 4  # rib, heart, spine, diaphragm
 SUBSET = (2, 3)  # bodies, and tumours on each, that the whole data are estimated from
-# 110 + 30 people of the group study, 15 sets of 20 cases and one of 100
-BODIES, CASES = 110 + 30 + 15 + 1, 110 + 30 + 15 * 20 + 100
+# Training and test cases of the paper's three studies; a set's cases share a body.
+PAPER = [STUDIES[name] for name in ("group", "subgroup", "patient")]
+COUNTS = [study.numbers["train"] + study.numbers["test"] for study in PAPER]
+CASES = sum(COUNTS)
+BODIES = sum(s.sets.count if s.sets else n for s, n in zip(PAPER, COUNTS, strict=True))
 LIMITS_S = {"body": 4.0, "tumour": 0.030, "whole data": 720.0}  # of 256 x 256 pixels
 LIMIT_PIXELS = 256
 LIMIT_MIB = 3072.0
@@ -120,7 +123,15 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             MATERIALS * samples,
         ),
         "tumour": Part(
-            make(lambda f, c: fl.add_tumor(f, c, view), film, case), 0, pixels
+            # as in training: the lung is computed once for all tumours of a patient
+            make(
+                lambda f, c, lung: fl.add_tumor(f, c, view, lung=lung),
+                film,
+                case,
+                fl.lung_at(case),
+            ),
+            0,
+            pixels,
         ),
         "spectrum": Part(make(_spectrum(exposure), paths), 0, MATERIALS * pixels),
         "panel": Part(make(_panel(view, exposure), film, jax.random.key(0)), 0, pixels),
@@ -210,10 +221,14 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
         body = _timed(
             spent["body"], lambda c=case: fl.film_body(c, view, voxel_mm=voxel_mm)
         )
+        lung = fl.lung_at(case)
         for _ in range(tumours):
             tumor = fresh_tumor(rng, case, diameter_mm=(20.0, 40.0))
             case = dataclasses.replace(case, tumor=tumor)
-            _timed(spent["tumour"], lambda c=case, f=body: fl.add_tumor(f, c, view))
+            _timed(
+                spent["tumour"],
+                lambda c=case, f=body, at=lung: fl.add_tumor(f, c, view, lung=at),
+            )
         _timed(spent["overlap"], lambda c=case: overlap(c, view, voxel_mm=voxel_mm))
         if number >= 0:
             took = {name: took[name] + spent[name] for name in took}

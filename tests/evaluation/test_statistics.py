@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes import clip_of
 
 from fluoro_jax.evaluation.statistics import (
     bootstrap_mean,
+    by_patient,
     case_means,
     frame_rows,
+    lead,
     score_frames,
     summarise,
+    truth_span_mm,
 )
 from fluoro_jax.geometry import Geometry
 
@@ -43,8 +47,8 @@ def test_errors_have_an_axis_a_sign_and_a_unit(scores):
     np.testing.assert_allclose(scores.hd95_mm[:2], [2.0, 4.0])
 
 
-def test_a_lost_frame_costs_half_the_diagonal_in_each_unit(scores):
-    assert list(scores.lost) == [False, False, True, False]
+def test_an_empty_prediction_costs_half_the_diagonal_in_each_unit(scores):
+    assert list(scores.empty) == [False, False, True, False]
     assert scores.distance_mm[2] == pytest.approx(HALF_DIAGONAL_ISO)
     np.testing.assert_allclose(scores.shift_iso_mm[2], HALF_DIAGONAL_ISO)
     np.testing.assert_allclose(scores.shift_detector_mm[2], 1.5 * HALF_DIAGONAL_ISO)
@@ -53,13 +57,14 @@ def test_a_lost_frame_costs_half_the_diagonal_in_each_unit(scores):
     assert scores.iou[2] == 0.0
 
 
-def test_a_case_is_the_mean_of_its_frames_with_and_without_lost_ones(scores):
+def test_a_case_is_the_mean_of_its_frames_with_and_without_empty_ones(scores):
     case = case_means(scores)
     assert case["vertical_iso_mm_found"] == pytest.approx(1.0)
     assert case["vertical_iso_mm"] == pytest.approx((2 + HALF_DIAGONAL_ISO) / 3)
     assert case["within_2mm"] == pytest.approx(100 / 3)
     assert case["within_2mm_found"] == pytest.approx(50)
-    assert case["lost"] == 1 and case["frames"] == 4
+    assert case["empty_predictions"] == 1 and case["frames"] == 4
+    assert case["over_10mm"] == pytest.approx(100 / 3)  # the empty prediction alone
     assert case["empty_truth"] == 1 and case["false_px_on_empty"] == 4
 
 
@@ -115,6 +120,41 @@ def test_three_almost_equal_cases_and_none():
     assert np.isfinite([found.low, found.high]).all()
     none = bootstrap_mean(np.array([np.nan]), resamples=100)
     assert none.n == 0 and np.isnan(none.mean)
+
+
+def test_median_and_range_of_the_cases_are_kept():
+    found = bootstrap_mean(np.array([1.0, 5.0, 2.0, np.nan]), resamples=100)
+    assert (found.median, found.least, found.most) == (2.0, 1.0, 5.0)
+
+
+def test_what_leads_a_table():
+    found = lead([1.0, 2.0, 3.0, 14.0, float("nan")])
+    assert found["median_mm"] == 2.5 and (found["missed"], found["n"]) == (1, 4)
+    assert found["p90_mm"] == pytest.approx(3.0 + 0.7 * 11.0)
+    assert lead([float("nan")])["median_mm"] is None
+
+
+def test_the_truths_range_is_within_a_patient_where_patients_are_known():
+    # VIEW of the fakes has 10 mm a pixel; the path is 4 px down and 1 px across
+    clips = [clip_of(8, 8, 3), clip_of(8, 8, 3), clip_of(20, 18, 3)]
+    np.testing.assert_allclose(truth_span_mm(clips), [160, 110], atol=1e-6)
+    np.testing.assert_allclose(
+        truth_span_mm(clips, np.array([0, 0, 1])), [40, 10], atol=1e-6
+    )
+
+
+def test_an_interval_over_patients_counts_each_patient_once():
+    values = np.repeat([0.0, 1.0, 2.0, 3.0], 10)
+    cases = [{"iou": v, "none": np.nan} for v in values]
+    patients = np.repeat(np.arange(4), 10)
+    found = summarise(cases, resamples=500, seed=0, patients=patients)
+    alike = summarise(cases, resamples=500, seed=0)
+    assert found["iou"].n == 4 and alike["iou"].n == 40
+    assert found["iou"].mean == pytest.approx(alike["iou"].mean)
+    wide = lambda interval: interval.high - interval.low
+    assert wide(found["iou"]) > 2.0 * wide(alike["iou"])
+    assert found["none"].n == 0
+    assert len(by_patient(cases, np.zeros(40))) == 40
 
 
 def test_the_unit_is_the_case():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fakes import FRAMES, arrays_of, clip_of, config
 
-from fluoro_jax.evaluation import tables
+from fluoro_jax.evaluation import summary, tables
 from fluoro_jax.evaluation.evaluate import contenders, write_frames
 from fluoro_jax.evaluation.statistics import Interval
 from fluoro_jax.evaluation.strata import trained_beyond
@@ -52,6 +52,7 @@ def test_paired_difference_is_taken_case_by_case(results):
 def test_paper_stands_beside_and_few_cases_are_cautioned(results):
     text = tables.to_markdown(results.table)
     assert "0.92 (journal 0.93 ± 0.04)" in text and "CAUTION: only 4 cases" in text
+    assert " [range " in text and "| median " in text
     assert "| vertical error [mm at isocentre] | 1.6 |" in text
 
 
@@ -79,7 +80,12 @@ def test_json_and_csv_give_the_numbers_back(results, tmp_path):
     found = [x for x in lines if (x["measure"], x["tracker"]) == ("dice", "ours")]
     value = row_of(results.table, "dice")["values"]["ours"]
     assert float(found[0]["mean"]) == value["mean"]
-    assert float(found[0]["high95"]) == value["high"]
+    assert found[0]["high95"] == ""  # four cases have no interval
+    assert float(found[0]["max"]) == value["most"]
+    led = {x["measure"]: x for x in lines if x["tracker"] == "static"}
+    far = results.table["lead"]["static"]["median_mm"]
+    assert float(led["distance_median_mm"]["mean"]) == far
+    assert {"distance_p90_mm", "missed_pct_of_cases"} <= set(led)
 
 
 def test_frames_and_cases_are_written_whole(results, tmp_path):
@@ -114,7 +120,30 @@ def test_what_was_trained_beyond_the_stored_sizes_is_said():
 
 def test_nothing_is_a_dash_and_valid_json():
     record = tables.as_record(Interval(float("nan"), float("nan"), float("nan"), 0))
-    assert tables.format_value(record, 2) == "-"
+    assert summary.format_value(record, 2) == "-"
     assert json.dumps(record, allow_nan=False)
     full = tables.as_record(Interval(0.91234, 0.9, 0.95, 30, 0.04))
-    assert tables.format_value(full, 3) == "0.912 [0.900, 0.950]"
+    assert summary.format_value(full, 3) == "0.912 [0.900, 0.950]"
+
+
+def test_the_distance_leads_and_the_short_form_has_eight_rows(results):
+    text = tables.to_markdown(results.table)
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if "|" in line]
+    assert rows[5:9] == [*summary.LEAD_LABELS, "IoU"]
+    short = tables.to_markdown(results.table, short=True)
+    rows = [line.split("|")[1].strip() for line in short.splitlines() if "|" in line]
+    assert rows[2:5] == ["given", "causal", "lookahead [frames]"]
+    assert len(rows[5:]) == 8 and rows[-1] == "empty predictions [frames]"
+
+
+def test_a_baseline_ahead_of_the_network_is_named(results):
+    values = row_of(results.table, "iou")["values"]
+    swap = {"ours": "static", "static": "ours"}
+    rows = [
+        dict(r, values={k: r["values"][swap.get(k, k)] for k in r["values"]})
+        for r in results.table["rows"]
+    ]
+    notes = summary.baselines_ahead(dict(results.table, rows=rows))
+    mean = f"{values['ours']['mean']:.3f}"
+    assert any("“static”" in note and f"IoU ({mean};" in note for note in notes)
+    assert not any("“static”" in note for note in results.table["notes"])

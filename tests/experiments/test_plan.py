@@ -5,13 +5,25 @@ from __future__ import annotations
 import copy
 import json
 import types
+from pathlib import Path
 
 import pytest
 from fakes import fake_results
 
 from configs import paper_all
+from fluoro_jax import fingerprint
 from fluoro_jax.errors import UserError
-from fluoro_jax.experiments import paper_tables, plan, plan_tables, published
+from fluoro_jax.experiments import (
+    paper_tables,
+    plan,
+    plan_tables,
+    records,
+    roles,
+)
+from fluoro_jax.training.workdir import TRAINERS, note_call, resolve
+from fluoro_jax.training.writer import read_rows
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -109,24 +121,127 @@ def test_a_part_cannot_rest_on_a_later_one(cfg):
 def test_every_scale_of_the_plan_is_valid():
     for preset in paper_all.PRESETS:
         parts = plan.read_plan(paper_all.get_config(preset))
-        assert len(parts) == len({part.sha256 for part in parts.values()})
+        runs = [(fingerprint.config(resolve(p.run)), p.of) for p in parts.values()]
+        assert len(runs) == len(set(runs))
+        assert all(part.run.choices for part in parts.values())
 
 
-@pytest.mark.parametrize(
-    ("mean", "low", "high", "up", "word"),
-    [
-        (0.95, 0.93, 0.97, True, "better"),
-        (0.91, 0.85, 0.95, True, "reproduced"),
-        (0.89, 0.80, 0.95, True, "not reached"),
-        (0.5, 0.4, 0.6, False, "better"),
-        (0.93, 0.8, 1.1, False, "reproduced"),
-        (1.5, 0.8, 2.0, False, "not reached"),
-        (None, None, None, True, "not reached"),
-    ],
-)
-def test_verdicts(mean, low, high, up, word):
-    ours = {"mean": mean, "low": low, "high": high}
-    assert published.verdict(ours, 0.92, 0.02, up=up) == word
+def old_record(cfg, name):
+    """A record as they were before fingerprints: another config key, no code."""
+    config = resolve(cfg.parts[name].run)
+    config["study"]["num_val"] += 14
+    del config["choices"], config["gen_opt"]["schedule"]
+    return {"part": name, "title": "old words", "config": config, "config_sha256": "a"}
+
+
+def store(folder, name, record, runs_folder):
+    record["table"] = fake_results(runs_folder).table
+    record |= {"curve": [], "train_s": None, "history": [{"commit": "b"}]}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(record))
+
+
+def test_stale_records_are_shown_with_what_changed_and_not_run_again(
+    cfg, runs, tmp_path, capsys
+):
+    """They were reprinted by the hash of their config alone, or run as if unknown."""
+    for name in cfg.order:
+        if cfg.parts[name].core:
+            store(tmp_path / "stored" / cfg.name, name, old_record(cfg, name), tmp_path)
+    found = call(cfg, tmp_path)
+    assert runs == []
+    text = capsys.readouterr().out
+    for words in (records.UNRECORDED, "study.num_val 16 -> 2", "--only=NAME"):
+        assert words in text
+    assert "schedule" not in text and "choices" not in text
+    record = found["subgroup_frozen"]
+    assert "rests on best_group, which is stale" in record["stale"]
+    assert (record["title"], record["role"]) == (
+        cfg.parts.subgroup_frozen.title,
+        "finetuned",
+    )
+    assert record["choices"] == ""
+    call(cfg, tmp_path, "best_patient")
+    assert [name for name, _ in runs] == ["best_patient"]
+
+
+def test_a_change_of_code_makes_a_record_stale_and_of_words_does_not(
+    cfg, runs, tmp_path, monkeypatch
+):
+    call(cfg, tmp_path, "best_patient")
+    other = copy.deepcopy(cfg)
+    other.parts.best_patient.run.train.log_every = 7
+    other.parts.best_patient.run.name = "renamed"
+    assert call(other, tmp_path, "best_patient")["best_patient"]["stale"] == ""
+    assert len(runs) == 1
+    now = records.scoring_files()
+    changed = {**now, "sim/body/motion.py": "0" * 16}
+    monkeypatch.setattr(records, "scoring_files", lambda: changed)
+    record = call(cfg, tmp_path)["best_patient"]
+    assert record["stale"] == "code or data: sim/body/motion.py"
+    assert [name for name, _ in runs].count("best_patient") == 1
+    call(cfg, tmp_path, "best_patient")
+    assert [name for name, _ in runs].count("best_patient") == 2
+
+
+def test_a_run_of_other_code_is_kept_aside_before_it_is_run_again(cfg, tmp_path):
+    folder, run = tmp_path / "best_group", cfg.parts.best_group.run
+    (folder / "ckpt").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(resolve(run)))
+    call = {"code": records.training_files()}
+    (folder / "history.jsonl").write_text(json.dumps(call) + "\n")
+    assert records.set_aside(folder, run, parents=[]) is None
+    call["code"]["training/losses.py"] = "0" * 16
+    (folder / "history.jsonl").write_text(json.dumps(call) + "\n")
+    there = records.set_aside(folder, run, parents=[])
+    assert there == tmp_path / "best_group.before-1" and not folder.exists()
+    assert (there / "history.jsonl").exists()
+
+
+def test_a_run_notes_the_code_that_trains_it(tmp_path):
+    note_call(tmp_path, 0, 4)
+    (row,) = read_rows(tmp_path / "history.jsonl")
+    assert row["code"] == records.training_files() and row["from"] == 0
+    for glob in TRAINERS:
+        assert fingerprint.files(glob), f"{glob}: no such file"
+
+
+def test_stored_cpu_records_are_printed_as_stale(tmp_path, runs):
+    cfg = paper_all.get_config("cpu")
+    results = ROOT / "docs" / "results"
+    found = plan.reproduce_plan(cfg, tmp_path, results=results)
+    assert runs == []
+    assert found.keys() == {p.stem for p in (results / cfg.name).glob("*.json")}
+    if all("code" not in record for record in found.values()):
+        assert all(records.UNRECORDED in record["stale"] for record in found.values())
+
+
+def test_tables_choose_parts_by_fields_and_not_by_names(cfg):
+    parts = plan.read_plan(cfg)
+    scratch = roles.select(parts, section="subgroup", role="scratch", recipe="ours")
+    assert list(scratch) == ["best_subgroup"]
+    assert len(roles.select(parts, section="held_out")) == 6
+    base = roles.select(parts, section="ablation", role="base")
+    assert [part.run.seed for part in base.values()] == [0, 1]
+    with pytest.raises(KeyError):
+        roles.select(parts, section="subgruop")
+    with pytest.raises(KeyError):
+        roles.select(parts, rule="scratch")
+
+
+@pytest.mark.parametrize("field", ["section", "role", "recipe"])
+def test_a_part_that_no_table_knows_is_refused(cfg, field):
+    other = copy.deepcopy(cfg)
+    other.parts.best_subgroup[field] = "scratsh"
+    with pytest.raises(UserError, match=f"{field} 'scratsh' of part best_subgroup"):
+        plan.read_plan(other)
+
+
+def test_one_part_trains_on_the_papers_diameters_alone():
+    parts = plan.read_plan(paper_all.get_config("cpu"))
+    run = parts["group_20_40"].run
+    assert (run.data.smallest_mm, run.data.largest_mm) == (20.0, 40.0)
+    assert run.study.name == "group" and parts["group_20_40"].paper == "group"
 
 
 def test_easy_and_hard_sets_are_chosen_by_what_covers_them():
@@ -141,6 +256,7 @@ def test_easy_and_hard_sets_are_chosen_by_what_covers_them():
 
 
 def test_a_row_that_was_not_run_says_so(cfg):
-    parts = {"a": types.SimpleNamespace(title="A part", minutes=9.0, paper="", of="")}
+    fields = dict(title="A part", minutes=9.0, paper="", of="")
+    parts = {"a": types.SimpleNamespace(**fields, section="group", recipe="ours")}
     text = plan_tables.to_markdown(cfg, parts, {})
     assert "not run at this scale (about 9 min, `--only=a`)" in text

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from fluoro_jax.evaluation.statistics import by_person, summarise
 from fluoro_jax.experiments import paper_tables, plan_tables, published
 
 
@@ -17,17 +15,25 @@ def case(number=0, iou=0.8, **more):
     return {"set": number, "iou": iou, **numbers, **more}
 
 
-def record(cases, study="subgroup", iou=None):
-    interval = {"mean": iou, "low": iou, "high": iou, "n": 1, "sd": None}
-    rows = [
-        {"key": key, "values": {"ours": interval}} for key in ("iou", "vertical_iso_mm")
-    ]
+def record(cases, section="subgroup", role="scratch", **more):
+    interval = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 30, "sd": None}
+    row = dict(label="IoU", decimals=3, higher_is_better=True)
+    clock = dict(key="phase_prior_frame0", label="phase prior + frame 0")
     table = {
         "cases": cases,
-        "rows": rows,
-        "columns": [{"key": "ours", "lost_frames": 0}],
+        "rows": [
+            dict(row, key=key, values={"ours": interval, clock["key"]: interval})
+            for key in ("iou", "vertical_iso_mm")
+        ],
+        "columns": [
+            dict(key="ours", causal=False, lookahead_frames=9, lost_frames=0),
+            dict(clock, given="frame 0 and its mask", causal=True, lookahead_frames=0),
+        ],
     }
-    return {"title": "a title", "config": {"study": {"name": study}}, "table": table}
+    config = dict(init=dict(parent=""), train=dict(num_steps=750))
+    config |= dict(gen_opt=dict(learning_rate=1e-3))
+    fields = dict(section=section, role=role, recipe="ours", paper=section, of="")
+    return dict(fields, title="a title", stale="", config=config, table=table) | more
 
 
 def cells(text, start):
@@ -36,13 +42,23 @@ def cells(text, start):
 
 
 def test_fine_tuning_is_compared_set_by_set():
-    scratch = [case(n, 0.5 + 0.1 * n) for n in range(3) for _ in range(2)]
-    tuned = [case(n, 0.6 + 0.1 * n) for n in range(3) for _ in range(2)]
-    records = {"best_subgroup": record(scratch), "subgroup_frozen": record(tuned)}
+    scratch = [case(n, 0.5 + 0.01 * n) for n in range(15) for _ in range(2)]
+    tuned = [case(n, 0.6 + 0.01 * n) for n in range(15) for _ in range(2)]
+    config = record([])["config"] | {"init": {"parent": "group"}}
+    records = {
+        "group": record([], "group", ""),
+        "a": record(scratch),
+        "b": record(tuned, role="finetuned", config=config),
+        "shuffled": record(tuned, role=""),
+    }
     text = paper_tables.fine_tuning(records)
     rows = [line for line in text.splitlines() if "a title" in line]
-    assert "| - |" in rows[0] and "0.600 [" in rows[0]
-    assert "0.700 [" in rows[1] and "0.100 [0.100, 0.100]" in rows[1]
+    assert len(rows) == 2 and "| no; 9 | 15 | 750 |" in rows[0]
+    assert "| - |" in rows[0] and "0.570 [" in rows[0]
+    assert "0.670 [" in rows[1] and "0.100 [0.100, 0.100]" in rows[1]
+    assert "| 750 + 750 |" in rows[1]  # what the parent was trained for counts
+    few = {name: record(scratch[:6]) for name in "a"}
+    assert "median 0.510 [range 0.500 to 0.520]" in paper_tables.fine_tuning(few)
 
 
 def test_means_of_sets_by_hand():
@@ -58,7 +74,7 @@ def test_figure_5_takes_the_smallest_that_ribs_alone_cover():
         case(3, 0.4, diameter_mm=45.0),
         case(4, None, diameter_mm=60.0),
     ]
-    text = paper_tables.figure_5({"best_group": record(cases, "group")})
+    text = paper_tables.figure_5({"best_group": record(cases, "group", "")})
     picked = [cells(text, label)[2] for label in published.FIGURE_5]
     assert picked == [f"best_group, case {n}" for n in (0, 2, 3)]
 
@@ -66,17 +82,20 @@ def test_figure_5_takes_the_smallest_that_ribs_alone_cover():
 def test_table_1_means_the_easy_and_the_hard_set():
     cases = [case(0, 0.9, rib_overlap=0.1), case(0, 0.7, rib_overlap=0.1)]
     cases += [case(1, 0.5, heart_overlap=0.8), case(2, 0.6)]
-    records = {n: record(cases) for n in ("best_subgroup", "subgroup_finetuned")}
+    tuned = record(cases, role="finetuned", paper="")
+    records = {"best_subgroup": record(cases), "subgroup_finetuned": tuned}
     text = paper_tables.table_1(records)
     easy = [line for line in text.splitlines() if line.startswith("| easy")]
-    assert "0.96, 0.98, [0.7, 0.3] | best_subgroup, set 0 | 0.80, 0.90" in easy[0]
+    assert "[0.7, 0.3] | best_subgroup, set 0 | no; 9 | 2 | 0.80, 0.90" in easy[0]
     assert "| - | subgroup_finetuned, set 0 |" in easy[1]
-    assert cells(text, "hard set")[3].startswith("0.50")
+    assert cells(text, "hard set")[5].startswith("0.50")
 
 
 def test_table_2_stands_row_by_row_beside_the_paper():
     cases = [case(0, 0.9, factor=5.0 + 0.1 * n) for n in range(20)]
-    text = paper_tables.table_2({"best_patient": record(cases, "patient")})
+    runs = {"a": record(cases, "patient", ""), "b": record([], "patient", of="a")}
+    text = paper_tables.table_2(runs)
+    assert "a (no; 9): IoU" in text and "b (" not in text
     row = cells(text, "56")
     assert row[1:5] == ["6.5", "0.98", "0.99", "[0.4, 0.07]"]
     assert row[5:] == ["0.900", "0.900", "[1.00, 0.50]", "[0.40, 0.20]"]
@@ -88,31 +107,20 @@ def test_confidence_ranks_cases_with_a_tumour():
     cases = [case(n, iou, confidence=iou) for n, iou in enumerate((0.2, 0.5, 0.9))]
     cases.append(case(3, None))
     row = cells(plan_tables.confidence({"a": record(cases)}), "a ")
-    assert row == ["a", "0.533", "0.533", "1.00"]
+    assert row == ["a", "no; 9", "3", "0.533", "0.533", "1.00"]
 
 
-def test_ablations_are_paired_by_seed():
-    records = {
-        "ablation_base_0": record([], iou=0.5),
-        "ablation_base_1": record([], iou=0.9),
-        "ablation_no_convlstm_1": record([], iou=0.85),
-        "ablation_pooling_7": record([], iou=0.1),
-    }
-    text = plan_tables.ablation(records)
-    assert cells(text, "no convlstm")[-1] == "-0.050"
-    assert cells(text, "pooling")[-1] == "-"
-    assert cells(text, "base")[1:3] == ["0, 1", "0.500, 0.900"]
+def test_a_renamed_part_keeps_its_table():
+    cases = [case(n, 0.5) for n in range(20)]
+    renamed = {"anything": record(cases)}
+    assert "anything, set" in paper_tables.table_1(renamed)
+    assert "a title" in paper_tables.fine_tuning(renamed)
 
 
-def test_an_interval_over_people_counts_each_person_once():
-    values = np.repeat([0.0, 1.0, 2.0, 3.0], 10)
-    cases = [{"iou": v, "none": np.nan} for v in values]
-    people = np.repeat(np.arange(4), 10)
-    found = summarise(cases, resamples=500, seed=0, people=people)
-    alike = summarise(cases, resamples=500, seed=0)
-    assert found["iou"].n == 4 and alike["iou"].n == 40
-    assert found["iou"].mean == pytest.approx(alike["iou"].mean)
-    wide = lambda interval: interval.high - interval.low
-    assert wide(found["iou"]) > 2.0 * wide(alike["iou"])
-    assert found["none"].n == 0
-    assert len(by_person(cases, np.zeros(40))) == 40
+def test_a_baseline_that_beats_the_network_is_named_part_by_part():
+    made = record([case(0)])
+    assert plan_tables.ahead({"a": made}) == ""
+    made["table"]["rows"][0]["values"]["phase_prior_frame0"] = {"mean": 0.9}
+    text = plan_tables.ahead({"a": made})
+    assert "- `a`: The baseline “phase prior + frame 0”" in text
+    assert "IoU (0.900; network 0.500)" in text

@@ -29,7 +29,7 @@ def short(results, monkeypatch):
     case = dataclasses.make_dataclass("Case", ["time_s"])(np.arange(4))
     clip = clip_of(11, 12, 4).replace(periodic=False)
     monkeypatch.setattr(recorded_breathing, "recorded_case", lambda spec: case)
-    monkeypatch.setattr(recorded_breathing, "simulate", lambda *args, **kwargs: clip)
+    monkeypatch.setattr(recorded_breathing, "render_clip", lambda *args: clip)
     cfg = config()
     cfg.study.update(detector_mm=480.0, voxel_mm=8.0, photons=0.0, seed=1)
     cfg.study.collimate = False
@@ -50,7 +50,7 @@ def test_section_has_words_rows_and_pictures(short, tmp_path):
     assert "CC BY 4.0" in section["words"] and len(section["figures"]) == 2
     assert all(figure.path.exists() for figure in section["figures"])
     text = recorded_breathing.recorded_markdown(section["rows"])
-    assert "static" in text and "of 4" in text
+    assert "static" in text and "of 4" in text and "yes; 0" in text
 
 
 def test_a_network_that_looks_ahead_becomes_a_stream(results):

@@ -60,6 +60,15 @@ def test_other_weights_or_config_are_evaluated_again(calls, tmp_path):
     assert calls["evaluated"] == 3
 
 
+def test_a_key_that_changes_no_number_evaluates_nothing_again(calls, tmp_path):
+    module.reproduce(config(), tmp_path)
+    cfg = config()
+    cfg.name, cfg.choices = "renamed", "test"
+    cfg.train.log_every = 3
+    module.reproduce(cfg, tmp_path)
+    assert calls["evaluated"] == 1
+
+
 @pytest.mark.parametrize("name", ["report.html", "figures/a.png", "evaluation.json"])
 def test_a_missing_piece_is_made_again(calls, tmp_path, name):
     module.reproduce(config(), tmp_path)

@@ -235,17 +235,17 @@ def test_interval_of_the_median_by_order_statistics():
 
 def test_work_counted_by_hand_is_xla_s_where_it_has_no_loop():
     net = dict(levels=2, base=16, cap=32)
-    gen = Generator(refine_levels=1, bidirectional=False, unroll=2, **net)
-    critic = Critic(unroll=2, **net)
-    stack, mask = jnp.ones((1, 2, 32, 32, 3)), jnp.ones((1, 2, 32, 32))
+    gen = Generator(refine_levels=1, bidirectional=False, **net)
+    critic = Critic(**net)
+    stack, mask = jnp.ones((1, 1, 32, 32, 3)), jnp.ones((1, 1, 32, 32))
     for module, x in ((gen, stack), (critic, mask)):
         params = jax.eval_shape(module.init, jax.random.key(0), x)
         compiled = jax.jit(module.apply).lower(params, x).compile()
         params = params["params"]
         if module is gen:
-            ours = flops.generator_gflop(params, 32 * 32, 2)
+            ours = flops.generator_gflop(params, 32 * 32, 1)
         else:
-            ours = flops.unet_gflop(params, 32 * 32, 2, first=net["levels"] - 1)
+            ours = flops.unet_gflop(params, 32 * 32, 1, first=net["levels"] - 1)
         theirs = compiled.cost_analysis()["flops"] / 1e9
         # XLA counts norms and gates too, and no tap on the padding around a frame.
         assert ours == pytest.approx(theirs, rel=0.15)
@@ -342,3 +342,26 @@ def test_the_short_table_divides_a_peer_by_the_row_of_ours_above_it(tmp_path, ca
     for argv in ([str(path)], [str(tmp_path / "none")], []):
         assert bench_table.main(argv) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 4
+
+
+def test_rows_are_added_to_those_of_a_file(tmp_path, monkeypatch):
+    out = tmp_path / "rows.jsonl"
+    out.write_text('{"what": "earlier"}')
+    monkeypatch.setattr(benchmark, "_run", lambda asked: [{"what": "new"}])
+    monkeypatch.setattr(benchmark.timing, "markdown", lambda rows: "")
+    assert benchmark.main([f"--json={out}"]) == 0
+    rows = [json.loads(line)["what"] for line in out.read_text().splitlines()]
+    assert rows == ["earlier", "new"]
+
+    def fail(asked):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "_run", fail)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main([f"--json={out}"])
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_the_table_has_help(capsys):
+    assert bench_table.main(["--help"]) == 0
+    assert "rows.jsonl" in capsys.readouterr().out

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from fakes import VIEW, config
+from fakes import VIEW, clip_of, config
 from matplotlib import image
 
 from fluoro_jax.geometry import Geometry
@@ -48,14 +48,14 @@ def test_examples_are_the_extremes_of_truth_and_the_worst(results):
     assert "heart" in titles
 
 
-def test_trace_with_lost_frames_is_drawn(results, tmp_path):
+def test_trace_with_empty_predictions_is_drawn(results, tmp_path):
     clip = results.clips[0]
     truth = np.asarray(clip.centroid_px)
-    lost = truth.copy()
-    lost[1] = np.nan
+    found = truth.copy()
+    found[1] = np.nan
     figure = figures.traces(
         clip,
-        {"truth": truth, "ours": lost},
+        {"truth": truth, "ours": found},
         tmp_path / "t.png",
         labels={"truth": "truth", "ours": "ours"},
         title="t",
@@ -82,7 +82,7 @@ def page(results, pictures):
         "rows": [
             dict(key="ours", label="ours, 1 s behind", given="nothing", causal=False)
             | dict(lookahead_frames=2, iou=0.8, vertical_mm=1.0, horizontal_mm=0.5)
-            | dict(p95_mm=3.0, within_3mm=95.0, lost=0, frames=120)
+            | dict(p95_mm=3.0, within_3mm=95.0, empty_predictions=0, frames=120)
         ],
     }
     path = write_report(
@@ -109,6 +109,8 @@ def test_report_says_what_it_is(page, results):
     row = next(r for r in results.table["rows"] if r["key"] == "iou")
     assert f"{row['values']['ours']['mean']:.3f}" in page
     assert "Caution: 4 cases" in page
+    assert "undecided: fewer than 15 cases" in page and "[range " in page
+    assert "missed: over 10 mm" in page and "yes; 0" in page
 
 
 def test_better_means_that_intervals_do_not_touch():
@@ -121,6 +123,7 @@ def test_better_means_that_intervals_do_not_touch():
     assert compare(low, high, up=False) == "better"
     assert compare(wide, high, up=True) == "undecided"
     assert compare(nothing, high, up=True) == "undecided"
+    assert compare(dict(high, n=8), dict(low, n=8), up=True) == "undecided"
 
 
 def test_headline_names_what_is_not_shown(results):
@@ -128,8 +131,45 @@ def test_headline_names_what_is_not_shown(results):
     assert {line["measure"] for line in lines} == {
         "IoU",
         "vertical error [mm at isocentre]",
+        "horizontal error [mm at isocentre]",
     }
-    assert "Better than both" in headline(
+    assert "Better than every baseline that never looks" in headline(
         [dict(line, result="better") for line in lines]
     )
     assert "NOT shown" in headline([dict(line, result="worse") for line in lines])
+
+
+def test_a_baseline_shown_frame_0_alone_never_looks(results):
+    lines = verdict(results.table)
+    assert {x["against"] for x in lines if x["blind"] == "yes"} == {
+        *("static", "phase prior", "phase prior + frame 0"),
+    }
+    kept = [
+        dict(x, result="worse" if x["against"] == "phase prior + frame 0" else "better")
+        for x in lines
+    ]
+    assert "NOT shown" in headline(kept)
+
+
+def test_no_verdict_on_an_axis_without_motion(results):
+    still = dict(results.table["scale"], truth_span_mm=[40.0, 0.48])
+    lines = verdict(dict(results.table, scale=still))
+    across = [line for line in lines if line["measure"].startswith("horizontal")]
+    assert {line["result"] for line in across} == {"no verdict"}
+    assert "the truth spans 0.48 mm" in across[0]["why"]
+    rest = [x if x in across else dict(x, result="better") for x in lines]
+    assert "IoU and vertical" in headline(rest) and "No verdict on" in headline(rest)
+    unknown = {k: v for k, v in still.items() if k != "truth_span_mm"}
+    lines = verdict(dict(results.table, scale=unknown))
+    assert lines[-1]["why"] == "motion not recorded"
+
+
+def test_the_enlarged_region_holds_the_outlines_and_stays_in_the_frame():
+    mask = np.asarray(clip_of(28, 10, 2).mask) >= 0.5
+    left, right, bottom, top = drawing.crop_mm(VIEW, mask, margin_mm=10.0)
+    assert right - left == pytest.approx(top - bottom)
+    assert left >= -160 and right <= 160 and bottom >= -160 and top <= 160
+    # columns 8 to 13 hold the discs: pixel centres at -75 and -25 mm
+    assert left <= -75 and right >= -25
+    whole = drawing.crop_mm(VIEW, np.zeros((2, 32, 32), bool))
+    assert whole == drawing.extent_mm(VIEW)

@@ -18,6 +18,7 @@ from fluoro_jax.evaluation.evaluate import (
     scale_of_errors,
     strata,
 )
+from fluoro_jax.evaluation.statistics import truth_span_mm
 from fluoro_jax.experiments import published
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
@@ -113,7 +114,8 @@ def fake_results(workdir: Path) -> Results:
     table = tables.build_table(runs, cfg, published.reference(cfg))
     table["checkpoint"] = {"step": 7, "sha256": "0" * 64}
     table["strata"] = strata(runs["ours"], test, train, cfg)
-    table["scale"] = scale_of_errors(clips)
+    span = {"truth_span_mm": truth_span_mm(clips)}
+    table["scale"] = scale_of_errors(clips) | span
     table["cases"] = case_rows(runs["ours"], test)
     lines = [{"step": s, "train/l1": 1 / s, "eval/iou": s / 10} for s in range(1, 5)]
     text = "\n".join([json.dumps(line) for line in lines] + ['{"step": 5, "tr'])

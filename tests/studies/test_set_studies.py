@@ -38,7 +38,12 @@ def test_subgroup_trains_on_ten_amplitudes_and_tests_on_the_next_ten(subgroup):
     rising = np.broadcast_to(1.0 + 0.1 * np.arange(20), (15, 20))
     np.testing.assert_allclose(np.concatenate([train, test], 1), rising, atol=1e-6)
     assert [c.labels["set"] for c in subgroup["val"]] == list(range(15))
-    assert factors(subgroup["val"]).max() < 1.9
+    kinds = [c.labels["kind"] for c in subgroup["val"]]
+    assert kinds == (["trained", "tested"] * 8)[:15]  # in turn over the sets
+    for kind, (low, high) in {"trained": (1.0, 1.9), "tested": (2.0, 2.9)}.items():
+        found = factors([c for c in subgroup["val"] if c.labels["kind"] == kind])
+        assert low < found.min() and found.max() < high
+    assert {c.labels["kind"] for c in subgroup["test"]} == {"tested"}
     assert [c.id for cases in subgroup.values() for c in cases] == list(range(315))
 
 
@@ -85,7 +90,10 @@ def test_patient_tests_numbers_41_to_60():
     assert case.labels["diameter_mm"] == 30.0
     assert (case.labels["side"], case.labels["lobe"]) == ("right", "upper")
     assert not set(np.round(factors(study["val"]), 2)) & set(np.round(train, 2))
-    assert not np.any((factors(study["val"]) > 4.96) & (factors(study["val"]) < 7.0))
+    inside = (factors(study["val"]) > 4.96) & (factors(study["val"]) < 7.0)
+    np.testing.assert_array_equal(inside, [False, True] * 5)
+    both = np.concatenate([train, factors(study["test"])])
+    assert not set(np.round(factors(study["val"]), 2)) & set(np.round(both, 2))
 
 
 def test_fresh_amplitudes_stay_beside_the_trained_ones():

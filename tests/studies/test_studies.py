@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,20 @@ from fluoro_jax.sim.body.solids import lung_distance, to_reference
 from fluoro_jax.sim.fluoroscope import displacement_mm
 from fluoro_jax.sim.placement import sample_tumor
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
-from fluoro_jax.studies import PRESETS, StudySpec, build_study, study_case
+from fluoro_jax.studies import (
+    KINDS,
+    PRESETS,
+    SPLITS,
+    STREAMS,
+    STUDIES,
+    StudySpec,
+    build_study,
+    study_case,
+)
+from fluoro_jax.studies.render import noise_key
 
 SPEC = PRESETS["group_quickstart"]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +79,8 @@ def test_numbers_of_the_paper(study):
         "test": 30,
     }
     label = lambda split, name: np.array([c.labels[name] for c in study[split]])
-    for split in ("train", "val"):
-        diameter = label(split, "diameter_mm")
-        assert diameter.min() >= 20.0
-        assert diameter.max() <= 40.0
+    diameter = label("train", "diameter_mm")
+    assert diameter.min() >= 20.0 and diameter.max() <= 40.0
     test = label("test", "diameter_mm")
     assert np.sum(test < label("train", "diameter_mm").min()) >= 5
     assert np.sum(test > label("train", "diameter_mm").max()) >= 5
@@ -91,13 +102,10 @@ def test_tumour_moves_as_far_as_the_body_within_one_breath(study):
         assert c.breathing.period_s == SPEC.num_frames * SPEC.frame_s
 
 
-def test_hard_places_are_nearer_the_midline(study):
+def test_hard_places_are_nearer_the_midline():
+    cases = [study_case(SPEC, "val", index) for index in range(30)]
     across = lambda kind: np.mean(
-        [
-            abs(c.case.tumor.centre_mm[0])
-            for c in study["test"]
-            if c.labels["kind"] == kind
-        ]
+        [abs(c.case.tumor.centre_mm[0]) for c in cases if c.labels["kind"] == kind]
     )
     assert across("hard") < 0.65 * across("population")
 
@@ -218,3 +226,46 @@ def test_geometry_is_the_panel_of_the_config():
     geometry = StudySpec(rows=64, cols=32, gantry_deg=90.0).geometry()
     assert (geometry.rows, geometry.cols, geometry.gantry_deg) == (64, 32, 90.0)
     assert geometry.pixel_mm == (7.5, 7.5)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_validation_has_every_kind_that_the_test_set_has(name):
+    study = STUDIES[name]
+    assert set(study.kinds("test")) <= set(study.kinds("val"))
+    assert len(study.kinds("val")) <= study.numbers["val"]
+    for split in SPLITS:
+        assert set(study.kinds(split)) <= set(KINDS)
+
+
+def test_validation_cases_are_the_earlier_test_cases_and_test_cases_are_new(study):
+    """The first two words of an earlier test case's seed were (study.seed, 2)."""
+    rng = np.random.default_rng([SPEC.seed, 2, 0])
+    earlier = studies.sample_group_case(rng, SPEC, kind=KINDS["smaller"])
+    np.testing.assert_array_equal(
+        leaves(study["val"][0]),
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(earlier)]),
+    )
+    kinds = [c.labels["kind"] for c in study["val"]]
+    assert kinds == ["smaller", "larger", "hard", "population"] * 4
+    assert len(set(STREAMS.values())) == len(STREAMS)
+    assert not {1, 2, 6} & {STREAMS["test"], STREAMS["set"]}
+
+
+def test_the_noise_of_a_case_does_not_depend_on_the_number_of_cases():
+    """It was drawn by the case's id, which counts over all splits before it."""
+    key = lambda split, index: jax.random.key_data(noise_key(2020, split, index))
+    keys = [key("test", 0), key("val", 0), key("test", 1)]
+    assert len({tuple(k.tolist()) for k in keys}) == 3
+    few = build_study(PRESETS["group_smoke"])["test"][1]
+    assert (few.split, few.index, few.id) == ("test", 1, 7)
+
+
+def test_no_library_code_compares_a_studys_name():
+    """Studies are data (`STUDIES`): another one needs no edit elsewhere."""
+    found = []
+    for path in ROOT.glob("fluoro_jax/studies/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                words = {c.value for c in ast.walk(node) if isinstance(c, ast.Constant)}
+                found += [path.name for word in words if word in set(STUDIES)]
+    assert found == []

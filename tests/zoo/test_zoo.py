@@ -25,7 +25,7 @@ from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo import registry as zoo
-from fluoro_jax.zoo.card import card_markdown, limits, page
+from fluoro_jax.zoo.card import card_markdown, limits, page, stale
 from fluoro_jax.zoo.publish import first_cases, publish, recheck, training
 
 ROOT = Path(__file__).parents[2]
@@ -73,11 +73,11 @@ def assert_equal_trees(one, other):
         np.testing.assert_array_equal(leaf, other[key], err_msg=str(key))
 
 
-def edit_card(folder, change):
+def edit_card(folder, change, *, sign=True):
     path = folder / "made.json"
     card = json.loads(path.read_text())
     change(card)
-    path.write_text(json.dumps(card))
+    path.write_text(json.dumps(zoo.sign(card) if sign else card))
 
 
 # --- what comes back is what was trained -------------------------------------------
@@ -155,6 +155,7 @@ def test_the_card_holds_what_the_run_measured(run, shelf):
     assert [case["case"] for case in card["cases"]] == [3, 4, 5]
     assert (card["seed"], card["data_seed"]) == (run.cfg.seed, run.cfg.study.seed)
     assert card["training"]["wall_s"] == 2 / 4.0 + 2 / 0.5
+    assert stale(card) == ""
     assert card["training"]["step"] == 4 and card["training"]["machine"]
     data = (shelf / "made.safetensors").read_bytes()
     assert card["weights"]["sha256"] == hashlib.sha256(data).hexdigest()
@@ -233,6 +234,10 @@ def put_bytes(folder, data):
     edit_card(folder, lambda card: card["weights"].update(sha256=sha256))
 
 
+def flatter(card):
+    card["metrics"]["rows"][0]["values"]["ours"]["mean"] = 0.999
+
+
 def config_of(folder, **gen):
     edit_card(folder, lambda card: card["config"]["gen"].update(gen))
 
@@ -244,6 +249,8 @@ def config_of(folder, **gen):
         (lambda f: (f / "made.json").unlink(), "made.json is not there"),
         (lambda f: (f / "made.json").write_text("{"), "made.json cannot be read"),
         (lambda f: edit_card(f, lambda c: c.pop("limits")), "has no limits"),
+        (lambda f: edit_card(f, flatter, sign=False), "was changed"),
+        (lambda f: edit_card(f, lambda c: c.pop("card_sha256"), sign=False), "was ch"),
         (lambda f: edit_card(f, lambda c: c["weights"].pop("sha256")), "has no"),
         (lambda f: config_of(f, base=8), r"coarse/.* is \(.*such arrays"),
         (lambda f: config_of(f, refine_levels=2), r"refine/.*such arrays"),
@@ -304,7 +311,7 @@ def test_a_full_disk_leaves_what_was_there(run, own, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", fail_at_the_card)
     with pytest.raises(OSError, match="No space"):
-        save(run, own, params=zoo.rounded(run.params))
+        save(run, own, params=zoo.rounded(run.params), overwrite=True)
     assert {path.name: path.read_bytes() for path in own.iterdir()} == before
 
 
@@ -325,6 +332,16 @@ def test_publish_refuses_and_writes_nothing(run, tmp_path, change, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_published_weights_are_replaced_only_when_asked(run, own):
+    before = {path.name: path.read_bytes() for path in own.iterdir()}
+    for write in (save, lambda *_: publish(run.cfg, None, name="made", folder=own)):
+        with pytest.raises(UserError, match="--overwrite"):
+            write(run, own)
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == before
+    save(run, own, params=zoo.rounded(run.params), overwrite=True)
+    assert (own / "made.json").read_bytes() != before["made.json"]
+
+
 # ml_collections 1.1 loads config files in a deprecated way.
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
@@ -336,6 +353,9 @@ def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
     assert "did you mean --dtype?" in capsys.readouterr().err
     assert commands.run("publish", [*argv, "--name=made"]) == 0
     assert str(tmp_path / "made.safetensors") in capsys.readouterr().out
+    assert commands.run("publish", [*argv, "--name=made"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert commands.run("publish", [*argv, "--name=made", "--overwrite"]) == 0
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (shelf / path.name).read_bytes()
 
@@ -358,8 +378,13 @@ def assert_found_again(weights):
 
 
 @pytest.mark.parametrize("name", [shipped(name) for name in zoo.names()])
-def test_the_package_finds_its_cards_numbers(name):
-    assert_found_again(zoo.load(name))
+def test_the_package_finds_its_cards_numbers_or_says_that_they_are_stale(name):
+    card = zoo.load(name).card
+    if words := stale(card):
+        assert f"**Stale.** {words}" in card_markdown(card)
+        assert words in (ROOT / "docs" / "weights.md").read_text()
+    else:
+        assert_found_again(zoo.load(name))
 
 
 @pytest.mark.parametrize("name", ["made", "made-16"])
@@ -383,9 +408,9 @@ def test_the_wheel_holds_weights_and_cards(shelf):
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     patterns = settings["setuptools"]["package-data"]["fluoro_jax"]
     for path in shelf.iterdir():
-        packed = Path("weights") / path.name
+        packed = Path("zoo/weights") / path.name
         assert any(packed.match(pattern) for pattern in patterns), packed
-    folder = resources.files("fluoro_jax") / "weights"
+    folder = resources.files("fluoro_jax.zoo") / "weights"
     files = {entry.name for entry in folder.iterdir()}
     assert "README.md" in files
     pairs = {f"{n}.{end}" for n in zoo.names() for end in ("safetensors", "json")}

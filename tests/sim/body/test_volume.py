@@ -1,7 +1,5 @@
 """Organs against published sizes, and the two densities against attenuation."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -178,16 +176,19 @@ def test_line_integrals_of_three_patients_are_those_of_a_chest(seed):
 
 
 def test_vessels_branch_taper_and_ride_on_the_lung():
-    levels = jax.jit(vessels.grow)(Anatomy())
-    widths = [np.asarray(radius) for _, _, radius in levels]
-    assert [len(w) for w in widths] == [2 * 2**k for k in range(1, 7)]
-    means = np.array([w.mean() for w in widths])
-    assert (np.diff(means) < 0).all() and 0.8 < widths[-1].min() < 1.5
-    # every piece starts where its parent ends
-    for (_, ends, _), (starts, _, _) in itertools.pairwise(levels):
-        np.testing.assert_allclose(np.repeat(ends, 2, axis=0), starts, atol=1e-3)
-    tips = np.asarray(levels[-1][1])
-    carried = jax.jit(displacement_mm)(Anatomy(), 30.0, 15.0, tips)
+    tree = jax.jit(vessels.grow)(Anatomy())
+    start, end, radius = (np.asarray(x) for x in (tree.start, tree.end, tree.radius))
+    assert len(end) == 2 * 126
+    widths = np.unique(radius[:, 0].round(4))
+    assert len(widths) == vessels.LEVELS and 0.8 < radius.min() < 1.5
+    # every piece starts where its parent ends, a tube of the level above; two roots
+    gap = np.linalg.norm(start[:, None] - end[None], axis=-1)
+    parent, attached = gap.argmin(1), gap.min(1) < 1e-3
+    assert (~attached).sum() == 4
+    np.testing.assert_allclose(radius[attached, 0], radius[parent[attached], 1])
+    tips = end[radius[:, 0] < widths[0] + 1e-3]
+    assert len(tips) == 2 * vessels.TIPS
+    carried = jax.jit(displacement_mm)(Anatomy(), 30.0, 15.0, jnp.asarray(tips))
     moved = tips + np.asarray(carried)
 
     @jax.jit
@@ -204,7 +205,19 @@ def test_vessels_branch_taper_and_ride_on_the_lung():
         assert float(dome.min()) > 0.0
         assert (np.asarray(lung) < 0.0).mean() > 0.7
     other = jax.jit(vessels.grow)(Anatomy(vessel_seed=0.5))
-    assert np.abs(np.asarray(other[-1][1]) - tips).max() > 5.0
+    assert np.abs(np.asarray(other.end) - end).max() > 5.0
+
+
+def test_lung_density_is_that_of_the_parenchyma_and_the_mean_lies_above(drawn):
+    """Vessels and bronchi are drawn on top of it; docs/phantom.md gives the mean."""
+    soft, _, _ = drawn(0.0, 0.0, 0.29)
+    place = solids.to_reference(Anatomy(), WORLD)
+    depth = -solids.lung_distance(pose_at(Anatomy(), 0.0, 0.0), place)
+    values = np.asarray(soft)[np.asarray(depth) > VOXEL]
+    parenchyma = 0.29 * tissues.LUNG
+    assert np.median(values) == pytest.approx(parenchyma, rel=1e-4)
+    assert np.mean(np.abs(values - parenchyma) < 1e-4) > 0.5
+    assert 1.03 < values.mean() / parenchyma < 1.25
 
 
 def test_systole_makes_the_heart_smaller():

@@ -1,0 +1,137 @@
+"""What of a run is not as the paper describes it, from the run's config alone."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fluoro_jax.data.stack import stack_channels
+
+Config = Mapping[str, Any]
+# The paper's size, as `configs/base.py` reads it.
+PIXELS, LEVELS, STEPS = 256, (7, 5), 10_000
+PARAMETERS = 7_606_978  # of the generator at that size: `parameter_count`
+LOSSES = dict(l1=100.0, ssim=1.0, iou=1.0, adversarial=1.0)  # eq. 5 and 9 as read
+
+
+def departures(config: Config) -> list[str]:
+    """Returns what differs from the paper, a phrase each: size first, then method."""
+    return [*scale_departures(config), *method_departures(config)]
+
+
+def scale_departures(config: Config) -> list[str]:
+    """Returns what is smaller than the paper's: parameters, levels, pixels, steps.
+
+    Args:
+        config: a run's, as a plain dictionary.
+
+    Returns:
+        Phrases like "5 + 3 levels for 7 + 5"; none at full scale.
+    """
+    study, gen, steps = config["study"], config["gen"], config["train"]["num_steps"]
+    channels = stack_channels(config["data"]["stack"])
+    found, count = [], parameter_count(gen, channels)
+    if count < PARAMETERS:
+        ours, paper = count / 1e6, PARAMETERS / 1e6
+        found.append(f"{ours:.2f} M parameters for {paper:.1f} M")
+    levels = (gen["levels"], gen["refine_levels"])
+    if levels[0] < LEVELS[0] or levels[1] < LEVELS[1]:
+        found.append("{} + {} levels for {} + {}".format(*levels, *LEVELS))
+    rows, cols = study["rows"], study["cols"]
+    if rows < PIXELS or cols < PIXELS:
+        found.append(f"{rows} x {cols} pixels for {PIXELS} x {PIXELS}")
+    if steps < STEPS:
+        found.append(f"{steps:,} training steps of {STEPS:,}")
+    return found
+
+
+def method_departures(config: Config) -> list[str]:
+    """Returns what is done otherwise than the paper states, whatever the size."""
+    study, data, gen = config["study"], config["data"], config["gen"]
+    found = []
+    if study["collimate"]:
+        found.append("panel centred on the true path (collimate)")
+    if data["source"] == "simulator":
+        found.append(
+            f"fresh simulated tumours of {data['smallest_mm']:g} to "
+            f"{data['largest_mm']:g} mm for stored training cases"
+        )
+    if data["stack"] != "wrap":
+        found.append(f"neighbouring frames at the ends by {data['stack']!r}")
+    if gen["background_px"] > 0:
+        found.append("background-subtracted frames")
+    if gen["lstm"] != "all":
+        found.append(f"ConvLSTM: {gen['lstm']}")
+    if not gen["bidirectional"]:
+        found.append("ConvLSTM forward in time only")
+    if gen["resample"] != "stride":
+        found.append("max pooling and bilinear upsampling for strides")
+    if config["init"]["frozen"] not in ("nothing", "bottom"):
+        found.append(f"frozen in fine-tuning: {config['init']['frozen']}")
+    return [*found, *_training_departures(config)]
+
+
+def _training_departures(config: Config) -> list[str]:
+    loss, train = config["loss"], config["train"]
+    steps, found = train["num_steps"], []
+    if loss["adv_start"] >= steps or loss["adversarial"] == 0.0:
+        found.append("no critic")
+    elif config["critic"]["output"] != "sigmoid":
+        found.append("linear critic")
+    if loss["warmup_steps"] >= steps:
+        found.append("cross-entropy and IoU as the only losses")
+    elif loss["warmup_steps"]:
+        first = loss["warmup_steps"]
+        found.append(f"cross-entropy and IoU alone for the first {first:,} steps")
+    changed = [n for n, weight in LOSSES.items() if loss[n] != weight]
+    if changed and loss["warmup_steps"] < steps:
+        found.append("other weights of the losses " + ", ".join(changed))
+    if loss["cross_entropy"] and loss["warmup_steps"] < steps:
+        found.append("cross-entropy beside the paper's losses")
+    ratio = (train["gen_updates"], train["critic_updates"])
+    if ratio != (2, 1):
+        found.append("{} generator to {} critic updates for 2 to 1".format(*ratio))
+    return found
+
+
+def row_name(title: str, recipe: str, config: Config | None) -> str:
+    """Returns a part's name in a table; the paper's recipe is named by its scale.
+
+    Args:
+        title: of the part.
+        recipe: "published" or "ours"; only the former is renamed.
+        config: of its record, or None if it was not run.
+    """
+    if recipe != "published":
+        return title
+    stem = re.sub(r",? (as published|the paper's form).*$", "", title)
+    small = config is not None and scale_departures(config)
+    return f"{stem}, the paper's form" + (" at reduced scale" if small else "")
+
+
+def parameter_count(gen: Config, channels: int = 3) -> int:
+    """Returns the number of the generator's parameters; nothing is computed.
+
+    Args:
+        gen: the config's `gen`, the arguments of `Generator`.
+        channels: of a stacked frame.
+    """
+    return _count(json.dumps(dict(gen), sort_keys=True), channels)
+
+
+@functools.cache
+def _count(gen: str, channels: int) -> int:
+    import jax
+    import jax.numpy as jnp
+
+    from fluoro_jax.models.generator import Generator
+
+    network = Generator(**json.loads(gen))
+    # It is convolutional, so any frame that fits will do.
+    side = network.patch * 2 ** (network.levels + 1)
+    frames = jax.ShapeDtypeStruct((1, 2, side, side, channels), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), frames)
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

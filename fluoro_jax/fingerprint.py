@@ -1,0 +1,193 @@
+"""Identity of results: the code, the data files and the config keys that make them.
+
+Code is compared as syntax trees without docstrings, comments, annotations and layout,
+so that only a change that can change a number changes a fingerprint. The file's name
+is not part of it, and imports from this package count by module name without folder:
+moving a file changes nothing. The same code gives the same digest on every Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent
+PACKAGE = ROOT.name
+DIGITS = 16  # of each file's sha256 that a record keeps
+# Config keys that change no number of a table: names, cadences, limits that stop a run.
+NO_NUMBER = (
+    *("name", "choices"),
+    *("train.log_every", "train.eval_every", "train.save_every", "train.keep"),
+    *("train.max_skipped", "train.collapse_after"),
+)
+# Keys that not every stored config has, and the value that means what was done without
+# them. Whoever adds a config key adds it here, so that no stored result is orphaned.
+ABSENT: dict[str, Any] = {
+    "choices": "",
+    "gen_opt.schedule": "cosine",
+    "critic_opt.schedule": "cosine",
+    "gen.patch": 1,
+    "gen.stem": 0,
+}
+# Keys that older configs have, and the value that means what is done now.
+REMOVED: dict[str, Any] = {"gen.unroll": 1, "critic.unroll": 1}
+USUAL = {**ABSENT, **REMOVED}
+
+
+def files(*globs: str) -> dict[str, str]:
+    """Returns a digest of every file of the package that a glob finds.
+
+    Args:
+        globs: relative to the package; `sim/**/*.py` is recursive. Python files are
+            digested as syntax trees, all others byte by byte.
+
+    Returns:
+        The first `DIGITS` hexadecimal digits of a sha256, by the file's path relative
+        to the package, in order of the paths.
+    """
+    paths = {path for glob in globs for path in ROOT.glob(glob) if path.is_file()}
+    return {path.relative_to(ROOT).as_posix(): _digest(path) for path in sorted(paths)}
+
+
+def code(*globs: str) -> str:
+    """Returns one sha256 over the contents of the files of `files`, not their names."""
+    return _sha256("\n".join(sorted(files(*globs).values())))
+
+
+def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Returns the names of files whose contents only one of two `files` has, sorted.
+
+    A file that was moved as it is does not count.
+    """
+    before, after = set(old.values()), set(new.values())
+    names = {name for name, digest in old.items() if digest not in after}
+    return sorted(
+        names | {name for name, digest in new.items() if digest not in before}
+    )
+
+
+def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a config that change numbers, by key as in `gen.levels`.
+
+    Keys of `ABSENT` and `REMOVED` that have the value given there are left out: a
+    config that lacks them and one that has them at that value are the same.
+
+    Args:
+        config: nested, as a ConfigDict's `to_dict` gives it or JSON holds it.
+    """
+    flat = json.loads(json.dumps(dict(leaves(config))))  # a tuple equals its list
+    return {
+        key: value
+        for key, value in sorted(flat.items())
+        if key not in NO_NUMBER and not (key in USUAL and USUAL[key] == value)
+    }
+
+
+def different(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
+    """Returns (old, new) of every key in which two configs differ and numbers may.
+
+    A key that one of them lacks counts with its value in `USUAL`, or as None.
+    """
+    before, after = numbers(old), numbers(new)
+    value = lambda found, key: found.get(key, USUAL.get(key))
+    pairs = {key: (value(before, key), value(after, key)) for key in before | after}
+    return {key: pair for key, pair in sorted(pairs.items()) if pair[0] != pair[1]}
+
+
+def config(values: Mapping[str, Any]) -> str:
+    """Returns a sha256 over the `numbers` of a config."""
+    return _sha256(json.dumps(numbers(values), sort_keys=True))
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a copy of a nested config with the keys that configs have today.
+
+    Keys of `ABSENT` are added, those of `REMOVED` left out where they say nothing.
+    Sections (of one level) that the config does not have stay absent.
+    """
+    copy = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    for key, value in ABSENT.items():
+        section, _, name = key.rpartition(".")
+        place = copy.get(section) if section else copy
+        if isinstance(place, dict):
+            place.setdefault(name, value)
+    for key, value in REMOVED.items():
+        section, _, name = key.rpartition(".")
+        place = copy.get(section)
+        if isinstance(place, dict) and place.get(name) == value:
+            del place[name]
+    return copy
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (key, value) of nested dicts or ConfigDicts, keys as in `gen.levels`."""
+    for key, value in tree.items():
+        if hasattr(value, "items"):  # a ConfigDict is no Mapping
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    stamp = path.stat()
+    return _digest_of(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest_of(path: Path, changed_ns: int, size: int) -> str:
+    del changed_ns, size  # a file that was written again is read again
+    data = path.read_bytes()
+    if path.suffix == ".py":
+        data = "".join(_words(ast.parse(data))).encode()
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
+
+
+def _words(node: Any) -> Iterator[str]:
+    """The tree in words. `ast.dump` is not used: it differs between Pythons."""
+    if isinstance(node, list):
+        yield "["
+        for item in node:
+            yield from _words(item)
+        yield "]"
+    elif isinstance(node, ast.AST):
+        yield f"({type(node).__name__}"
+        for name, value in _fields(node):
+            yield f" {name}="
+            yield from _words(value)
+        yield ")"
+    else:
+        yield repr(node)
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    for name, value in ast.iter_fields(node):
+        if name in ("ctx", "kind", "type_comment") or value in (None, []):
+            continue
+        if isinstance(node, ast.arg | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            name in ("annotation", "returns")
+        ):
+            continue
+        if isinstance(node, ast.ImportFrom) and name == "module":
+            inside = value.split(".")[0] == PACKAGE
+            value = value.rpartition(".")[2] if inside else value
+        if name == "body" and isinstance(value, list):
+            value = [item for item in value if not _is_docstring(item)]
+        yield name, value
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    """A string that stands alone does nothing, wherever it stands."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
