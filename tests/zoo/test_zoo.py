@@ -389,9 +389,9 @@ def test_the_wheel_holds_weights_and_cards(shelf):
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     patterns = settings["setuptools"]["package-data"]["fluoro_jax"]
     for path in shelf.iterdir():
-        packed = Path("weights") / path.name
+        packed = Path("zoo/weights") / path.name
         assert any(packed.match(pattern) for pattern in patterns), packed
-    folder = resources.files("fluoro_jax") / "weights"
+    folder = resources.files("fluoro_jax.zoo") / "weights"
     files = {entry.name for entry in folder.iterdir()}
     assert "README.md" in files
     pairs = {f"{n}.{end}" for n in zoo.names() for end in ("safetensors", "json")}
