@@ -17,6 +17,7 @@ from zoo_run import FLAGS, copy_of, make_run, of_other_weights, with_another_iou
 
 from fluoro_jax.cli import commands
 from fluoro_jax.errors import UserError
+from fluoro_jax.evaluation.summary import format_value
 from fluoro_jax.evaluation.tables import read_table
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.sim.fluoroscope import simulate
@@ -166,7 +167,7 @@ def test_the_card_for_people(shelf):
     card = zoo.load("made", folder=shelf).card
     text = card_markdown(card)
     iou = card["metrics"]["rows"][0]["values"]["ours"]
-    assert f"{iou['mean']:.3f} [{iou['low']:.3f}, {iou['high']:.3f}]" in text
+    assert format_value(iou, 3) in text
     for words in ("Not a medical device", "Limits:", card["weights"]["sha256"], "seed"):
         assert words in text
     assert text in page([card]) and 'zoo.tracker("made")' in page([card])
