@@ -2,9 +2,10 @@
 
 Command:  python -m launch.train --config=configs/ablation.py:ablation/no_convlstm
           --workdir=DIR --data_dir=DATA --config.seed=1
-Presets:  `ablation` (48 x 48, pixel 6.7 mm at the isocentre) and `smoke` (seconds),
-          alone for the base or with /ROW, a name in `VARIANTS`. `--data_dir` may be
-          shared by all rows: the study is simulated once.
+Presets:  `ablation` (48 x 48, pixel 6.7 mm at the isocentre) and `smoke` (a few steps
+          for tests; minutes the first time, nearly all of it compilation), alone for
+          the base or with /ROW, a name in `VARIANTS`. `--data_dir` may be shared by
+          all rows: the study is simulated once.
 
 Hardware: `ablation` two cores.
 Time:     about 1.5 min a row; 143 s of processor time for the base, two compilations

@@ -58,7 +58,8 @@ def base_config(scale: str = "full") -> Config:
         source="dataset",  # paper; ours: "simulator", fresh tumours on a pool of bodies
         batch_size=4,  # ours: over all devices and processes
         # Paper: each frame with its two neighbours. Ours: those of the first and last,
-        # wrap | edge | causal; "single" shows every frame alone, three times.
+        # wrap | edge | causal; "single" shows every frame alone, three times; "moving"
+        # adds what differs from the clip's mean frame.
         stack="wrap",
         pool_bodies=16,  # ours, simulator: bodies in memory
         renew_every=50,  # ours, simulator: micro-batches between two new bodies
@@ -79,10 +80,11 @@ def base_config(scale: str = "full") -> Config:
         resample="stride",  # paper; ours: "pool", max pooling down, bilinear up
         group_size=4,  # ours: norm of each frame; an empty mask otherwise attracts
         remat=False,  # ours: recompute in the backward pass, to save memory
-        unroll=1,  # ours: frames in one turn of the scan over time
         dtype="float32",  # ours: of the computation; parameters stay float32
         input_mean=3.0,  # ours: fixed input scaling, line integrals [1]
         input_scale=2.0,  # ours
+        patch=1,  # ours: pixels a side of the cells that the networks see; 1 = none
+        stem=0,  # ours: channels of a cell behind the dense stem
         background_px=0.0,  # ours: sigma of a Gaussian mean taken off; 0 = none
     )
     c.critic = dict(  # Critic(**cfg.critic)
@@ -93,7 +95,6 @@ def base_config(scale: str = "full") -> Config:
         lstm_kernel=3,  # ours
         output="sigmoid",  # paper; ours: "linear", as in WGAN-GP
         group_size=4,  # ours
-        unroll=1,  # ours
         dtype="float32",  # ours
     )
     c.gen_opt = dict(  # paper: Adam; every value is ours

@@ -17,7 +17,7 @@ import matplotlib
 import numpy as np
 
 from fluoro_jax.geometry import square_panel
-from fluoro_jax.sim import fluoroscope
+from fluoro_jax.sim import lung
 from fluoro_jax.sim.body import solids, tissues, volume
 from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
 from fluoro_jax.sim.xray import projector
@@ -89,7 +89,7 @@ def page_with_table(page: str) -> str:
 def attenuation(anatomy: Anatomy, si_mm: float, ap_mm: float) -> jax.Array:
     """Attenuation at 60 keV of a whole body, `[Z, Y, X]` 1/mm."""
     grid, shape = solids.body_grid(VOXEL_MM)
-    full = fluoroscope.lung_volume_mm3
+    full = lung.lung_volume_mm3
     density = anatomy.lung_density_g_cc * full(anatomy, 0.0, 0.0)
     soft, bone = volume.body_densities(
         anatomy,
@@ -146,7 +146,7 @@ def draw_films(bodies: list[np.ndarray], path: Path) -> None:
 
 
 def draw_people(path: Path, count: int = 6) -> None:
-    """Films of six sampled patients at exhale, gantry 0."""
+    """Radiographs of six sampled patients at exhale, gantry 0."""
     grid, _ = solids.body_grid(VOXEL_MM)
     view = square_panel(256)
     figure, axes = plt.subplots(1, count, figsize=(14, 2.6))

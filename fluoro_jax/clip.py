@@ -1,4 +1,4 @@
-"""What the rooms hand each other: a film with its truth, and a tracker's answer."""
+"""Types passed between the packages: a clip with its truth, and a tracker's answer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from flax import struct
 
 from fluoro_jax.geometry import AnyArray, Geometry
 
+DOMAINS = ("line_integral", "log", "counts", "display")
+STATUSES = ("ok", "low_confidence", "missed", "held")
+
 
 @struct.dataclass
 class Clip:
-    """A fluoroscopy film; row 0 is superior, seen from the source.
+    """A fluoroscopy sequence; row 0 is superior, seen from the source.
 
     Attributes:
         frames: `[T, H, W]` float32, line integrals [1] (see `domain`).
@@ -21,8 +24,9 @@ class Clip:
         centre_mm: `[T, 3]` the tumour's centre in IEC axes about the isocentre, or
             None.
         periodic: exactly one breathing period, so a stack of frames may wrap.
-        domain: what `frames` holds: "line_integral" or "log" (bone bright), "counts"
-            (bone dark) or "display" (grey levels in [0, 1]).
+        domain: what `frames` holds, one of `DOMAINS`: "line_integral" (ideal) or "log"
+            (minus the logarithm of a panel's reading over the open beam), both with
+            bone bright; "counts" (bone dark); "display" (grey levels in [0, 1]).
     """
 
     frames: AnyArray
@@ -41,12 +45,13 @@ class Track:
 
     Attributes:
         frame: index of the frame answered.
-        centroid_px: `[2]` (row, column); NaN when lost.
+        centroid_px: `[2]` (row, column); NaN when missed.
         centroid_iso_mm: `[2]` (superior, right of image) mm in the isocentre plane
-            from the isocentre; NaN when lost.
+            from the isocentre; NaN when missed.
         probability: `[H, W]` in [0, 1]: mask probability of each pixel.
         confidence: in [0, 1].
-        status: "ok" or "lost" (nothing found).
+        status: one of `STATUSES`: "ok"; "low_confidence"; "missed" (an empty
+            prediction); "held" (the answer of an earlier frame, repeated).
     """
 
     frame: int = struct.field(pytree_node=False)

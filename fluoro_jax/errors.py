@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Something a user can put right; shown as four lines, exit code 2, no traceback.
@@ -18,3 +21,9 @@ class UserError(ValueError):
         super().__init__(
             f"ERROR   {found}\n  needed  {needed}\n  why     {why}\n  fix     {fix}"
         )
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """The known word that looks most like this one, if any does."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return close[0] if close else None

@@ -26,13 +26,17 @@ NO_NUMBER = (
     *("train.max_skipped", "train.collapse_after"),
 )
 # Keys that not every stored config has, and the value that means what was done without
-# them. Whoever adds a config key adds it here, so that no stored result is orphaned; a
-# removed key stays, with the value that means what is done now.
+# them. Whoever adds a config key adds it here, so that no stored result is orphaned.
 ABSENT: dict[str, Any] = {
     "choices": "",
     "gen_opt.schedule": "cosine",
     "critic_opt.schedule": "cosine",
+    "gen.patch": 1,
+    "gen.stem": 0,
 }
+# Keys that older configs have, and the value that means what is done now.
+REMOVED: dict[str, Any] = {"gen.unroll": 1, "critic.unroll": 1}
+USUAL = {**ABSENT, **REMOVED}
 
 
 def files(*globs: str) -> dict[str, str]:
@@ -70,8 +74,8 @@ def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of a config that change numbers, by key as in `gen.levels`.
 
-    Keys of `ABSENT` that have the value given there are left out: a config that lacks
-    them and one that has them at that value are the same.
+    Keys of `ABSENT` and `REMOVED` that have the value given there are left out: a
+    config that lacks them and one that has them at that value are the same.
 
     Args:
         config: nested, as a ConfigDict's `to_dict` gives it or JSON holds it.
@@ -80,17 +84,17 @@ def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in sorted(flat.items())
-        if key not in NO_NUMBER and not (key in ABSENT and ABSENT[key] == value)
+        if key not in NO_NUMBER and not (key in USUAL and USUAL[key] == value)
     }
 
 
 def different(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
     """Returns (old, new) of every key in which two configs differ and numbers may.
 
-    A key that one of them lacks counts with its value in `ABSENT`, or as None.
+    A key that one of them lacks counts with its value in `USUAL`, or as None.
     """
     before, after = numbers(old), numbers(new)
-    value = lambda found, key: found.get(key, ABSENT.get(key))
+    value = lambda found, key: found.get(key, USUAL.get(key))
     pairs = {key: (value(before, key), value(after, key)) for key in before | after}
     return {key: pair for key, pair in sorted(pairs.items()) if pair[0] != pair[1]}
 
@@ -101,8 +105,9 @@ def config(values: Mapping[str, Any]) -> str:
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a copy of a nested config in which no key of `ABSENT` is missing.
+    """Returns a copy of a nested config with the keys that configs have today.
 
+    Keys of `ABSENT` are added, those of `REMOVED` left out where they say nothing.
     Sections (of one level) that the config does not have stay absent.
     """
     copy = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
@@ -111,13 +116,18 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any]:
         place = copy.get(section) if section else copy
         if isinstance(place, dict):
             place.setdefault(name, value)
+    for key, value in REMOVED.items():
+        section, _, name = key.rpartition(".")
+        place = copy.get(section)
+        if isinstance(place, dict) and place.get(name) == value:
+            del place[name]
     return copy
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (key, value) of a nested mapping, the key as in `gen.levels`."""
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (key, value) of nested dicts or ConfigDicts, keys as in `gen.levels`."""
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if hasattr(value, "items"):  # a ConfigDict is no Mapping
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

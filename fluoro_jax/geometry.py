@@ -1,4 +1,4 @@
-"""Where things are: X-ray source, isocentre, flat panel, and a volume's voxels.
+"""Geometry of a view: X-ray source, isocentre, flat panel, and a volume's voxels.
 
 World axes are DICOM LPS in mm with the isocentre at the origin: +x patient left,
 +y posterior, +z superior. IEC 61217 fixed axes (head first supine, couch at zero)
@@ -64,13 +64,13 @@ class Geometry:
 def square_panel(
     pixels: int, *, detector_mm: float = 480.0, gantry_deg: Scalar = 0.0
 ) -> Geometry:
-    """The studies' view: SAD 1000, SDD 1500, `pixels` squared over `detector_mm`."""
+    """Returns the studies' view: SAD 1000, SDD 1500, a square panel."""
     pitch = detector_mm / pixels
     return Geometry(1000.0, 1500.0, gantry_deg, pixels, pixels, (pitch, pitch))
 
 
 def varian(*, binning: int = 1, gantry_deg: Scalar = 0.0) -> Geometry:
-    """Varian on-board imager: 768 x 1024 pixels of 0.388 mm (PaxScan 4030CB)."""
+    """Returns a Varian on-board imager: 768 x 1024 pixels of 0.388 mm (4030CB)."""
     pitch = 0.388 * binning
     return Geometry(
         1000.0, 1500.0, gantry_deg, 768 // binning, 1024 // binning, (pitch, pitch)
@@ -78,25 +78,28 @@ def varian(*, binning: int = 1, gantry_deg: Scalar = 0.0) -> Geometry:
 
 
 def elekta(*, binning: int = 1, gantry_deg: Scalar = 0.0) -> Geometry:
-    """Elekta XVI: SAD 1000, SDD 1536, 1024 x 1024 pixels of 0.4 mm (as RTK reads)."""
+    """Returns an Elekta XVI: SDD 1536, 1024 x 1024 pixels of 0.4 mm (as RTK reads)."""
     pitch, side = 0.4 * binning, 1024 // binning
     return Geometry(1000.0, 1536.0, gantry_deg, side, side, (pitch, pitch))
 
 
 def lps_to_iec(point_mm: Array) -> Array:
-    """World `[..., 3]` mm (left, posterior, superior) to IEC (left, superior, ant.)."""
+    """Converts world `[..., 3]` mm (left, posterior, superior) to IEC fixed axes.
+
+    IEC fixed axes are (left, superior, anterior).
+    """
     x, y, z = point_mm[..., 0], point_mm[..., 1], point_mm[..., 2]
     return jnp.stack([x, z, -y], axis=-1)
 
 
 def iec_to_lps(point_mm: Array) -> Array:
-    """IEC fixed `[..., 3]` mm to world (left, posterior, superior)."""
+    """Converts IEC fixed `[..., 3]` mm to world (left, posterior, superior)."""
     x, y, z = point_mm[..., 0], point_mm[..., 1], point_mm[..., 2]
     return jnp.stack([x, -z, y], axis=-1)
 
 
 def view_axes(geometry: Geometry) -> tuple[Array, Array, Array]:
-    """Unit vectors (right, down, beam) of the view in world axes, each `[3]`.
+    """Returns unit vectors (right, down, beam) of the view in world axes, each `[3]`.
 
     `beam` points from the source to the isocentre; right x down = beam.
     """
@@ -108,13 +111,14 @@ def view_axes(geometry: Geometry) -> tuple[Array, Array, Array]:
 
 
 def source_mm(geometry: Geometry) -> Array:
-    """Position of the source in world axes, `[3]`, mm."""
+    """Returns the position of the source in world axes, `[3]`, mm."""
     return -geometry.sad_mm * view_axes(geometry)[2]
 
 
 def pixel_positions_mm(geometry: Geometry) -> tuple[Array, Array]:
-    """Pixel centres at the detector about the central ray: (down `[rows]`, right
-    `[cols]`), mm.
+    """Returns pixel centres at the detector about the central ray, mm.
+
+    Two arrays: down `[rows]` and right `[cols]`.
     """
     rows = jnp.arange(geometry.rows, dtype=jnp.float32) - (geometry.rows - 1) / 2
     cols = jnp.arange(geometry.cols, dtype=jnp.float32) - (geometry.cols - 1) / 2
@@ -124,7 +128,7 @@ def pixel_positions_mm(geometry: Geometry) -> tuple[Array, Array]:
 
 
 def detector_mm_to_px(geometry: Geometry, down_right_mm: Array) -> Array:
-    """Panel position `[..., 2]` (down, right) mm at the detector to (row, column)."""
+    """Converts `[..., 2]` (down, right) mm at the detector to (row, column) px."""
     pitch, offset = _pair(geometry.pixel_mm), _pair(geometry.offset_mm)
     middle = _pair(((geometry.rows - 1) / 2, (geometry.cols - 1) / 2))
     shape = (1,) * (down_right_mm.ndim - 1) + (2,)
@@ -133,13 +137,13 @@ def detector_mm_to_px(geometry: Geometry, down_right_mm: Array) -> Array:
 
 
 def depth_mm(geometry: Geometry, point_mm: Array) -> Array:
-    """Distance of world points `[..., 3]` from the source along the beam, mm."""
+    """Returns the distance of points `[..., 3]` from the source along the beam, mm."""
     beam = view_axes(geometry)[2]
     return geometry.sad_mm + jnp.einsum("...i,i->...", point_mm, beam)
 
 
 def project_point(geometry: Geometry, point_mm: Array) -> Array:
-    """Where world points fall on the panel.
+    """Returns the panel positions of world points.
 
     Args:
         geometry: the view.
@@ -157,24 +161,25 @@ def project_point(geometry: Geometry, point_mm: Array) -> Array:
 
 
 def px_to_detector_mm(geometry: Geometry, shift_px: Array) -> Array:
-    """A displacement `[..., 2]` (row, column) px to mm at the detector."""
+    """Converts a displacement `[..., 2]` (row, column) px to mm at the detector."""
     shift_px = jnp.asarray(shift_px, jnp.float32)
     pitch = _pair(geometry.pixel_mm)
     return shift_px * pitch.reshape((1,) * (shift_px.ndim - 1) + (2,))
 
 
 def px_to_iso_mm(geometry: Geometry, shift_px: Array) -> Array:
-    """A displacement `[..., 2]` (row, column) px to mm in the isocentre plane.
+    """Converts a displacement `[..., 2]` (row, column) px to isocentre-plane mm.
 
-    Exact only for things in that plane: one 50 mm off it is wrong by about 5 %.
+    Exact only in that plane: for a point 50 mm off it the error is about 5 %.
     """
     shrink = geometry.sad_mm / geometry.sdd_mm
     return px_to_detector_mm(geometry, shift_px) * shrink
 
 
 def position_iso_mm(geometry: Geometry, point_px: AnyArray) -> Array:
-    """Pixel `[..., 2]` (row, column) to (superior, right of image) mm from the
-    isocentre, in the isocentre plane.
+    """Converts pixels `[..., 2]` (row, column) to mm in the isocentre plane.
+
+    Returns (superior, right of image) mm from the isocentre, `[..., 2]`.
     """
     down, right = pixel_positions_mm(geometry)
     first = jnp.stack([down[0], right[0]])
@@ -185,8 +190,19 @@ def position_iso_mm(geometry: Geometry, point_px: AnyArray) -> Array:
     return place * sign * (geometry.sad_mm / geometry.sdd_mm)
 
 
+def iso_pixel_mm(geometry: Geometry) -> tuple[float, float]:
+    """Returns a pixel's (row, column) size in the isocentre plane, mm."""
+    shrink = float(geometry.sad_mm) / float(geometry.sdd_mm)
+    down, right = geometry.pixel_mm
+    return float(down) * shrink, float(right) * shrink
+
+
 def axis_names(gantry_deg: float) -> tuple[str, str]:
-    """Anatomical names of (vertical, horizontal): ("SI", "LR" | "AP" | "lateral@g")."""
+    """Returns the anatomical names of (vertical, horizontal).
+
+    >>> axis_names(0.0), axis_names(90.0), axis_names(30.0)
+    (('SI', 'LR'), ('SI', 'AP'), ('SI', 'lateral@30'))
+    """
     side = gantry_deg % 180.0
     if min(side, 180.0 - side) < 0.5:
         return "SI", "LR"

@@ -18,38 +18,31 @@ from absl import flags
 
 from configs.base import SCALES, base_config, check_preset
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import write_text
 from launch.bench import (
+    compilation,
     machine,
+    nets,
+    projector,
+    scaling,
+    simulate,
+    stream,
     timing,
-)
-from launch.bench import (
-    nets as bench_nets,
-)
-from launch.bench import (
-    projector as bench_parts,
-)
-from launch.bench import (
-    scaling as bench_scaling,
-)
-from launch.bench import (
-    simulate as bench_simulate,
-)
-from launch.bench import (
-    stream as bench_stream,
 )
 
 Row = dict[str, Any]
 BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
-    "generator": bench_nets.generator,
-    "critic_step": bench_nets.critic_step,
-    "train_step": bench_nets.train_step,
-    "projector": bench_parts.projector,
-    "simulate": bench_simulate.simulate,
-    "stream": bench_stream.stream,
-    "input": bench_stream.inputs,
-    "scaling": bench_scaling.scaling,
+    "generator": nets.generator,
+    "critic_step": nets.critic_step,
+    "train_step": nets.train_step,
+    "projector": projector.projector,
+    "simulate": simulate.simulate,
+    "stream": stream.stream,
+    "input": stream.inputs,
+    "scaling": scaling.scaling,
+    "compile": compilation.compilation,
 }
-PEERS = {**bench_nets.PEERS, "projector": bench_parts.PEERS}
+PEERS = {**nets.PEERS, "projector": projector.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})
 PRESETS = (*SCALES, "gpu")
 DTYPES = ("float32", "bfloat16")
@@ -86,7 +79,9 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     types = "the networks compute in these, in turn: " + ", ".join(DTYPES)
     flags.DEFINE_multi_enum("dtype", [], DTYPES, types, **define)
     flags.DEFINE_integer("repeats", 10, "timed runs of each", lower_bound=1, **define)
-    flags.DEFINE_string("json", None, "file for one JSON line a row", **define)
+    flags.DEFINE_string(
+        "json", None, "file to which one JSON line a row is added", **define
+    )
     flags.DEFINE_string("trace", None, "folder for a profiler trace", **define)
     flags.DEFINE_bool("help", False, "show this", **define)
     try:
@@ -128,25 +123,46 @@ def _check_peers(what: str, peers: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one benchmark, or all; answers the exit code."""
+    """Runs one benchmark, or all; returns the exit code."""
     try:
         asked = parse(argv)
         if asked.help:
             print(__doc__, asked.main_module_help(), sep="\n")
             return 0
-        out = Path(asked.json) if asked.json else None
-        if out:  # before minutes of work
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text("")
+        out = Path(asked.json).expanduser() if asked.json else None
+        earlier = _earlier(out) if out else ""  # before minutes of work
         rows = _run(asked)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     if out:
-        out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_text(out, earlier + "".join(json.dumps(row) + "\n" for row in rows))
     print()
     print(timing.markdown(rows))
     return 0
+
+
+def _earlier(out: Path) -> str:
+    """Returns the rows that a file has already; new ones are added after them.
+
+    Raises:
+        UserError: if the file is not one of rows, or cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.touch()
+        with open(out, "r+", encoding="utf-8") as file:
+            text = file.read()
+        for line in text.splitlines():
+            json.loads(line)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--json={out}: {error}",
+            needed="a file that can be written, new or of earlier rows",
+            why="rows are added after those that it has; nothing is overwritten",
+            fix=f"another name, as --json={out.with_stem(out.stem + '_2')}",
+        ) from error
+    return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def _run(asked: flags.FlagValues) -> list[Row]:
@@ -160,7 +176,7 @@ def _run(asked: flags.FlagValues) -> list[Row]:
     )
     trace = contextlib.nullcontext()
     if asked.trace:
-        trace = jax.profiler.trace(asked.trace)
+        trace = jax.profiler.trace(str(Path(asked.trace).expanduser()))
     rows: list[Row] = []
     with trace:
         for what in BENCHES if asked.what == "all" else [asked.what]:
@@ -176,6 +192,6 @@ def _run(asked: flags.FlagValues) -> list[Row]:
 
 
 if __name__ == "__main__":
-    # A cached executable would make the compile time a lie.
+    # Compile times are measured, so no program may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
     sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,8 @@
-"""From command-line flags to a run of a config, and from a mistake to four lines."""
+"""Parses command lines into runs and formats user errors."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -16,8 +17,10 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from fluoro_jax.config import nearest, unknown_key, validate
-from fluoro_jax.errors import UserError
+from fluoro_jax.cli.surroundings import explained, prepare, unbroken
+from fluoro_jax.config import unknown_key, validate
+from fluoro_jax.errors import UserError, nearest
+from fluoro_jax.interrupts import INTERRUPTED, acknowledged, raise_if_pressed
 
 VERBS = {  # what does the work: (module, function); imported only when it runs
     "train": ("fluoro_jax.training.loop", "train"),
@@ -31,8 +34,10 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "name": "what the weights will be called, as group-cpu",
         "dtype": "of the file: float32 (default) or bfloat16",
         "folder": "where to; by default into the package",
+        "overwrite": "replace weights of that name",
     },
 }
+SWITCHES = ("overwrite",)  # flags of EXTRA without a value
 REQUIRED = {"publish": {"name": "group-cpu"}}
 USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]
 
@@ -41,6 +46,7 @@ USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=V
   --workdir     folder of the run{default}
   --data_dir    folder of stored studies; by default <workdir>/data
 {extra}  --debug       show the Python traceback of an error"""
+PARSING = "Error whilst parsing config file"  # ml_collections, of any exception
 WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -52,6 +58,7 @@ class Call:
     workdir: Path
     data_dir: Path | None
     extra: dict[str, str] = field(default_factory=dict)
+    usual: ConfigDict | None = None  # the config file's own values
 
 
 def run(
@@ -66,14 +73,14 @@ def run(
 
     Returns:
         The exit code: 0, 2 after a user's error (four lines on stderr), 130 after
-        Ctrl-C.
+        Ctrl-C, 141 when stdout was closed.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     default = "; by default runs/<name of the config>" * (verb == "reproduce")
     if {"--help", "-h", "-help", "--helpfull"} & set(argv):
         lines = [f"  --{k:<11} {words}\n" for k, words in EXTRA.get(verb, {}).items()]
-        print(USAGE.format(verb=verb, default=default, extra="".join(lines)))
-        return 0
+        usage = USAGE.format(verb=verb, default=default, extra="".join(lines))
+        return unbroken(lambda: print(usage))
     work = lambda: _work(verb, parse(verb, argv, default_config=default_config))
     return guarded(work, debug=bool({"--debug", "--debug=true"} & set(argv)))
 
@@ -82,15 +89,25 @@ def guarded(work: Callable[[], None], *, debug: bool) -> int:
     """Runs `work`; turns a user's error into four lines on stderr.
 
     Returns:
-        The exit code: 0, 2 after a user's error, 130 after Ctrl-C.
+        The exit code: 0, 2 after a user's error, 130 after Ctrl-C, 141 when stdout
+        was closed.
     """
+    return unbroken(lambda: _guarded(work, debug=debug))
+
+
+def _guarded(work: Callable[[], None], *, debug: bool) -> int:
     try:
-        work()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except (UserError, OSError) as error:
-        told = error if isinstance(error, UserError) else _of_the_system(error)
+        with acknowledged():
+            prepare()
+            work()
+    except SystemExit as stop:
+        if stop.code != INTERRUPTED:
+            raise
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except (UserError, OSError, RuntimeError) as error:
+        told = _told(error)
         if told is None:
             raise
         if debug:
@@ -98,6 +115,15 @@ def guarded(work: Callable[[], None], *, debug: bool) -> int:
         print(told, file=sys.stderr, flush=True)
         return 2
     return 0
+
+
+def _told(error: Exception) -> UserError | None:
+    """Returns what a user is told about an error, None if it is the program's."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    return explained(error) if isinstance(error, RuntimeError) else None
 
 
 def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) -> Call:
@@ -121,8 +147,9 @@ def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) 
     for name, example in REQUIRED.get(verb, {}).items():
         if name not in extra:
             raise _missing(name, example, EXTRA[verb][name])
-    data_dir = Path(values.data_dir) if values.data_dir else None
-    return Call(cfg, Path(workdir), data_dir, extra)
+    data_dir = Path(values.data_dir).expanduser() if values.data_dir else None
+    usual = _read(verb, [f"--config={_config_value(argv)}"]).config
+    return Call(cfg, Path(workdir).expanduser(), data_dir, extra, usual)
 
 
 def read_config(verb: str, argv: Sequence[str]) -> ConfigDict:
@@ -155,6 +182,7 @@ def _read(verb: str, argv: Sequence[str]) -> flags.FlagValues:
 def _work(verb: str, call: Call) -> None:
     from fluoro_jax.studies import StudySpec
     from fluoro_jax.training.parallel import start_processes
+    from fluoro_jax.training.workdir import locked
 
     start_processes()
     if "parts" in call.cfg:
@@ -167,11 +195,14 @@ def _work(verb: str, call: Call) -> None:
             why="a single run has no parts to choose from",
             fix="leave --only out",
         )
-    cfg = validate(call.cfg, training=verb in ("train", "reproduce"))
+    training = verb in ("train", "reproduce")
+    cfg = validate(call.cfg, training=training, usual=call.usual)
     StudySpec.from_config(cfg.study)
     module, name = VERBS[verb]
     work = getattr(importlib.import_module(module), name)
-    work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
+    raise_if_pressed()
+    with locked(call.workdir) if training else contextlib.nullcontext():
+        work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
 
 
 def _work_plan(verb: str, call: Call) -> None:
@@ -199,7 +230,9 @@ def _define(argv: list[str]) -> flags.FlagValues:
     for name in ("workdir", "data_dir"):
         flags.DEFINE_string(name, None, "a folder", flag_values=values)
     for name, words in EXTRA.get(argv[0], {}).items():
-        flags.DEFINE_string(name, None, words, flag_values=values)
+        switch = name in SWITCHES
+        define = flags.DEFINE_boolean if switch else flags.DEFINE_string
+        define(name, None, words, flag_values=values)
     flags.DEFINE_boolean("debug", False, "show the traceback", flag_values=values)
     _let_import(argv)
     return values
@@ -248,6 +281,8 @@ def _explain(
             why="a flag that nobody reads would do nothing",
             fix=f"did you mean --{close}?" if close else "leave it out; see --help",
         )
+    if PARSING in text:
+        return _broken(str(error), _config_value(argv))
     key = _key_in(text, argv)
     if key and isinstance(error, AttributeError | KeyError):
         return unknown_key(key, flag="--config.")
@@ -256,7 +291,12 @@ def _explain(
     return _unreadable(error, _config_value(argv))
 
 
+def _short(text: str, most: int = 160) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def _bad_value(error: Exception, text: str) -> UserError:
+    text = _short(text)
     if isinstance(error, flags.IllegalFlagValueError) and "config." in text:
         return UserError(
             text,
@@ -295,12 +335,29 @@ def _unreadable(error: Exception, value: str | None) -> UserError:
             why="every value of a run comes from its config",
             fix=f"{fix} (relative to {Path.cwd()})",
         )
-    last = (str(error).strip().splitlines() or [""])[-1]
+    cause = list(_chain(error))[-1]
+    lines = str(cause).strip().splitlines() or [""]
     return UserError(
-        f"config file {path} cannot be loaded ({type(error).__name__}: {last})",
+        f"config file {path} cannot be loaded ({type(cause).__name__}: "
+        f"{_short(lines[-1])})",
         needed="a Python file whose get_config(preset) returns a ConfigDict",
         why="every value of a run comes from its config",
         fix="correct the file; --debug shows where it failed",
+    )
+
+
+def _broken(text: str, value: str | None) -> UserError:
+    """A config file that raised, from the traceback that ml_collections formats."""
+    path = Path((value or "").split(":")[0])
+    lines = re.findall(rf'File "[^"]*{re.escape(path.name)}", line (\d+)', text)
+    raised = re.findall(r"^(\w+(?:\.\w+)*): (.*)$", text, re.MULTILINE)
+    kind, words = raised[-1] if raised else ("error", text.splitlines()[-1])
+    where = f", line {lines[-1]}" if lines else ""
+    return UserError(
+        f"config file {path}{where}: {kind}: {_short(words)}",
+        needed="a Python file whose get_config(preset) returns a ConfigDict",
+        why="every value of a run comes from its config, and keeps its type",
+        fix="correct that line; --debug shows the traceback",
     )
 
 

@@ -22,7 +22,8 @@ from fluoro_jax.config import Config
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body
+from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body, lung_at
+from fluoro_jax.sim.lung import LungState
 from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_body
 
 Array = jax.Array
@@ -66,6 +67,14 @@ def open_batches(cfg: Config, data_dir: str | Path) -> BatchSource:
         why="training reads stored cases or simulates fresh ones",
         fix='data.source = "dataset" for the fixed cases of the study',
     )
+
+
+def blank_batch(cfg: Config) -> Batch:
+    """Returns a batch of zeros, of the shapes and types of every other."""
+    study = cfg.study
+    share = cfg.data.batch_size // jax.process_count()
+    clip = np.zeros((share, study.num_frames, study.rows, study.cols), np.float32)
+    return {"frames": clip, "mask": clip, "id": np.zeros(share, np.int32)}
 
 
 def _positions(index: int, batch_size: int, process: tuple[int, int] | None) -> range:
@@ -124,12 +133,13 @@ class DatasetSource:
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """A body of the pool, its view and its film without tumour `[T, H, W]`."""
+    """A body of the pool, its view, its clip without tumour `[T, H, W]`, its lung."""
 
     number: int
     case: Case
     geometry: Geometry
     film: Array
+    lung: LungState
 
 
 class SimulatorSource:
@@ -173,7 +183,7 @@ class SimulatorSource:
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0
         return _render(
-            body.film,
+            (body.film, body.lung),
             case,
             body.geometry,
             shift=shift,
@@ -188,7 +198,7 @@ class SimulatorSource:
         if held is None or held.number != number:
             case, view = pool_body(self._spec, self._seed, number)
             film = film_body(case, view, voxel_mm=self._spec.voxel_mm)
-            held = self._pool[slot] = Body(number, case, view, film)
+            held = self._pool[slot] = Body(number, case, view, film, lung_at(case))
         return held
 
 
@@ -199,7 +209,7 @@ def body_number(slot: int, renewals: int, pool: int) -> int:
 
 @functools.partial(jax.jit, static_argnames="photons")
 def _render(
-    film: Array,
+    body: tuple[Array, LungState],
     case: Case,
     geometry: Geometry,
     *,
@@ -209,7 +219,8 @@ def _render(
 ) -> tuple[Array, Array]:
     """One example's frames and mask, `[T, H, W]`, starting `shift` frames later."""
     key = jax.random.key(noise_seed)
-    clip = add_tumor(film, case, geometry, photons=photons, key=key)
+    film, lung = body
+    clip = add_tumor(film, case, geometry, photons=photons, key=key, lung=lung)
     # One whole breath, so starting it later is the same as rolling it.
     assert clip.mask is not None
     frames, mask = (jnp.roll(x, -shift, axis=0) for x in (clip.frames, clip.mask))

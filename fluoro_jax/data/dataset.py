@@ -29,6 +29,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.data.codec import decode_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.fingerprint import code
+from fluoro_jax.stages import timed
 from fluoro_jax.studies import SPLITS, StudySpec
 
 MANIFEST = "manifest.json"
@@ -135,7 +136,8 @@ def ensure_built(spec: StudySpec, data_dir: str | Path) -> Path:
             _LOG.warning("dataset %s: %s; rebuilding it", home, problem)
         for leftover in data_dir.glob(".building-*"):  # of a killed process
             shutil.rmtree(leftover)
-        _build(spec, data_dir, home)
+        with timed("rendering the study's cases"):
+            _build(spec, data_dir, home)
     return home
 
 

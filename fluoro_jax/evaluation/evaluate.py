@@ -17,7 +17,6 @@ from fluoro_jax.clip import Clip, Track
 from fluoro_jax.config import reads_ahead
 from fluoro_jax.data.dataset import RENDERERS, clips_of, load_split
 from fluoro_jax.evaluation import tables
-from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.evaluation.statistics import (
     FrameScores,
     Interval,
@@ -31,6 +30,7 @@ from fluoro_jax.evaluation.strata import case_rows, strata
 from fluoro_jax.fingerprint import code, files
 from fluoro_jax.fingerprint import config as config_fingerprint
 from fluoro_jax.metrics import iou
+from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
@@ -145,7 +145,7 @@ def evaluate(
     people = np.asarray(test["set"]) if spec.study.of_sets else None
     runs = {}
     for contender in contenders(cfg, generator, params, train):
-        with stage(f"track {len(clips)} clips: {contender.label}"):
+        with stage(f"track {len(clips)} clips: {contender.label}", part="tracking"):
             runs[contender.key] = run_contender(contender, clips, cfg, people=people)
     with stage("tables"):
         table = tables.build_table(runs, cfg, published)

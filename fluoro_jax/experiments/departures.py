@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.studies import SET_STUDIES
 
 Config = Mapping[str, Any]
@@ -32,7 +33,8 @@ def scale_departures(config: Config) -> list[str]:
         Phrases like "5 + 3 levels for 7 + 5"; none at full scale.
     """
     study, gen, steps = config["study"], config["gen"], config["train"]["num_steps"]
-    found, count = [], parameter_count(gen)
+    channels = stack_channels(config["data"]["stack"])
+    found, count = [], parameter_count(gen, channels)
     if count < PARAMETERS:
         ours, paper = count / 1e6, PARAMETERS / 1e6
         found.append(f"{ours:.2f} M parameters for {paper:.1f} M")
@@ -110,24 +112,26 @@ def row_name(title: str, recipe: str, config: Config | None) -> str:
     return f"{stem}, the paper's form" + (" at reduced scale" if small else "")
 
 
-def parameter_count(gen: Config) -> int:
+def parameter_count(gen: Config, channels: int = 3) -> int:
     """Returns the number of the generator's parameters; nothing is computed.
 
     Args:
         gen: the config's `gen`, the arguments of `Generator`.
+        channels: of a stacked frame.
     """
-    return _count(json.dumps(dict(gen), sort_keys=True))
+    return _count(json.dumps(dict(gen), sort_keys=True), channels)
 
 
 @functools.cache
-def _count(gen: str) -> int:
+def _count(gen: str, channels: int) -> int:
     import jax
     import jax.numpy as jnp
 
     from fluoro_jax.models.generator import Generator
 
     network = Generator(**json.loads(gen))
-    side = 2 ** (network.levels + 1)  # it is convolutional: any frame that fits
-    frames = jax.ShapeDtypeStruct((1, 2, side, side, 3), jnp.float32)
+    # It is convolutional, so any frame that fits will do.
+    side = network.patch * 2 ** (network.levels + 1)
+    frames = jax.ShapeDtypeStruct((1, 2, side, side, channels), jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), frames)
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -18,8 +18,8 @@ from typing import Any
 
 import jax
 
-from fluoro_jax.config import Config, nearest, validate
-from fluoro_jax.errors import UserError
+from fluoro_jax.config import Config, validate
+from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.experiments import plan_figures, plan_tables, records, roles
 from fluoro_jax.experiments.reproduce import reproduce
 from fluoro_jax.studies import StudySpec

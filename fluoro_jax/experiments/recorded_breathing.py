@@ -19,7 +19,6 @@ import numpy as np
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.evaluation.evaluate import Contender, Run, masks_of, track_with
-from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
 from fluoro_jax.evaluation.summary import causality
 from fluoro_jax.metrics import centroid_px
@@ -27,11 +26,13 @@ from fluoro_jax.report import figures, study_figures
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
 from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.sim.placement import sample_tumor
+from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec, sample_group_case
 from fluoro_jax.studies.render import render_clip
 from fluoro_jax.tracking.network import NetworkTracker
 
 TRACE = "irregular"
+PART = "recorded breathing"  # of a command's time
 SECONDS = 60.0
 SI_MM, AP_MM, DIAMETER_MM = 20.0, 10.0, 30.0  # ours; inside the trained ranges
 STREAM = 77  # of random numbers, apart from every split's
@@ -125,16 +126,16 @@ def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
     with the past alone.
     """
     spec = StudySpec.from_config(cfg.study)
-    with stage(f"place a tumour in a patient who breathes as recorded ({TRACE})"):
+    with stage(f"place a tumour, breathing as recorded ({TRACE})", part=PART):
         case = recorded_case(spec)
-    with stage(f"simulate {len(case.time_s)} frames of it"):
+    with stage(f"simulate {len(case.time_s)} frames of it", part=PART):
         clip = render_clip(case, spec.geometry(), jax.random.key(spec.seed), spec)
         clip = jax.tree.map(np.asarray, clip)
     trackers = _streaming(runs, cfg)
     truth = np.asarray(clip.mask)
     masks, scores, places = {}, {}, {"truth": centroid_px(truth)}
     for one in trackers:
-        with stage(f"track it: {one.label}"):
+        with stage(f"track it: {one.label}", part=PART):
             tracks = track_with(one, clip)
         masks[one.key] = masks_of(tracks, cfg.evaluation.threshold)
         places[one.key] = np.stack([t.centroid_px for t in tracks])

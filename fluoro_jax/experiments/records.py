@@ -163,10 +163,14 @@ def set_aside(folder: Path, run: Any, *, parents: Sequence[str]) -> Path | None:
 
 
 def read(path: Path) -> Record | None:
-    """Returns the record in a file; None if it is missing, damaged or no record."""
+    """Returns the record in a file; None if it is missing, damaged or no record.
+
+    Its config has the keys that configs have today (`fingerprint.complete`).
+    """
     record = _json(path)
-    whole = isinstance(record, dict) and {"part", "config", "table"} <= record.keys()
-    return record if whole else None
+    if not isinstance(record, dict) or not {"part", "config", "table"} <= record.keys():
+        return None
+    return {**record, "config": fingerprint.complete(record["config"])}
 
 
 def write(record: Mapping[str, Any], folder: Path) -> None:

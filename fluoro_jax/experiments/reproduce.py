@@ -10,21 +10,24 @@ from typing import Any
 
 import jax
 
+from fluoro_jax import stages
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.evaluate import Results, evaluate, fingerprint
-from fluoro_jax.evaluation.progress import stage
 from fluoro_jax.experiments import published
 from fluoro_jax.experiments.recorded_breathing import (
     recorded_markdown,
     recorded_section,
     track_recorded,
 )
+from fluoro_jax.io.files import write_text
 from fluoro_jax.report.study import write_report
 from fluoro_jax.report.study_figures import study_figures
+from fluoro_jax.stages import stage
 from fluoro_jax.studies import STUDIES, StudySpec
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
 
+TIMING = "timing.json"  # seconds by stage of the last call
 DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
 
 
@@ -56,6 +59,7 @@ def reproduce(
         UserError: as `training.loop.train`.
     """
     workdir, begun = Path(workdir), time.perf_counter()
+    stages.reset()
     if network_of is None:
         _say("train")
         train(cfg, workdir, data_dir=data_dir)
@@ -79,7 +83,9 @@ def reproduce(
             trained_on=StudySpec.from_config(owner.study) if network_of else None,
         )
     _show(results)
-    _say(f"done in {time.perf_counter() - begun:.0f} s")
+    total_s = time.perf_counter() - begun
+    write_text(workdir / TIMING, json.dumps(stages.split(total_s), indent=1) + "\n")
+    _say(stages.describe(total_s))
     return results
 
 

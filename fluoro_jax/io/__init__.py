@@ -1,1 +1,1 @@
-"""Files in and out: MetaImage volumes and films, CT, TrackRAD case folders."""
+"""Files in and out: clips, volumes, tracks; MetaImage, TrackRAD, PNG, DICOM CT."""

@@ -8,11 +8,12 @@ import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid
+from fluoro_jax.io.ct_series import read_series
 from fluoro_jax.io.mha import MetaImage, read_mha, to_lps, write_mha
 
 
 def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
-    """A CT volume.
+    """Reads a CT volume.
 
     Args:
         path: a `.mha` file; or, with the extra `[dicom]`, whatever SimpleITK reads: a
@@ -22,8 +23,9 @@ def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
         (HU `[Z, Y, X]` float32, grid in LPS mm of the file's own origin).
 
     Raises:
-        UserError: if it is missing, cannot be read, has no three axes, or lies
-            obliquely; if SimpleITK is needed and not installed.
+        UserError: if it is missing, cannot be read, has no three axes, lies obliquely,
+            or has slices that do not make a whole volume (`ct_series`); if SimpleITK is
+            needed and not installed.
     """
     path = Path(path)
     image = read_mha(path) if path.suffix == ".mha" else _read_by_simpleitk(path)
@@ -65,18 +67,10 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
             why="only .mha is read without it",
             fix="pip install 'fluoro_jax[dicom]'",
         ) from error
-    source = str(path)
     if path.is_dir():
-        source = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(source)
-        if not source:
-            raise UserError(
-                f"no DICOM series in {path}",
-                needed="a folder with the slices of one CT series",
-                why="there is nothing to read",
-                fix="give the folder that holds the .dcm files themselves",
-            )
+        return read_series(path, SimpleITK)
     try:
-        image = SimpleITK.ReadImage(source)
+        image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         raise UserError(
             f"{path}: SimpleITK cannot read it ({str(error).splitlines()[-1].strip()})",

@@ -1,10 +1,42 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and paths as users type them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from fluoro_jax.errors import UserError
+
+
+def folder(text: str | Path) -> Path:
+    """Returns the path that a user typed, with a leading `~` expanded.
+
+    A shell leaves `--workdir=~/x` as it is.
+
+    >>> folder("runs/first").parts
+    ('runs', 'first')
+
+    Raises:
+        UserError: for an empty text, a null character, or the home of nobody.
+    """
+    problem = ""
+    if not str(text).strip():
+        problem = "an empty path"
+    elif "\0" in str(text):
+        problem = "a path with a null character"
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        path, problem = Path(), f"no home folder for {str(text).split('/')[0]}"
+    if problem:
+        raise UserError(
+            problem,
+            needed="the path of a folder or file",
+            why="results are read from and written to it",
+            fix="write the whole path, as /home/me/runs",
+        )
+    return path
 
 
 @contextlib.contextmanager

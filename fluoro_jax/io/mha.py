@@ -10,9 +10,11 @@ Source: https://itk.org/Wiki/ITK/MetaIO/Documentation
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -33,6 +35,10 @@ TYPES = {
 }
 NAMES = {code: name for name, code in TYPES.items()}
 MOST_HEADER = 65536  # bytes in which the header must end
+MOST_BYTES = 4 * 2**30  # of pixels: 2000 frames of 1024 x 1024 at 16 bits
+MOST_GB = "4 GiB"
+MOST_AXES = 4
+MOST_RATIO = 1100  # zlib compresses to 1/1032 at best
 END = "ElementDataFile"
 
 
@@ -98,10 +104,39 @@ def write_mha(path: Path, image: MetaImage, *, compress: bool = True) -> None:
 def read_mha(path: Path) -> MetaImage:
     """Reads one file.
 
+    Every size is checked against the file before memory is taken for it.
+
     Raises:
-        UserError: if it is missing, no MetaImage, of a kind not read here, or cut off.
+        UserError: if it is missing, no MetaImage, of a kind not read here, too large,
+            cut off, or has numbers in its header that no image has.
     """
     path = Path(path)
+    raw = _bytes_of(path)
+    header, start = _header(path, raw)
+    shape = _shape(path, header)
+    dtype = np.dtype(TYPES[header["ElementType"]])
+    if _true(header, "BinaryDataByteOrderMSB", "ElementByteOrderMSB"):
+        dtype = dtype.newbyteorder(">")
+    needed = dtype.itemsize * math.prod(shape)
+    sizes = f"{' x '.join(map(str, shape[::-1]))} of {dtype}"
+    if needed > MOST_BYTES:
+        _refuse(path, f"{needed:.3g} bytes of pixels ({sizes})", f"at most {MOST_GB}")
+    data: bytes | memoryview = memoryview(raw)[start:]
+    if _true(header, "CompressedData"):
+        data = _unpack(path, data, needed)
+    if len(data) != needed:
+        raise UserError(
+            f"{path}: {len(data)} bytes of pixels",
+            needed=f"{needed} bytes ({sizes})",
+            why="the file is cut off, or its header is of another file",
+            fix="copy the file again",
+        )
+    array = np.frombuffer(data, dtype).reshape(shape)
+    spacing, offset, direction = _place(path, header, len(shape))
+    return MetaImage(array.astype(dtype.newbyteorder("=")), spacing, offset, direction)
+
+
+def _bytes_of(path: Path) -> bytes:
     if not path.is_file():
         raise UserError(
             f"no file {path}",
@@ -109,33 +144,10 @@ def read_mha(path: Path) -> MetaImage:
             why="there is nothing to read",
             fix="check the path",
         )
-    raw = path.read_bytes()
-    header, start = _header(path, raw)
-    shape = tuple(int(n) for n in header["DimSize"].split())[::-1]
-    dtype = np.dtype(TYPES[header["ElementType"]])
-    if _true(header, "BinaryDataByteOrderMSB", "ElementByteOrderMSB"):
-        dtype = dtype.newbyteorder(">")
-    data = raw[start:]
-    if _true(header, "CompressedData"):
-        data = _unpack(path, data)
-    needed = dtype.itemsize * int(np.prod(shape))
-    if len(data) != needed:
-        raise UserError(
-            f"{path}: {len(data)} bytes of pixels",
-            needed=f"{needed} bytes ({' x '.join(map(str, shape[::-1]))} of {dtype})",
-            why="the file is cut off, or its header is of another file",
-            fix="copy the file again",
-        )
-    array = np.frombuffer(data, dtype).reshape(shape)
-    count = len(shape)
-    numbers = lambda *keys: next(
-        (tuple(float(v) for v in header[k].split()) for k in keys if k in header), ()
-    )
-    spacing = numbers("ElementSpacing", "ElementSize") or (1.0,) * count
-    matrix = numbers("TransformMatrix", "Orientation", "Rotation")
-    direction = np.reshape(matrix, (count, count)).T if matrix else np.eye(count)
-    offset = numbers("Offset", "Position", "Origin")
-    return MetaImage(array.astype(dtype.newbyteorder("=")), spacing, offset, direction)
+    size = path.stat().st_size
+    if size > MOST_BYTES + MOST_HEADER:
+        _refuse(path, f"a file of {size:.3g} bytes", f"at most {MOST_GB}")
+    return path.read_bytes()
 
 
 def _header(path: Path, raw: bytes) -> tuple[dict[str, str], int]:
@@ -146,7 +158,10 @@ def _header(path: Path, raw: bytes) -> tuple[dict[str, str], int]:
         line = raw[start:stop].decode("ascii", "replace")
         key, equals, value = line.partition("=")
         if stop < 0 or not equals:
-            _refuse(path, "no MetaImage header", "lines `Key = value` at its start")
+            known = "no MetaImage header" if not header else f"no {END} in its header"
+            _refuse(path, known, "lines `Key = value` at its start, the last " + END)
+        if key.strip() in header:
+            _refuse(path, f"{key.strip()} twice in its header", "each key once")
         header[key.strip()] = value.strip()
         start = stop + 1
     missing = [key for key in ("NDims", "DimSize", "ElementType") if key not in header]
@@ -163,24 +178,79 @@ def _header(path: Path, raw: bytes) -> tuple[dict[str, str], int]:
     return header, start
 
 
+def _shape(path: Path, header: dict[str, str]) -> tuple[int, ...]:
+    """The array's shape: `DimSize` backwards, as many whole numbers as `NDims`."""
+    count = _numbers(path, header, "NDims", 1)[0]
+    if not (count.is_integer() and 1 <= count <= MOST_AXES):
+        _refuse(path, f"NDims = {header['NDims']}", f"from 1 to {MOST_AXES}")
+    sizes = _numbers(path, header, "DimSize", int(count))
+    if not all(size.is_integer() and 1 <= size <= MOST_BYTES for size in sizes):
+        _refuse(path, f"DimSize = {header['DimSize']}", "whole numbers of at least 1")
+    return tuple(int(size) for size in sizes)[::-1]
+
+
+def _place(
+    path: Path, header: dict[str, str], count: int
+) -> tuple[tuple[float, ...], tuple[float, ...], np.ndarray]:
+    """Spacing, offset and direction; 1, 0 and the identity where the header is mute."""
+    found = lambda *keys: next((key for key in keys if key in header), None)
+    spacing, offset, direction = (1.0,) * count, (0.0,) * count, np.eye(count)
+    if key := found("ElementSpacing", "ElementSize"):
+        spacing = _numbers(path, header, key, count)
+        if min(spacing) <= 0.0:
+            _refuse(path, f"{key} = {header[key]}", "more than 0 along each axis")
+    if key := found("Offset", "Position", "Origin"):
+        offset = _numbers(path, header, key, count)
+    if key := found("TransformMatrix", "Orientation", "Rotation"):
+        matrix = _numbers(path, header, key, count * count)
+        direction = np.reshape(matrix, (count, count)).T
+        if not np.allclose(direction.T @ direction, np.eye(count), atol=1e-3):
+            _refuse(path, f"{key} = {header[key]}", "directions at right angles")
+    return spacing, offset, direction
+
+
+def _numbers(
+    path: Path, header: dict[str, str], key: str, count: int
+) -> tuple[float, ...]:
+    """`count` finite numbers of the header's line `key`."""
+    text = header[key]
+    try:
+        values = tuple(float(word) for word in text.split())
+    except ValueError:
+        values = ()
+    if len(values) != count or not all(map(math.isfinite, values)):
+        _refuse(path, f"{key} = {text[:80]}", f"{count} finite numbers")
+    return values
+
+
 def _true(header: dict[str, str], *keys: str, default: str = "False") -> bool:
     found = [header[key] for key in keys if key in header]
     return (found[0] if found else default).lower() == "true"
 
 
-def _unpack(path: Path, data: bytes) -> bytes:
-    try:
-        return zlib.decompress(data)
-    except zlib.error as error:
-        raise UserError(
-            f"{path}: compressed pixels cannot be read ({error})",
-            needed="pixels compressed by zlib, whole",
-            why="the file is cut off or damaged",
-            fix="copy the file again",
-        ) from error
+def _unpack(path: Path, data: bytes | memoryview, needed: int) -> bytes:
+    """The pixels, of which no more than `needed` + 1 bytes are ever unpacked."""
+    problem = ""
+    if needed > MOST_RATIO * len(data) + MOST_HEADER:
+        problem = f"{len(data)} bytes cannot hold {needed}"
+    else:
+        stream = zlib.decompressobj()
+        try:
+            pixels = stream.decompress(data, needed + 1)
+            if stream.eof or len(pixels) > needed:
+                return pixels
+            problem = "incomplete or truncated stream"
+        except zlib.error as error:
+            problem = str(error)
+    raise UserError(
+        f"{path}: compressed pixels cannot be read ({problem})",
+        needed="pixels compressed by zlib, whole",
+        why="the file is cut off or damaged",
+        fix="copy the file again",
+    )
 
 
-def _refuse(path: Path, found: str, needed: str) -> None:
+def _refuse(path: Path, found: str, needed: str) -> NoReturn:
     raise UserError(
         f"{path}: {found}",
         needed=needed,

@@ -1,4 +1,4 @@
-"""TrackRAD2025 case folders: a film and the masks of its target.
+"""TrackRAD2025 case folders: a clip and the masks of its target.
 
     <case>/images/<case>_frames.mha      [W, H, T], as the challenge names it
     <case>/targets/<case>_labels.mha     the same, 0 or 1
@@ -21,6 +21,8 @@ import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.mha import MetaImage, read_mha, write_mha
+
+MOST_RARE_HZ, MOST_OFTEN_HZ = 0.01, 1000.0
 
 
 @dataclass
@@ -75,7 +77,7 @@ def read_trackrad(folder: Path) -> TrackRadCase:
         raise UserError(
             f"{frames_path}: {image.array.ndim} axes",
             needed="3 axes (width, height, time)",
-            why="a case is a film",
+            why="a case is a clip",
             fix="give a TrackRAD case folder",
         )
     labels = None
@@ -88,6 +90,21 @@ def read_trackrad(folder: Path) -> TrackRadCase:
                 why="every frame has a mask of its own size",
                 fix="use labels and frames of the same case",
             )
+        values = np.unique(labels)
+        if not np.isin(values, (0, 1)).all():
+            raise UserError(
+                f"{labels_path}: labels from {values.min()} to {values.max()}",
+                needed="0 (background) and 1 (target)",
+                why="one target is scored",
+                fix="write one target's mask as 0 and 1",
+            )
+    if image.array.dtype.kind == "f" and not np.isfinite(image.array).all():
+        raise UserError(
+            f"{frames_path}: values that are not finite",
+            needed="finite numbers in every pixel",
+            why="one NaN reaches every answer that follows",
+            fix="repair or leave out those frames",
+        )
     return TrackRadCase(
         frames=np.transpose(image.array),
         rate_hz=_rate_hz(folder / "frame-rate.json"),
@@ -106,14 +123,17 @@ def _paths(folder: Path) -> tuple[Path, Path]:
 
 def _rate_hz(path: Path) -> float:
     try:
-        value = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        value = None
-    if not (isinstance(value, int | float) and 0.0 < value < np.inf):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        rate = float(value) if number else 0.0
+    except (OSError, ValueError, OverflowError, RecursionError):
+        rate = 0.0
+    if not MOST_RARE_HZ <= rate <= MOST_OFTEN_HZ:
         raise UserError(
             f"{path}: no frame rate",
-            needed="a bare number of frames a second, for example 4.0",
+            needed=f"a bare number of frames a second, from {MOST_RARE_HZ:g} to "
+            f"{MOST_OFTEN_HZ:g}, for example 4.0",
             why="without it frames have no times",
             fix=f"echo 4.0 > {path}",
         )
-    return float(value)
+    return rate

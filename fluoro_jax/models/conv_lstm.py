@@ -8,8 +8,6 @@ critic's gradient penalty needs.
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -39,9 +37,7 @@ def zero_carry(zx: Array) -> Carry:
     return zero, zero
 
 
-def _forward(
-    unroll: int, zx: Array, kernel: Array, start: Carry
-) -> tuple[Array, Array, Array]:
+def _forward(zx: Array, kernel: Array, start: Carry) -> tuple[Array, Array, Array]:
     """Hidden states, cell states and pre-activations of all frames, time first."""
 
     def step(carry, zx_t):
@@ -52,17 +48,16 @@ def _forward(
         h = o * jnp.tanh(c)
         return (h, c), (h, c, z)
 
-    return lax.scan(step, start, zx, unroll=unroll)[1]
+    return lax.scan(step, start, zx)[1]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recurrence(unroll: int, zx: Array, kernel: Array) -> Array:
+@jax.custom_vjp
+def recurrence(zx: Array, kernel: Array) -> Array:
     """The recurrent half of a ConvLSTM, forward in time from a zero state.
 
     z_t = zx_t + W * h_{t-1};  c_t = f c_{t-1} + i g;  h_t = o tanh(c_t)
 
     Args:
-        unroll: frames of the scan unrolled into one iteration.
         zx: `[T, B, H, W, 4F]`, W_x * x_t + b for the gates i, g, f, o.
         kernel: `[k, k, F, 4F]`, k odd.
 
@@ -72,11 +67,11 @@ def recurrence(unroll: int, zx: Array, kernel: Array) -> Array:
     Source:
         Shi et al. 2015, arXiv:1506.04214, eq. 3, without the peepholes.
     """
-    return _forward(unroll, zx, kernel, zero_carry(zx))[0]
+    return _forward(zx, kernel, zero_carry(zx))[0]
 
 
-def _recurrence_forward(unroll: int, zx: Array, kernel: Array):
-    h, c, z = _forward(unroll, zx, kernel, zero_carry(zx))
+def _recurrence_forward(zx: Array, kernel: Array):
+    h, c, z = _forward(zx, kernel, zero_carry(zx))
     return h, (h, c, z, kernel)
 
 
@@ -85,7 +80,7 @@ def _before(states: Array) -> Array:
     return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
 
 
-def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Array]:
+def _recurrence_backward(saved, dh_all: Array) -> tuple[Array, Array]:
     h, c, z, kernel = saved
     size = kernel.shape[0]
     adjoint = adjoint_kernel(kernel)
@@ -111,7 +106,7 @@ def _recurrence_backward(unroll: int, saved, dh_all: Array) -> tuple[Array, Arra
 
     zero = jnp.zeros_like(dh_all[0])
     inputs = (dh_all, z, c, _before(c))
-    _, dz = lax.scan(step, (zero, zero), inputs, reverse=True, unroll=unroll)
+    _, dz = lax.scan(step, (zero, zero), inputs, reverse=True)
     frames = (-1, *h.shape[2:])
     h_before = pad_same(_before(h).reshape(frames), size)
     grad = kernel_gradient(h_before, dz.reshape((-1, *dz.shape[2:])), size, size)
@@ -132,14 +127,12 @@ class ConvLSTM(nn.Module):
         features: output channels; half of them for each direction.
         size: kernel rows and columns, odd.
         bidirectional: False reads the past only.
-        unroll: frames of the scan unrolled into one iteration.
         dtype: of the computation; parameters are float32.
     """
 
     features: int
     size: int = 3
     bidirectional: bool = True
-    unroll: int = 1
     dtype: str = "float32"
 
     @nn.compact
@@ -166,7 +159,7 @@ class ConvLSTM(nn.Module):
                 states.append(self._go_on(z, kernel_h))
                 continue
             z = z[::-1] if way == "backward" else z
-            h: Array = recurrence(self.unroll, z, kernel_h)
+            h: Array = recurrence(z, kernel_h)
             states.append(h[::-1] if way == "backward" else h)
         return jnp.swapaxes(jnp.concatenate(states, axis=-1), 0, 1)
 
@@ -174,6 +167,6 @@ class ConvLSTM(nn.Module):
         """Hidden states of these frames, from the state that the last call left."""
         assert not self.bidirectional, "a backward cell starts at the last frame"
         held = self.variable(STREAM, "carry", zero_carry, zx)
-        h, c, _ = _forward(self.unroll, zx, kernel, held.value)
+        h, c, _ = _forward(zx, kernel, held.value)
         held.value = (h[-1], c[-1])
         return h

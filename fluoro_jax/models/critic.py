@@ -29,7 +29,6 @@ class Critic(nn.Module):
     kernel: int = 4
     lstm_kernel: int = 3
     output: str = "linear"
-    unroll: int = 1
     dtype: str = "float32"
     group_size: int = 4
 
@@ -50,7 +49,6 @@ class Critic(nn.Module):
         x = ConvLSTM(
             x.shape[-1],
             self.lstm_kernel,
-            unroll=self.unroll,
             dtype=self.dtype,
             name="lstm",
         )(x.reshape(b, t, *x.shape[1:]))

@@ -27,7 +27,9 @@ class Generator(nn.Module):
 
     The paper adds scores; a sum of probabilities would leave [0, 1], so logits are
     added (as in BASNet, Qin et al. 2019) and the sigmoid comes after. Without levels
-    of refinement the coarse answer is the answer. Attributes are `cfg.gen` (see
+    of refinement the coarse answer is the answer. With `patch` s > 1 (ours) the
+    networks work on cells of s x s pixels: a dense stem reads each cell, and ss logits
+    a cell are unfolded to pixels. Attributes are `cfg.gen` (see
     `configs/base.py`).
 
     Source:
@@ -46,11 +48,12 @@ class Generator(nn.Module):
     resample: str = "stride"
     group_size: int = 4
     remat: bool = False
-    unroll: int = 1
     dtype: str = "float32"
     input_mean: float = 0.0
     input_scale: float = 1.0
     background_px: float = 0.0
+    patch: int = 1
+    stem: int = 0
 
     @nn.compact
     def __call__(self, stack: Array) -> GeneratorOutput:
@@ -63,15 +66,20 @@ class Generator(nn.Module):
             bidirectional=self.bidirectional,
             group_size=self.group_size,
             remat=self.remat,
-            unroll=self.unroll,
             dtype=self.dtype,
+            outputs=self.patch**2,
         )
         if self.background_px:
             stack = remove_background(stack, self.background_px)
         x = (stack - self.input_mean) / self.input_scale
-        coarse = UNet(
+        if self.patch > 1:
+            x = nn.Dense(self.stem, dtype=self.dtype, name="stem")(
+                to_patches(x, self.patch)
+            )
+        cells = UNet(
             self.levels, size=self.kernel, lstm=self.lstm, name="coarse", **common
         )(x)
+        coarse = from_patches(cells, self.patch)
         if not self.refine_levels:
             return GeneratorOutput(coarse, coarse)
         residual = UNet(
@@ -80,8 +88,28 @@ class Generator(nn.Module):
             lstm="none" if self.lstm == "none" else "bottom",
             name="refine",
             **common,
-        )(nn.sigmoid(coarse)[..., None])
-        return GeneratorOutput(coarse, coarse + residual)
+        )(nn.sigmoid(cells))
+        return GeneratorOutput(coarse, coarse + from_patches(residual, self.patch))
+
+
+def to_patches(x: Array, size: int) -> Array:
+    """Pixels to channels of their patch: `[B, T, H, W, C]` to `[B, T, H/s, W/s, ssC]`.
+
+    Args:
+        x: rows and columns divisible by `size`.
+        size: s, pixels a side of a patch.
+    """
+    b, t, rows, cols, c = x.shape
+    x = x.reshape(b, t, rows // size, size, cols // size, size, c)
+    x = x.transpose(0, 1, 2, 4, 3, 5, 6)
+    return x.reshape(b, t, rows // size, cols // size, size * size * c)
+
+
+def from_patches(x: Array, size: int) -> Array:
+    """Inverse of `to_patches`, one channel: `[B, T, h, w, ss]` to `[B, T, hs, ws]`."""
+    b, t, rows, cols, _ = x.shape
+    x = x.reshape(b, t, rows, cols, size, size).transpose(0, 1, 2, 4, 3, 5)
+    return x.reshape(b, t, rows * size, cols * size)
 
 
 def predict(generator: Generator, params, stack: Array) -> Array:

@@ -65,8 +65,8 @@ class UNet(nn.Module):
         bidirectional: of the ConvLSTM.
         group_size: channels a group in the norm.
         remat: recompute a block's inner values in the backward pass.
-        unroll: of the ConvLSTM's scan.
         dtype: of the computation.
+        outputs: logits of every cell of the input grid.
     """
 
     levels: int
@@ -79,12 +79,12 @@ class UNet(nn.Module):
     bidirectional: bool
     group_size: int
     remat: bool
-    unroll: int
     dtype: str
+    outputs: int = 1
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """`[B, T, H, W, C]` to logits `[B, T, H, W]`."""
+        """`[B, T, H, W, C]` to logits `[B, T, H, W, outputs]`, float32."""
         b, t = x.shape[:2]
         block = nn.remat(Block) if self.remat else Block
         lstm = nn.remat(ConvLSTM) if self.remat else ConvLSTM
@@ -101,7 +101,6 @@ class UNet(nn.Module):
                 x.shape[-1],
                 self.lstm_size,
                 self.bidirectional,
-                self.unroll,
                 self.dtype,
                 name=f"lstm_{level}",
             )
@@ -119,5 +118,5 @@ class UNet(nn.Module):
             x = make(channels[level], "up", f"up_{level + 1}")(x)
             x = jnp.concatenate([x, skip], axis=-1)
         x = make(self.base, "up", "up_0")(x)
-        logits = Conv(1, 3, "same", self.dtype, name="logit")(x)
-        return logits.reshape(b, t, *logits.shape[1:3]).astype(jnp.float32)
+        logits = Conv(self.outputs, 3, "same", self.dtype, name="logit")(x)
+        return logits.reshape(b, t, *logits.shape[1:]).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Any CT volume before the X-ray machine: HU to attenuation, and a CT that breathes.
+"""A CT volume as simulator input: HU to attenuation, and breathing motion.
 
 Attenuation. A voxel is a mixture of soft tissue and cortical bone. Two conditions give
 the two densities: together they attenuate at the CT's own energy as its HU says, and
@@ -120,7 +120,7 @@ def densities(hu: Array) -> tuple[Array, Array]:
 
 
 def ct_volume(hu: Any, grid: Grid, *, isocentre_mm: Any = None) -> CtVolume:
-    """A CT as the X-ray machine needs it.
+    """Returns a CT as two density volumes about the isocentre.
 
     Args:
         hu: `[Z, Y, X]`, LPS axes.
@@ -132,8 +132,17 @@ def ct_volume(hu: Any, grid: Grid, *, isocentre_mm: Any = None) -> CtVolume:
         The volume, its grid about the isocentre.
 
     Raises:
-        UserError: for values that are no numbers, or HU that no CT has.
+        UserError: for values that are no numbers, HU that no CT has, or voxels without
+            a size.
     """
+    numbers = np.array([*grid.spacing_mm, *grid.origin_mm], float)
+    if not np.isfinite(numbers).all() or numbers[:3].min() <= 0.0:
+        raise UserError(
+            f"a CT of voxels {grid.spacing_mm} mm at {grid.origin_mm} mm",
+            needed="(x, y, z) sizes of more than 0 mm and a finite origin",
+            why="rays are measured in millimetres",
+            fix="correct the file's spacing and origin",
+        )
     hu = np.asarray(hu, np.float32)
     wrong = np.count_nonzero(~np.isfinite(hu))
     if wrong:
@@ -233,7 +242,7 @@ def animate(
     *,
     lung: np.ndarray | None = None,
 ) -> Iterator[CtVolume]:
-    """A static CT breathes: the volume at each time.
+    """Yields a static CT deformed by breathing, one volume a time.
 
     Tissue keeps its density and moves; lung is stretched, and thins so that its mass
     stays (density divided by the field's Jacobian determinant).
@@ -270,7 +279,7 @@ def displacement(
     si_mm: Scalar,
     ap_mm: Scalar,
 ) -> tuple[Array, Array]:
-    """How far the tissue at a place goes: (anterior, inferior) mm.
+    """Returns the displacement of tissue at a place, (anterior, inferior) mm.
 
     Args:
         landmarks: of the chest.

@@ -1,29 +1,39 @@
-"""The X-ray machine: a case and a view in, a film with its truth out.
+"""Simulated fluoroscopy: a case and a view in, a clip with its ground truth out.
 
-A film is the body's line integrals plus the tumour's: what costs (the body) is
-projected once, and any tumour is put on top by its closed form.
+A clip is the line integrals of the patient plus those of the tumour: the patient is
+rendered once (background.py), and any tumour is added in closed form.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax.core import Tracer
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, lps_to_iec
-from fluoro_jax.sim.body import solids, volume
+from fluoro_jax.sim.background import (
+    CM_PER_MM,
+    Case,
+    check_photons,
+    film_body,
+    film_paths,
+    heart_phase,
+    in_chunks,
+    lung_at,
+)
+from fluoro_jax.sim.body import solids, tissues
 from fluoro_jax.sim.body.anatomy import Anatomy
-from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import pose_at
+from fluoro_jax.sim.lung import LungState, displacement_mm, lung_density
+from fluoro_jax.sim.tumor.replaced import replaced_path_mm
 from fluoro_jax.sim.tumor.shapes import even_directions
 from fluoro_jax.sim.tumor.tumor import (
     Tumor,
@@ -32,140 +42,23 @@ from fluoro_jax.sim.tumor.tumor import (
     tumor_path_mm,
 )
 from fluoro_jax.sim.xray import attenuation as att
-from fluoro_jax.sim.xray import detector, projector
+from fluoro_jax.sim.xray import detector
 from fluoro_jax.sim.xray.exposure import Exposure
+from fluoro_jax.sim.xray.photon_noise import draw_quanta
+
+__all__ = [  # beside what is defined here
+    "Case",
+    "displacement_mm",
+    "film_body",
+    "film_paths",
+    "heart_phase",
+    "lung_at",
+    "lung_density",
+]
 
 Array = jax.Array
 Scalar = Any
-CM_PER_MM = 0.1
-VOLUME_VOXEL_MM = 10.0  # grid on which lung volumes are measured
-
-
-@struct.dataclass
-class Case:
-    """One person, one breathing record, one tumour.
-
-    Attributes:
-        anatomy: the person.
-        breathing: how the body moves.
-        tumor: the target.
-        time_s: `[T]` when frames are taken.
-        periodic: static; the frames are exactly one breathing period.
-        heartbeat: static; the heart beats at `anatomy.heart_rate_hz`, at the end of
-            diastole at 0 s. Off in the studies: their clips are exactly periodic, and
-            the paper's phantom films are sorted by the phase of the breath alone.
-    """
-
-    anatomy: Anatomy
-    breathing: Breathing
-    tumor: Tumor
-    time_s: AnyArray
-    periodic: bool = struct.field(pytree_node=False, default=True)
-    heartbeat: bool = struct.field(pytree_node=False, default=False)
-
-
-def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
-    """The film without its tumour.
-
-    Args:
-        case: its tumour is ignored.
-        geometry: the view; compiled once for all cases and views of one panel size.
-        voxel_mm: side of the cubic voxels (static).
-
-    Returns:
-        `[T, rows, cols]` line integrals at 60 keV [1].
-    """
-    return _film(case, geometry, voxel_mm)
-
-
-def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
-    """Soft tissue and bone on every ray, without the tumour; see `film_body`.
-
-    Returns:
-        `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.
-    """
-    paths = _film(case, geometry, voxel_mm, by_material=True)
-    return CM_PER_MM * jnp.moveaxis(paths, 1, 0)
-
-
-def _film(
-    case: Case, geometry: Geometry, voxel_mm: float, *, by_material: bool = False
-) -> Array:
-    time_s = jnp.asarray(case.time_s, jnp.float32)
-    body = (case.anatomy, case.breathing, time_s, heart_phase(case))
-    quarter = projector.quarter_turn(geometry)
-    return _film_body(body, geometry, float(voxel_mm), quarter, by_material)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
-def _film_body(
-    body: tuple[Anatomy, Breathing, Array, Array | None],
-    geometry: Geometry,
-    voxel_mm: float,
-    quarter: int | None,
-    by_material: bool,
-) -> Array:
-    anatomy, breathing, time_s, phase = body
-    grid, shape = solids.body_grid(voxel_mm)
-    still = volume.draw_still(anatomy, grid, shape)
-    si, ap = displacement_mm(breathing, time_s)
-    density = lung_density(anatomy, breathing, time_s)
-    geometry = projector.turned(geometry, quarter)
-
-    def frame(now: tuple[Array, Array, Array, Array | None]) -> Array:
-        si_mm, ap_mm, lung_g_cc, beat = now
-        beat = 0.0 if beat is None else beat
-        if by_material:
-            parts = volume.body_densities(
-                anatomy,
-                grid,
-                still=still,
-                displacement_mm=(si_mm, ap_mm),
-                lung_g_cc=lung_g_cc,
-                heart_phase=beat,
-            )
-            return jnp.stack([projector.project(p, grid, geometry) for p in parts])
-        mu = volume.body_volume(
-            anatomy,
-            grid,
-            still=still,
-            displacement_mm=(si_mm, ap_mm),
-            mu_lung=att.mu_lung(lung_g_cc),
-            heart_phase=beat,
-        )
-        return projector.project(mu, grid, geometry)
-
-    return jax.lax.map(frame, (si, ap, density, phase))
-
-
-def heart_phase(case: Case) -> Array | None:
-    """Heart beats since 0 s, `[T]` cycles; None if it does not beat."""
-    if not case.heartbeat:
-        return None
-    return jnp.asarray(case.time_s, jnp.float32) * case.anatomy.heart_rate_hz
-
-
-def displacement_mm(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Array]:
-    """Diaphragm (inferior) and chest wall (anterior) displacement, each `[T]` mm."""
-    si, ap = breathing_signal(breathing, time_s)
-    return si * breathing.si_mm, ap * breathing.ap_mm
-
-
-def lung_volume_mm3(anatomy: Anatomy, si_mm: Scalar, ap_mm: Scalar) -> Array:
-    """Volume of both lungs, mm^3, at one displacement of diaphragm and chest."""
-    grid, shape = solids.body_grid(VOLUME_VOXEL_MM)
-    place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
-    inside = solids.lung_distance(pose_at(anatomy, si_mm, ap_mm), place)
-    return jnp.sum(solids.occupancy(inside, VOLUME_VOXEL_MM)) * VOLUME_VOXEL_MM**3
-
-
-@jax.jit
-def lung_density(anatomy: Anatomy, breathing: Breathing, time_s: AnyArray) -> Array:
-    """Mean lung density at each time, `[T]` g/cc: no mass is gained or lost."""
-    si, ap = displacement_mm(breathing, time_s)
-    rest = lung_volume_mm3(anatomy, 0.0, 0.0)
-    now = jax.lax.map(lambda d: lung_volume_mm3(anatomy, d[0], d[1]), (si, ap))
-    return anatomy.lung_density_g_cc * rest / now
+SURFACE = even_directions(200).astype(np.float32)
 
 
 def add_tumor(
@@ -175,50 +68,97 @@ def add_tumor(
     *,
     photons: Scalar = 0.0,
     key: Array | None = None,
+    lung: LungState | None = None,
 ) -> Clip:
-    """Puts the case's tumour on a film of its body.
+    """Returns a clip of the case: its tumour in place of the tissue that was there.
 
-    The tumour replaces lung, so (mu_tumor - mu_lung(t)) times its chord is added; this
-    holds only while it lies wholly in the lung (`lung_clearance_mm` >= 0).
+    Along every ray, with chord c and paths v, a of vessel and of airway within it,
+    L_new = L + (mu_tumor - mu_lung(t)) c - (mu_blood - mu_lung(t)) v + mu_lung(t) a.
+    This holds only while the tumour lies wholly in the lung (`lung_clearance_mm` >= 0).
 
     Args:
-        film: `[T, rows, cols]` from `film_body` of the same body, times and view.
+        film: `[T, rows, cols]` from `film_body` of the same patient, times and view.
         case: the case.
         geometry: the view.
-        photons: unattenuated quanta a pixel; 0 leaves the film without noise.
+        photons: unattenuated quanta a pixel; 0 leaves the clip without noise.
         key: a typed JAX key; needed for noise only.
+        lung: `lung_at` of the case, if it is at hand: where many tumours are put into
+            one patient it need not be computed for each.
 
     Returns:
         The clip with its exact truth.
     """
     noisy = key is not None and not _is_zero(photons)
-    clip = _add_tumor(film, case, geometry, photons, key if noisy else None)
-    return dataclasses.replace(
-        clip, geometry=geometry
-    )  # its numbers as given, not as arrays
-
-
-@jax.jit
-def _add_tumor(
-    film: Array, case: Case, geometry: Geometry, photons: Scalar, key: Array | None
-) -> Clip:
-    path = tumor_path_mm(case.tumor, case.breathing, case.time_s, case.anatomy)
-    tumor = case.tumor
-    chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
-    density = lung_density(case.anatomy, case.breathing, case.time_s)
-    extra = att.mu_tumor(tumor.density_g_cc) - att.mu_lung(density)
-    frames = film + extra.reshape(-1, 1, 1) * chord
-    if key is not None:
-        frames = add_quantum_noise(frames, key, photons)
+    lung = lung_at(case) if lung is None else lung
+    tumor, body = case.tumor, (case.breathing, case.anatomy)
+    run = lambda chunk: _tumor_frames(*chunk, tumor, body, geometry)
+    parts = (film, case.time_s, lung)
+    frames, mask, centroid, centre = in_chunks(run, parts, (case, geometry))
+    if noisy:
+        frames = _noisy(frames, key, photons)
     return Clip(
         frames=frames,
         time_s=jnp.asarray(case.time_s, jnp.float32),
         geometry=geometry,
-        mask=(chord > 0.0).astype(jnp.float32),
-        centroid_px=_each(lambda c: tumor_centroid_px(geometry, tumor, c), path, tumor),
-        centre_mm=lps_to_iec(path),
+        mask=mask,
+        centroid_px=centroid,
+        centre_mm=centre,
         periodic=case.periodic,
     )
+
+
+Body = tuple[Breathing, Anatomy]
+
+
+@jax.jit
+def _tumor_frames(
+    film: Array,
+    time_s: AnyArray,
+    lung: LungState,
+    tumor: Tumor,
+    body: Body,
+    geometry: Geometry,
+) -> tuple[Array, Array, Array, Array]:
+    """Returns frames, mask, centroid px and centre mm (IEC) of some frames."""
+    path = tumor_path_mm(tumor, body[0], time_s, body[1])
+    chord, vessel, airway = _tumor_lengths(path, lung, tumor, geometry)
+    mu_lung = att.mu_lung(lung.density_g_cc.reshape(-1, 1, 1))
+    frames = film + (att.mu_tumor(tumor.density_g_cc) - mu_lung) * chord
+    frames = frames - (att.BLOOD - mu_lung) * vessel + mu_lung * airway
+    mask = (chord > 0.0).astype(jnp.float32)
+    centroid = _each(lambda c: tumor_centroid_px(geometry, tumor, c), path, tumor)
+    return frames, mask, centroid, lps_to_iec(path)
+
+
+@jax.jit
+def _tumor_paths(
+    soft: Array,
+    time_s: AnyArray,
+    lung: LungState,
+    tumor: Tumor,
+    body: Body,
+    geometry: Geometry,
+) -> Array:
+    """Returns soft tissue `[t, rows, cols]` g/cm^2 with the tumour in its place."""
+    path = tumor_path_mm(tumor, body[0], time_s, body[1])
+    chord, vessel, airway = _tumor_lengths(path, lung, tumor, geometry)
+    parenchyma = tissues.LUNG * lung.density_g_cc.reshape(-1, 1, 1)
+    extra = (tumor.density_g_cc - parenchyma) * chord
+    extra = extra - (tissues.BLOOD[0] - parenchyma) * vessel + parenchyma * airway
+    return soft + CM_PER_MM * extra
+
+
+def _tumor_lengths(
+    path: Array, lung: LungState, tumor: Tumor, geometry: Geometry
+) -> tuple[Array, Array, Array]:
+    """Chord of the tumour, vessel and airway within it, `[t, rows, cols]` mm."""
+    chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
+    replaced = lambda now: replaced_path_mm(
+        geometry, tumor, now[0], vessel=now[1], airway=now[2]
+    )
+    vessel, airway = jax.lax.map(replaced, (path, lung.vessel, lung.airway))
+    hit = chord > 0.0
+    return chord, jnp.where(hit, vessel, 0.0), jnp.where(hit, airway, 0.0)
 
 
 def _each(fn: Callable[[Array], Array], path: Array, tumor: Tumor) -> Array:
@@ -233,12 +173,20 @@ def _is_zero(photons: Scalar) -> bool:
 
 
 def add_quantum_noise(line: Array, key: Array, photons: Scalar) -> Array:
-    """Counts Poisson(photons exp(-L)) and returns to line integrals.
+    """Returns line integrals read from Poisson counts of mean photons exp(-L).
 
     A pixel without a single count reads as half of one.
+
+    Args:
+        line: noiseless line integrals [1], any shape.
+        key: a typed JAX key.
+        photons: unattenuated quanta a pixel.
     """
-    counts = jax.random.poisson(key, photons * jnp.exp(-line)).astype(jnp.float32)
+    counts = draw_quanta(photons * jnp.exp(-line), key, "poisson")
     return -jnp.log(jnp.maximum(counts, 0.5) / photons)
+
+
+_noisy = jax.jit(add_quantum_noise)
 
 
 def simulate(
@@ -250,7 +198,7 @@ def simulate(
     photons: Scalar = 0.0,
     exposure: Exposure | None = None,
 ) -> Clip:
-    """A film of the case with its truth.
+    """Returns a clip of the case with its ground truth.
 
     Args:
         case: the case.
@@ -262,9 +210,27 @@ def simulate(
             ideal line integrals at 60 keV.
 
     Raises:
-        UserError: if `photons` and `exposure` are both given, or the exposure is one
-            that no machine has.
+        UserError: if `photons` and `exposure` are both given, or if a setting is out
+            of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from fluoro_jax.geometry import square_panel
+        >>> from fluoro_jax.sim.body.anatomy import Anatomy
+        >>> from fluoro_jax.sim.body.breathing import Breathing
+        >>> from fluoro_jax.sim.fluoroscope import Case, simulate
+        >>> from fluoro_jax.sim.tumor.tumor import Tumor
+        >>> centre_mm = np.array([-70.0, 15.0, 35.0], np.float32)  # right lung
+        >>> tumor = Tumor(centre_mm, diameter_mm=30.0, si_mm=20.0, ap_mm=8.0)
+        >>> time_s = np.array([0.0, 1.0, 2.0], np.float32)
+        >>> case = Case(Anatomy(), Breathing(5.0, 24.0, 12.0), tumor, time_s)
+        >>> clip = simulate(case, square_panel(32), voxel_mm=8.0)
+        >>> clip.frames.shape
+        (3, 32, 32)
+        >>> bool(clip.centroid_px[2, 0] > clip.centroid_px[0, 0])  # inhaled: lower
+        True
     """
+    check_photons(photons)
     if exposure is None or exposure.is_ideal:
         film = film_body(case, geometry, voxel_mm=voxel_mm)
         return add_tumor(film, case, geometry, photons=photons, key=key)
@@ -289,7 +255,7 @@ def expose_tumor(
     exposure: Exposure,
     key: Array | None = None,
 ) -> Clip:
-    """Puts the case's tumour on the tissue of its body and takes the film.
+    """Returns the clip that a detector reads: the tumour added to the patient's tissue.
 
     Args:
         paths: `[2, S * T, rows, cols]` g/cm^2 from `film_paths` at the S moments of
@@ -305,22 +271,17 @@ def expose_tumor(
     fine = detector.refine(geometry, exposure.panel.binning)
     times = _moments(case, exposure)
     moments = dataclasses.replace(case, time_s=times.reshape(-1))
-    paths = _add_tumor_path(paths, moments, fine)
+    body = (case.breathing, case.anatomy)
+    run = lambda chunk: _tumor_paths(*chunk, case.tumor, body, fine)
+    parts = (paths[0], moments.time_s, lung_at(moments))
+    soft = in_chunks(run, parts, (case, geometry))
+    paths = jnp.stack([soft, *paths[1:]])
     if exposure.pulse_s is not None:
         paths = paths.reshape(2, *times.shape, fine.rows, fine.cols)
     frames = detector.acquire(paths, fine, exposure, key)
     blank = jnp.zeros((times.shape[-1], geometry.rows, geometry.cols), jnp.float32)
     truth = add_tumor(blank, case, geometry)
     return dataclasses.replace(truth, frames=frames, domain=exposure.output)
-
-
-@jax.jit
-def _add_tumor_path(paths: Array, case: Case, geometry: Geometry) -> Array:
-    tumor = case.tumor
-    path = tumor_path_mm(tumor, case.breathing, case.time_s, case.anatomy)
-    chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
-    extra = tumor.density_g_cc - lung_density(case.anatomy, case.breathing, case.time_s)
-    return paths.at[0].add(CM_PER_MM * extra.reshape(-1, 1, 1) * chord)
 
 
 def _moments(case: Case, exposure: Exposure) -> Array:
@@ -333,17 +294,14 @@ def _moments(case: Case, exposure: Exposure) -> Array:
     return time_s + exposure.pulse_s * part.reshape(-1, 1)
 
 
-SURFACE = even_directions(200).astype(np.float32)
-
-
 @jax.jit
 def lung_clearance_mm(
     anatomy: Anatomy, breathing: Breathing, tumor: Tumor, time_s: AnyArray
 ) -> Array:
-    """How deep in the lung a tumour stays: the least over its surface and over time.
+    """Returns how far inside the lung a tumour stays, at least, over surface and time.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         breathing: how the body moves.
         tumor: the tumour.
         time_s: `[T]` s.

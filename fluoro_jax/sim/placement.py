@@ -1,4 +1,4 @@
-"""Where in the lung a tumour has room, and one drawn from there."""
+"""Samples tumour positions at which the whole tumour stays in the lung."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def sample_tumor(
     si_mm: float | None = None,
     site: tuple[str, str] | None = None,
 ) -> Tumor:
-    """A tumour anywhere in the lung that it never leaves, moving as far as the body.
+    """Returns a tumour that never leaves the lung, moving as far as the diaphragm.
 
-    Side and lobe are drawn first, then places within them, until the whole sphere
+    Side and lobe are sampled first, then places within them, until the whole sphere
     stays in the lung at every time; a site without room gives way to the next.
 
     Args:
@@ -101,8 +101,8 @@ def sample_tumor(
 def lobe_edges_mm(anatomy: Anatomy, side: str) -> np.ndarray:
     """Heights `[4]` (rising) between lower, middle and upper part at exhale, mm.
 
-    Thirds from the top of the side's dome to the apex, as one reads an AP film; the
-    lower part goes on down into the recess beside the dome.
+    Thirds from the top of the side's dome to the apex, as in an AP radiograph; the
+    lower part goes on down into the recess lateral to the dome.
     """
     dome = anatomy.dome_right_mm - (anatomy.dome_step_mm if side == "left" else 0.0)
     bottom, apex = LUNG_BOX_MM[2]

@@ -1,4 +1,4 @@
-"""What pixels alone cost: the floor under every IoU and every millimetre.
+"""The error of a perfect mask on a pixel grid: a bound on every IoU and distance.
 
 Command: python -m fluoro_jax.sim.quantisation
 
@@ -36,7 +36,7 @@ HEAD = (
 
 
 def measure(pixels: int, diameter_mm: float, *, seed: int = 0) -> dict[str, float]:
-    """How far the strict mask of a sphere is from its shadow.
+    """Returns the error of a sphere's binary mask against its exact outline.
 
     Args:
         pixels: rows and columns of the frame over 480 mm at the detector.

@@ -1,4 +1,4 @@
-"""How well a tumour can be seen: contrast, noise of quanta, and what lies over it."""
+"""Visibility of a tumour: contrast, quantum noise, and overlapping anatomy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHADOW_MM = 2.0  # a ray this far inside a solid passes "over" it
 
 @jax.jit
 def contrast(film: Array, clip_frames: Array, mask: Array) -> Array:
-    """Line integral that the tumour adds, mean over its mask.
+    """Returns the line integral that the tumour adds, averaged over its mask.
 
     Args:
         film: `[T, H, W]` noiseless, without the tumour.
@@ -44,7 +44,7 @@ def contrast(film: Array, clip_frames: Array, mask: Array) -> Array:
 def contrast_to_noise(
     film: Array, clip_frames: Array, mask: Array, photons: Scalar
 ) -> Array:
-    """Contrast over the standard deviation of one pixel of the mask.
+    """Returns contrast over the standard deviation of one pixel of the mask.
 
     A pixel of N exp(-L) quanta has a line integral of variance exp(L) / N; the noise is
     the root of its mean over the mask.
@@ -68,7 +68,7 @@ def _over(values: Array, mask: Array) -> Array:
 
 
 def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Array]:
-    """How much of the tumour's shadow lies over ribs, heart, spine and diaphragm.
+    """Returns the share of the tumour's mask over ribs, heart, spine and diaphragm.
 
     Args:
         case: the case.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -59,7 +56,7 @@ def render_clip(
         return simulate(case, geometry, key, voxel_mm=spec.voxel_mm, exposure=machine)
     if background is None:
         background = render_background(case, geometry, spec)
-    return _with_tumor(background, case, geometry, key, spec.photons)
+    return add_tumor(background, case, geometry, photons=spec.photons, key=key)
 
 
 def noise_key(seed: int, split: str, index: int) -> Array:
@@ -71,10 +68,3 @@ def noise_key(seed: int, split: str, index: int) -> Array:
 def render_background(case: Case, geometry: Geometry, spec: StudySpec) -> Array:
     """Returns the body's line integrals without the tumour, `[T, rows, cols]`."""
     return film_body(case, geometry, voxel_mm=spec.voxel_mm)
-
-
-@functools.partial(jax.jit, static_argnums=4)
-def _with_tumor(
-    background: Array, case: Any, geometry: Any, key: Array, photons: float
-) -> Clip:
-    return add_tumor(background, case, geometry, photons=photons, key=key)

@@ -20,22 +20,24 @@ from fluoro_jax.clip import Track
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.tracking.tracker import Reference, frame_of_view, make_track
+from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.tracker import make_track
 
 
 @dataclass(frozen=True)
 class NetworkState:
-    """The window so far and what it said.
+    """The window so far and its answer.
 
     Attributes:
-        geometry: the view.
+        watch: the view, and what the check of the next frame needs.
         periodic: the clip is exactly one period of the window's length.
         frames: the last N frames at most, each `[H, W]`.
         count: frames seen.
         answer: `[N, H, W]` probabilities of the newest window, or None if not run.
     """
 
-    geometry: Geometry
+    watch: Watch
     periodic: bool
     frames: tuple[np.ndarray, ...] = ()
     count: int = 0
@@ -46,15 +48,18 @@ class NetworkState:
 class NetworkTracker:
     """A generator behind the `Tracker` protocol.
 
-    Frames must come at the spacing the network was trained on (`cfg.study.frame_s`);
-    the caller resamples. The reference is not used: the network sees images only.
+    Frames must be like those of `cfg.study`, in view, domain and spacing; others are
+    refused (`checks`) and `tracking.resample` converts them. The reference is checked
+    and not used: the network sees images only.
 
     Attributes:
         generator: module whose output has `logits` `[B, T, H, W]`.
         params: its parameters.
-        cfg: the run's config (study.num_frames, data.stack, evaluation.threshold).
+        cfg: the run's config (study, data.stack, evaluation.threshold).
         lookahead_frames: frames after t that the answer for t may use, 0 .. N-1.
         causal: True if that is none.
+        window_frames: N.
+        learned: the clips that the network was trained on.
     """
 
     generator: Any
@@ -63,6 +68,7 @@ class NetworkTracker:
     lookahead_frames: int
     causal: bool = field(init=False)
     window_frames: int = field(init=False)
+    learned: Learned = field(init=False)
 
     def __post_init__(self) -> None:
         window = self.cfg.study.num_frames
@@ -75,6 +81,7 @@ class NetworkTracker:
             )
         object.__setattr__(self, "window_frames", window)
         object.__setattr__(self, "causal", self.lookahead_frames == 0)
+        object.__setattr__(self, "learned", Learned.from_study(self.cfg.study))
 
     def init(
         self,
@@ -82,17 +89,19 @@ class NetworkTracker:
         reference: Reference | None = None,
         *,
         periodic: bool = False,
+        domain: str = "line_integral",
     ) -> NetworkState:
         """See `Tracker.init`; `periodic`: one period of exactly `window_frames`."""
-        return NetworkState(geometry, periodic)
+        watch = begin(geometry, reference, domain=domain, learned=self.learned)
+        return NetworkState(watch, periodic)
 
     def step(
         self, state: NetworkState, frame: np.ndarray, time_s: float
     ) -> tuple[NetworkState, Track | None]:
         """See `Tracker.step`."""
-        frame = frame_of_view(frame, state.geometry)
+        watch, frame = next_frame(state.watch, frame, time_s)
         frames = (*state.frames, frame)[-self.window_frames :]
-        state = replace(state, frames=frames, count=state.count + 1, answer=None)
+        state = NetworkState(watch, state.periodic, frames, state.count + 1)
         if state.count <= self.lookahead_frames:
             return state, None
         state = replace(state, answer=self._run(state))
@@ -121,7 +130,7 @@ class NetworkTracker:
         return make_track(
             state.count - 1 - back,
             state.answer[self.window_frames - 1 - back],
-            state.geometry,
+            state.watch.geometry,
             threshold=self.cfg.evaluation.threshold,
         )
 

@@ -1,14 +1,14 @@
 """A forward-only network as a tracker that reads each frame once.
 
-Where `NetworkTracker` runs a whole window for every frame, this one keeps the state of
-every ConvLSTM between frames: a frame costs one frame's work, and its answer may depend
-on all frames since the first, where a window forgets.
+`NetworkTracker` runs a whole window for every frame. This tracker keeps the state of
+every ConvLSTM between frames instead: a frame costs one forward pass of one frame, and
+its answer may depend on all frames since the first.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -19,7 +19,9 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.models import generator as networks
-from fluoro_jax.tracking.tracker import Reference, frame_of_view, make_track
+from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.tracker import make_track
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,13 @@ class StreamState:
     """What is kept between two frames.
 
     Attributes:
-        geometry: the view.
+        watch: the view, and what the check of the next frame needs.
         carry: the state of every ConvLSTM.
         latest: the last two frames, `[H, W]` each; none before the first.
         count: frames seen.
     """
 
-    geometry: Geometry
+    watch: Watch
     carry: Any
     latest: tuple[np.ndarray, ...] = ()
     count: int = 0
@@ -43,13 +45,15 @@ class StreamState:
 class StreamTracker:
     """A causal generator behind the `Tracker` protocol, one frame at a time.
 
-    Frames must come at the spacing the network was trained on (`cfg.study.frame_s`).
-    The reference is not used: the network sees images only.
+    Frames must be like those of `cfg.study`, in view, domain and spacing. A frame that
+    is refused (a NaN in it, a wrong time) leaves the state as it was: the stream goes
+    on with the next one. The reference is checked and not used.
 
     Attributes:
         generator: module with `bidirectional` False.
         params: its parameters.
-        cfg: the run's config (data.stack "causal", evaluation.threshold).
+        cfg: the run's config (study, data.stack "causal", evaluation.threshold).
+        learned: the clips that the network was trained on.
 
     Raises:
         UserError: for a network that reads later frames.
@@ -60,6 +64,7 @@ class StreamTracker:
     cfg: Any
     causal: bool = True
     lookahead_frames: int = 0
+    learned: Learned = field(init=False)
 
     def __post_init__(self) -> None:
         stack, both = self.cfg.data.stack, self.generator.bidirectional
@@ -70,6 +75,7 @@ class StreamTracker:
                 why="a stream has no later frame to read when it answers",
                 fix="train with both, or use NetworkTracker with a window",
             )
+        object.__setattr__(self, "learned", Learned.from_study(self.cfg.study))
 
     def init(
         self,
@@ -77,18 +83,20 @@ class StreamTracker:
         reference: Reference | None = None,
         *,
         periodic: bool = False,
+        domain: str = "line_integral",
     ) -> StreamState:
         """See `Tracker.init`; `periodic` changes nothing."""
+        watch = begin(geometry, reference, domain=domain, learned=self.learned)
         shape = (1, 1, geometry.rows, geometry.cols, 3)
         stack = jax.ShapeDtypeStruct(shape, jnp.float32)
         carry = networks.init_carry(self.generator, self.params, stack)
-        return StreamState(geometry, carry)
+        return StreamState(watch, carry)
 
     def step(
         self, state: StreamState, frame: np.ndarray, time_s: float
     ) -> tuple[StreamState, Track]:
         """See `Tracker.step`: answers for the frame it is given."""
-        frame = frame_of_view(frame, state.geometry)
+        watch, frame = next_frame(state.watch, frame, time_s)
         frames = (*state.latest, frame)
         frames = (frames[0],) * (3 - len(frames)) + frames
         stack = np.stack(frames, axis=-1)[None, None]
@@ -96,10 +104,10 @@ class StreamTracker:
         track = make_track(
             state.count,
             np.asarray(answer[0, 0]),
-            state.geometry,
+            watch.geometry,
             threshold=self.cfg.evaluation.threshold,
         )
-        state = replace(state, carry=carry, latest=frames[1:], count=state.count + 1)
+        state = StreamState(watch, carry, frames[1:], state.count + 1)
         return state, track
 
     def flush(self, state: StreamState) -> list[Track]:

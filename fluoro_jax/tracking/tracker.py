@@ -1,8 +1,8 @@
-"""The protocol of every tracker: start, one frame at a time, and what is left over.
+"""The protocol of every tracker: `init`, `step` frame by frame, `flush`.
 
-A tracker never sees a frame before its turn. One that needs later frames says how many
-(`lookahead_frames`) and answers that much later, so causality is a property of the
-interface and not of good manners.
+A tracker receives one frame at a time. One that needs later frames states how many
+(`lookahead_frames`) and answers that much later, so the interface itself guarantees
+causality.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from fluoro_jax.clip import Clip, Track
-from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, position_iso_mm
 from fluoro_jax.metrics import centroid_px
+from fluoro_jax.tracking.checks import Reference, check_clip
 
 State = Any
-Reference = tuple[np.ndarray, np.ndarray]  # frame 0 and its true mask, each [H, W]
 
 
 @runtime_checkable
@@ -40,14 +39,30 @@ class Tracker(Protocol):
         reference: Reference | None = None,
         *,
         periodic: bool = False,
+        domain: str = "line_integral",
     ) -> State:
-        """A state before the first frame; `periodic`: the clip is one whole period."""
+        """Returns the state before the first frame.
+
+        Args:
+            geometry: the view of every frame.
+            reference: None, or frame 0 and its true mask.
+            periodic: the clip is exactly one breathing period.
+            domain: what the frames hold, see `Clip`.
+
+        Raises:
+            UserError: a view, reference or domain that the tracker cannot use.
+        """
         ...
 
     def step(
         self, state: State, frame: np.ndarray, time_s: float
     ) -> tuple[State, Track | None]:
-        """Takes frame t, `[H, W]`; answers for frame t - lookahead_frames, or None."""
+        """Takes frame t, `[H, W]`; answers for frame t - lookahead_frames, or None.
+
+        Raises:
+            UserError: a frame of another shape, with values that are not finite, or at
+                a time that does not follow. The state passed in stays valid.
+        """
         ...
 
     def flush(self, state: State) -> list[Track]:
@@ -58,7 +73,18 @@ class Tracker(Protocol):
 def track_clip(
     tracker: Tracker, clip: Clip, reference: Reference | None = None
 ) -> list[Track]:
-    """Feeds a clip frame by frame.
+    """Tracks a clip, one frame after another.
+
+    >>> import numpy as np
+    >>> from fluoro_jax.clip import Clip
+    >>> from fluoro_jax.geometry import square_panel
+    >>> from fluoro_jax.tracking.baselines.static import StaticTracker
+    >>> shape = np.zeros((8, 8))
+    >>> shape[2:5, 3:6] = 1.0
+    >>> tracker = StaticTracker(shape, place_px=np.array([3.0, 4.0]))
+    >>> clip = Clip(np.zeros((2, 8, 8)), np.array([0.0, 0.5]), square_panel(8))
+    >>> [(t.frame, t.status, t.centroid_px.tolist()) for t in track_clip(tracker, clip)]
+    [(0, 'ok', [3.0, 4.0]), (1, 'ok', [3.0, 4.0])]
 
     Args:
         tracker: any `Tracker`; one with `window_frames` is told that the clip is
@@ -70,13 +96,16 @@ def track_clip(
         One `Track` a frame, in frame order.
 
     Raises:
-        UserError: an empty clip, frames that are not finite, or an empty reference.
+        UserError: a clip or reference that the tracker cannot use (see
+            `checks.check_clip`); nothing is tracked then.
     """
     frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
-    _check_clip(frames, times, reference)
+    check_clip(clip, getattr(tracker, "learned", None), reference)
     window = getattr(tracker, "window_frames", len(frames))
     periodic = clip.periodic and len(frames) == window
-    state = tracker.init(clip.geometry, reference, periodic=periodic)
+    state = tracker.init(
+        clip.geometry, reference, periodic=periodic, domain=clip.domain
+    )
     tracks = []
     for frame, time_s in zip(frames, times, strict=True):
         state, track = tracker.step(state, frame, float(time_s))
@@ -87,65 +116,22 @@ def track_clip(
     return tracks
 
 
-def frame_of_view(frame: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """`frame` as float32 `[H, W]`.
-
-    Raises:
-        UserError: if it has not the rows and columns of the view.
-    """
-    frame = np.asarray(frame, np.float32)
-    if frame.shape != (geometry.rows, geometry.cols):
-        raise UserError(
-            f"a frame of shape {frame.shape}",
-            needed=f"({geometry.rows}, {geometry.cols}), as the view",
-            why="pixels get their millimetres from the view",
-            fix="pass the geometry of these frames",
-        )
-    return frame
-
-
 def make_track(
     frame: int, probability: np.ndarray, geometry: Geometry, *, threshold: float = 0.5
 ) -> Track:
     """A `Track` from a probability map `[H, W]`, cut at p >= `threshold`.
 
     The centroid is that of the cut mask; the confidence is the mean probability inside
-    it, and 0 for a lost frame.
+    it, and 0 for an empty prediction. Below the middle of the values it can take,
+    (1 + threshold) / 2, the status is "low_confidence".
     """
     probability = np.asarray(probability, np.float32)
     mask = probability >= threshold
     if not mask.any():
         nowhere = np.full(2, np.nan)
-        return Track(frame, nowhere, nowhere, probability, 0.0, "lost")
+        return Track(frame, nowhere, nowhere, probability, 0.0, "missed")
     middle = centroid_px(mask)
     place = np.asarray(position_iso_mm(geometry, middle))
-    return Track(
-        frame, middle, place, probability, float(probability[mask].mean()), "ok"
-    )
-
-
-def _check_clip(
-    frames: np.ndarray, times: np.ndarray, reference: Reference | None
-) -> None:
-    if frames.ndim != 3 or len(frames) == 0 or len(times) != len(frames):
-        raise UserError(
-            f"a clip of shape {frames.shape} with {len(times)} times",
-            needed="frames [T, H, W] with T >= 1 and one time a frame",
-            why="a tracker is fed one frame at a time",
-            fix="check how the clip was read or cut",
-        )
-    if not np.isfinite(frames).all():
-        bad = int(np.argmin(np.isfinite(frames).all(axis=(1, 2))))
-        raise UserError(
-            f"frame {bad} holds values that are not finite",
-            needed="finite numbers in every pixel",
-            why="one NaN reaches every pixel of the answer",
-            fix="repair or leave out that frame",
-        )
-    if reference is not None and not np.asarray(reference[1]).any():
-        raise UserError(
-            "the reference mask is empty",
-            needed="frame 0 with the tumour outlined in it",
-            why="a tracker given frame 0 starts from the tumour's place in it",
-            fix="pass a mask with the tumour, or reference=None",
-        )
+    confidence = float(probability[mask].mean())
+    status = "ok" if confidence >= (1.0 + threshold) / 2 else "low_confidence"
+    return Track(frame, middle, place, probability, confidence, status)

@@ -1,1 +1,1 @@
-"""Losses, optimisers, the step, devices, checkpoints and the loop."""
+"""Losses, optimizers, the step, devices, checkpoints and the loop."""

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: the only place that knows orbax.
+"""Checkpoints that are whole or not there; the only module that imports orbax.
 
 Orbax writes atomically but does not check what it reads: a flipped bit comes back as
 another number. So a sha256 of every leaf lies beside the arrays, and a restore takes
@@ -10,6 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +27,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.training.state import leaf_digests, to_host
+from fluoro_jax.training.workdir import check_agrees
 
 PyTree = Any
 STEP_DIGITS = 8  # folder names; every manager of a folder must agree
@@ -51,6 +56,7 @@ class Checkpoints:
         self, folder: Path, *, keep: int | None, say: Callable[[str], None] = print
     ) -> None:
         self.folder, self.writes, self._say = Path(folder), keep is not None, say
+        _silence_orbax()
         options = ocp.CheckpointManagerOptions(
             step_format_fixed_length=STEP_DIGITS,
             cleanup_tmp_directories=self.writes,
@@ -84,6 +90,26 @@ class Checkpoints:
         """Steps on disk, oldest first, readable or not."""
         return sorted(self._manager.all_steps())
 
+    def check_config(self, resolved: dict[str, Any]) -> None:
+        """Refuses checkpoints of another config, whatever config.json says.
+
+        Of the newest checkpoint that names its config; before arrays are read, since
+        those of another network can only be called unreadable.
+
+        Raises:
+            UserError: that lists the differences.
+        """
+        for step in reversed(self.steps()):
+            try:
+                config = self._meta(step)["config"]
+            except (OSError, ValueError, KeyError):
+                continue
+            whose = (
+                f"the checkpoint of step {step} in {self.folder} is of another config"
+            )
+            check_agrees(config, resolved, whose)
+            return
+
     def save(self, step: int, state: PyTree, config: dict[str, Any]) -> None:
         """Starts to write; the disk's troubles may only show in the next call.
 
@@ -99,6 +125,7 @@ class Checkpoints:
             return
         host = to_host(state)
         meta = {"config": config, "sha256": leaf_digests(host)}
+        self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(host)))
         with _readable_errors(self.folder):
             self._manager.save(
                 step,
@@ -106,6 +133,21 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
                 ),
+            )
+
+    def _check_room(self, needed: int) -> None:
+        """Refuses to start a checkpoint that cannot be finished."""
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError:  # what cannot be asked is found out by writing
+            return
+        if free < needed:
+            raise UserError(
+                f"no room for a checkpoint in {self.folder}: {free / 1e6:.1f} MB free",
+                needed=f"{needed / 1e6:.1f} MB for each checkpoint",
+                why="a run that cannot be saved cannot be resumed; older ones are "
+                "intact",
+                fix="free some space, then run the same command again",
             )
 
     def wait(self) -> None:
@@ -150,9 +192,8 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, target: PyTree) -> Restored:
-        folder = self.folder / f"{step:0{STEP_DIGITS}d}"
         # Read first: against a wrong shape orbax fills the screen before it raises.
-        meta = json.loads((folder / "meta" / "metadata").read_text())
+        meta = self._meta(step)
         wanted = meta["sha256"]
         if set(wanted) != set(leaf_digests(target)):
             raise ValueError("its arrays have other names than this model's")
@@ -163,6 +204,10 @@ class Checkpoints:
         if wrong:
             raise ValueError(f"{len(wrong)} arrays differ from their sha256")
         return Restored(step, state, meta["config"])
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        folder = self.folder / f"{step:0{STEP_DIGITS}d}"
+        return json.loads((folder / "meta" / "metadata").read_text())
 
     def _agree(self, step: int) -> None:
         if jax.process_count() > 1:
@@ -187,9 +232,32 @@ class Checkpoints:
         self._manager.reload()
 
 
+def _silence_orbax() -> None:
+    """Drops what orbax prints about errors that `_readable_errors` reports.
+
+    After a failed write tensorstore calls back into an event loop that is closed, once
+    an array and up to the process's end: 256 tracebacks around a four-line message.
+    """
+    logger = logging.getLogger("absl")
+    if _not_of_orbax in logger.filters:
+        return
+    logger.addFilter(_not_of_orbax)
+    show = sys.unraisablehook
+
+    def show_others(found: Any) -> None:
+        if str(found.exc_value) != "Event loop is closed":
+            show(found)
+
+    sys.unraisablehook = show_others
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
 @contextlib.contextmanager
 def _readable_errors(folder: Path) -> Iterator[None]:
-    """Whatever orbax raises while writing, as four lines."""
+    """Turns whatever orbax raises while writing into four lines."""
     try:
         yield
     except UserError:

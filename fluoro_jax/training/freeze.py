@@ -11,6 +11,7 @@ from fluoro_jax.errors import UserError
 
 PyTree = Any
 TRAIN, FREEZE = "train", "freeze"
+STEM = "stem"  # before both networks: their first layer
 
 
 def labels(params: Mapping[str, Any], frozen: str) -> PyTree:
@@ -50,6 +51,10 @@ def labels(params: Mapping[str, Any], frozen: str) -> PyTree:
         )
     named: dict[str, PyTree] = {}
     for net, layers in params.items():
+        if net == STEM:
+            first = frozen in ("ends", "all_but_last")
+            named[net] = _filled(layers, FREEZE if first else TRAIN)
+            continue
         stays = RULES[frozen](sum(name.startswith("down_") for name in layers))
         named[net] = {
             name: _filled(layer, FREEZE if stays(name) else TRAIN)

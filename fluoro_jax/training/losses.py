@@ -1,6 +1,7 @@
-"""What the generator and the critic are asked to do: one float32 per example.
+"""Training losses; each returns one float32 per example.
 
-Masks and probabilities are `[B, T, H, W]` in [0, 1]; every loss answers `[B]`.
+Masks and probabilities are `[B, T, H, W]` in [0, 1]; every loss returns `[B]`. Arrays
+that would only broadcast against each other are refused at trace time.
 Everything is computed in float32 whatever the networks compute in: the variance in
 SSIM is a difference of nearly equal numbers.
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,13 +29,13 @@ IOU_EPSILON_PX = 1e-6
 
 
 def l1(truth: Array, prob: Array) -> Array:
-    """Mean |y - p| over frames and pixels, `[B]`."""
-    truth, prob = _float32(truth, prob)
+    """Returns the mean |y - p| over frames and pixels, `[B]`."""
+    truth, prob = _alike(truth, prob)
     return jnp.mean(jnp.abs(truth - prob), axis=(1, 2, 3))
 
 
 def ssim_loss(truth: Array, prob: Array) -> Array:
-    """1 - structural similarity, per frame and then the mean over frames, `[B]`.
+    """Returns 1 - structural similarity, averaged over frames, `[B]`.
 
     An 11 x 11 Gaussian window (sigma 1.5 px) at every place where it lies wholly in
     the frame, population variances: `skimage.metrics.structural_similarity` with
@@ -45,7 +45,7 @@ def ssim_loss(truth: Array, prob: Array) -> Array:
         truth: y, `[B, T, H, W]`, H and W at least 11.
         prob: p, same shape.
     """
-    y, p = _float32(truth, prob)
+    y, p = _alike(truth, prob)
     mu_y, mu_p = _blur(y), _blur(p)
     var_y = _blur(y * y) - mu_y * mu_y
     var_p = _blur(p * p) - mu_p * mu_p
@@ -56,12 +56,12 @@ def ssim_loss(truth: Array, prob: Array) -> Array:
 
 
 def iou_loss(truth: Array, prob: Array) -> Array:
-    """1 - sum(y p) / sum(y + p - y p), per frame and then the mean, `[B]`.
+    """Returns 1 - sum(y p) / sum(y + p - y p), averaged over frames, `[B]`.
 
-    A frame without truth has no overlap to speak of: there it is S / (S + 1) with
+    A frame without truth has no overlap to measure: there it is S / (S + 1) with
     S = sum(p) in pixels, 0 for an empty prediction and with a gradient towards it.
     """
-    y, p = _float32(truth, prob)
+    y, p = _alike(truth, prob)
     both = jnp.sum(y * p, axis=(2, 3))
     either = jnp.sum(y + p - y * p, axis=(2, 3))
     epsilon = jnp.where(jnp.sum(y, axis=(2, 3)) > 0, IOU_EPSILON_PX, 1.0)
@@ -69,8 +69,8 @@ def iou_loss(truth: Array, prob: Array) -> Array:
 
 
 def cross_entropy(truth: Array, logits: Array, foreground_weight: float) -> Array:
-    """Mean of (1 + w y) * cross-entropy of the logits over frames and pixels, `[B]`."""
-    y, z = _float32(truth, logits)
+    """Returns the mean of (1 + w y) * cross-entropy over frames and pixels, `[B]`."""
+    y, z = _alike(truth, logits)
     entropy = jax.nn.softplus(z) - y * z
     return jnp.mean((1.0 + foreground_weight * y) * entropy, axis=(1, 2, 3))
 
@@ -92,33 +92,47 @@ def gradient_penalty(
         Penalty and slope per example, `[B]` each.
 
     Raises:
-        AssertionError: at trace time, if `real` and `fake` differ in shape.
+        ValueError: at trace time, if `real` and `fake` differ in shape, if `mix` is
+            not `[B]`, or if `score_fn` does not return `[B]`.
 
     Source:
         Gulrajani et al. 2017, eq. 3, second term. Departure: the floor under the
         root, without which d|g|/dg is NaN at g = 0.
     """
-    chex.assert_equal_shape([real, fake])
+    _check_shapes(real.shape, fake=fake)
+    _check_shapes(real.shape[:1], mix=mix)
     mix = mix.reshape(mix.shape + (1,) * (real.ndim - 1))
     blend = mix * real + (1.0 - mix) * fake
-    slope = jax.grad(lambda x: score_fn(x).sum())(blend).astype(jnp.float32)
+
+    def total(x: Array) -> Array:
+        scores = score_fn(x)
+        _check_shapes(x.shape[:1], score=scores)
+        return scores.sum()
+
+    slope = jax.grad(total)(blend).astype(jnp.float32)
     norm_sq = jnp.sum(jnp.square(slope), axis=tuple(range(1, slope.ndim)))
     norm = jnp.sqrt(norm_sq + 1e-12)
     return jnp.square(norm - 1.0), norm
 
 
+def is_adversarial(cfg: Any) -> bool:
+    """Whether the critic's score is ever part of the generator's loss."""
+    return cfg.loss.adversarial > 0 and cfg.loss.adv_start < cfg.train.num_steps
+
+
 def adversarial(fake_score: Array) -> Array:
-    """L_GAN = -D(G(x)), `[B]` (eq. 4)."""
+    """Returns L_GAN = -D(G(x)), `[B]` (eq. 4)."""
     return -fake_score.astype(jnp.float32)
 
 
 def critic_gap(real_score: Array, fake_score: Array) -> Array:
-    """D(y) - D(G(x)), `[B]`: what the critic makes large (eq. 4)."""
+    """Returns D(y) - D(G(x)), `[B]`, which the critic maximises (eq. 4)."""
+    _check_shapes(real_score.shape, fake_score=fake_score)
     return real_score.astype(jnp.float32) - fake_score.astype(jnp.float32)
 
 
 def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
-    """Weight of each term at `step`, float32 scalars; `step` may be traced.
+    """Returns the weight of each term at `step`, float32 scalars; it may be traced.
 
     Below `warmup_steps`: cross-entropy + L_iou alone; from then on the values of
     `loss_cfg`. The adversarial term counts from `adv_start` on, whatever the rest.
@@ -140,7 +154,7 @@ def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
 def hybrid(
     truth: Array, logits: Array, weights: dict[str, Array], *, foreground_weight: float
 ) -> tuple[Array, dict[str, Array]]:
-    """Weighted sum of the terms that need no critic, and the terms themselves.
+    """Returns the weighted sum of the terms that need no critic, and the terms.
 
     Args:
         truth: `[B, T, H, W]` in {0, 1}.
@@ -150,8 +164,11 @@ def hybrid(
 
     Returns:
         `[B]`, and a dict of `[B]`: l1, ssim, iou, cross_entropy, unweighted.
+
+    Raises:
+        ValueError: at trace time, if the two arrays differ in shape.
     """
-    truth, logits = _float32(truth, logits)
+    truth, logits = _alike(truth, logits)
     prob = jax.nn.sigmoid(logits)
     terms = {
         "l1": l1(truth, prob),
@@ -163,8 +180,18 @@ def hybrid(
     return jnp.sum(jnp.stack(weighted), axis=0), terms
 
 
-def _float32(*arrays: Array) -> tuple[Array, ...]:
-    return tuple(jnp.asarray(a, jnp.float32) for a in arrays)
+def _alike(truth: Array, other: Array) -> tuple[Array, Array]:
+    """Both arrays as float32 `[B, T, H, W]`; refuses shapes that would broadcast."""
+    if truth.ndim != 4:
+        raise ValueError(f"truth has shape {truth.shape}, not [B, T, H, W]")
+    _check_shapes(truth.shape, prediction=other)
+    return jnp.asarray(truth, jnp.float32), jnp.asarray(other, jnp.float32)
+
+
+def _check_shapes(shape: tuple[int, ...], **arrays: Array) -> None:
+    for name, array in arrays.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, needed {shape}")
 
 
 def _blur(image: Array) -> Array:

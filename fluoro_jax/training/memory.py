@@ -1,26 +1,161 @@
-"""What an update needs of a device's memory, said before it runs for the first time."""
+"""Estimates and reports the memory of a run before it is taken.
+
+`check` refuses sizes that cannot fit from shapes alone, before anything is allocated;
+`report` tells what XLA says of a compiled update before its first call.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import math
 import os
+import resource
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from fluoro_jax.errors import UserError
+from fluoro_jax.models.unet import widths
+from fluoro_jax.sim.body.solids import body_grid
 from fluoro_jax.training.state import TrainState
 
 PyTree = Any
 MIB = 2**20
+CGROUP = Path("/sys/fs/cgroup")
 
 
-def report(
-    name: str, beside: int | None, state: TrainState, *, free: int | None
-) -> list[str]:
-    """Lines for the user: the need, and a warning where it exceeds what is free.
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """One thing that a run holds in memory.
+
+    Attributes:
+        what: in words.
+        bytes: a lower bound, for one process.
+        key: config key that it depends on most.
+        power: its bytes grow with this power of the key's value.
+    """
+
+    what: str
+    bytes: int
+    key: str
+    power: float = 1.0
+
+
+def check(cfg: Any, state: PyTree, *, free: int | None = None) -> None:
+    """Refuses a run that needs more memory than is free; allocates nothing.
+
+    The estimate is a lower bound from shapes, so what passes may still not fit, and
+    what is refused cannot.
 
     Args:
-        name: of the update.
-        beside: bytes it needs on one device besides the state; None if unknown.
+        cfg: the run's config.
+        state: shapes of the training state, as `jax.eval_shape` gives them.
+        free: bytes; by default what this process can still take. With an accelerator
+            that is its memory for what lies there, and the machine's for the rest.
+
+    Raises:
+        UserError: names the largest part and a value that fits.
+    """
+    local = jax.local_devices()
+    devices = _on_devices(cfg, state, len(local))
+    if local[0].platform == "cpu":
+        _compare(
+            cfg, devices + _on_host(cfg), _free_on_host() if free is None else free
+        )
+        return
+    one = free_bytes() if free is None else free
+    if one is not None:
+        _compare(cfg, devices, one * len(local))
+    _compare(cfg, _on_host(cfg), _free_on_host() if free is None else free)
+
+
+def _on_devices(cfg: Any, state: PyTree, devices: int) -> list[Need]:
+    """What lies on this process's devices, all together."""
+    share = cfg.data.batch_size // jax.process_count()
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    _, shape = body_grid(cfg.study.voxel_mm)
+    nets = sum(_activations(cfg, net) for net in ("coarse", "refine"))
+    needs = [
+        Need("the training state", held * devices * 5 // 4, "gen.base", 2),
+        Need("a body's voxels", 3 * 4 * math.prod(shape), "study.voxel_mm", -3),
+        Need("activations of the generator", nets * share, "data.batch_size"),
+        Need("a batch", share * 5 * _clip_bytes(cfg), "data.batch_size"),
+    ]
+    if cfg.data.source == "simulator":
+        pool = cfg.data.pool_bodies * _clip_bytes(cfg)
+        needs.append(Need("the pool of bodies", pool, "data.pool_bodies"))
+    return needs
+
+
+def _on_host(cfg: Any) -> list[Need]:
+    """Decoded cases: float32 frames, and the uint16 and uint8 that they come from."""
+    study = cfg.study
+    cases = study.num_val + study.num_train * (cfg.data.source == "dataset")
+    key = "study.num_train" if study.num_train >= study.num_val else "study.num_val"
+    return [Need("the study's cases", cases * _clip_bytes(cfg) * 7 // 4, key)]
+
+
+def _clip_bytes(cfg: Any) -> int:
+    study = cfg.study
+    return 4 * study.num_frames * study.rows * study.cols
+
+
+def _activations(cfg: Any, net: str) -> int:
+    """Bytes that one example's backward pass keeps of a U-Net, counted low.
+
+    Of each level the outputs of the convolution and of the norm, down and up, and of a
+    ConvLSTM four gates and two states; with remat one output a level.
+    """
+    gen, study = cfg.gen, cfg.study
+    levels = gen.levels if net == "coarse" else gen.refine_levels
+    pixels, values = study.num_frames * study.rows * study.cols, 0.0
+    for level, channels in enumerate(widths(levels, gen.base, gen.cap)):
+        bottom = level == levels - 1
+        memory = gen.lstm != "none" and (bottom or (net, gen.lstm) == ("coarse", "all"))
+        kept = 1 if gen.remat else 4 + 6 * memory
+        values += kept * channels * pixels / 4 ** (level + 1)
+    return int(values) * (2 if gen.dtype == "bfloat16" else 4)
+
+
+def _compare(cfg: Any, needs: list[Need], free: int) -> None:
+    total = sum(need.bytes for need in needs)
+    if total <= free:
+        return
+    largest = max(needs, key=lambda need: need.bytes)
+    section, name = largest.key.split(".")
+    now = cfg[section][name]
+    left = 0.95 * max(free - (total - largest.bytes), free / 4)
+    fits = now * (left / largest.bytes) ** (1 / largest.power)
+    raise UserError(
+        f"{largest.key} = {now} needs {_gib(largest.bytes)} for {largest.what}, and "
+        f"the run {_gib(total)} in all",
+        needed=f"at most the {_gib(free)} of memory that is free",
+        why="a run that takes all memory stalls the machine or is killed",
+        fix=f"--config.{largest.key}={_rounded(cfg, largest.key, fits)}, or smaller "
+        "frames (study.rows, study.cols)",
+    )
+
+
+def _rounded(cfg: Any, key: str, value: float) -> float:
+    """`value` as the key takes it, rounded towards less memory."""
+    if key == "study.voxel_mm":
+        return math.ceil(10 * value) / 10
+    step = {"data.batch_size": jax.device_count(), "gen.base": cfg.gen.group_size}
+    size = step.get(key, 1)
+    return max(size, int(value) // size * size)
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / MIB:.0f} MiB"
+
+
+def report(beside: int | None, state: TrainState, *, free: int | None) -> list[str]:
+    """Returns lines for the user: the need, and a warning if it exceeds what is free.
+
+    Args:
+        beside: bytes an update needs on one device besides the state; None if unknown.
         state: already on the devices.
         free: bytes free on one device; None if unknown.
     """
@@ -30,13 +165,13 @@ def report(
         "generator": state.gen.params,
         "its average": state.ema,
         "critic": state.critic.params,
-        "optimisers": (state.gen.opt_state, state.critic.opt_state),
+        "optimizers": (state.gen.opt_state, state.critic.opt_state),
     }
     listed = ", ".join(f"{k} {_bytes(v) / MIB:.1f}" for k, v in parts.items())
     need = f"about {beside / MIB:.0f} MiB"
     devices = f" on each of {jax.device_count()} devices" * (jax.device_count() > 1)
     lines = [
-        f"  the {name} needs {need}{devices} beside the state of "
+        f"it needs {need}{devices} beside the state of "
         f"{_bytes(state) / MIB:.1f} MiB ({listed})"
     ]
     if free is not None and beside > free:
@@ -49,7 +184,7 @@ def report(
 
 
 def free_bytes() -> int | None:
-    """Memory that one of this process's devices can still take; None if unknown.
+    """Returns the memory that one of this process's devices can still take, or None.
 
     On a CPU the machine's, shared between the devices.
     """
@@ -63,16 +198,31 @@ def free_bytes() -> int | None:
 
 
 def _free_on_host() -> int:
-    """What the kernel could free for us; without Linux's count, all there is.
+    """What this process can still take: of the machine, its cgroup and its ulimit.
 
-    `SC_AVPHYS_PAGES` leaves out the files cached in memory, which are most of it.
+    `SC_AVPHYS_PAGES` leaves out the files cached in memory, which are most of it; so
+    without Linux's own count, all there is.
     """
-    try:
-        with open("/proc/meminfo") as lines:
-            found = [line for line in lines if line.startswith("MemAvailable")]
-        return 1024 * int(found[0].split()[1])
-    except (OSError, IndexError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, KeyError):
+        free = 1024 * _numbers(Path("/proc/meminfo"))["MemAvailable:"]
+    with contextlib.suppress(OSError, KeyError, ValueError):  # ValueError: "max"
+        limit = int((CGROUP / "memory.max").read_text())
+        used = int((CGROUP / "memory.current").read_text())
+        cached = _numbers(CGROUP / "memory.stat")["inactive_file"]
+        free = min(free, limit - used + cached)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        with contextlib.suppress(OSError, KeyError):
+            taken = 1024 * _numbers(Path("/proc/self/status"))["VmSize:"]
+            free = min(free, limit - taken)
+    return max(free, 0)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Returns the first number of each line that begins with a word and a number."""
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def _bytes(tree: PyTree) -> int:

@@ -25,7 +25,7 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Nets:
-    """The two networks and their optimisers, as the config describes them."""
+    """The two networks and their optimizers, as the config describes them."""
 
     cfg: Any
     gen: nn.Module
@@ -45,7 +45,7 @@ class Nets:
 
 
 def build(cfg: Any) -> Nets:
-    """Networks and optimisers of a config."""
+    """Builds the networks and optimizers of a config; nothing is allocated."""
     steps, train = cfg.train.num_steps, cfg.train
     return Nets(
         cfg=cfg,
@@ -59,15 +59,22 @@ def build(cfg: Any) -> Nets:
 
 
 def describe(nets: Nets) -> str:
-    """Names, shapes and sizes of all parameters, as tables; nothing is computed."""
+    """Returns names, shapes and sizes of all parameters as tables; computes nothing."""
     state = jax.eval_shape(nets.init)
     table = functools.partial(get_parameter_overview, include_stats=False)
     tables = [(name, table(getattr(state, name).params)) for name in ("gen", "critic")]
     return "\n".join(f"{name}\n{text}" for name, text in tables)
 
 
+def summary(state: TrainState) -> str:
+    """Returns the number of parameters of both networks, in one line."""
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6
+    gen, critic = count(state.gen.params), count(state.critic.params)
+    return f"generator {gen:.2f} M parameters, critic {critic:.2f} M"
+
+
 def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree, int]:
-    """The trained generator of a run: (module, averaged parameters, step).
+    """Returns the trained generator of a run: (module, averaged parameters, step).
 
     Only reads, so it may be called while the run goes on.
 
@@ -79,6 +86,7 @@ def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree,
     found = None
     if (workdir / "ckpt").is_dir():
         with Checkpoints(workdir / "ckpt", keep=None) as checkpoints:
+            checkpoints.check_config(resolve(cfg))
             found = checkpoints.restore(nets.init)
     if found is None:
         raise UserError(

@@ -40,7 +40,7 @@ def make_optimizer(
 
     Args:
         opt_cfg: learning_rate, schedule, b1, b2, warmup_steps (updates), clip_norm.
-        num_updates: updates of this player in the whole run.
+        num_updates: updates of this network in the whole run.
         frozen: which of the generator's parameters stay, as in `freeze.labels`.
     """
     adam = optax.chain(

@@ -1,4 +1,4 @@
-"""Devices and processes: the only place that knows `pmap`.
+"""Devices and processes; the only module that uses `pmap`.
 
 The state has no leading device axis: it is placed once, the same on every device of
 every process, goes in and comes out whole, and is read with `jax.device_get`. Only the
@@ -113,7 +113,7 @@ def p_accumulated(update: Any, count: int, *, devices: Devices = None) -> Progra
 
     Each device sums over its micro-batches in calls of one program that has neither a
     loop (convolutions inside XLA's loops took ten times longer on a CPU) nor a
-    collective; a second, small one means over the devices, once, and updates.
+    collective; a second, small one averages over the devices, once, and updates.
 
     Args:
         update: `training.step.Update`.

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import write_text
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.state import TrainState, digest
 
@@ -41,7 +42,7 @@ def from_parent(state: TrainState, parent: TrainState) -> TrainState:
 
     The generator starts from the parent's averaged weights, which are what was
     evaluated; the critic from the parent's, unless the frame's size differs, of which
-    its last layer depends. Optimisers and counts start afresh.
+    its last layer depends. Optimizers and counts start afresh.
 
     Args:
         state: before the first update.
@@ -67,23 +68,26 @@ def from_parent(state: TrainState, parent: TrainState) -> TrainState:
 def check_parent(workdir: Path, parent: TrainState) -> None:
     """Refuses a run that was begun from other weights than its parent now has.
 
-    Writes their sha256 to `PARENT` in the workdir when it is new.
-
     Raises:
-        UserError: if the parent was trained again since.
+        UserError: if the parent was trained again since `note_parent`.
     """
-    found, path = digest(parent.ema), workdir / PARENT
+    path = workdir / PARENT
     if not path.exists():
-        if jax.process_index() == 0:
-            path.write_text(json.dumps({"sha256": found}) + "\n")
         return
-    if json.loads(path.read_text())["sha256"] != found:
+    if json.loads(path.read_text())["sha256"] != digest(parent.ema):
         raise UserError(
             f"{workdir} was fine-tuned from other weights than its parent has now",
             needed="the parent's weights as they were, or a new run",
             why="its numbers would be recorded as those of the new parent",
             fix=f"rm -r {workdir}, or another --workdir, to fine-tune again",
         )
+
+
+def note_parent(workdir: Path, parent: TrainState) -> None:
+    """Writes the sha256 of the parent's weights to `PARENT`, for `check_parent`."""
+    path = workdir / PARENT
+    if jax.process_index() == 0 and not path.exists():
+        write_text(path, json.dumps({"sha256": digest(parent.ema)}) + "\n")
 
 
 def restore_parent(folder: Path, init_fn: Any) -> TrainState:

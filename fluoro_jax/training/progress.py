@@ -1,26 +1,30 @@
-"""What a person sees while a run goes on, and how they may stop it."""
+"""What the user sees while a run goes on, and how it is stopped."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType, TracebackType
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
+from fluoro_jax import interrupts
+from fluoro_jax.stages import timed
 from fluoro_jax.training import memory
 
 LINE_EVERY_S = 30.0  # without a terminal, a line at most so often
 
 
 class Progress:
-    """A bar with time left, loss, validation IoU and millimetres; process 0 only.
+    """Shows a bar with time left, loss, validation IoU and errors; process 0 only.
 
-    Without a terminal (a log file) it is a line now and then instead.
+    Without a terminal (a log file) it prints a line now and then instead.
     """
 
     def __init__(self, start: int, total: int) -> None:
@@ -36,7 +40,7 @@ class Progress:
         self._shown, self._values = 0.0, {}
 
     def say(self, line: str) -> None:
-        """One line for the user, above the bar."""
+        """Prints one line for the user, above the bar."""
         if self._first:
             tqdm.write(line)
 
@@ -54,7 +58,7 @@ class Progress:
         self._bar.set_postfix(self._values, refresh=False)
 
     def advance(self, step: int) -> None:
-        """`step` updates are done."""
+        """Records that `step` updates are done."""
         self._bar.update(1)
         now = time.monotonic()
         if not self._compiled:  # the first step compiles: it says nothing of the rest
@@ -74,45 +78,89 @@ class Progress:
 
 
 class FirstCall:
-    """Calls an update; before the first time it says that it will be compiled, and then
-    how long that took and what memory it needs.
+    """Calls an update, and announces what its first call compiles.
+
+    Args:
+        name: of the update.
+        program: a `parallel.Program`.
+        say: takes the lines meant for the user.
+        expected_s: seconds that compiling may take on two CPU cores.
     """
 
-    def __init__(self, name: str, program: Any, say: Callable[[str], None]) -> None:
-        """`program` is a `parallel.Program`."""
-        self._name, self._program, self._say, self._new = name, program, say, True
+    def __init__(
+        self,
+        name: str,
+        program: Any,
+        say: Callable[[str], None],
+        *,
+        expected_s: float = 0.0,
+    ) -> None:
+        self._name, self._program, self._say = name, program, say
+        self._expected_s = expected_s
+        self._ready: Future[None] | None = None
+
+    def begin(self, state: Any, *batches: Any) -> None:
+        """Starts to compile for these arguments in a thread, beside other work."""
+        self._ready = Future()
+        run = lambda: _settle(self._ready, lambda: self._compile(state, *batches))
+        threading.Thread(target=run, daemon=True).start()
 
     def __call__(self, state: Any, *batches: Any) -> Any:
-        """`program(state, *batches)`."""
-        if self._new:
-            self._new = False
-            self._compile(state, *batches)
+        """Returns `program(state, *batches)`."""
+        if self._ready is None:
+            self._ready = Future()
+            _settle(self._ready, lambda: self._compile(state, *batches))
+        if self._ready.done():
+            self._ready.result()
+        else:
+            with timed("waiting for a program to compile"):
+                self._ready.result()
         return self._program(state, *batches)
 
     def _compile(self, state: Any, *batches: Any) -> None:
-        self._say(f"compiling the {self._name}, once for this size and machine ...")
+        about = f"about {self._expected_s:.0f} s on two CPU cores, less when cached"
+        told = f" ({about})" * bool(self._expected_s)
+        self._say(f"compiling the {self._name}{told} ...")
         begun = time.monotonic()
-        beside = self._program.bytes_beside_state(state, *batches)
-        self._say(f"  ... {self._name} ready after {time.monotonic() - begun:.0f} s")
+        with timed("compiling the updates"):
+            beside = self._program.bytes_beside_state(state, *batches)
+        ready = f"{self._name} ready after {time.monotonic() - begun:.0f} s"
         free = memory.free_bytes()
-        for line in memory.report(self._name, beside, state, free=free):
+        first, *more = memory.report(beside, state, free=free) or [""]
+        self._say(f"  ... {ready}{first and f'; {first}'}")
+        for line in more:
             self._say(line)
 
 
-class StopRequest:
-    """SIGTERM and Ctrl-C as a wish to save and leave; a second one is obeyed at once.
+def _settle(future: Future[None], work: Callable[[], None]) -> None:
+    """Runs `work`; the future ends with it, or with what it raises."""
+    try:
+        work()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
 
-    Only in the main thread of a run of one process: several processes could not agree
-    on the step, so they end at once and go on from their last checkpoint.
+
+class StopRequest:
+    """Turns SIGTERM and Ctrl-C into a request to save and exit.
+
+    The first is acknowledged at once and obeyed after the current step or compilation;
+    the second exits immediately. Only in the main thread of a run of one process:
+    several processes could not agree on the step, so they end at once and resume from
+    their last checkpoint.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> StopRequest:
+        interrupts.raise_if_pressed()
         main = threading.current_thread() is threading.main_thread()
         if main and jax.process_count() == 1:
+            self._stack.enter_context(interrupts.announcing(interrupts.SAVING))
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -133,3 +181,4 @@ class StopRequest:
         trace: TracebackType | None,
     ) -> None:
         self._restore()
+        self._stack.close()

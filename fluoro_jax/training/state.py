@@ -1,4 +1,4 @@
-"""Everything that training changes, as one pytree of arrays, and how it begins."""
+"""The training state, one pytree of arrays, and its start."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from fluoro_jax.data.stack import stack_channels
+
 Array = jax.Array
 PyTree = Any
 
 
 @struct.dataclass
-class Player:
-    """One of the two networks.
+class NetState:
+    """The training state of one of the two networks.
 
     Attributes:
         params: its parameters, float32.
-        opt_state: the state of its optimiser.
+        opt_state: the state of its optimizer.
         updates: int32 scalar, updates tried so far (skipped ones count).
     """
 
@@ -34,7 +36,7 @@ class Player:
 
 @struct.dataclass
 class TrainState:
-    """Arrays only: no keys, no functions, no optimiser.
+    """Arrays only: no keys, no functions, no optimizer.
 
     Attributes:
         gen: the generator.
@@ -43,14 +45,14 @@ class TrainState:
         skipped: int32 scalar, updates that were not finite and changed nothing.
     """
 
-    gen: Player
-    critic: Player
+    gen: NetState
+    critic: NetState
     ema: PyTree
     skipped: Array
 
 
 def stream(seed: int, name: str, step: Array | int) -> Array:
-    """A random key as a function of what it is for: nothing to store or to resume."""
+    """Derives a PRNG key from (seed, name, step), so checkpoints need no key."""
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) >> 1)
     return jax.random.fold_in(key, step)
 
@@ -71,20 +73,21 @@ def init_state(
     """The state before the first update, a pure function of the config.
 
     Args:
-        cfg: seed, study.{num_frames, rows, cols}.
+        cfg: seed, study.{num_frames, rows, cols}, data.stack.
         gen: `[B, T, H, W, 3] -> GeneratorOutput`.
         critic: `[B, T, H, W] -> [B]`.
-        gen_tx: the generator's optimiser.
-        critic_tx: the critic's optimiser.
+        gen_tx: the generator's optimizer.
+        critic_tx: the critic's optimizer.
     """
     clip = (1, cfg.study.num_frames, cfg.study.rows, cfg.study.cols)
-    gen_params = gen.init(stream(cfg.seed, "gen", 0), jnp.zeros((*clip, 3)))["params"]
+    stack = (*clip, stack_channels(cfg.data.stack))
+    gen_params = gen.init(stream(cfg.seed, "gen", 0), jnp.zeros(stack))["params"]
     critic_params = critic.init(stream(cfg.seed, "critic", 0), jnp.zeros(clip))
     critic_params = critic_params["params"]
     zero = jnp.zeros((), jnp.int32)
     return TrainState(
-        gen=Player(gen_params, gen_tx.init(gen_params), zero),
-        critic=Player(critic_params, critic_tx.init(critic_params), zero),
+        gen=NetState(gen_params, gen_tx.init(gen_params), zero),
+        critic=NetState(critic_params, critic_tx.init(critic_params), zero),
         ema=gen_params,
         skipped=zero,
     )

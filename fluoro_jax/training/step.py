@@ -1,7 +1,7 @@
 """The two updates of training, each `(state, batch) -> (state, averages)`.
 
-Written for one device of many: gradients and averages are meaned over the devices in
-one collective an update, everything else is the same arithmetic on every device. An
+Written for one device of many: gradients and averages are averaged across devices in
+one collective per update, everything else is the same arithmetic on every device. An
 update has two halves, so that the first can run over several micro-batches before the
 second (`parallel.p_accumulated`).
 """
@@ -21,7 +21,7 @@ from clu.metrics import Average
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.training import losses
 from fluoro_jax.training.parallel import mean_over_devices
-from fluoro_jax.training.state import Player, TrainState, per_example, stream
+from fluoro_jax.training.state import NetState, TrainState, per_example, stream
 
 Array = jax.Array
 PyTree = Any
@@ -72,9 +72,13 @@ def make_gen_update(
             logits = output.logits.astype(jnp.float32)
             total, terms = _supervised(cfg.loss, truth, output, weights)
             prob = jax.nn.sigmoid(logits)
-            # Until it counts, the critic's pass forward and back is not computed.
-            terms["adversarial"] = jax.lax.cond(
-                weights["adversarial"] > 0, judge, lambda p: jnp.zeros(len(p)), prob
+            # Until it counts, the critic's pass forward and back is not computed;
+            # where it never does, it is not even compiled.
+            none = lambda prob: jnp.zeros(len(prob))
+            terms["adversarial"] = (
+                jax.lax.cond(weights["adversarial"] > 0, judge, none, prob)
+                if losses.is_adversarial(cfg)
+                else none(prob)
             )
             terms["loss"] = total + weights["adversarial"] * terms["adversarial"]
             return jnp.mean(terms["loss"]), {**terms, "prob": prob}
@@ -87,10 +91,10 @@ def make_gen_update(
         grads, averages = mean_over_devices(gradients)
         norm = optax.tree.norm(grads)
         ok = jnp.isfinite(norm) & jnp.isfinite(averages["loss"].total)
-        player = _apply(state.gen, grads, tx)
+        net = _apply(state.gen, grads, tx)
         decay = _ema_decay(cfg.train.ema_decay, state.gen.updates)
-        ema = optax.incremental_update(player.params, state.ema, 1.0 - decay)
-        new = dataclasses.replace(state, gen=player, ema=ema)
+        ema = optax.incremental_update(net.params, state.ema, 1.0 - decay)
+        new = dataclasses.replace(state, gen=net, ema=ema)
         return _guard(ok, new, state), _log(ok, averages, gen_grad_norm=norm)
 
     return Update(gradients, apply)
@@ -162,10 +166,10 @@ def _supervised(
     return total, terms
 
 
-def _apply(player: Player, grads: PyTree, tx: optax.GradientTransformation) -> Player:
-    moves, opt_state = tx.update(grads, player.opt_state, player.params)
-    params = optax.apply_updates(player.params, moves)
-    return Player(params, opt_state, player.updates + 1)
+def _apply(net: NetState, grads: PyTree, tx: optax.GradientTransformation) -> NetState:
+    moves, opt_state = tx.update(grads, net.opt_state, net.params)
+    params = optax.apply_updates(net.params, moves)
+    return NetState(params, opt_state, net.updates + 1)
 
 
 def _guard(ok: Array, new: TrainState, old: TrainState) -> TrainState:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -12,14 +14,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
-from jax.experimental import multihost_utils
 
 from fluoro_jax.data.dataset import RENDERERS
 from fluoro_jax.errors import UserError
-from fluoro_jax.fingerprint import ABSENT, files
+from fluoro_jax.fingerprint import USUAL, files, leaves
 from fluoro_jax.io.files import write_text
 
 # A run may go on with other values of these. Only num_steps touches an update: the
@@ -36,6 +37,8 @@ FREE = (
     "choices",
 )
 HISTORY = "history.jsonl"
+LOCK = ".lock"
+_held: set[Path] = set()  # locks that this process has
 TRAINERS = (  # code that decides, beside the data, what a network learns
     *("models/**/*.py", "data/batches.py", "data/stack.py"),
     *("training/losses.py", "training/step.py", "training/optim.py"),
@@ -47,26 +50,91 @@ PACKAGES = (
 )
 
 
-def open_workdir(cfg: Any, workdir: str | Path) -> Path:
-    """Makes the folder of a run, or checks that it belongs to this config.
+@contextlib.contextmanager
+def locked(workdir: str | Path) -> Iterator[None]:
+    """Makes the folder of a run and keeps other processes from writing in it.
 
-    Writes config.json (resolved), command.txt (one line a call) and env.json.
+    The lock is the system's (flock on `<workdir>/.lock`), so it ends with the process
+    however that ends. A process that holds it may take it again; of a run of several
+    processes only the first takes it.
 
     Raises:
-        UserError: if the folder cannot be written, or holds a run of another config.
+        UserError: if another process holds it (it is named), or the folder cannot be
+            written.
     """
-    workdir, resolved = Path(workdir), resolve(cfg)
-    check_same_config(resolved, workdir)
-    if jax.process_count() > 1:  # all have looked before one writes
-        multihost_utils.sync_global_devices("config checked")
-    if jax.process_index() > 0:
-        return workdir
+    path = (Path(workdir) / LOCK).absolute()
+    if path in _held or jax.process_index() > 0:
+        yield
+        return
+    new = not path.parent.exists()
+    with contextlib.ExitStack() as stack:
+        with _writable(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path, "a+"))
+        _take(file, path.parent)
+        _held.add(path)
+        try:
+            yield
+        finally:
+            _held.remove(path)
+            if new and [p.name for p in path.parent.iterdir()] == [LOCK]:
+                path.unlink()  # a run that was refused leaves no folder
+                path.parent.rmdir()
+
+
+def _take(file: TextIO, workdir: Path) -> None:
+    file.seek(0)
+    holder = file.read()
     try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file.fileno()).st_nlink:  # removed since it was opened
+            raise BlockingIOError
+    except BlockingIOError as error:
+        raise UserError(
+            f"another process works in {workdir} ({holder.strip() or 'unnamed'})",
+            needed="one process at a time in a workdir",
+            why="two would overwrite each other's checkpoints and rows",
+            fix="wait for it or stop it, or choose another --workdir",
+        ) from error
+    command = shlex.join([Path(sys.executable).name, *sys.argv])
+    with _writable(workdir):
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {platform.node()}: {command}\n")
+        file.flush()
+
+
+def record(cfg: Any, workdir: Path, *, start: int) -> None:
+    """Writes what a valid run is: config, command, environment and history.
+
+    Call it once nothing can be refused any more, so that a refused command leaves a
+    workdir that its corrected form is welcome in. Writes config.json (resolved),
+    command.txt (one line a call), env.json and, if there are steps to train, a line of
+    history.jsonl.
+
+    Args:
+        cfg: the run's config.
+        workdir: of the run; made if missing.
+        start: step that the run goes on from.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    if jax.process_index() > 0:
+        return
+    with _writable(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        write_text(workdir / "config.json", json.dumps(resolved, indent=2) + "\n")
+        write_text(workdir / "config.json", json.dumps(resolve(cfg), indent=2) + "\n")
         write_text(workdir / "env.json", json.dumps(environment(), indent=2) + "\n")
         with open(workdir / "command.txt", "a") as file:
             file.write(f"{_now()}  {shlex.join([sys.executable, *sys.argv])}\n")
+        if start < cfg.train.num_steps:
+            note_call(workdir, start, cfg.train.num_steps)
+
+
+@contextlib.contextmanager
+def _writable(workdir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"cannot write in {workdir} ({error.strerror})",
@@ -74,11 +142,10 @@ def open_workdir(cfg: Any, workdir: str | Path) -> Path:
             why="checkpoints, numbers and the report of a run stand in its workdir",
             fix="choose another --workdir, or free some space",
         ) from error
-    return workdir
 
 
 def note_call(workdir: Path, start: int, num_steps: int) -> None:
-    """Adds a line to history.jsonl: who trains from which step to which, by what code.
+    """Adds a line to history.jsonl: which command and code train which steps.
 
     A run that was stopped may go on to another end, and the learning rate's cosine then
     stretches or starts again: only its history tells.
@@ -111,12 +178,17 @@ def check_same_config(resolved: dict[str, Any], workdir: Path) -> None:
             why="a run only goes on with the config it was begun with",
             fix=f"restore the file, or choose another --workdir than {workdir}",
         ) from error
+    check_agrees(stored, resolved, f"{workdir} holds a run of another config")
+
+
+def check_agrees(stored: dict[str, Any], resolved: dict[str, Any], found: str) -> None:
+    """Raises `UserError` that says `found` and how the two configs differ, if so."""
     different = differences(stored, resolved)
     if different:
         shown = "; ".join(f"{k}: {a} there, {b} now" for k, a, b in different[:8])
         more = f"; and {len(different) - 8} more" if len(different) > 8 else ""
         raise UserError(
-            f"{workdir} holds a run of another config ({shown}{more})",
+            f"{found} ({shown}{more})",
             needed="the same config (only lengths, cadences and evaluation may change)",
             why="its checkpoints belong to the config they were trained with",
             fix="another --workdir for this config, or the old values to go on",
@@ -127,10 +199,10 @@ def differences(
     old: dict[str, Any], new: dict[str, Any]
 ) -> list[tuple[str, object, object]]:
     """(key, old, new) of every leaf that differs and is not free to."""
-    flat_old, flat_new = dict(_leaves(old)), dict(_leaves(new))
+    flat_old, flat_new = dict(leaves(old)), dict(leaves(new))
     found = []
     for key in sorted(flat_old | flat_new):
-        missing = ABSENT.get(key, "(absent)")
+        missing = USUAL.get(key, "(absent)")
         a, b = flat_old.get(key, missing), flat_new.get(key, missing)
         if a != b and not key.startswith(FREE):
             found.append((key, a, b))
@@ -171,14 +243,6 @@ def _commit() -> str | None:
         return call("rev-parse", "HEAD") + edited
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _now() -> str:

@@ -42,6 +42,7 @@ def publish(
     data_dir: str | Path | None = None,
     dtype: str = "float32",
     folder: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Writes the averaged generator of a run, with its card, into the package.
 
@@ -56,6 +57,7 @@ def publish(
         data_dir: of the stored studies; default `<workdir>/data`.
         dtype: of the file, "float32" or "bfloat16".
         folder: where to, if not into the package.
+        overwrite: replace weights of that name.
 
     Returns:
         Path of the safetensors file.
@@ -64,6 +66,7 @@ def publish(
         UserError: no checkpoint, no tables or those of other weights, numbers that are
             not found again; and as `zoo.save`.
     """
+    zoo.check_name(name, folder=folder, overwrite=overwrite)
     workdir = Path(workdir)
     restored = restore_generator(cfg, workdir)
     params, home = restored[1], workdir
@@ -74,13 +77,20 @@ def publish(
         "cases": first_cases(home / "tables"),
         "training": {"step": restored[2], **training(workdir)},
     }
-    put = lambda place: zoo.save(
-        name, cfg, params=params, table=table, run=run, dtype=dtype, folder=place
+    put = lambda place, replace=False: zoo.save(
+        name,
+        cfg,
+        params=params,
+        table=table,
+        run=run,
+        dtype=dtype,
+        folder=place,
+        overwrite=replace,
     )
     with tempfile.TemporaryDirectory() as scratch:
         put(scratch)
         _check(recheck(zoo.load(name, folder=scratch)))
-    path = put(folder)
+    path = put(folder, overwrite)
     print(f"{path} ({path.stat().st_size / 1e6:.2f} MB) and its card", flush=True)
     return path
 

@@ -1,7 +1,8 @@
 """Trained weights by name: files of the package, read offline, checked at every load.
 
 `zoo.names()` lists them, `zoo.load(name)` reads one, `zoo.tracker(name)` tracks. Each
-is `<name>.safetensors` and `<name>.json` (its card, see cards.py).
+is `<name>.safetensors` and `<name>.json` (its card, see card.py). The card holds the
+sha256 of the weights and, in `card_sha256`, its own.
 """
 
 from __future__ import annotations
@@ -22,21 +23,19 @@ from ml_collections import ConfigDict
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_safetensors
 
-from fluoro_jax.config import nearest, validate
-from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry
+from fluoro_jax.config import validate
+from fluoro_jax.data.stack import stack_channels
+from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
 from fluoro_jax.models.generator import Generator
-from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.network import NetworkState, NetworkTracker
-from fluoro_jax.tracking.tracker import Reference
+from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.zoo.card import DISCLAIMER, SECTIONS, make_card
 
 FOLDER = Path(__file__).parent / "weights"
 NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jnp.bfloat16)}
 MAX_BYTES = {"float32": 10_000_000, "bfloat16": 16_000_000}  # a wheel holds them all
-SCALE_OFF = 0.05  # by how much a pixel may differ from those trained on
+CARD_HASH = "card_sha256"
 REINSTALL = "install the package again, or publish the weights again from their run"
 
 
@@ -48,7 +47,7 @@ class Weights:
         cfg: its config, checked and frozen.
         generator: the module, `[B, T, H, W, 3] -> GeneratorOutput`.
         params: its parameters, float32, whatever they are stored in.
-        card: what was measured, and the limits (`cards.make_card`).
+        card: what was measured, and the limits (`card.make_card`).
     """
 
     cfg: Any
@@ -59,33 +58,13 @@ class Weights:
 
 @dataclass(frozen=True)
 class WeightsTracker(NetworkTracker):
-    """A `NetworkTracker` that refuses frames of a size or scale it has not learned."""
+    """A `NetworkTracker` with the card of its weights.
 
-    def init(
-        self,
-        geometry: Geometry,
-        reference: Reference | None = None,
-        *,
-        periodic: bool = False,
-    ) -> NetworkState:
-        """See `Tracker.init`.
+    Attributes:
+        card: what was measured, and the limits.
+    """
 
-        Raises:
-            UserError: another number of pixels, or pixels of another size.
-        """
-        learned = StudySpec.from_config(self.cfg.study).geometry()
-        rows, cols, pixel_mm = _grid(learned)
-        found = _grid(geometry)
-        if found[:2] != (rows, cols) or abs(found[2] / pixel_mm - 1.0) > SCALE_OFF:
-            raise UserError(
-                f"frames of {found[0]} x {found[1]} pixels of {found[2]:.3g} mm at the "
-                "isocentre",
-                needed=f"{rows} x {cols} pixels of {pixel_mm:.3g} mm, to "
-                f"{SCALE_OFF:.0%}",
-                why="a network takes a tumour for what it looks like at that scale",
-                fix="resample the frames and pass the geometry of the new ones",
-            )
-        return super().init(geometry, reference, periodic=periodic)
+    card: Mapping[str, Any]
 
 
 def names(*, folder: str | Path | None = None) -> list[str]:
@@ -128,7 +107,12 @@ def tracker(
     lookahead_frames: int | None = None,
     folder: str | Path | None = None,
 ) -> WeightsTracker:
-    """Weights as a tracker of frames like those it was trained on.
+    """Returns weights as a tracker of frames like those they were trained on.
+
+    >>> from fluoro_jax import zoo
+    >>> causal = zoo.tracker("group-cpu", lookahead_frames=0)
+    >>> causal.causal, causal.window_frames, causal.card["name"]
+    (True, 10, 'group-cpu')
 
     Args:
         name: one of `names()`.
@@ -142,7 +126,9 @@ def tracker(
     weights = load(name, folder=folder)
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
-    return WeightsTracker(weights.generator, weights.params, weights.cfg, lookahead)
+    return WeightsTracker(
+        weights.generator, weights.params, weights.cfg, lookahead, weights.card
+    )
 
 
 def save(
@@ -154,6 +140,7 @@ def save(
     run: Mapping[str, Any],
     dtype: str = "float32",
     folder: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Writes weights and card.
 
@@ -165,27 +152,60 @@ def save(
         cfg: the run's config.
         params: the generator's, float32.
         table: the run's tables/results.json, made from these parameters.
-        run: `cases` and `training`, see `cards.make_card`.
+        run: `cases` and `training`, see `card.make_card`.
         dtype: "float32" or "bfloat16", of the file. The card says that its numbers
             were computed in bfloat16 only if `params` are `rounded` already.
         folder: where to, if not into the package.
+        overwrite: replace weights of that name.
 
     Returns:
         Path of the safetensors file.
 
     Raises:
-        UserError: a name or dtype that is not one, or a file that is too large.
+        UserError: a name or dtype that is not one, a name that is taken, or a file that
+            is too large.
     """
     folder = _folder(folder)
-    if not NAME.fullmatch(name):
-        _refuse_new_name(name)
+    check_name(name, folder=folder, overwrite=overwrite)
     _check_dtype(dtype)
     data, about = _pack(name, params, dtype)
-    card = make_card(name, cfg, weights=about, table=table, run=run)
+    card = sign(make_card(name, cfg, weights=about, table=table, run=run))
     text = json.dumps(card, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     write_all({folder / about["file"]: data, folder / f"{name}.json": text.encode()})
     return folder / about["file"]
+
+
+def check_name(
+    name: str, *, folder: str | Path | None = None, overwrite: bool = False
+) -> None:
+    """Checks that weights may be written under a name.
+
+    Raises:
+        UserError: no legal name; or one that is taken, unless `overwrite`.
+    """
+    folder = _folder(folder)
+    if not NAME.fullmatch(name):
+        _refuse_new_name(name)
+    taken = [folder / f"{name}.{end}" for end in ("safetensors", "json")]
+    taken = [path for path in taken if path.exists()]
+    if taken and not overwrite:
+        raise UserError(
+            f"{taken[0]} is there already",
+            needed="a name that is free, or --overwrite",
+            why="published weights are not replaced unasked",
+            fix="add --overwrite, or choose another --name",
+        )
+
+
+def sign(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the card with `card_sha256`, the hash of all its other entries.
+
+    The hash is over JSON with sorted keys, no spaces and no `card_sha256`.
+    """
+    plain = {key: value for key, value in card.items() if key != CARD_HASH}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**plain, CARD_HASH: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _pack(name: str, params: Any, dtype: str) -> tuple[bytes, dict[str, Any]]:
@@ -212,12 +232,6 @@ def rounded(params: Any, dtype: str = "bfloat16") -> Any:
     return jax.tree.map(cut, jax.device_get(params))
 
 
-def _grid(view: Geometry) -> tuple[int, int, float]:
-    """Rows, columns, and a pixel's height at the isocentre in mm."""
-    shrink = float(view.sad_mm) / float(view.sdd_mm)
-    return view.rows, view.cols, float(view.pixel_mm[0]) * shrink
-
-
 def _flat(tree: Any) -> dict[str, Any]:
     """Leaves by path, as `coarse/down_0/conv/bias`."""
     return cast(dict[str, Any], flatten_dict(tree, sep="/"))
@@ -234,9 +248,11 @@ def _read_card(path: Path) -> dict[str, Any]:
         if not missing and "sha256" not in card["weights"]:
             missing = ["weights.sha256"]
         problem = f"has no {', '.join(missing)}" if missing else ""
+        if not problem and sign(card)[CARD_HASH] != card.get(CARD_HASH):
+            problem = f"was changed: its {CARD_HASH} is of other entries"
     except FileNotFoundError:
         card, problem = {}, "is not there"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         card, problem = {}, f"cannot be read ({error})"
     if problem:
         raise UserError(
@@ -278,7 +294,8 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
             fix=REINSTALL,
         ) from error
     study = cfg.study
-    clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, 3))
+    channels = stack_channels(cfg.data.stack)
+    clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, channels))
     tree = jax.eval_shape(generator.init, jax.random.key(0), clip)["params"]
     wanted = {key: leaf.shape for key, leaf in _flat(tree).items()}
     found = {key: leaf.shape for key, leaf in arrays.items()}
@@ -323,7 +340,7 @@ def _check_dtype(dtype: str) -> None:
             f"dtype {dtype!r}",
             needed="one of " + ", ".join(MAX_BYTES),
             why="others lose more than rounding, or are no smaller",
-            fix=f"did you mean {nearest(dtype, MAX_BYTES) or 'float32'}?",
+            fix="--dtype=float32",
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 
 def unet_gflop(
@@ -30,7 +31,8 @@ def unet_gflop(
     for name, part in params.items():
         kind, _, number = name.partition("_")
         level = int(number) if number else first
-        kernels = [np.prod(v.shape) for k, v in _leaves(part) if k.endswith("kernel")]
+        leaves = flatten_dict(part).items()
+        kernels = [np.prod(v.shape) for k, v in leaves if k[-1].endswith("kernel")]
         places = pixels if kind == "logit" else pixels / 4 ** (level + 1)
         if kind == "score":
             total += 2.0 * float(sum(kernels))
@@ -42,9 +44,3 @@ def unet_gflop(
 def generator_gflop(params: Mapping[str, Any], pixels: int, frames: int) -> float:
     """Of one forward pass of the generator; arguments as of `unet_gflop`."""
     return sum(unet_gflop(params[net], pixels, frames) for net in ("coarse", "refine"))
-
-
-def _leaves(tree: Any, name: str = "") -> list[tuple[str, Any]]:
-    if not isinstance(tree, Mapping):
-        return [(name, tree)]
-    return [leaf for key, value in tree.items() for leaf in _leaves(value, key)]

@@ -123,7 +123,15 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             MATERIALS * samples,
         ),
         "tumour": Part(
-            make(lambda f, c: fl.add_tumor(f, c, view), film, case), 0, pixels
+            # as in training: the lung is computed once for all tumours of a patient
+            make(
+                lambda f, c, lung: fl.add_tumor(f, c, view, lung=lung),
+                film,
+                case,
+                fl.lung_at(case),
+            ),
+            0,
+            pixels,
         ),
         "spectrum": Part(make(_spectrum(exposure), paths), 0, MATERIALS * pixels),
         "panel": Part(make(_panel(view, exposure), film, jax.random.key(0)), 0, pixels),
@@ -213,10 +221,14 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
         body = _timed(
             spent["body"], lambda c=case: fl.film_body(c, view, voxel_mm=voxel_mm)
         )
+        lung = fl.lung_at(case)
         for _ in range(tumours):
             tumor = fresh_tumor(rng, case, diameter_mm=(20.0, 40.0))
             case = dataclasses.replace(case, tumor=tumor)
-            _timed(spent["tumour"], lambda c=case, f=body: fl.add_tumor(f, c, view))
+            _timed(
+                spent["tumour"],
+                lambda c=case, f=body, at=lung: fl.add_tumor(f, c, view, lung=at),
+            )
         _timed(spent["overlap"], lambda c=case: overlap(c, view, voxel_mm=voxel_mm))
         if number >= 0:
             took = {name: took[name] + spent[name] for name in took}

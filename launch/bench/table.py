@@ -70,6 +70,9 @@ def _cells(row: Row, ours: Row | None) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Prints the table of the files named; answers the exit code."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
     try:
         rows = [row for name in argv for row in _read(Path(name))]
         if not rows:

@@ -8,21 +8,58 @@ from configs.base import base_config
 from fluoro_jax.config import validate
 
 
-def _set(**values):
+def _set(*, usual=False, **values):
     def call(folder):
         cfg = base_config("smoke")
-        cfg.update_from_flattened_dict(
-            {k.replace("__", "."): v for k, v in values.items()}
-        )
-        validate(cfg, training=False)
+        with cfg.ignore_type():
+            cfg.update_from_flattened_dict(
+                {k.replace("__", "."): v for k, v in values.items()}
+            )
+        validate(cfg, training=False, usual=base_config("smoke") if usual else None)
 
     return call
 
 
+def _row(key, value, *words):
+    call = _set(**{key.replace(".", "__"): value})
+    return Bad(f"{key}={value}", call, (key, *words))
+
+
 ROWS = [
+    _row("study.voxel_mm", 0.0, "0.25 to 20 mm"),
+    _row("study.voxel_mm", 1e-4, "0.25 to 20 mm"),
+    _row("study.voxel_mm", 1e6, "0.25 to 20 mm"),
+    _row("study.detector_mm", 1e-9, "20 to 2000 mm"),
+    _row("study.detector_mm", 1e9, "20 to 2000 mm"),
+    _row("study.detector_mm", 1900.0, "study.rows = 32", "pixels of 59.4 mm"),
+    _row("study.photons", 1e-9, "0, or 10 to 1e+09 quanta a pixel"),
+    _row("study.photons", -1.0, "0, or 10"),
+    _row("study.photons", 1e30, "0, or 10"),
+    _row("study.photons", True, "0, or 10"),
+    _row("study.frame_s", 1e9, "0.001 to 60 s"),
+    _row("study.gantry_deg", 1e9, "-360 to 360 degrees"),
+    _row("study.rows", 10**9, "from 2 to 4096"),
+    _row("study.cols", 1, "from 2 to 4096"),
+    _row("study.num_frames", 10**9, "from 1 to 10000"),
+    _row("study.num_train", 10**9, "from 1 to 1000000"),
+    _row("data.batch_size", 10**9, "from 1 to 65536"),
+    _row("data.pool_bodies", 10**9, "from 1 to 10000"),
+    _row("data.smallest_mm", 1e-6, "1 to 150 mm"),
+    _row("data.largest_mm", 1e6, "1 to 150 mm"),
+    _row("gen.levels", 10**9, "from 1 to 12"),
+    _row("gen.base", 10**9, "from 1 to 4096"),
+    _row("gen.kernel", 10**9 + 1, "even number from 2 to 16"),
+    _row("gen.input_scale", 1e-30, "0.001 to 1000"),
+    _row("gen.background_px", 1e9, "0, or 0.1 to 4096 pixels"),
+    _row("gen_opt.learning_rate", 1e9, "1e-09 to 1", "learning_rate=0.001"),
+    _row("gen_opt.clip_norm", 0.0, "1e-06 to 1e+06"),
+    _row("loss.l1", 1e30, "0 to 1e+06"),
+    _row("train.accumulate", 10**9, "from 1 to 4096"),
+    _row("train.num_steps", 10**12, "from 1 to 1000000000"),
+    _row("evaluation.bootstrap", 10**9, "from 1 to 1000000"),
     Bad(
-        "a voxel of no size",
-        _set(study__voxel_mm=0.0),
-        ("study.voxel_mm", "more than 0"),
+        "the hint is the config file's own value",
+        _set(usual=True, critic_opt__learning_rate=0.0),
+        ("the config file has --config.critic_opt.learning_rate=0.0001",),
     ),
 ]

@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from PIL import Image
 from fluoro_jax.cli import main as cli
 from fluoro_jax.cli.simulate import cases, options, pictures, run
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import iec_to_lps
+from fluoro_jax.geometry import iec_to_lps, square_panel
 from fluoro_jax.io.mha import read_mha
+from fluoro_jax.io.read_clip import read_clip
 from fluoro_jax.io.trackrad import read_trackrad
 from fluoro_jax.sim.tumor.tumor import tumor_mask
 from fluoro_jax.sim.xray.exposure import varian_fluoro
@@ -45,7 +47,7 @@ def second():
     asked = options_of("--out=x", *QUICK)
     spec, _ = cases.study_spec(asked)
     drawn = cases.draw_case(spec, asked, 1)
-    return drawn, *cases.film_case(drawn, spec)
+    return drawn, *cases.simulate_case(drawn, spec)
 
 
 def test_what_is_written_reads_back(written, second):
@@ -70,6 +72,15 @@ def test_what_is_written_reads_back(written, second):
     np.testing.assert_allclose(soft.sum((1, 2)), area, rtol=0.1)
     want = cases.coverage_of(clip, drawn.case.tumor)
     np.testing.assert_array_equal(soft, want)
+
+
+def test_what_is_written_is_a_clip(written, second):
+    _, clip, _ = second
+    read = read_clip(written / "case_0001")
+    assert read.geometry == square_panel(32) and read.domain == clip.domain
+    np.testing.assert_array_equal(read.frames, clip.frames)
+    np.testing.assert_array_equal(read.mask, clip.mask)
+    np.testing.assert_allclose(read.time_s, clip.time_s)
 
 
 def test_truth_is_whole_and_says_where_it_is_from(written, second):
@@ -99,7 +110,7 @@ def test_truth_is_whole_and_says_where_it_is_from(written, second):
 
 def test_pictures_move_and_show_the_outline(written, second):
     _, clip, _ = second
-    with Image.open(written / "case_0001" / "film.gif") as film:
+    with Image.open(written / "case_0001" / "clip.gif") as film:
         assert (film.n_frames, film.size) == (3, (256, 256))
         assert film.info["duration"] == 800 and film.info["loop"] == 0
         film.seek(1)
@@ -115,9 +126,37 @@ def test_webp_moves_too_and_one_frame_is_a_film(second, tmp_path):
     _, clip, _ = second
     one = clip.replace(frames=clip.frames[:1], mask=clip.mask[:1], time_s=np.zeros(1))
     for name, film, count in (("a.webp", clip, 3), ("b.gif", one, 1)):
-        pictures.write_film(tmp_path / name, film)
+        pictures.write_animation(tmp_path / name, film)
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == count
+
+
+def test_a_killed_simulation_goes_on(written, monkeypatch, tmp_path, capsys):
+    """The same command keeps what is finished and makes what is missing."""
+    out = tmp_path / "films"
+    shutil.copytree(written / "case_0001", out / "case_0001")
+    shutil.copytree(written / "case_0001", out / ".unfinished-99999999" / "case_0000")
+    monkeypatch.setattr(run, "draw_case", lambda spec, options, number: number)
+    monkeypatch.setattr(run, "simulate_case", lambda drawn, spec, exposure: (drawn, {}))
+    monkeypatch.setattr(run, "truth_of", lambda drawn, *rest, **more: {})
+    made = []
+
+    def write(staging, drawn, clip, *, truth, suffix):
+        made.append(drawn)
+        (staging / "case_0000").mkdir(parents=True)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(run, "_write_case", write)
+    monkeypatch.setattr(run, "_put", lambda staging, out, name: None)
+    again = ["simulate", "--cases=2", f"--out={out}", *QUICK]
+    assert cli.main(again[:-1]) == 0
+    assert made == [0] and "going on: 1 of 2" in capsys.readouterr().err
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.size[0] == 3 * 256
+    assert not (out / ".unfinished-99999999").exists()
+    whole = ["simulate", "--cases=2", f"--out={written}", *QUICK[:-1]]
+    assert cli.main(whole) == 0
+    assert made == [0] and "already" in capsys.readouterr().err
 
 
 def test_finished_cases_are_replaced_only_when_asked(written, capsys):
@@ -140,7 +179,7 @@ def test_finished_cases_are_replaced_only_when_asked(written, capsys):
 
 @pytest.mark.parametrize("finished", [0, 1])
 def test_a_full_disk_leaves_whole_cases_only(finished, tmp_path, monkeypatch, capsys):
-    real, calls = run.write_film, []
+    real, calls = run.write_animation, []
 
     def fails(path, clip):
         calls.append(path)
@@ -148,7 +187,7 @@ def test_a_full_disk_leaves_whole_cases_only(finished, tmp_path, monkeypatch, ca
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, clip)
 
-    monkeypatch.setattr(run, "write_film", fails)
+    monkeypatch.setattr(run, "write_animation", fails)
     out = tmp_path / "films"
     assert cli.main(["simulate", "--cases=2", f"--out={out}", *QUICK]) == 2
     text = capsys.readouterr().err
@@ -202,7 +241,7 @@ def test_an_x_ray_machine_takes_the_film(second):
     asked = options_of("--out=x", *SMALL, "--shape=lobulated", "--kvp=80")
     spec, sources = cases.study_spec(asked)
     machine = cases.machine_of(asked)
-    clip, seen = cases.film_case(drawn, spec, machine)
+    clip, seen = cases.simulate_case(drawn, spec, machine)
     np.testing.assert_array_equal(clip.mask, ideal.mask)
     want = cases.fl.simulate(
         drawn.case,
@@ -277,9 +316,10 @@ def test_a_config_gives_the_film_and_options_change_it(monkeypatch):
         (["--rowz=3"], "did you mean --rows?"),
         (["extra"], "'extra' on the command line"),
         (["--config.seed=3"], "without --config"),
-        (["--rows=0"], "study.rows = 0"),
-        (["--photons=-1"], "study.photons = -1"),
-        (["--voxel-mm=nan"], "study.voxel_mm = nan"),
+        (["--rows=0"], "ERROR   --rows 0\n"),
+        (["--photons=-1"], "ERROR   --photons -1.0\n"),
+        (["--voxel-mm=nan"], "ERROR   --voxel-mm nan\n"),
+        (["--shape=cube"], "fix     --shape sphere, the default"),
         (["--diameter-mm=4"], "from 5 to 60 mm"),
         (["--diameter-mm=nan"], "from 5 to 60 mm"),
         (["--density-g-cc=0.1"], "from 0.3 to 1.2 g/cc"),

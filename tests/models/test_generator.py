@@ -15,7 +15,7 @@ from fluoro_jax.models.generator import Generator, predict
 from fluoro_jax.models.unet import UNet, widths
 
 B, T, SIDE = 2, 3, 16
-SMALL = dict(levels=3, refine_levels=2, base=4, cap=8)
+SMALL = dict(levels=2, refine_levels=2, base=4, cap=8)
 FORWARD = dict(bidirectional=False)
 
 
@@ -75,9 +75,7 @@ def test_logits_are_the_coarse_ones_plus_the_residual(case):
     stack, params = case
     refine = UNet(
         **dict(levels=2, base=4, cap=8, size=2, lstm="bottom", lstm_size=3),
-        **dict(
-            resample="stride", bidirectional=True, group_size=4, remat=False, unroll=1
-        ),
+        **dict(resample="stride", bidirectional=True, group_size=4, remat=False),
         dtype="float32",
     )
 
@@ -124,7 +122,7 @@ def test_both_ways_read_later_frames(case):
     assert float(off.max()) > 1e-4
 
 
-def test_remat_and_unroll_change_nothing(case):
+def test_remat_changes_nothing(case):
     stack, params = case
     weight = normal(2, B, T, SIDE, SIDE)
 
@@ -133,7 +131,7 @@ def test_remat_and_unroll_change_nothing(case):
         answer = lambda p: jnp.sum(net.apply({"params": p}, stack).logits * weight)
         return quick_jit(jax.value_and_grad(answer))(params)
 
-    close(run(remat=True, unroll=T), run())
+    close(run(remat=True), run())
 
 
 def test_bfloat16_computes_with_float32_parameters(case):

@@ -104,11 +104,11 @@ def test_phase_prior_starts_again_after_the_training_cycle(arrays):
     assert min(overlap(tracks, clip)) == 1.0 and tracks[-1].frame == 8
 
 
-def test_a_tracker_that_leaves_the_frame_is_lost_without_a_centroid(arrays):
+def test_a_tracker_that_leaves_the_frame_is_missed_without_a_centroid(arrays):
     clip = film(3, 3, path=np.array([[0, 0], [1, 0], [2, 0], [3, 0]]))
     tracker = PhasePriorTracker(mean_shape(arrays["mask"]), -20.0 * PATH)
     track = track_clip(tracker, clip, reference(clip))[2]
-    assert track.status == "lost" and track.confidence == 0.0
+    assert track.status == "missed" and track.confidence == 0.0
     assert np.isnan(track.centroid_px).all()
 
 

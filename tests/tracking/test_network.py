@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from ml_collections import ConfigDict
 
+from configs.base import base_config
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import square_panel
@@ -39,17 +39,15 @@ class StandIn(nn.Module):
 
 
 def config(stack="wrap"):
-    return ConfigDict(
-        dict(
-            study=dict(num_frames=WINDOW),
-            data=dict(stack=stack),
-            evaluation=dict(threshold=0.5),
-        )
-    )
+    cfg = base_config("smoke")
+    cfg.study.update(rows=8, cols=8, num_frames=WINDOW)
+    cfg.data.stack = stack
+    return cfg
 
 
 def clip_of(length, periodic=False, seed=0):
-    frames = np.random.default_rng(seed).normal(size=(length, 8, 8))
+    frames = 4.0 + np.random.default_rng(seed).normal(size=(length, 8, 8))
+    frames[:, :, 3:5] += 3.0  # spine
     return Clip(
         frames=frames.astype(np.float32),
         time_s=0.5 * np.arange(length),

@@ -14,12 +14,13 @@ from fluoro_jax.tracking.stream import StreamTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 SIDE, FRAMES = 16, 6
-SMALL = dict(levels=3, refine_levels=2, base=4, cap=8)
+SMALL = dict(levels=2, refine_levels=2, base=4, cap=8)
 
 
 def config(stack="causal"):
     cfg = base_config("smoke")
     cfg.data.stack = stack
+    cfg.study.update(rows=SIDE, cols=SIDE)
     return cfg
 
 
@@ -28,7 +29,8 @@ def case():
     """(generator, parameters, clip)."""
     generator = Generator(**SMALL, bidirectional=False)
     rng = np.random.default_rng(0)
-    frames = rng.normal(size=(FRAMES, SIDE, SIDE)).astype(np.float32)
+    frames = 3.0 + rng.normal(size=(FRAMES, SIDE, SIDE)).astype(np.float32)
+    frames[:, :, 6:10] += 2.0  # spine
     stack = stack_frames(frames[None], "causal")
     quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
     init = jax.jit(generator.init, compiler_options=quick)
@@ -85,3 +87,21 @@ def test_what_it_says_of_itself_and_what_it_refuses(case):
             StreamTracker(generator, params, config(stack))
     with pytest.raises(UserError, match=r"shape \(8, 9\)"):
         tracker.step(tracker.init(clip.geometry), np.zeros((8, 9)), 0.0)
+
+
+def test_a_refused_frame_leaves_the_stream_as_it_was(case):
+    """One NaN must not reach any later answer."""
+    generator, params, clip = case
+    tracker = StreamTracker(generator, params, config())
+    state, _ = tracker.step(tracker.init(clip.geometry), clip.frames[0], 0.0)
+    broken = clip.frames[1].copy()
+    broken[3, 4] = np.nan
+    with pytest.raises(UserError, match="1 values that are not finite"):
+        tracker.step(state, broken, 0.5)
+    with pytest.warns(UserWarning, match="between two frames"):
+        after, track = tracker.step(state, clip.frames[1], 1.0)
+    assert np.isfinite(track.probability).all()
+    same = tracker.step(state, clip.frames[1], 0.5)[1]
+    np.testing.assert_array_equal(track.probability, same.probability)
+    later = tracker.step(after, clip.frames[2], 1.5)[1]
+    assert later.frame == 2 and np.isfinite(later.probability).all()

@@ -41,7 +41,8 @@ def build(cfg):
 
 def install(patch, source=None, validation=NoValidation):
     """Puts the stand-ins into the loop; `patch` is `setattr` or monkeypatch's."""
-    patch(loop, "build", build)
+    for module in (loop, training_nets):
+        patch(module, "build", build)
     patch(loop, "open_batches", lambda cfg, data_dir: source or Source())
     patch(loop, "Validation", validation)
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -137,3 +140,48 @@ def test_a_full_disk_is_told_and_the_older_checkpoint_stays(tmp_path):
         checkpoints.save(4, {"w": noise}, {})
         checkpoints.wait()
     assert restored(folder)[0].step == 2
+
+
+WRITE_TOO_MUCH = """
+import pathlib, sys
+import numpy as np
+from fluoro_jax.cli.commands import guarded
+from fluoro_jax.training.checkpoint import Checkpoints
+
+if sys.argv[2] == "late":  # as if the disk had filled up while it was written
+    Checkpoints._check_room = lambda self, needed: None
+state = {f"w{i}": np.random.default_rng(i).normal(size=(200, 500)) for i in range(12)}
+
+def work():
+    with Checkpoints(pathlib.Path(sys.argv[1]) / "ckpt", keep=3) as checkpoints:
+        for step in range(4):
+            checkpoints.save(step, state, {})
+
+sys.exit(guarded(work, debug=False))
+"""
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_full_disk_ends_in_four_lines_and_nothing_else(tmp_path, when):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, capture_output=True).returncode
+    ):
+        pytest.skip("a small file system needs root")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", WRITE_TOO_MUCH, str(disk), when],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 4, done.stderr
+    assert done.stderr.startswith("ERROR ") and str(disk) in done.stderr
+    assert ("MB free" in done.stderr) == (when == "early")

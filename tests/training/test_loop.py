@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
 import stand_in_run
-from jax.experimental.compilation_cache import compilation_cache
 from stand_ins import disc_batch
 
 from fluoro_jax.errors import UserError
@@ -37,17 +37,6 @@ class Recorded:
         if self.spoil:
             batch["frames"][:] = np.nan
         return batch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(tmp_path_factory):
-    """The same two programs serve most of these tests."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +87,7 @@ def test_a_run_with_accumulation_goes_on_bit_equal(tmp_path, monkeypatch, capsys
     assert source.seen[: 4 * micro] == list(range(4 * micro))
     assert int(whole.gen.updates) == 4 * cfg.train.gen_updates
     said = capsys.readouterr().out
-    assert said.index("generator update needs about") < said.index("step 2: validation")
+    assert said.index("it needs about") < said.index("step 2: validation")
 
     monkeypatch.setattr(loop, "Validation", StopAtTwo)
     with pytest.raises(SystemExit):
@@ -107,6 +96,45 @@ def test_a_run_with_accumulation_goes_on_bit_equal(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(loop, "Validation", stand_in_run.NoValidation)
     assert digest(loop.train(cfg, tmp_path / "two")) == digest(whole)
     assert source.seen[: 2 * micro] == list(range(2 * micro, 4 * micro))
+
+
+class Refused(Exception):
+    pass
+
+
+def test_a_run_that_is_refused_leaves_a_workdir_for_its_corrected_form(
+    undisturbed, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise Refused
+
+    cfg = stand_in_run.config()
+    cfg.seed = 7
+    with monkeypatch.context() as patch, pytest.raises(Refused):
+        patch.setattr(loop, "open_batches", refuse)
+        loop.train(cfg, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    cfg.seed = 0
+    assert digest(loop.train(cfg, tmp_path)) == undisturbed[1]
+
+
+def test_another_config_does_not_go_on_from_the_checkpoint(
+    undisturbed, tmp_path, capsys
+):
+    folder = shutil.copytree(undisturbed[0], tmp_path / "copy")
+    assert "gen" in (folder / "parameters.txt").read_text()
+    (folder / "config.json").unlink()
+    cfg = stand_in_run.config(6)
+    cfg.gen.base, cfg.gen_opt.learning_rate = 8, 1e-5
+    with pytest.raises(UserError, match=r"step 4 .* is of another config") as error:
+        loop.train(cfg, folder)
+    assert "gen.base: 4 there, 8 now; gen_opt.learning_rate" in error.value.found
+    with pytest.raises(UserError, match="is of another config"):
+        training_nets.restore_generator(cfg, folder)
+    assert not (folder / "config.json").exists()
+    loop.train(stand_in_run.config(), folder)
+    said = capsys.readouterr().out
+    assert "M parameters, critic" in said and len(said.splitlines()) == 3
 
 
 def test_a_finished_run_is_reused(undisturbed, monkeypatch):
@@ -163,6 +191,14 @@ def test_a_batch_that_devices_cannot_share(tmp_path):
     cfg = stand_in_run.config()
     cfg.data.batch_size = 6
     with pytest.raises(UserError, match="batch_size = 6 on 4 devices"):
+        loop.train(cfg, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_larger_than_memory_is_refused_before_anything_is_written(tmp_path):
+    cfg = stand_in_run.config()
+    cfg.data.batch_size, cfg.study.num_frames = 65536, 10_000
+    with pytest.raises(UserError, match=r"data.batch_size = 65536 needs .* GiB"):
         loop.train(cfg, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,3 +133,39 @@ def test_hybrid_is_the_weighted_sum_of_its_terms(pair):
     assert total.shape == (2,)
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     np.testing.assert_allclose(terms["l1"], losses.l1(truth, prob), rtol=1e-4)
+
+
+PAIRED = {
+    "l1": losses.l1,
+    "ssim": losses.ssim_loss,
+    "iou": losses.iou_loss,
+    "cross_entropy": functools.partial(losses.cross_entropy, foreground_weight=1.0),
+    "hybrid": functools.partial(
+        losses.hybrid,
+        weights=dict.fromkeys(("l1", "ssim", "iou", "cross_entropy"), 1.0),
+        foreground_weight=1.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+@pytest.mark.parametrize("shape", [(1, 3, 24, 20), (2, 1, 24, 20), (2, 3, 1, 1)])
+def test_arrays_that_would_broadcast_are_refused_when_traced(name, shape):
+    truth, other = jnp.zeros((2, 3, 24, 20)), jnp.zeros(shape)
+    for pair in ((truth, other), (other, truth)):
+        with pytest.raises(ValueError, match="has shape"):
+            jax.eval_shape(PAIRED[name], *pair)
+    jax.eval_shape(PAIRED[name], truth, truth)
+
+
+def test_a_critic_s_scores_and_weights_are_one_an_example(pair):
+    truth, prob = pair
+    score, mix = lambda x: jnp.sum(x, axis=(1, 2, 3)), jnp.array([0.3, 0.9])
+    for wrong in (
+        lambda: losses.gradient_penalty(score, truth, prob[:1], mix),
+        lambda: losses.gradient_penalty(score, truth, prob, mix[:1]),
+        lambda: losses.gradient_penalty(jnp.sum, truth, prob, mix),
+        lambda: losses.critic_gap(mix, mix[:1]),
+    ):
+        with pytest.raises(ValueError, match="has shape"):
+            jax.eval_shape(wrong)

@@ -23,12 +23,11 @@ ROOT = HERE.parent.parent
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Starts `stand_in_run` as a process of its own; one compilation cache for all."""
-    cache = tmp_path_factory.mktemp("xla")
+def start():
+    """Starts `stand_in_run` as a process of its own."""
 
     def start_one(*arguments, devices=1, **environment):
-        env = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(cache), **environment)
+        env = dict(os.environ, **environment)
         env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE)])
         env["JAX_NUM_CPU_DEVICES"] = str(devices)
         command = [sys.executable, str(HERE / "stand_in_run.py"), *map(str, arguments)]

@@ -14,13 +14,18 @@ from fluoro_jax.training import losses, parallel, step
 from fluoro_jax.training import nets as training_nets
 from fluoro_jax.training.state import to_host
 
-CONFIGS = [
-    functools.partial(module.get_config, *preset)
-    for module, presets in (
-        (paper_group, [(), ("cpu",), ("peer",), ("smoke",)]),
-        (quickstart, [(), ("smoke",)]),
-    )
-    for preset in presets
+CONFIGS = [  # seconds each, all in tracing: the largest, the smallest, another file's
+    functools.partial(paper_group.get_config),
+    functools.partial(paper_group.get_config, "smoke"),
+    functools.partial(quickstart.get_config),
+    *(
+        pytest.param(
+            functools.partial(module.get_config, preset), marks=pytest.mark.slow
+        )
+        for module, preset in (
+            *((paper_group, "cpu"), (paper_group, "peer"), (quickstart, "smoke")),
+        )
+    ),
 ]
 
 
@@ -66,6 +71,8 @@ def test_every_config_keeps_its_state_tree(get_config):
 def smoke():
     """(nets, state, batch) of the smoke config with a linear critic, on one device."""
     cfg = paper_group.get_config("smoke")
+    cfg.study.update(rows=16, cols=16, num_frames=4)
+    cfg.gen.update(levels=3)
     cfg.critic.output = "linear"
     cfg.loss.update(warmup_steps=1000, adv_start=1000)
     cfg.gen_opt.learning_rate = 5e-3

@@ -1,12 +1,29 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from stand_ins import small_config
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.training.workdir import open_workdir, resolve
+from fluoro_jax.training.workdir import (
+    LOCK,
+    check_agrees,
+    check_same_config,
+    locked,
+    record,
+    resolve,
+)
+
+
+def open_workdir(cfg, folder):
+    """What a run does with its folder once it is known to be valid."""
+    check_same_config(resolve(cfg), folder)
+    with locked(folder):
+        record(cfg, folder, start=0)
+    return folder
 
 
 def test_it_holds_config_command_and_environment(tmp_path):
@@ -61,3 +78,39 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         open_workdir(small_config(), tmp_path / "file" / "run")
+
+
+HOLD = """
+import sys, time
+from fluoro_jax.training.workdir import locked
+with locked(sys.argv[1]):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_process_is_refused_by_name_until_the_first_dies(tmp_path):
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert first.stdout.readline() == "locked\n"
+        who = f"pid {first.pid} on "
+        with pytest.raises(UserError, match=who) as error, locked(tmp_path):
+            raise AssertionError("two processes in one workdir")
+        assert str(tmp_path) in error.value.found
+        assert len(str(error.value).splitlines()) == 4
+    finally:
+        first.kill()
+        first.wait()
+        first.stdout.close()
+    with locked(tmp_path), locked(tmp_path):  # a process may take its own lock again
+        assert "pid" in (tmp_path / LOCK).read_text()
+
+
+def test_a_checkpoint_of_another_config_is_refused(tmp_path):
+    cfg = small_config()
+    stored = resolve(cfg)
+    cfg.seed = 7
+    with pytest.raises(UserError, match=r"of step 4 .*seed: 0 there, 7 now"):
+        check_agrees(stored, resolve(cfg), "the checkpoint of step 4")

@@ -74,11 +74,11 @@ def assert_equal_trees(one, other):
         np.testing.assert_array_equal(leaf, other[key], err_msg=str(key))
 
 
-def edit_card(folder, change):
+def edit_card(folder, change, *, sign=True):
     path = folder / "made.json"
     card = json.loads(path.read_text())
     change(card)
-    path.write_text(json.dumps(card))
+    path.write_text(json.dumps(zoo.sign(card) if sign else card))
 
 
 # --- what comes back is what was trained -------------------------------------------
@@ -235,6 +235,10 @@ def put_bytes(folder, data):
     edit_card(folder, lambda card: card["weights"].update(sha256=sha256))
 
 
+def flatter(card):
+    card["metrics"]["rows"][0]["values"]["ours"]["mean"] = 0.999
+
+
 def config_of(folder, **gen):
     edit_card(folder, lambda card: card["config"]["gen"].update(gen))
 
@@ -246,6 +250,8 @@ def config_of(folder, **gen):
         (lambda f: (f / "made.json").unlink(), "made.json is not there"),
         (lambda f: (f / "made.json").write_text("{"), "made.json cannot be read"),
         (lambda f: edit_card(f, lambda c: c.pop("limits")), "has no limits"),
+        (lambda f: edit_card(f, flatter, sign=False), "was changed"),
+        (lambda f: edit_card(f, lambda c: c.pop("card_sha256"), sign=False), "was ch"),
         (lambda f: edit_card(f, lambda c: c["weights"].pop("sha256")), "has no"),
         (lambda f: config_of(f, base=8), r"coarse/.* is \(.*such arrays"),
         (lambda f: config_of(f, refine_levels=2), r"refine/.*such arrays"),
@@ -306,7 +312,7 @@ def test_a_full_disk_leaves_what_was_there(run, own, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", fail_at_the_card)
     with pytest.raises(OSError, match="No space"):
-        save(run, own, params=zoo.rounded(run.params))
+        save(run, own, params=zoo.rounded(run.params), overwrite=True)
     assert {path.name: path.read_bytes() for path in own.iterdir()} == before
 
 
@@ -327,6 +333,16 @@ def test_publish_refuses_and_writes_nothing(run, tmp_path, change, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_published_weights_are_replaced_only_when_asked(run, own):
+    before = {path.name: path.read_bytes() for path in own.iterdir()}
+    for write in (save, lambda *_: publish(run.cfg, None, name="made", folder=own)):
+        with pytest.raises(UserError, match="--overwrite"):
+            write(run, own)
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == before
+    save(run, own, params=zoo.rounded(run.params), overwrite=True)
+    assert (own / "made.json").read_bytes() != before["made.json"]
+
+
 # ml_collections 1.1 loads config files in a deprecated way.
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
@@ -338,6 +354,9 @@ def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
     assert "did you mean --dtype?" in capsys.readouterr().err
     assert commands.run("publish", [*argv, "--name=made"]) == 0
     assert str(tmp_path / "made.safetensors") in capsys.readouterr().out
+    assert commands.run("publish", [*argv, "--name=made"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert commands.run("publish", [*argv, "--name=made", "--overwrite"]) == 0
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (shelf / path.name).read_bytes()
 

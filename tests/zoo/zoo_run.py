@@ -19,7 +19,7 @@ from fluoro_jax.evaluation.evaluate import evaluate
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.training import nets as training_nets
 from fluoro_jax.training.checkpoint import Checkpoints
-from fluoro_jax.training.workdir import note_call, open_workdir, resolve
+from fluoro_jax.training.workdir import record, resolve
 from fluoro_jax.training.writer import Writer
 
 MARKED = 0.05  # of the pixels: a random net then meets the tumour now and then
@@ -48,8 +48,7 @@ def make_run(workdir: Path) -> Made:
     cfg = get_config("smoke")
     cfg.update_from_flattened_dict(SMALL)
     cfg = validate(cfg, training=False)
-    open_workdir(cfg, workdir)
-    note_call(workdir, 0, cfg.train.num_steps)
+    record(cfg, workdir, start=0)
     nets = training_nets.build(cfg)
     zeros = lambda leaf: np.zeros(leaf.shape, leaf.dtype)
     state = jax.tree.map(zeros, jax.eval_shape(nets.init))

@@ -1,4 +1,4 @@
-"""From options to cases, and from a case to its film and everything true about it."""
+"""From options to cases, and from a case to its clip and its ground truth."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from fluoro_jax.cli.simulate.options import (
 )
 from fluoro_jax.clip import Clip
 from fluoro_jax.config import validate
+from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, axis_names, iec_to_lps, position_iso_mm
 from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
@@ -61,7 +62,7 @@ class Drawn:
 
 
 def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
-    """The film that was asked for, and where each of its values comes from.
+    """Returns the clip that was asked for, and the source of each of its values.
 
     Raises:
         UserError: for a config or a value that no study can have.
@@ -82,11 +83,28 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
         sources["cols"] = "as rows"
     if options.kvp is not None:
         asked["photons"], sources["photons"] = 0.0, "off, as --kvp is on"
-    return dataclasses.replace(spec, seed=options.seed, **asked), sources
+    try:
+        return dataclasses.replace(spec, seed=options.seed, **asked), sources
+    except UserError as error:
+        raise _of_an_option(error, asked) from error
+
+
+def _of_an_option(error: UserError, asked: dict[str, Any]) -> UserError:
+    """The error of a study's key, told as that of the option that gave its value."""
+    key = error.found.removeprefix("study.").split(" ")[0]
+    if key not in asked:
+        return error
+    flag = f"--{key.replace('_', '-')}"
+    return UserError(
+        f"{flag} {asked[key]}",
+        needed=error.needed,
+        why="no clip can be simulated with it",
+        fix=f"correct {flag}, or leave it out to take the default",
+    )
 
 
 def machine_of(options: Options) -> Exposure | None:
-    """The X-ray machine that was asked for, or None for ideal line integrals.
+    """Returns the X-ray machine, or None for ideal line integrals.
 
     Raises:
         UserError: for a setting that no machine has.
@@ -101,9 +119,9 @@ def machine_of(options: Options) -> Exposure | None:
 
 
 def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
-    """Case `number` of a seed, whatever the number of cases.
+    """Draws case `number` of a seed, whatever the number of cases.
 
-    Body, breath and tumour are those of the group study's training population; other
+    Body, breathing and tumour are those of the group study's training population; other
     breathing keeps its amplitudes, as those of the deepest breath, and the body.
     """
     rng = np.random.default_rng([spec.seed, STREAMS["simulate"], number])
@@ -166,10 +184,10 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
 _irregular = jax.jit(sample_breathing, static_argnums=1)
 
 
-def film_case(
+def simulate_case(
     drawn: Drawn, spec: StudySpec, exposure: Exposure | None = None
 ) -> tuple[Clip, dict[str, np.ndarray]]:
-    """The film, and per frame `[T]`: overlaps, contrast (of line integrals at 60 keV)
+    """Returns the clip, and per frame `[T]`: overlaps, contrast (at 60 keV)
     and, with `spec.photons`, contrast to noise.
     """
     geometry, case = spec.geometry(), drawn.case
@@ -215,7 +233,7 @@ def truth_of(
     sources: dict[str, str],
     exposure: Exposure | None = None,
 ) -> dict[str, Any]:
-    """Everything true about a film, as JSON takes it; lengths in mm, times in s."""
+    """Returns the ground truth of a clip for JSON; lengths in mm, times in s."""
     view = clip.geometry
     assert clip.centroid_px is not None and clip.mask is not None
     centroid_iso = np.asarray(position_iso_mm(view, clip.centroid_px))
@@ -257,7 +275,7 @@ def truth_of(
 
 
 def range_mm(clip: Clip) -> dict[str, float]:
-    """How far the tumour's centre goes along each axis of the body in this film."""
+    """Returns the range of the tumour's centre along each axis of the patient, mm."""
     ranges = np.ptp(np.asarray(clip.centre_mm, float), axis=0)
     return dict(zip(("LR", "SI", "AP"), ranges.tolist(), strict=True))
 

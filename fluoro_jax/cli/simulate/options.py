@@ -1,4 +1,4 @@
-"""What `fluoro simulate` may be asked for. Imports no JAX, so that --help is quick."""
+"""Options of `fluoro simulate`. Imports no JAX, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from fluoro_jax.config import nearest
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import folder
 
 BREATHING = ("cycle", "irregular", "trace:quiet", "trace:irregular")
 SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated", "mixed")
@@ -28,7 +28,7 @@ SPEC_KEYS = (  # options that stand for keys of a config's `study`
 
 @dataclass(frozen=True)
 class Options:
-    """A command line, read but not yet checked; None is what the config says."""
+    """A command line, read but not yet checked; None takes the config's value."""
 
     out: Path
     cases: int = 4
@@ -58,46 +58,8 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options, in groups."""
-    what = parser.add_argument_group("what")
-    what.add_argument("--cases", type=int, default=4, help="how many (default 4)")
-    what.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
-    what.add_argument("--breathing", default="cycle", help=_one_of(BREATHING))
-    what.add_argument(
-        "--no-heartbeat",
-        dest="heartbeat",
-        action="store_false",
-        help="keep the heart still, so that a film of one breath repeats exactly",
-    )
-    what.add_argument("--shape", default="sphere", help=_one_of(SHAPES))
-    what.add_argument(
-        "--diameter-mm", type=float, help="5 to 60 (default: 20 to 40, drawn)"
-    )
-    what.add_argument(
-        "--density-g-cc",
-        type=float,
-        default=1.06,
-        help="of the tumour: 0.45 ground-glass, 0.75 part-solid, 1.06 solid (default)",
-    )
-    film = parser.add_argument_group("film")
-    film.add_argument(
-        "--config",
-        metavar="FILE[:PRESET]",
-        help="film of a config's `study`; --config.study.KEY=VALUE may follow",
-    )
-    film.add_argument("--rows", type=int, help=f"of the frame (default {DEFAULT_ROWS})")
-    film.add_argument("--cols", type=int, help="of the frame (default: as rows)")
-    film.add_argument("--detector-mm", type=float, help="panel's side (default 480)")
-    film.add_argument("--gantry-deg", type=float, help="IEC angle (default 0: AP)")
-    film.add_argument(
-        "--voxel-mm", type=float, help=f"of the body (default {DEFAULT_VOXEL_MM:g})"
-    )
-    film.add_argument(
-        "--photons",
-        type=float,
-        help="unattenuated quanta a pixel; 0, the default, is noiseless",
-    )
-    film.add_argument("--num-frames", type=int, help="of a film (default 10)")
-    film.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
+    _add_case_arguments(parser)
+    _add_clip_arguments(parser)
     machine = parser.add_argument_group(
         "X-ray machine", "off by default: ideal line integrals at 60 keV"
     )
@@ -114,6 +76,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--debug", action="store_true", help="show the traceback")
 
 
+def _add_case_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("what")
+    what.add_argument("--cases", type=int, default=4, help="how many (default 4)")
+    what.add_argument("--seed", type=int, default=0, help="of everything (default 0)")
+    what.add_argument("--breathing", default="cycle", help=_one_of(BREATHING))
+    what.add_argument(
+        "--no-heartbeat",
+        dest="heartbeat",
+        action="store_false",
+        help="keep the heart still, so that a clip of one breath repeats exactly",
+    )
+    what.add_argument("--shape", default="sphere", help=_one_of(SHAPES))
+    what.add_argument(
+        "--diameter-mm", type=float, help="5 to 60 (default: 20 to 40, drawn)"
+    )
+    what.add_argument(
+        "--density-g-cc",
+        type=float,
+        default=1.06,
+        help="of the tumour: 0.45 ground-glass, 0.75 part-solid, 1.06 solid (default)",
+    )
+
+
+def _add_clip_arguments(parser: argparse.ArgumentParser) -> None:
+    frames = parser.add_argument_group("clip")
+    frames.add_argument(
+        "--config",
+        metavar="FILE[:PRESET]",
+        help="clip of a config's `study`; --config.study.KEY=VALUE may follow",
+    )
+    frames.add_argument(
+        "--rows", type=int, help=f"of the frame (default {DEFAULT_ROWS})"
+    )
+    frames.add_argument("--cols", type=int, help="of the frame (default: as rows)")
+    frames.add_argument("--detector-mm", type=float, help="panel's side (default 480)")
+    frames.add_argument("--gantry-deg", type=float, help="IEC angle (default 0: AP)")
+    frames.add_argument(
+        "--voxel-mm", type=float, help=f"of the patient (default {DEFAULT_VOXEL_MM:g})"
+    )
+    frames.add_argument(
+        "--photons",
+        type=float,
+        help="unattenuated quanta a pixel; 0, the default, is noiseless",
+    )
+    frames.add_argument("--num-frames", type=int, help="of a clip (default 10)")
+    frames.add_argument("--frame-s", type=float, help="between frames (default 0.5)")
+
+
 def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
     """What was asked for; `rest` is what argparse did not know.
 
@@ -124,6 +134,8 @@ def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
     unknown = [word for word in rest if word not in overrides]
     known = {field.name for field in fields(Options)} - {"overrides"}
     if unknown:
+        from fluoro_jax.errors import nearest
+
         word = unknown[0].split("=")[0]
         flags = [f"--{name.replace('_', '-')}" for name in sorted(known)]
         close = nearest(word, flags)
@@ -141,7 +153,7 @@ def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
             fix="add --out simulated",
         )
     values = {name: getattr(args, name) for name in known}
-    options = Options(**{**values, "out": Path(args.out), "overrides": overrides})
+    options = Options(**{**values, "out": folder(args.out), "overrides": overrides})
     _check(options)
     return options
 
@@ -177,12 +189,16 @@ def _check(options: Options) -> None:
     ):
         value = getattr(options, name)
         if value not in known:
+            from fluoro_jax.config import nearest
+
             close = nearest(value, known)
             raise UserError(
                 f"--{name} {value}",
                 needed="one of " + ", ".join(known),
                 why="only these are implemented",
-                fix=f"did you mean --{name} {close or known[0]}?",
+                fix=f"did you mean --{name} {close}?"
+                if close
+                else f"--{name} {known[0]}, the default",
             )
 
 

@@ -1,4 +1,4 @@
-"""Films as pictures: one that moves, and a sheet of all; the outline drawn on."""
+"""Pictures of clips with the outline drawn on: an animation, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ BAR_MM = 50.0
 MARGIN_PX = 16
 
 
-def film_pictures(clip: Clip) -> list[Image.Image]:
-    """Every frame with its outline, bone bright, one grey scale for the film."""
+def frame_pictures(clip: Clip) -> list[Image.Image]:
+    """Every frame with its outline, bone bright, one grey scale for the clip."""
     frames, masks = np.asarray(clip.frames), np.asarray(clip.mask)
     low, high = np.percentile(frames, (1.0, 99.5))
     grey = np.clip((frames - low) / max(high - low, 1e-6), 0.0, 1.0) * 255.0
@@ -42,9 +42,9 @@ def edge(mask: np.ndarray) -> np.ndarray:
     return mask & ~inside
 
 
-def write_film(path: Path, clip: Clip) -> None:
-    """An animated GIF or WebP (by the suffix) at the film's own speed, endless."""
-    pictures = film_pictures(clip)
+def write_animation(path: Path, clip: Clip) -> None:
+    """An animated GIF or WebP (by the suffix) at the clip's own speed, endless."""
+    pictures = frame_pictures(clip)
     pause_ms = (
         round(1000.0 * float(np.mean(np.diff(clip.time_s))))
         if len(clip.time_s) > 1
@@ -56,8 +56,8 @@ def write_film(path: Path, clip: Clip) -> None:
 
 
 def sheet_row(clip: Clip, words: str) -> Image.Image:
-    """Up to six frames of a film side by side, a line of words above, a scale below."""
-    pictures = film_pictures(clip)
+    """Up to six frames of a clip side by side, a caption above, a scale bar below."""
+    pictures = frame_pictures(clip)
     count = min(SHEET_FRAMES, len(pictures))
     # a breath's last frame is nearly its first
     chosen = np.linspace(0, len(pictures) - 1, count + 1).astype(int)[:count]

@@ -1,7 +1,13 @@
-"""`fluoro simulate`: draws, films and writes case by case, each whole or not at all."""
+"""`fluoro simulate`: draws, renders and writes case by case, each whole or not at all.
+
+Every case carries the hash of what made it (`recipe` in its truth.json). The same
+command again keeps the finished cases of that recipe and makes the others.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -15,22 +21,25 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from fluoro_jax import __version__
 from fluoro_jax.cli.simulate.cases import (
     Drawn,
     coverage_of,
     draw_case,
-    film_case,
     machine_of,
-    range_mm,
+    simulate_case,
     study_spec,
     truth_of,
 )
 from fluoro_jax.cli.simulate.options import Options
-from fluoro_jax.cli.simulate.pictures import sheet_row, write_film, write_sheet
+from fluoro_jax.cli.simulate.pictures import sheet_row, write_animation, write_sheet
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.mha import MetaImage, write_mha
+from fluoro_jax.io.read_clip import read_clip
+from fluoro_jax.io.sidecar import NAME, write_sidecar
 from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
+from fluoro_jax.studies import StudySpec
 
 SHEET = "contact_sheet.png"
 SHEET_CASES = 24  # rows of the sheet; more would be a picture nobody opens
@@ -39,27 +48,41 @@ SHEET_CASES = 24  # rows of the sheet; more would be a picture nobody opens
 def simulate(options: Options) -> None:
     """Writes `options.cases` case folders and a sheet of them into `options.out`.
 
+    Cases that are there already and were made by the same command are kept.
+
     Raises:
         UserError: before anything is written, for values that cannot be or a folder
-            that holds such cases already.
+            that holds other cases already.
     """
     spec, sources = study_spec(options)
     exposure = machine_of(options)
     names = [f"case_{number:04d}" for number in range(options.cases)]
-    _check_folder(options, names)
+    recipe = recipe_of(spec, options)
+    finished = _check_folder(options, names, recipe)
+    if len(finished) == len(names) and (options.out / SHEET).exists():
+        _tell(options, f"all {options.cases} cases are in {options.out} already")
+        return
+    if finished:
+        _tell(options, f"going on: {len(finished)} of {options.cases} cases are there")
     existed = options.out.is_dir()
     options.out.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(options.out)
     staging = options.out / f".unfinished-{os.getpid()}"
     rows: list[Image.Image] = []
     try:
         for number in _progress(options):
+            if names[number] in finished:
+                if number < SHEET_CASES:
+                    rows.append(_row_of(options.out / names[number]))
+                continue
             drawn = draw_case(spec, options, number)
-            clip, seen = film_case(drawn, spec, exposure)
+            clip, seen = simulate_case(drawn, spec, exposure)
             truth = truth_of(
                 drawn, clip, seen, spec=spec, sources=sources, exposure=exposure
             )
+            truth["recipe"] = recipe
             row = _write_case(staging, drawn, clip, truth=truth, suffix=options.picture)
-            _put(staging, options.out, drawn.name)
+            _put(staging, options.out, names[number])
             if number < SHEET_CASES:
                 rows.append(row)
         write_sheet(options.out / SHEET, rows)
@@ -67,10 +90,21 @@ def simulate(options: Options) -> None:
         shutil.rmtree(staging, ignore_errors=True)
         if not existed and not any(options.out.iterdir()):
             options.out.rmdir()
+    _tell(options, f"{options.cases} cases in {options.out}, all in {SHEET}")
+
+
+def recipe_of(spec: StudySpec, options: Options) -> str:
+    """Returns the hash of everything that decides what a case of a number holds."""
+    kept = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    for name in ("out", "cases", "config", "overrides", "overwrite", "quiet"):
+        del kept[name]
+    made = {"fluoro_jax": __version__, "spec": dataclasses.asdict(spec), **kept}
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+
+
+def _tell(options: Options, words: str) -> None:
     if not options.quiet:
-        print(
-            f"{options.cases} cases in {options.out}, all in {SHEET}", file=sys.stderr
-        )
+        print(words, file=sys.stderr)
 
 
 def _write_case(
@@ -92,14 +126,24 @@ def _write_case(
     soft = MetaImage(np.transpose(coverage_of(clip, drawn.case.tumor)), spacing)
     write_mha(folder / "targets" / f"{drawn.name}_coverage.mha", soft)
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
-    write_film(folder / f"film.{suffix}", clip)
-    labels, moves = drawn.labels, range_mm(clip)
-    words = (
-        f"{drawn.name}   {labels['shape']} {labels['diameter_mm']:.0f} mm, "
+    write_sidecar(folder / NAME, clip)
+    write_animation(folder / f"clip.{suffix}", clip)
+    return sheet_row(clip, _words(truth))
+
+
+def _row_of(folder: Path) -> Image.Image:
+    """The sheet's row of a case that is written already."""
+    truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
+    return sheet_row(read_clip(folder), _words(truth))
+
+
+def _words(truth: dict[str, Any]) -> str:
+    labels, moves = truth["labels"], truth["range_mm"]
+    return (
+        f"{truth['case']}   {labels['shape']} {labels['diameter_mm']:.0f} mm, "
         f"{labels['side']} {labels['lobe']}, SI {moves['SI']:.0f} mm, "
         f"AP {moves['AP']:.0f} mm, {labels['breathing']}"
     )
-    return sheet_row(clip, words)
 
 
 def _put(staging: Path, out: Path, name: str) -> None:
@@ -109,7 +153,8 @@ def _put(staging: Path, out: Path, name: str) -> None:
     (staging / name).replace(out / name)
 
 
-def _check_folder(options: Options, names: list[str]) -> None:
+def _check_folder(options: Options, names: list[str], recipe: str) -> set[str]:
+    """Returns the names of finished cases to keep; refuses a folder with others."""
     out = options.out
     if out.exists() and not out.is_dir():
         raise UserError(
@@ -118,14 +163,40 @@ def _check_folder(options: Options, names: list[str]) -> None:
             why="every case is a folder of files",
             fix="give another --out",
         )
-    there = [name for name in (*names, SHEET) if (out / name).exists()]
-    if there and not options.overwrite:
+    if options.overwrite:
+        return set()
+    there = [name for name in names if (out / name).exists()]
+    finished = {name for name in there if _recipe_in(out / name) == recipe}
+    others = [name for name in there if name not in finished]
+    if (out / SHEET).exists() and not finished:
+        others.append(SHEET)
+    if others:
         raise UserError(
-            f"{len(there)} of the results are in {out} already, first {there[0]}",
+            f"{len(others)} results of another command are in {out}, first {others[0]}",
             needed="--overwrite, or another folder",
             why="finished cases are not replaced unasked",
             fix=f"add --overwrite, or --out {out}-2",
         )
+    return finished
+
+
+def _recipe_in(folder: Path) -> str | None:
+    try:
+        truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
+        return truth.get("recipe")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Removes what a killed process left half-written."""
+    for path in out.glob(".unfinished-*"):
+        try:
+            os.kill(int(path.name.split("-")[1]), 0)
+        except (ValueError, ProcessLookupError):
+            shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:  # alive, and another user's
+            continue
 
 
 def _progress(options: Options) -> Iterator[int]:

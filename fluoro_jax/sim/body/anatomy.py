@@ -1,7 +1,7 @@
-"""One person's thorax as a handful of numbers, and a population to draw them from.
+"""The thorax of one patient as a few parameters, and a population to sample from.
 
 The shapes follow one real chest (tables in skeleton.py and solids.py); an `Anatomy`
-says how this person differs from it. docs/phantom.md lists every number.
+says how this patient differs from it. docs/phantom.md lists every number.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from fluoro_jax.sim.body import outline
+
 Array = jax.Array
 Scalar = Any
 
 
 @struct.dataclass
 class Anatomy:
-    """What differs from person to person; mm, g/cc or a plain factor.
+    """What differs between patients; mm, g/cc or a plain factor.
 
     Attributes:
         sex: 0 male, 1 female.
@@ -31,7 +33,7 @@ class Anatomy:
         skin_mm: extra thickness of the outline, all round.
         fat_mm: thickness of the fat under the skin at a BMI of 24.
         breast_mm: how far a breast stands out, female.
-        arms_up: 1 above the head, 0 beside the body.
+        arms_up: 1 above the head, 0 at the side of the body.
         dome_right_mm: top of the right dome at exhale, above the isocentre.
         dome_step_mm: how much lower the left dome is.
         heart_scale: size of the heart, factor.
@@ -46,7 +48,7 @@ class Anatomy:
         vertebra_shift_mm: vertebrae as a whole, up.
         scoliosis_mm: sideways swing of the spine.
         mediastinum_mm: extra half width of the mediastinum.
-        lung_density_g_cc: mean density of the lung at full exhale.
+        lung_density_g_cc: density of lung parenchyma at full exhale, without vessels.
         vessel_scale: thickness of lung vessels, factor.
         vessel_seed: which tree of lung vessels, in [0, 1).
     """
@@ -85,8 +87,9 @@ class Population:
     """The range (low, high) of every `Anatomy` field, drawn evenly and independently.
 
     The scalings are those of published XCAT populations (0.9 to 1.1 in each axis),
-    women from the lower, men from the upper three quarters; lung density at exhale is
-    0.26 to 0.35 g/cc. `sex` is the range that is rounded to 0 or 1.
+    women from the lower, men from the upper three quarters. `sex` is the range that is
+    rounded to 0 or 1. Where the outline would leave the volume, `sample_anatomy`
+    reduces the lateral or AP scale until it fits.
     """
 
     sex: tuple[float, float] = (0.0, 1.0)
@@ -122,7 +125,7 @@ SIZES = ("scale_lateral", "scale_ap", "scale_height")
 
 
 def sample_anatomy(key: Array, population: Population | None = None) -> Anatomy:
-    """Draws one person.
+    """Returns one patient drawn from a population.
 
     Args:
         key: a typed JAX key.
@@ -142,7 +145,20 @@ def sample_anatomy(key: Array, population: Population | None = None) -> Anatomy:
             draw = 0.75 * draw + 0.25 * (1.0 - values["sex"])
         value = jnp.float32(low) + draw * jnp.float32(high - low)
         values[name] = jnp.round(value) if name == "sex" else value
-    return Anatomy(**values)
+    return fitted(Anatomy(**values))
+
+
+def fitted(anatomy: Anatomy) -> Anatomy:
+    """Returns the patient, scaled down where the outline would leave the volume."""
+    more_mm = anatomy.skin_mm + girth_mm(anatomy)
+    lateral, depth = outline.most_scales(
+        more_mm, anatomy.breast_mm * anatomy.sex, anatomy.asymmetry
+    )
+    return dataclasses.replace(
+        anatomy,
+        scale_lateral=jnp.minimum(anatomy.scale_lateral, lateral),
+        scale_ap=jnp.minimum(anatomy.scale_ap, depth),
+    )
 
 
 def fat_mm(anatomy: Anatomy) -> Scalar:

@@ -1,4 +1,4 @@
-"""Breathing curves: how far through a breath the body is at each time.
+"""Breathing curves: the fraction of a full breath at each time.
 
 A curve is a fraction: 0 at full exhale, 1 at the reference inhale. XCAT's periodic
 curve is two half cosines, inhaling for 0.4 and exhaling for 0.6 of the period; Lujan's
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float, Real
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray
@@ -49,7 +50,7 @@ class Breaths:
 
 @struct.dataclass
 class Breathing:
-    """How one person breathes.
+    """The breathing of one patient.
 
     Attributes:
         period_s: length of a breath, s (XCAT: 5).
@@ -76,7 +77,7 @@ class Breathing:
     lujan_n: Scalar | None = None
 
 
-def cosine_breath(phase: Array) -> Array:
+def cosine_breath(phase: Real[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """XCAT's curve as two half cosines, in [0, 1], for a phase in cycles.
 
     s(p) = (1 - cos(pi p / 0.4)) / 2              for p <= 0.4
@@ -98,7 +99,7 @@ def cosine_breath(phase: Array) -> Array:
     return 0.5 + 0.5 * jnp.where(phase <= INHALE_FRACTION, -inhale, exhale)
 
 
-def lujan_breath(phase: Array, n: Scalar) -> Array:
+def lujan_breath(phase: Real[AnyArray, "*shape"], n: Scalar) -> Float[Array, "*shape"]:
     """Lujan's curve s(p) = cos^2n(pi (p - 1/2)), in [0, 1], for a phase in cycles.
 
     With n = 1 inhale and exhale last alike; the larger n, the longer the exhale rests
@@ -118,8 +119,10 @@ def lujan_breath(phase: Array, n: Scalar) -> Array:
     return jnp.power(jnp.square(sine), n)
 
 
-def breathing_signal(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Array]:
-    """Diaphragm and chest wall fractions at each time.
+def breathing_signal(
+    breathing: Breathing, time_s: Real[AnyArray, "*t"]
+) -> tuple[Float[Array, "*t"], Float[Array, "*t"]]:
+    """Returns diaphragm and chest wall fractions at each time.
 
     Args:
         breathing: the curve; a recorded trace is read linearly and held at its ends,
@@ -144,7 +147,9 @@ def breathing_signal(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Arr
     return read(seconds), read(seconds - lag_s)
 
 
-def breaths_signal(breathing: Breathing, seconds: Array) -> Array:
+def breaths_signal(
+    breathing: Breathing, seconds: Float[Array, "*t"]
+) -> Float[Array, "*t"]:
     """Fraction at each time of `breathing.breaths`, `[T]` [1] for `[T]` s.
 
     Within a breath: the baseline, linear from its start to the next, plus the amplitude
@@ -189,7 +194,7 @@ def trace_names() -> list[str]:
 
 
 def load_trace(name: str) -> tuple[np.ndarray, float]:
-    """A recorded human breathing trace.
+    """Returns a recorded human breathing trace.
 
     Args:
         name: one of `trace_names()`.

@@ -1,11 +1,11 @@
-"""How irregular real breathing is, read off recorded traces.
+"""Fits the distributions of irregular breathing to recorded traces.
 
 Command: python -m fluoro_jax.sim.body.fit_traces FOLDER
 
 FOLDER holds the recordings by Krilavicius et al. (CC BY 4.0; traces/README.md says
 where from): `Frame;Timestamp[ms];x;y;z`, mm, decimal commas. Each trace is resampled to
 10 Hz, projected on its main direction with inhale positive, smoothed (1 Hz), and cut
-into breaths at its minima. The three markers of one session are one person: medians
+into breaths at its minima. The three markers of one session are one patient: medians
 over markers first, then mean and standard deviation over sessions. Sessions of fewer
 than 10 breaths (one: three breaths of 20 s) are shown and left out. The last lines are
 the numbers that `irregular.Irregularity` holds.

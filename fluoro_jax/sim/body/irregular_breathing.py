@@ -1,8 +1,8 @@
-"""Irregular breathing drawn from what recorded people do.
+"""Irregular breathing drawn from distributions fitted to recordings.
 
 Every breath has its own length, height and exhale position, each a little like the one
 before; some may be held or coughed into. How much these vary is itself drawn once per
-person. Breath number i depends on the key and i alone: a longer record never changes
+patient. Breath number i depends on the key and i alone: a longer record never changes
 its beginning, and any frame rate reads the same breaths.
 """
 
@@ -36,11 +36,11 @@ class Irregularity:
     cough and no breath-hold is marked in those: their rates are 0 and their sizes ours.
 
     Attributes:
-        log_period_s: logarithm of a person's mean period.
-        log_period_sd: logarithm of the SD, in a person, of the log period.
+        log_period_s: logarithm of a patient's mean period.
+        log_period_sd: logarithm of the SD, in a patient, of the log period.
         log_amplitude_sd: the same for the amplitude.
         log_baseline_sd: the same for the exhale position, in mean amplitudes.
-        most_sd: the three spreads of one person are cut here.
+        most_sd: the three spreads of one patient are cut here.
         period_memory: correlation of neighbouring breaths, of the log period.
         amplitude_memory: of the log amplitude.
         baseline_memory: of the exhale position.
@@ -74,7 +74,7 @@ def sample_breathing(
     ap_mm: Scalar = 12.0,
     irregularity: Irregularity | None = None,
 ) -> Breathing:
-    """One person's irregular breathing.
+    """One patient's irregular breathing.
 
     Args:
         key: a typed JAX key.
@@ -94,20 +94,20 @@ def sample_breathing(
             f"irregular breathing for {duration_s:g} s",
             needed="more than 0 s",
             why="breaths are drawn until the record is full",
-            fix="give the length of the film in seconds",
+            fix="give the length of the clip in seconds",
         )
     rules = Irregularity() if irregularity is None else irregularity
     count = math.ceil(duration_s / SHORTEST_S) + BEFORE + 1
     uniform = jax.random.uniform(jax.random.fold_in(key, 0), (6,))
-    person, begun = _normal(uniform[:5]), uniform[5]
+    draws, begun = _normal(uniform[:5]), uniform[5]
     spread = [
-        jnp.minimum(jnp.exp(mean + sd * person[i]), rules.most_sd)
+        jnp.minimum(jnp.exp(mean + sd * draws[i]), rules.most_sd)
         for i, (mean, sd) in enumerate(
             (rules.log_period_sd, rules.log_amplitude_sd, rules.log_baseline_sd)
         )
     ]
-    mean_s = jnp.exp(rules.log_period_s[0] + rules.log_period_s[1] * person[3])
-    lag = jnp.maximum(rules.chest_lag[0] + rules.chest_lag[1] * person[4], 0.0)
+    mean_s = jnp.exp(rules.log_period_s[0] + rules.log_period_s[1] * draws[3])
+    lag = jnp.maximum(rules.chest_lag[0] + rules.chest_lag[1] * draws[4], 0.0)
     breaths = _sample_breaths(key, count, mean_s, spread, rules)
     # one of the first breaths is under way at time 0
     before, after = breaths.start_s[BEFORE - 1], breaths.start_s[BEFORE]

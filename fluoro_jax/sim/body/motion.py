@@ -1,6 +1,6 @@
-"""The anatomy at one moment: what moves, how far, and by which rule.
+"""The anatomy at one moment: motion of chest wall, diaphragm, heart and lung.
 
-Lengths here are those of the reference person (`Anatomy` scales divided out), so that
+Lengths here are those of the reference patient (`Anatomy` scales divided out), so that
 every solid is written once. Full exhale is the rest position. Across the body the chest
 stretches about its back: what lies at the front wall advances by all of `ap_mm`, what
 lies at the back by nothing, and each side moves out (`to_rest` undoes it). Down the
@@ -20,7 +20,7 @@ from flax import struct
 from fluoro_jax.errors import UserError
 from fluoro_jax.sim.body import skeleton
 from fluoro_jax.sim.body.anatomy import Anatomy
-from fluoro_jax.sim.body.shapes import Axes, table
+from fluoro_jax.sim.body.shapes import Axes, tables
 
 Array = jax.Array
 Scalar = Any
@@ -78,7 +78,7 @@ def pose_at(
     """The body with its diaphragm `si_mm` lower and its chest `ap_mm` further out.
 
     Args:
-        anatomy: the person at full exhale.
+        anatomy: the patient at full exhale.
         si_mm: diaphragm displacement now, mm.
         ap_mm: chest wall displacement now, mm.
         heart_phase: cycles of the heart beat; 0 is the end of diastole.
@@ -101,18 +101,21 @@ def pose_at(
 
 def cage_section(z: Array) -> tuple[Array, Array, Array]:
     """Half width, front and back (y) of the rib cage at exhale, reference mm."""
-    return (
-        table(z, CAGE_Z, CAGE_HALF),
-        table(z, CAGE_Z, CAGE_FRONT),
-        table(z, CAGE_Z, CAGE_BACK),
-    )
+    half, front, back, _, _ = _cage(z)
+    return half, front, back
+
+
+def _cage(z: Array) -> tuple[Array, ...]:
+    # always all columns, so that one product serves every caller in a program
+    columns = (CAGE_HALF, CAGE_FRONT, CAGE_BACK, WIDEN, ADVANCE)
+    return tables(z, CAGE_Z, columns)
 
 
 def stretch(z: Array, advance_mm: Scalar) -> tuple[Array, Array, Array]:
     """(width factor, depth factor, y that stays) of the chest at height z."""
-    half, front, back = cage_section(z)
-    wide = 1.0 + advance_mm * table(z, CAGE_Z, WIDEN) / half
-    deep = 1.0 + advance_mm * table(z, CAGE_Z, ADVANCE) / (back - front)
+    half, front, back, widen, advance = _cage(z)
+    wide = 1.0 + advance_mm * widen / half
+    deep = 1.0 + advance_mm * advance / (back - front)
     return wide, deep, back
 
 
@@ -143,7 +146,7 @@ def displacement_mm(
     stretched as the chest is. Smooth and invertible: every factor is monotone.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         si_mm: diaphragm displacement now, mm.
         ap_mm: chest wall displacement now, mm.
         points: `[..., 3]` world (LPS) mm at full exhale.
@@ -165,10 +168,10 @@ def displacement_mm(
 
 
 def check_pose(anatomy: Anatomy, si_mm: float, ap_mm: float) -> None:
-    """Refuses a breath that no chest could take; for numbers, not traced values.
+    """Refuses impossible breathing amplitudes; takes numbers, not traced values.
 
     Args:
-        anatomy: the person; numpy or plain leaves.
+        anatomy: the patient; numpy or plain leaves.
         si_mm: furthest diaphragm displacement from exhale, mm.
         ap_mm: furthest chest wall displacement from exhale, mm.
 
@@ -200,7 +203,7 @@ def _within(name: str, value: float, most: float, why: str) -> None:
             why = "0 is full exhale; a chest empties only a little further"
         raise UserError(
             f"{name} displacement = {value:g} mm",
-            needed=f"from {LEAST_MM:g} to {most:.1f} mm for this person",
+            needed=f"from {LEAST_MM:g} to {most:.1f} mm for this patient",
             why=why,
             fix=f"take a smaller {name} amplitude or another anatomy",
         )

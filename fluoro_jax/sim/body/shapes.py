@@ -7,6 +7,7 @@ spheres and capsules and first order in the distance elsewhere; its sign is exac
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -32,18 +33,33 @@ def rows_between(origin: float, step: float, count: int, span: Any) -> slice:
 
 
 def table(at: Array, knots: tuple[float, ...], values: tuple[float, ...]) -> Array:
-    """Linear interpolation of a table of numbers, held at its ends.
+    """Returns a table of numbers interpolated linearly, held at its ends.
 
-    As a sum of ramps, one matrix product: jnp.interp's search takes long to compile.
+    Args:
+        at: where, any shape.
+        knots: rising.
+        values: one a knot.
+    """
+    return tables(at, knots, (values,))[0]
+
+
+def tables(
+    at: Array, knots: tuple[float, ...], columns: Sequence[tuple[float, ...]]
+) -> tuple[Array, ...]:
+    """Returns several tables of the same knots, as `table` reads one.
+
+    As a sum of ramps, one matrix product for all: jnp.interp's search takes long to
+    compile, and so does every further product.
     """
     knots_mm = np.asarray(knots, np.float32)
-    slopes = np.diff(values) / np.diff(knots)
-    bends = np.diff(slopes, prepend=0.0, append=0.0).astype(np.float32)
+    slopes = np.diff(np.asarray(columns)) / np.diff(knots)
+    bends = np.diff(slopes, prepend=0.0, append=0.0).astype(np.float32).T
     inside = jnp.clip(at, knots_mm[0], knots_mm[-1])
     ramps = jnp.maximum(
         inside[..., None] - knots_mm.reshape((1,) * at.ndim + (-1,)), 0.0
     )
-    return values[0] + jnp.dot(ramps, bends, precision=jax.lax.Precision.HIGHEST)
+    rise = jnp.dot(ramps, bends, precision=jax.lax.Precision.HIGHEST)
+    return tuple(values[0] + rise[..., i] for i, values in enumerate(columns))
 
 
 def length(x: Array, y: Array, z: Array) -> Array:

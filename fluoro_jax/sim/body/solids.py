@@ -17,38 +17,31 @@ import jax
 import jax.numpy as jnp
 
 from fluoro_jax.geometry import Grid
-from fluoro_jax.sim.body import shapes
+from fluoro_jax.sim.body import outline, shapes
 from fluoro_jax.sim.body.anatomy import Anatomy, girth_mm
 from fluoro_jax.sim.body.motion import Pose, cage_section, to_rest
-from fluoro_jax.sim.body.shapes import Axes, occupancy, table
+from fluoro_jax.sim.body.outline import (
+    EXTENT_MM,
+    SKIN_ADVANCE,
+    SKIN_BACK,
+    SKIN_FRONT,
+    SKIN_HALF,
+    SKIN_SQUARE,
+    SKIN_WIDEN,
+    SKIN_Z,
+)
+from fluoro_jax.sim.body.shapes import Axes, occupancy, table, tables
 
-__all__ = ["Axes", "occupancy"]  # beside what is defined here
+__all__ = ["EXTENT_MM", "Axes", "occupancy"]  # beside what is defined here
 
 Array = jax.Array
 Scalar = Any
 
-EXTENT_MM = (384.0, 320.0, 368.0)  # x, y, z of every body volume
 CAGE_SQUARE = 0.254
 CAGE_TOP = (28.0, 134.0)  # the cage narrows from here to here as 1 - w^4
 WALL_MM = 5.0  # from the middle of the cage to the lung
 
 # fmt: off
-# Skin: half width, front and back against height; shoulders slope up to the neck.
-SKIN_Z = (-190.0, -130.0, -82.0, -30.0, 10.0, 45.0, 75.0, 100.0, 120.0, 138.0, 155.0,
-    172.0, 190.0)
-SKIN_HALF = (156.0, 159.0, 162.0, 158.0, 156.0, 161.0, 166.0, 169.0, 166.0, 148.0,
-    106.0, 70.0, 60.0)
-SKIN_FRONT = (
-    -100.0, -103.0, -107.0, -109.0, -108.0, -105.0, -100.0, -94.0, -89.0, -87.0,
-    -80.0, -74.0, -72.0,
-)
-SKIN_BACK = (
-    112.0, 114.0, 118.0, 122.0, 123.0, 122.0, 119.0, 115.0, 106.0, 98.0,
-    84.0, 70.0, 62.0,
-)
-# Per mm that the chest wall advances: the front of the skin; shoulders and neck stay.
-SKIN_ADVANCE = (0.8, 1.0, 1.0, 1.0, 1.0, 0.95, 0.85, 0.65, 0.4, 0.2, 0.0, 0.0, 0.0)
-SKIN_WIDEN = (0.2, 0.3, 0.4, 0.45, 0.4, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0)
 # Mediastinum: half width on either side against height, and how it narrows in depth.
 MIDDLE_Z = (-150.0, 0.0, 22.0, 38.0, 52.0, 64.0, 78.0, 100.0, 115.0, 132.0)
 MIDDLE_LEFT = (25.0, 26.0, 34.0, 33.0, 36.0, 39.0, 31.0, 28.0, 30.0, 40.0)
@@ -56,7 +49,6 @@ MIDDLE_RIGHT = (22.0, 24.0, 32.0, 31.0, 28.0, 27.0, 27.0, 27.0, 30.0, 40.0)
 SPREAD_Y = (-100.0, -70.0, -35.0, 0.0, 40.0, 75.0, 105.0)
 SPREAD = (0.1, 0.25, 0.9, 1.0, 0.95, 0.8, 0.6)
 # fmt: on
-SKIN_SQUARE = 0.45
 
 HEART_Y, HEART_Z = -32.0, -6.0  # middle of the ventricles at exhale
 HEART_AXES = (  # unit axes (x left, y posterior, z superior), with semi-axes below
@@ -125,7 +117,7 @@ def part_of(place: Axes, part: tuple[slice, slice, slice]) -> Axes:
 
 
 def to_reference(anatomy: Anatomy, place: Axes) -> Axes:
-    """World mm to reference mm: the person's scalings divided out."""
+    """World mm to reference mm: the patient's scalings divided out."""
     x, y, z = place
     side = jnp.where(x > 0.0, 1.0 + anatomy.asymmetry, 1.0 - anatomy.asymmetry)
     return (
@@ -208,12 +200,12 @@ def mediastinum_distance(pose: Pose, place: Axes) -> Array:
     """Signed distance (sideways) to what keeps the two lungs apart."""
     x, y = to_rest(pose, place)
     z = place[2]
-    at = lambda values: table(z, MIDDLE_Z, values)
     spread = table(y, SPREAD_Y, SPREAD)
-    half = jnp.where(x > 0.0, at(MIDDLE_LEFT), at(MIDDLE_RIGHT))
+    half = jnp.where(x > 0.0, *tables(z, MIDDLE_Z, (MIDDLE_LEFT, MIDDLE_RIGHT)))
     between = jnp.abs(x) - (2.0 + (half + pose.anatomy.mediastinum_mm) * spread)
-    far = lambda a, values: a - table(z, AORTA_Z, values)
-    aorta = jnp.sqrt(jnp.square(far(x, AORTA_X)) + jnp.square(far(y, AORTA_Y)) + 1e-6)
+    middle = tables(z, AORTA_Z, (AORTA_X, AORTA_Y))
+    far_sq = jnp.square(x - middle[0]) + jnp.square(y - middle[1])
+    aorta = jnp.sqrt(far_sq + 1e-6)
     return jnp.minimum(between, aorta - AORTA_R)
 
 
@@ -238,10 +230,11 @@ def skin_distance(pose: Pose, place: Axes) -> Array:
     """Signed distance to the outline of the trunk and neck, breasts and arms apart."""
     x, y, z = place
     more = pose.anatomy.skin_mm + girth_mm(pose.anatomy)
-    at = lambda values: table(z, SKIN_Z, values)
-    half = at(SKIN_HALF) + more + pose.advance_mm * at(SKIN_WIDEN)
-    front = at(SKIN_FRONT) - more - pose.advance_mm * at(SKIN_ADVANCE)
-    back = at(SKIN_BACK) + more
+    columns = (SKIN_HALF, SKIN_FRONT, SKIN_BACK, SKIN_WIDEN, SKIN_ADVANCE)
+    half, front, back, widen, advance = tables(z, SKIN_Z, columns)
+    half = half + more + pose.advance_mm * widen
+    front = front - more - pose.advance_mm * advance
+    back = back + more
     depth = 0.5 * (back - front)
     middle = 0.5 * (front + back)
     return shapes.squircle_distance(x, y - middle, (half, depth), SKIN_SQUARE)
@@ -252,8 +245,10 @@ def breast_distance(pose: Pose, place: Axes) -> Array:
     x, y, z = place
     anatomy = pose.anatomy
     out = anatomy.breast_mm * anatomy.sex
-    chest = -96.0 - anatomy.skin_mm - girth_mm(anatomy) - pose.advance_mm
+    chest = (
+        outline.BREAST_BASE_Y - anatomy.skin_mm - girth_mm(anatomy) - pose.advance_mm
+    )
     # deep in the chest, so that only a cap with a thin rim stands out
-    centre = (64.0, chest + 14.0, -28.0)
-    semi = (20.0 + 2.2 * out, 20.0 + 1.1 * out, 20.0 + 2.1 * out)
+    centre = (64.0, chest + outline.BREAST_DEPTH_MM, -28.0)
+    semi = [mm + share * out for mm, share in outline.BREAST_SEMI]
     return shapes.ellipsoid((jnp.abs(x), y, z), centre, semi)

@@ -18,7 +18,7 @@ from fluoro_jax.sim.body import solids, tubes
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.motion import displacement_mm, pose_at
 from fluoro_jax.sim.body.shapes import occupancy
-from fluoro_jax.sim.body.tubes import Shape
+from fluoro_jax.sim.body.tubes import Shape, Tubes
 
 Array = jax.Array
 Scalar = Any
@@ -57,15 +57,32 @@ def _halve(ways: np.ndarray, order: np.ndarray) -> np.ndarray:
     return np.concatenate([_halve(ways, order[:half]), _halve(ways, order[half:])])
 
 
+def _tree() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Level and parent (0: the hilum) of the 126 nodes of a lung, and the weights
+    `[126, 64]` that make the tips' mean, drawn in towards the hilum, of each.
+    """
+    level, parent, mean = [], [], []
+    for depth in range(1, LEVELS + 1):
+        count = 2**depth
+        share = (depth / LEVELS) ** 0.85
+        for place in range(count):
+            level.append(depth)
+            parent.append(0 if depth == 1 else count // 2 - 1 + place // 2)
+            mean.append(np.repeat(np.eye(count)[place], TIPS // count))
+            mean[-1] *= share * count / TIPS
+    return np.array(level), np.array(parent), np.array(mean, np.float32)
+
+
 DIRECTIONS = _directions().astype(np.float32)
+NODE_LEVEL, NODE_PARENT, NODE_MEAN = _tree()
+COARSE_NODES = 2 ** (COARSE + 1) - 2  # of one lung, drawn in large windows
 
 
-def grow(anatomy: Anatomy) -> list[tuple[Array, Array, Array]]:
-    """The trees at exhale, level by level.
+def grow(anatomy: Anatomy) -> Tubes:
+    """Returns the vessels of both lungs at exhale, world mm.
 
     Returns:
-        for each of the 6 branchings: starts and ends of its pieces `[2 2^k, 3]` world
-        mm, and their radii `[2 2^k, 2]` mm.
+        Tubes of 252 pieces: the 28 of the first `COARSE` branchings, then the others.
     """
     seed = jnp.asarray(anatomy.vessel_seed * 2.0**20, jnp.int32)
     key = jax.random.key(seed)
@@ -76,24 +93,22 @@ def grow(anatomy: Anatomy) -> list[tuple[Array, Array, Array]]:
     ways = (jnp.asarray(DIRECTIONS)[None] + 0.06 * chance[:, :TIPS]) * side
     ways = ways / jnp.linalg.norm(ways, axis=-1, keepdims=True)
     tips = ways * _room_mm(anatomy, hilum, ways)[..., None]
-    before = jnp.broadcast_to(hilum, (2, 1, 3))
-    radius = ROOT_RADIUS_MM * anatomy.vessel_scale
-    levels = []
-    for level in range(1, LEVELS + 1):
-        count = 2**level
-        share = (level / LEVELS) ** 0.85
-        mean = tips.reshape(2, count, -1, 3).mean(2) * share
-        shake = chance[:, TIPS + count - 2 : TIPS + 2 * count - 2]
-        far = jnp.linalg.norm(mean, axis=-1, keepdims=True)
-        loose = SWAY * (1.0 - (level / LEVELS) ** 2)
-        nodes = hilum + mean + shake * far * loose * 0.5
-        start = jnp.repeat(before, count // before.shape[1], axis=1)
-        thick = jnp.stack([radius / SHRINK**0.5, radius * SHRINK**0.5])
-        world = lambda p: solids.to_world(anatomy, p).reshape(-1, 3)
-        wide = jnp.broadcast_to(thick, (2 * count, 2))
-        levels.append((world(start), world(nodes), wide))
-        before, radius = nodes, radius * SHRINK
-    return levels
+    # all branchings in one product: level by level they took thrice as long to compile
+    exact = jax.lax.Precision.HIGHEST
+    mean = jnp.einsum("nt,stc->snc", jnp.asarray(NODE_MEAN), tips, precision=exact)
+    shake = chance[:, TIPS : TIPS + len(NODE_LEVEL)]
+    far = jnp.linalg.norm(mean, axis=-1, keepdims=True)
+    loose = 0.5 * SWAY * (1.0 - (NODE_LEVEL / LEVELS) ** 2)
+    nodes = hilum + mean + shake * far * loose.reshape(1, -1, 1)
+    before = jnp.concatenate([jnp.broadcast_to(hilum, (2, 1, 3)), nodes], axis=1)
+    radius = ROOT_RADIUS_MM * SHRINK ** (NODE_LEVEL - 1.0)
+    ends = np.stack([radius / SHRINK**0.5, radius * SHRINK**0.5], axis=-1)
+    thick = jnp.broadcast_to(ends[None] * anatomy.vessel_scale, (2, *ends.shape))
+    start = solids.to_world(anatomy, before[:, NODE_PARENT])
+    found = Tubes(start, solids.to_world(anatomy, nodes), thick)
+    split = lambda x: (x[:, :COARSE_NODES], x[:, COARSE_NODES:])
+    flat = lambda x: jnp.concatenate([p.reshape(-1, p.shape[-1]) for p in split(x)])
+    return jax.tree.map(flat, found)
 
 
 def _room_mm(anatomy: Anatomy, hilum: Array, ways: Array) -> Array:
@@ -107,28 +122,27 @@ def _room_mm(anatomy: Anatomy, hilum: Array, ways: Array) -> Array:
     return jnp.maximum(reach, 20.0)
 
 
-def vessel_share(
-    anatomy: Anatomy,
-    grid: Grid,
-    shape: Shape,
-    *,
-    levels: list[tuple[Array, Array, Array]],
-    displacement: tuple[Scalar, Scalar],
-) -> Array:
-    """Share of each voxel filled by vessels now, `[Z, Y, X]`.
+def carried(anatomy: Anatomy, vessel: Tubes, si_mm: Scalar, ap_mm: Scalar) -> Tubes:
+    """Returns vessels of exhale where the lung has carried them, world mm."""
+    move = lambda p: p + displacement_mm(anatomy, si_mm, ap_mm, p)
+    return Tubes(move(vessel.start), move(vessel.end), vessel.radius)
+
+
+def vessel_share(vessel: Tubes, grid: Grid, shape: Shape) -> Array:
+    """Returns the share of each voxel filled by vessels, `[Z, Y, X]`.
 
     Args:
-        anatomy: the person.
+        vessel: `grow`'s pieces, in its order, where they are now.
         grid: cubic voxels.
         shape: `[Z, Y, X]`.
-        levels: `grow` of the same person.
-        displacement: (diaphragm inferior, chest wall anterior) now, mm.
     """
-    move = lambda p: p + displacement_mm(anatomy, *displacement, p)
-    out = None
-    for part, reach in ((levels[:COARSE], 0), (levels[COARSE:], 1)):
-        start, end, radius = (jnp.concatenate(leaf) for leaf in zip(*part, strict=True))
-        found = tubes.Tubes(move(start), move(end), radius)
-        far = tubes.tube_distance(found, grid, shape, reach_mm=REACH_MM[reach])
-        out = far if out is None else jnp.minimum(out, far)
-    return occupancy(out, grid.spacing_mm[0])
+    coarse = 2 * COARSE_NODES
+    parts = (
+        jax.tree.map(lambda leaf: leaf[:coarse], vessel),
+        jax.tree.map(lambda leaf: leaf[coarse:], vessel),
+    )
+    far = [
+        tubes.tube_distance(part, grid, shape, reach_mm=reach)
+        for part, reach in zip(parts, REACH_MM, strict=True)
+    ]
+    return occupancy(jnp.minimum(*far), grid.spacing_mm[0])

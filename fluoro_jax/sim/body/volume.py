@@ -1,7 +1,8 @@
 """The solids composed to volumes of soft tissue and bone, by priority.
 
-Painted in this order, later over earlier: fat, skin, muscle, what fills the cage, lung
-with its vessels, heart, airways, cartilage, sternum, ribs, and the bones that stay.
+Painted in this order, later over earlier: fat, skin, muscle, the contents of the rib
+cage, lung with its vessels, heart, airways, cartilage, sternum, ribs, and the bones
+that stay.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SLIDE_MM = (15.0, 75.0)  # up and down; check_pose allows 10 and 60
 
 @struct.dataclass
 class Still:
-    """What of a person need be drawn only once; `[Z, Y, X]` unless said otherwise.
+    """The parts of a patient drawn only once; `[Z, Y, X]` unless said otherwise.
 
     Attributes:
         bone_share: share of each voxel inside a bone that does not move.
@@ -42,7 +43,7 @@ class Still:
             below and above, so that it can be slid down whole.
         airway: share inside trachea and bronchi.
         arm: signed distance to the skin of the arms, mm.
-        vessel: lung vessels at exhale, pieces by level (vessels.grow).
+        vessel: lung vessels at exhale (`vessels.grow`).
     """
 
     bone_share: Array
@@ -52,11 +53,20 @@ class Still:
     abdomen: Array
     airway: Array
     arm: Array
-    vessel: Any
+    vessel: tubes.Tubes
 
 
-def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
-    """Draws what does not breathe, and what is only carried, at rest."""
+def draw_still(
+    anatomy: Anatomy, grid: Grid, shape: Shape, vessel: tubes.Tubes | None = None
+) -> Still:
+    """Returns what does not breathe, and what is only carried, drawn at exhale.
+
+    Args:
+        anatomy: the patient.
+        grid: cubic voxels.
+        shape: `[Z, Y, X]`.
+        vessel: `vessels.grow` of the patient, if it is at hand.
+    """
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
     share, soft, mineral = _still_bones(anatomy, grid, place, shape)
     rest = pose_at(anatomy, 0.0, 0.0)
@@ -68,7 +78,7 @@ def draw_still(anatomy: Anatomy, grid: Grid, shape: Shape) -> Still:
         abdomen=organs.draw_abdomen(rest, *_taller(grid, shape)),
         airway=organs.draw_airway(anatomy, grid, shape),
         arm=jnp.broadcast_to(bones.arm_distance(anatomy, place), shape),
-        vessel=vessels.grow(anatomy),
+        vessel=vessels.grow(anatomy) if vessel is None else vessel,
     )
 
 
@@ -124,9 +134,9 @@ def body_densities(
     """Soft tissue and bone mineral of the whole thorax at one moment.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         grid: where the voxels are.
-        still: `draw_still` of the same person and grid.
+        still: `draw_still` of the same patient and grid.
         displacement_mm: (diaphragm inferior, chest wall anterior) now.
         lung_g_cc: density of the lung now, g/cc.
         heart_phase: cycles of the heart beat.
@@ -140,9 +150,8 @@ def body_densities(
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
     share = lambda distance: occupancy(distance, voxel)
     cage = solids.cage_distance(pose, place)
-    vessel = vessels.vessel_share(
-        anatomy, grid, shape, levels=still.vessel, displacement=displacement_mm
-    )
+    vessel = vessels.carried(anatomy, still.vessel, *displacement_mm)
+    vessel = vessels.vessel_share(vessel, grid, shape)
     lung = share(solids.lung_distance(pose, place, cage))
     lung_soft = tissues.LUNG * lung_g_cc
     lung_soft = lung_soft + vessel * (tissues.BLOOD[0] - lung_soft)
@@ -154,7 +163,7 @@ def body_densities(
     soft, bone = _moving_bones(soft, pose, place, cage, grid)
     soft = soft * (1.0 - still.bone_share) + still.bone_soft
     bone = bone * (1.0 - still.bone_share) + still.bone_mineral
-    # a person's own mineral; marrow and fat fill what is lost
+    # a patient's own mineral; marrow and fat fill what is lost
     return soft, bone * anatomy.bone_density
 
 
@@ -170,9 +179,9 @@ def body_volume(
     """Attenuation of the whole thorax at one moment.
 
     Args:
-        anatomy: the person.
+        anatomy: the patient.
         grid: where the voxels are.
-        still: `draw_still` of the same person and grid.
+        still: `draw_still` of the same patient and grid.
         displacement_mm: (diaphragm inferior, chest wall anterior) now.
         mu_lung: attenuation of the lung now, 1/mm.
         heart_phase: cycles of the heart beat.

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry, pixel_positions_mm, view_axes
+from fluoro_jax.geometry import AnyArray, Geometry, pixel_positions_mm, view_axes
 
 Array = jax.Array
 Scalar = Any
@@ -180,8 +181,11 @@ def _shape(offset: Any, semi: Any, turn: Any, count: int = 1) -> Shape:
 
 
 def shape_chord_mm(
-    geometry: Geometry, shape: Shape, centre_mm: Array, diameter_mm: Scalar
-) -> Array:
+    geometry: Geometry,
+    shape: Shape,
+    centre_mm: Float[AnyArray, " 3"],
+    diameter_mm: Scalar,
+) -> Float[Array, "rows cols"]:
     """Path length of every pixel's ray through a union of ellipsoids.
 
     A ray p + t d meets ellipsoid k where |q + t e| <= 1 with q, e = p, d turned into

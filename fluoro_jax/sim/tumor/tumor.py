@@ -1,8 +1,8 @@
-"""A tumour in closed form: its chord, its shadow and where the shadow's centre lies.
+"""A tumour in closed form: its chord, its mask and the centroid of its outline.
 
-Line integrals add, so a tumour needs no voxels: its path length is added to the film of
-the body. Mask and centroid are then exact at any resolution. The sphere is the paper's
-tumour; other shapes (`tumor_shapes`) are unions of ellipsoids.
+Line integrals add, so a tumour needs no voxels: its path length is added to the clip
+of the patient. Mask and centroid are then exact at any resolution. The sphere is the
+paper's tumour; other shapes (shapes.py) are unions of ellipsoids.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float, Real
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import (
@@ -33,8 +34,7 @@ Array = jax.Array
 Scalar = Any
 
 DIAMETER_MM = (5.0, 60.0)
-# A pure ground-glass nodule has -750 to -300 HU, part solid up to 0, solid 20 to 60.
-DENSITY_G_CC = {"ground-glass": 0.45, "part-solid": 0.75, "solid": 1.06}
+# From pure ground glass (-750 to -300 HU) through part solid to solid (20 to 60 HU).
 DENSITY_LIMITS_G_CC = (0.3, 1.2)
 SUBRAYS = 4  # rows and columns of rays in a pixel of the soft mask
 CENTROID_RAYS = 256  # rays a side through a shadow that has no closed form
@@ -89,7 +89,7 @@ def check_tumor(tumor: Tumor) -> None:
             raise UserError(
                 f"tumour {name} = {value:g}",
                 needed=f"from {low:g} to {high:g} {unit}",
-                why="a lung tumour outside of this is not simulated",
+                why="the simulator is validated for this range only",
                 fix=f"take {np.clip(value, low, high):g} or another value in between"
                 if np.isfinite(value)
                 else f"give a number for {name}",
@@ -99,16 +99,16 @@ def check_tumor(tumor: Tumor) -> None:
 def tumor_path_mm(
     tumor: Tumor,
     breathing: Breathing,
-    time_s: AnyArray,
+    time_s: Real[AnyArray, " t"],
     anatomy: Anatomy | None = None,
-) -> Array:
-    """Where a tumour's centre is at each time.
+) -> Float[Array, "t 3"]:
+    """Returns the position of the tumour's centre at each time.
 
     Args:
         tumor: with amplitudes of its own or, if it `rides`, carried by the lung.
         breathing: the breath.
         time_s: `[T]` s.
-        anatomy: whose lung carries it; needed only if it `rides`.
+        anatomy: the patient, whose lung carries it; needed only if it `rides`.
 
     Returns:
         `[T, 3]` world (LPS) mm.
@@ -129,8 +129,10 @@ def tumor_path_mm(
     return centre + move
 
 
-def tumor_chord_mm(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
-    """Path length of every pixel's ray through a tumour, exact for every shape.
+def tumor_chord_mm(
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
+) -> Float[Array, "rows cols"]:
+    """Returns the path length of every ray through a tumour, exact for every shape.
 
     Args:
         geometry: the view.
@@ -145,15 +147,21 @@ def tumor_chord_mm(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
     return shape_chord_mm(geometry, tumor.shape, centre_mm, tumor.diameter_mm)
 
 
-def tumor_mask(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
+def tumor_mask(
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
+) -> Float[Array, "rows cols"]:
     """`[rows, cols]` in {0, 1}: 1 where a pixel centre's ray crosses the tumour."""
     return (tumor_chord_mm(geometry, tumor, centre_mm) > 0.0).astype(jnp.float32)
 
 
 def tumor_coverage(
-    geometry: Geometry, tumor: Tumor, centre_mm: Array, *, subrays: int = SUBRAYS
-) -> Array:
-    """The soft mask: the share of each pixel that the tumour's shadow covers.
+    geometry: Geometry,
+    tumor: Tumor,
+    centre_mm: Float[AnyArray, " 3"],
+    *,
+    subrays: int = SUBRAYS,
+) -> Float[Array, "rows cols"]:
+    """Returns the soft mask: the share of each pixel that the tumour's shadow covers.
 
     Args:
         geometry: the view.
@@ -173,8 +181,10 @@ def tumor_coverage(
     return mask.reshape(rows, subrays, cols, subrays).mean(axis=(1, 3))
 
 
-def tumor_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
-    """Centroid of a tumour's shadow, not of its pixel mask.
+def tumor_centroid_px(
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
+) -> Float[Array, " 2"]:
+    """Returns the centroid of a tumour's outline, not of its pixel mask.
 
     In closed form for sphere and ellipsoid. The shadow of several ellipsoids has none:
     its centroid is that of 256 x 256 rays spread over the shadow of the enclosing
@@ -195,7 +205,9 @@ def tumor_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Arr
     return _union_centroid_px(geometry, tumor, centre_mm)
 
 
-def _ellipsoid_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
+def _ellipsoid_centroid_px(
+    geometry: Geometry, tumor: Tumor, centre_mm: AnyArray
+) -> Array:
     """With S = sum a_i^2 v_i v_i' over semi-axes a_i along v_i, and the centre c from
     the source, the outline's dual conic is c c' - S; its centre is the last column,
     x = sdd (c_n c_x - S_nx) / (c_n^2 - S_nn). The sphere's formula is S = r^2 I.
@@ -213,25 +225,9 @@ def _ellipsoid_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -
     return detector_mm_to_px(geometry, place * scale)
 
 
-def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Array:
-    """Mean of the rays that hit, on a window just larger than the enclosing sphere's
-    shadow; its half width is sdd r sqrt(n^2 + a^2 - r^2) / (n^2 - r^2).
-    """
-    right, down, ahead = _from_source(geometry, jnp.asarray(centre_mm, jnp.float32))
-    radius = 0.5 * tumor.diameter_mm
-    depth_sq = jnp.square(ahead) - jnp.square(radius)
-    half = lambda off: (
-        jnp.sqrt(depth_sq + jnp.square(off))
-        * (1.01 * radius * geometry.sdd_mm / depth_sq)
-    )
-    scale = geometry.sdd_mm * ahead / depth_sq
-    window = dataclasses.replace(
-        geometry,
-        rows=CENTROID_RAYS,
-        cols=CENTROID_RAYS,
-        pixel_mm=(2.0 * half(down) / CENTROID_RAYS, 2.0 * half(right) / CENTROID_RAYS),
-        offset_mm=(down * scale, right * scale),
-    )
+def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: AnyArray) -> Array:
+    """Centroid of the rays that hit, on a window around the shadow."""
+    window = shadow_window(geometry, tumor, centre_mm, CENTROID_RAYS)
     hit = tumor_mask(window, tumor, centre_mm)
     rows, cols = pixel_positions_mm(window)
     total = jnp.maximum(jnp.sum(hit), 1.0)
@@ -242,8 +238,41 @@ def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: Array) -> Ar
     return detector_mm_to_px(geometry, place)
 
 
-def sphere_chord_mm(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -> Array:
-    """Path length of every pixel's ray through a sphere.
+def shadow_window(
+    geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"], rays: int
+) -> Geometry:
+    """Returns the view of a window just larger than the enclosing sphere's shadow.
+
+    With the centre (n, a, b) along (beam, right, down), the shadow's half width is
+    sdd r sqrt(n^2 + a^2 - r^2) / (n^2 - r^2).
+
+    Args:
+        geometry: the view.
+        tumor: gives the size of the sphere.
+        centre_mm: `[3]` world mm.
+        rays: rows and columns of the window (static).
+    """
+    right, down, ahead = _from_source(geometry, jnp.asarray(centre_mm, jnp.float32))
+    radius = 0.5 * tumor.diameter_mm
+    depth_sq = jnp.square(ahead) - jnp.square(radius)
+    half = lambda off: (
+        jnp.sqrt(depth_sq + jnp.square(off))
+        * (1.01 * radius * geometry.sdd_mm / depth_sq)
+    )
+    scale = geometry.sdd_mm * ahead / depth_sq
+    return dataclasses.replace(
+        geometry,
+        rows=rays,
+        cols=rays,
+        pixel_mm=(2.0 * half(down) / rays, 2.0 * half(right) / rays),
+        offset_mm=(down * scale, right * scale),
+    )
+
+
+def sphere_chord_mm(
+    geometry: Geometry, centre_mm: Float[AnyArray, " 3"], diameter_mm: Scalar
+) -> Float[Array, "rows cols"]:
+    """Returns the path length of every pixel's ray through a sphere.
 
     With the unit ray direction d and the centre c as seen from the source,
     chord = 2 sqrt(r^2 - |c - (c.d) d|^2).
@@ -275,16 +304,10 @@ def sphere_chord_mm(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -
     return jnp.where(hit, 2.0 * jnp.sqrt(jnp.where(hit, inside, 1.0)), 0.0)
 
 
-def sphere_mask(geometry: Geometry, centre_mm: Array, diameter_mm: Scalar) -> Array:
-    """`[rows, cols]` in {0, 1}: 1 where a pixel centre's ray crosses the sphere."""
-    chord = sphere_chord_mm(geometry, centre_mm, diameter_mm)
-    return (chord > 0.0).astype(jnp.float32)
-
-
 def sphere_centroid_px(
-    geometry: Geometry, centre_mm: Array, diameter_mm: Scalar
-) -> Array:
-    """Centroid of a sphere's shadow, an ellipse whose centre is not the projected one.
+    geometry: Geometry, centre_mm: Float[AnyArray, " 3"], diameter_mm: Scalar
+) -> Float[Array, " 2"]:
+    """Returns the centroid of a sphere's outline, not the projection of its centre.
 
     The cone around the sphere meets the detector in (c.p)^2 = (|c|^2 - r^2) |p|^2 for
     p = (sdd, x, y); completing squares with c = (n, a, b) along (beam, right, down)

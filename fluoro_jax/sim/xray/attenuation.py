@@ -1,4 +1,4 @@
-"""What each tissue does to a narrow beam: at 60 keV, and by energy from a table."""
+"""Attenuation of tissues: at 60 keV, and by energy from a table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray
+
+Density = float | int | np.floating | Float[AnyArray, " ..."]
 
 # Linear attenuation coefficients at 60 keV, 1/mm: ICRU Report 44 compositions with the
 # elemental tables of Elam et al. 2002 (doi:10.1016/S0969-806X(01)00227-4).
@@ -26,18 +30,18 @@ BONE_MASS_MM2_G = BONE / 1.92
 LUNG_MASS_MM2_G = 0.0204  # the same for inflated lung (ICRU 44 composition)
 
 
-def mu_lung(density_g_cc: Any) -> Any:
-    """Attenuation of lung, 1/mm, at a density in g/cc (any shape)."""
+def mu_lung(density_g_cc: Density) -> Density:
+    """Returns the attenuation of lung, 1/mm, at a density in g/cc (any shape)."""
     return LUNG_MASS_MM2_G * density_g_cc
 
 
-def mu_tumor(density_g_cc: Any) -> Any:
-    """Attenuation of tumour (soft tissue), 1/mm, at a density in g/cc (any shape)."""
+def mu_tumor(density_g_cc: Density) -> Density:
+    """Returns the attenuation of tumour (soft tissue), 1/mm, at a density in g/cc."""
     return SOFT_MASS_MM2_G * density_g_cc
 
 
 def mass_attenuation(material: str, energy_kev: Any) -> Any:
-    """Mass attenuation coefficient, log-log between the table's 1 keV steps.
+    """Returns mass attenuation, log-log between the table's 1 keV steps.
 
     Args:
         material: a column of `table()`: "soft" (soft tissue), "bone" (cortical),
@@ -73,7 +77,7 @@ def mass_attenuation(material: str, energy_kev: Any) -> Any:
 
 @functools.cache
 def table(name: str) -> dict[str, np.ndarray]:
-    """A table of the package by column: "attenuation" or "spectra"."""
+    """Returns a table of the package by column: "attenuation" or "spectra"."""
     path = resources.files("fluoro_jax.sim.xray") / "tables" / f"{name}.csv"
     lines = [row for row in path.read_text().splitlines() if not row.startswith("#")]
     rows = list(csv.reader(lines))

@@ -6,13 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 Array = jax.Array
 Scalar = Any
 
 
-def blur(frames: Array, sigma_px: tuple[Scalar, Scalar], *, closed: bool) -> Array:
-    """Spreads every pixel's content by a Gaussian integrated over pixels.
+def blur(
+    frames: Float[Array, "*lead h w"], sigma_px: tuple[Scalar, Scalar], *, closed: bool
+) -> Float[Array, "*lead h w"]:
+    """Returns frames convolved with a Gaussian that is integrated over pixels.
 
     Args:
         frames: `[..., H, W]`.

@@ -1,8 +1,8 @@
-"""What the panel reads: from lengths of tissue, or line integrals, to frames.
+"""Detector readings: from path lengths of tissue, or line integrals, to frames.
 
-In order: spectrum, motion blur, blades, focal spot, scatter, grid, quanta, spread of
-light, gain, lag, electronic noise, saturation, binning, output. Each stage can be off;
-with all off the line integrals come back untouched.
+In order: spectrum, motion blur, collimator, focal spot, scatter, grid, quanta, optical
+blur, gain, lag, electronic noise, saturation, binning, output. Each stage can be off;
+with all off the line integrals are returned unchanged.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry, pixel_positions_mm
+from fluoro_jax.geometry import AnyArray, Geometry, pixel_positions_mm
 from fluoro_jax.sim.xray import spectrum
 from fluoro_jax.sim.xray.blur import blur
 from fluoro_jax.sim.xray.exposure import (
@@ -36,9 +37,12 @@ FLOOR = 1e-8  # of the open beam: darker reads as this, where there are no quant
 
 
 def acquire(
-    paths_g_cm2: Array, geometry: Geometry, exposure: Exposure, key: Array | None = None
-) -> Array:
-    """Frames of a film from the lengths of tissue on every ray.
+    paths_g_cm2: Float[AnyArray, "m *moments t h w"],
+    geometry: Geometry,
+    exposure: Exposure,
+    key: Array | None = None,
+) -> Float[AnyArray, "t rows cols"]:
+    """Returns the frames of a clip from the lengths of tissue on every ray.
 
     Args:
         paths_g_cm2: `[M, T, H, W]` density times length, g/cm^2, of the first M of
@@ -52,7 +56,7 @@ def acquire(
         `[T, H, W]` (divided by the binning) in the unit of `exposure.output`.
 
     Raises:
-        UserError: for settings that no machine has.
+        UserError: for settings out of range.
     """
     validate(exposure)
     return read_out(_lines(paths_g_cm2, exposure), geometry, exposure, key)
@@ -68,15 +72,18 @@ def _lines(paths_g_cm2: Array, exposure: Exposure) -> Array:
     return expose(line) if line.ndim == 4 else line
 
 
-def expose(line_sub: Array) -> Array:
+def expose(line_sub: Float[Array, " s *shape"]) -> Float[Array, "*shape"]:
     """Motion blur: line integral `[...]` of the mean signal of moments `[S, ...]`."""
     return jnp.log(line_sub.shape[0]) - jax.nn.logsumexp(-line_sub, axis=0)
 
 
 def read_out(
-    line: Array, geometry: Geometry, exposure: Exposure, key: Array | None = None
-) -> Array:
-    """Frames of a film from the line integrals of its primary radiation.
+    line: Float[AnyArray, "t h w"],
+    geometry: Geometry,
+    exposure: Exposure,
+    key: Array | None = None,
+) -> Float[AnyArray, "t rows cols"]:
+    """Returns the frames of a clip from the line integrals of its primary radiation.
 
     Args:
         line: `[T, H, W]` [1], of whatever spectrum.
@@ -88,7 +95,7 @@ def read_out(
         `[T, H, W]` (divided by the binning) in the unit of `exposure.output`.
 
     Raises:
-        UserError: for settings that no machine has, for noise without a key, and for
+        UserError: for settings out of range, for noise without a key, and for
             frames that the binning does not divide.
     """
     validate(exposure)
@@ -107,7 +114,7 @@ def read_out(
         raise UserError(
             "noise without a key",
             needed="a typed JAX key",
-            why="every film's noise is drawn from its key, so that it can be repeated",
+            why="every clip's noise is drawn from its key, so that it can be repeated",
             fix='pass jax.random.key(0), or set noise="none"',
         )
     return _read_out(line, geometry, exposure, key)
@@ -174,18 +181,18 @@ def _panel(
     return bin_frames(counts, panel.binning)
 
 
-def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Array:
-    """Fixed pattern `[1, H, W]`: the same for every film of one seed, mean 1."""
+def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Float[Array, "1 h w"]:
+    """Fixed pattern `[1, H, W]`: the same for every clip of one seed, mean 1."""
     draw = jax.random.normal(jax.random.key(seed), (1, geometry.rows, geometry.cols))
     return 1.0 + spread * jnp.clip(draw, -3.0, 3.0)
 
 
-def add_lag(frames: Array, lag: Lag) -> Array:
-    """Signal trapped in the panel and released by later frames.
+def add_lag(frames: Float[Array, "t h w"], lag: Lag) -> Float[Array, "t h w"]:
+    """Returns frames with the image lag of the panel.
 
     With the trapped charge r, a frame x reads (1 - held) x + (1 - kept) r, and leaves
-    kept r + held x trapped: none is lost, and no frame sees a later one. Before
-    frame 0 the panel had long been seeing frame 0.
+    kept r + held x trapped: charge is conserved, and no frame depends on a later
+    one. Before frame 0 the panel is in equilibrium with frame 0.
 
     Args:
         frames: `[T, H, W]`.
@@ -203,7 +210,9 @@ def add_lag(frames: Array, lag: Lag) -> Array:
     return jax.lax.scan(step, steady, frames)[1]
 
 
-def bin_frames(frames: Array, binning: int) -> Array:
+def bin_frames(
+    frames: Float[Array, "*lead h w"], binning: int
+) -> Float[Array, "*lead rows cols"]:
     """Sums of blocks of `binning` squared pixels of `[..., H, W]`."""
     if binning == 1:
         return frames
@@ -225,7 +234,9 @@ def refine(geometry: Geometry, binning: int) -> Geometry:
     )
 
 
-def to_display(log_frames: Array, display: Display) -> Array:
+def to_display(
+    log_frames: Float[AnyArray, "*shape"], display: Display
+) -> Float[Array, "*shape"]:
     """Grey levels in [0, 1] of log frames, any shape, by a fixed window."""
     level = (log_frames - display.low) / (display.high - display.low)
     level = jnp.clip(level, 0.0, 1.0)
@@ -235,7 +246,7 @@ def to_display(log_frames: Array, display: Display) -> Array:
 
 
 def _output(counts: Array, full: Scalar, exposure: Exposure) -> Array:
-    """The frames as asked for; `full` is the open beam's reading of one pixel."""
+    """Returns frames in the unit of `exposure.output`; `full` is the open beam's."""
     if exposure.output == "counts":
         return counts
     counted = exposure.mas is not None or exposure.quanta is not None
@@ -244,7 +255,7 @@ def _output(counts: Array, full: Scalar, exposure: Exposure) -> Array:
     return log if exposure.output == "log" else to_display(log, exposure.display)
 
 
-def _mean_line(line: Array, binning: int) -> Array:
+def _mean_line(line: AnyArray, binning: int) -> Array:
     return -jnp.log(bin_frames(jnp.exp(-line), binning) / binning**2)
 
 

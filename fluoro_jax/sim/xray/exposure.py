@@ -1,4 +1,4 @@
-"""How the X-ray machine is set: every stage a number, and None where it is off.
+"""Settings of the X-ray machine: every stage is a number, or None where it is off.
 
 `ideal()` has every stage off and gives the noiseless line integral at 60 keV.
 """
@@ -35,7 +35,7 @@ LIMITS = {  # (least, most, why)
     "pulse_s": (0.0, 10.0, "it is the time of one exposure"),
     "sub_phases": (1, 100, "each costs a projection of the body"),
     "scatter.spr": (0.0, 20.0, "it is a ratio; the thickest patients reach 9"),
-    "scatter.sigma_mm": (1.0, 500.0, "it is the width of a smooth veil"),
+    "scatter.sigma_mm": (1.0, 500.0, "it is the width of the scatter kernel"),
     "scatter.power": (0.0, 4.0, "scatter grows with thickness, about in proportion"),
     "scatter.gap_mm": (0.0, 2000.0, "it is a distance"),
     "grid.primary": (1e-3, 1.0, "it is a share, and without primary is no image"),
@@ -72,14 +72,14 @@ class Tube:
 
 @struct.dataclass
 class Blades:
-    """Collimator: distances of its edges from the central ray, mm at the isocentre.
+    """Collimator jaws: distances of their edges from the central ray, mm at isocentre.
 
     Attributes:
         up_mm: superior edge.
         down_mm: inferior edge.
         left_mm: edge at the image's left.
         right_mm: edge at the image's right.
-        leak: share of the beam that passes the blades [1].
+        leak: share of the beam that passes the jaws [1].
         penumbra_mm: width of the soft edge at the detector, mm.
     """
 
@@ -106,19 +106,19 @@ class Lag:
 
 @struct.dataclass
 class Panel:
-    """Flat panel of caesium iodide on silicon. A film's pixel may be many of its own.
+    """Flat panel of caesium iodide on silicon; a frame's pixel may cover several.
 
     Attributes:
         native_mm: pitch of the panel's own pixels.
         csi_mm: thickness of the scintillator.
-        blur_mm: standard deviation of its spread of light, or None.
+        blur_mm: standard deviation of the optical blur, or None.
         lag: from frame to frame, or None.
         gain_sd: spread of gain over own pixels after flat-field correction [1], or
             None.
         gain_seed: which fixed pattern.
         electronic_quanta: read-out noise of one own pixel, quanta, or None.
         saturation_quanta: most that one own pixel holds, quanta, or None.
-        binning: static; rows and columns of the film added up at the end.
+        binning: static; rows and columns of a frame summed at the end.
     """
 
     native_mm: Scalar = 0.388
@@ -151,12 +151,12 @@ class Display:
 
 @struct.dataclass
 class Exposure:
-    """One way to take a film; what is None is off.
+    """Settings of one exposure; stages that are None are off.
 
     Attributes:
         tube: its spectrum; None is 60 keV.
         mas: charge of a frame, mAs, for which `tube` gives quanta.
-        quanta: absorbed quanta of an unattenuated pixel of the film, instead of `mas`.
+        quanta: absorbed quanta of an unattenuated pixel of the frame, instead of `mas`.
         focal_spot_mm: width of the focal spot.
         pulse_s: length of the exposure, during which the body moves, s.
         scatter: scattered radiation.
@@ -270,7 +270,7 @@ def quanta_per_pixel(geometry: Geometry, exposure: Exposure) -> Scalar | None:
 
 
 def validate(exposure: Exposure) -> None:
-    """Refuses settings no machine has; numbers under `jit` cannot be looked at.
+    """Refuses settings out of range; values under `jit` are not checked.
 
     Raises:
         UserError: on the first setting out of its range, or stages that exclude or

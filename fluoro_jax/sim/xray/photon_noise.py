@@ -1,7 +1,7 @@
-"""Photon noise, drawn by inversion: one normal number decides one pixel.
+"""Photon noise by inversion: one normal deviate per pixel.
 
 `jax.random.poisson` goes on drawing for every pixel until the last is accepted, so one
-rounding error may change a whole film; and its test loses its digits in float32 above
+rounding error may change a whole frame; and its test loses its digits in float32 above
 some 1e5 quanta. Here a pixel depends on its own number alone, whatever is compiled.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 Array = jax.Array
 
@@ -16,7 +17,9 @@ FEW = 32.0  # expected quanta below which probabilities are added up
 MOST_OF_FEW = 90  # no pixel of fewer than 32 expected quanta gets more
 
 
-def draw_quanta(expected: Array, key: Array | None, noise: str) -> Array:
+def draw_quanta(
+    expected: Float[Array, "*shape"], key: Array | None, noise: str
+) -> Float[Array, "*shape"]:
     """Quanta drawn about their expectation, any shape.
 
     Args:
@@ -34,7 +37,9 @@ def draw_quanta(expected: Array, key: Array | None, noise: str) -> Array:
     return poisson_quantile(expected, z)
 
 
-def poisson_quantile(expected: Array, z: Array) -> Array:
+def poisson_quantile(
+    expected: Float[Array, "*shape"], z: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
     """The Poisson quantile at the level of a normal number.
 
     From 32 expected quanta on, by Cornish and Fisher's expansion, rounded:

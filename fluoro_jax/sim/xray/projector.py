@@ -23,14 +23,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Float
 
-from fluoro_jax.geometry import Geometry, Grid, pixel_positions_mm, source_mm, view_axes
+from fluoro_jax.geometry import (
+    AnyArray,
+    Geometry,
+    Grid,
+    pixel_positions_mm,
+    source_mm,
+    view_axes,
+)
 
 Array = jax.Array
 CHUNK = 8  # planes gathered together: bounds memory
 
 
-def project(mu: Array, grid: Grid, geometry: Geometry) -> Array:
+def project(
+    mu: Float[AnyArray, "z y x"], grid: Grid, geometry: Geometry
+) -> Float[Array, "rows cols"]:
     """Line integrals from the source to every pixel centre.
 
     Args:
@@ -66,8 +76,12 @@ def turned(geometry: Geometry, quarter: int | None) -> Geometry:
 
 
 def march(
-    mu: Array, grid: Grid, geometry: Geometry, *, samples: int | None = None
-) -> Array:
+    mu: Float[AnyArray, "z y x"],
+    grid: Grid,
+    geometry: Geometry,
+    *,
+    samples: int | None = None,
+) -> Float[Array, "rows cols"]:
     """The same integrals by trilinear sampling of each ray: slow, plain, general.
 
     Args:

@@ -1,7 +1,7 @@
-"""Scattered radiation: a wide, smooth veil over the primary image.
+"""Scattered radiation as a wide Gaussian added to the primary image.
 
-S = a G_sigma(P L^b): what a ray loses on its way is scattered about it. `a` is set so
-that scatter over primary, in the densest part of the first frame, is what was asked.
+S = a G_sigma(P L^b): the signal that a ray loses is scattered around it. `a` is set so
+that scatter over primary, in the densest part of the first frame, equals `spr`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Float
 
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.xray.blur import blur
@@ -30,7 +31,7 @@ class Scatter:
     Attributes:
         spr: scatter over primary in the mediastinum, without a grid and with an air
             gap of 380 mm [1].
-        sigma_mm: width of the veil at the detector, mm.
+        sigma_mm: standard deviation of the scatter kernel at the detector, mm.
         power: b, how scatter grows with the line integral [1].
         gap_mm: air between the patient's exit surface and the panel, mm.
         region: `[H, W]` weights of the pixels in which `spr` holds; None takes the
@@ -62,8 +63,11 @@ class AntiscatterGrid:
 
 
 def scatter_signal(
-    primary: Array, open_primary: Array, geometry: Geometry, scatter: Scatter
-) -> Array:
+    primary: Float[Array, "t h w"],
+    open_primary: Float[Array, "t h w"],
+    geometry: Geometry,
+    scatter: Scatter,
+) -> Float[Array, "t h w"]:
     """Scatter at the panel, before any grid.
 
     Args:
@@ -94,7 +98,7 @@ def gap_factor(gap_mm: Scalar) -> Scalar:
     return nearer * nearer
 
 
-def dense_region(primary: Array) -> Array:
+def dense_region(primary: Float[Array, "h w"]) -> Float[Array, "h w"]:
     """`[H, W]` in {0, 1}: the tenth of the pixels with the least primary signal."""
     return (primary <= jnp.quantile(primary, DENSE_SHARE)).astype(jnp.float32)
 

@@ -1,4 +1,4 @@
-"""X-ray spectra, and what a polychromatic beam makes of lengths of tissue.
+"""X-ray spectra, and polychromatic line integrals of path lengths of tissue.
 
 A tube's spectrum comes from a table; weighted by what a caesium iodide panel reads and
 gathered into a few nodes it is a `Beam`, whose logarithm of transmission is the
@@ -92,26 +92,6 @@ def mono_spectrum(energy_kev: Scalar = IDEAL_KEV, *, fluence: Scalar = 1.0) -> S
     return Spectrum(energy, jnp.asarray(fluence, jnp.float32).reshape(1))
 
 
-def mean_energy_kev(spectrum: Spectrum) -> Array:
-    """Mean energy of the photons, keV."""
-    return jnp.sum(spectrum.energy_kev * spectrum.fluence) / jnp.sum(spectrum.fluence)
-
-
-def half_value_layer_mm(spectrum: Spectrum) -> Array:
-    """Aluminium that halves the air kerma, mm; 0 to 20 mm by bisection."""
-    energy = spectrum.energy_kev
-    kerma = spectrum.fluence * energy * mass_attenuation("air_absorbed", energy)
-    mu = 0.1 * ALUMINIUM_G_CC * mass_attenuation("aluminium", energy)
-
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        middle = 0.5 * (ends[0] + ends[1])
-        much = jnp.sum(kerma * jnp.exp(-mu * middle)) > 0.5 * jnp.sum(kerma)
-        return jnp.where(much, middle, ends[0]), jnp.where(much, ends[1], middle)
-
-    ends = (jnp.float32(0.0), jnp.float32(20.0))
-    return jax.lax.fori_loop(0, 24, halve, ends)[0]
-
-
 def absorbed_share(energy_kev: AnyArray, csi_mm: Scalar) -> Array:
     """Share of photons that interact in a layer of caesium iodide [1]."""
     depth = 0.1 * CSI_G_CC * csi_mm
@@ -135,27 +115,6 @@ def signal_weights(
     signal = spectrum.fluence * energy * absorbed_share(energy, csi_mm)
     signal = signal * jnp.exp(-mass_attenuation("water", energy) * water_g_cm2)
     return signal / jnp.sum(signal)
-
-
-def effective_energy_kev(
-    spectrum: Spectrum, csi_mm: Scalar, *, water_g_cm2: Scalar = HARDENING_G_CM2
-) -> Array:
-    """Energy at which water attenuates as the panel sees it do behind some water.
-
-    Args:
-        spectrum: the open beam.
-        csi_mm: thickness of the scintillator, mm.
-        water_g_cm2: water already in front of the panel.
-
-    Returns:
-        keV: mu_water there equals the signal's mean mu_water.
-    """
-    weights = signal_weights(spectrum, csi_mm, water_g_cm2=water_g_cm2)
-    mean = jnp.sum(weights * mass_attenuation("water", spectrum.energy_kev))
-    columns = table("attenuation")
-    falling = np.log(columns["water"])[::-1].astype(np.float32)
-    energy = np.log(columns["energy_kev"])[::-1].astype(np.float32)
-    return jnp.exp(jnp.interp(jnp.log(mean), falling, energy))
 
 
 def make_beam(spectrum: Spectrum, csi_mm: Scalar = 0.6, *, nodes: int = 12) -> Beam:
@@ -225,11 +184,6 @@ def line_integral(paths_g_cm2: Array, beam: Beam) -> Array:
     for k in range(mu.shape[1]):  # unrolled: one pass over the pixels
         passed += beam.weight[k] * jnp.exp(-_weighed(paths_g_cm2, mu[:, k] - hard))
     return _weighed(paths_g_cm2, hard) - jnp.log(passed)
-
-
-def intensity(paths_g_cm2: Array, beam: Beam) -> Array:
-    """Signal behind `[M, ...]` g/cm^2 of tissue, relative to the open beam, `[...]`."""
-    return jnp.exp(-line_integral(paths_g_cm2, beam))
 
 
 def _weighed(paths: Array, mu: Array) -> Array:

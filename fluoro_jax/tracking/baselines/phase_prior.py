@@ -15,15 +15,16 @@ import numpy as np
 from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.tracking.baselines.shape import mean_shape, place_mask
-from fluoro_jax.tracking.baselines.static import start_from
-from fluoro_jax.tracking.tracker import Reference, make_track
+from fluoro_jax.tracking.baselines.static import check_shape, start_from
+from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.tracker import make_track
 
 
 @dataclass(frozen=True)
 class PhasePriorState:
     """Outline and place at frame 0, and the index of the next frame."""
 
-    geometry: Geometry
+    watch: Watch
     shape: np.ndarray
     start_px: np.ndarray
     frame: int = 0
@@ -41,11 +42,13 @@ class PhasePriorTracker:
         shape: `[H, W]` mean training shape, in [0, 1].
         path_px: `[T, 2]` mean training centroid by frame index.
         threshold: probability from which a pixel is tumour.
+        frame_s: time between the frames of `path_px`; None accepts any.
     """
 
     shape: np.ndarray
     path_px: np.ndarray
     threshold: float = 0.5
+    frame_s: float | None = None
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
 
@@ -53,9 +56,17 @@ class PhasePriorTracker:
     def fit(
         cls, arrays: Mapping[str, Any], *, threshold: float = 0.5
     ) -> PhasePriorTracker:
-        """From training arrays: mask `[N, T, H, W]` and centroid_px `[N, T, 2]`."""
+        """Fits the baseline to training arrays.
+
+        Args:
+            arrays: mask `[N, T, H, W]`, centroid_px `[N, T, 2]`, and time_s `[N, T]`
+                if clips of another frame spacing are to be refused.
+            threshold: probability from which a pixel is tumour.
+        """
         path = np.asarray(arrays["centroid_px"], float).mean(axis=0)
-        return cls(mean_shape(arrays["mask"]), path, threshold)
+        gaps = np.diff(np.asarray(arrays.get("time_s", np.zeros((1, 1))), float))
+        frame_s = float(np.median(gaps)) if gaps.size else None
+        return cls(mean_shape(arrays["mask"]), path, threshold, frame_s)
 
     def init(
         self,
@@ -63,21 +74,25 @@ class PhasePriorTracker:
         reference: Reference | None = None,
         *,
         periodic: bool = False,
+        domain: str = "line_integral",
     ) -> PhasePriorState:
-        """See `Tracker.init`; `periodic` changes nothing here."""
+        """See `Tracker.init`; `periodic` and `domain` change nothing here."""
+        watch = begin(geometry, reference, domain=domain, frame_s=self.frame_s)
+        check_shape(geometry, self.shape)
         shape, start = start_from(reference, self.shape, self.path_px[0])
-        return PhasePriorState(geometry, shape, start)
+        return PhasePriorState(watch, shape, start)
 
     def step(
         self, state: PhasePriorState, frame: np.ndarray, time_s: float
     ) -> tuple[PhasePriorState, Track | None]:
-        """See `Tracker.step`; the frame is not used."""
+        """See `Tracker.step`; the frame is checked and not used."""
+        watch, _ = next_frame(state.watch, frame, time_s)
         moved = self.path_px[state.frame % len(self.path_px)] - self.path_px[0]
         probability = place_mask(state.shape, state.start_px + moved)
         track = make_track(
-            state.frame, probability, state.geometry, threshold=self.threshold
+            state.frame, probability, watch.geometry, threshold=self.threshold
         )
-        return replace(state, frame=state.frame + 1), track
+        return replace(state, watch=watch, frame=state.frame + 1), track
 
     def flush(self, state: PhasePriorState) -> list[Track]:
         """Nothing is owed."""

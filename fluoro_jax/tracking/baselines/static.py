@@ -1,4 +1,4 @@
-"""A tracker that never moves: what the place and the shape alone are worth."""
+"""A tracker that never moves: the score of place and shape alone."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.clip import Track
+from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.shape import mean_shape, place_mask
-from fluoro_jax.tracking.tracker import Reference, make_track
+from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.tracker import make_track
 
 
 @dataclass(frozen=True)
 class StaticState:
     """The one answer, and the index of the next frame."""
 
-    geometry: Geometry
+    watch: Watch
     probability: np.ndarray
     frame: int = 0
 
 
 @dataclass(frozen=True)
 class StaticTracker:
-    """Answers one outline for ever; never looks at a frame.
+    """Answers the same outline for every frame; uses no frame.
 
     Blind, it is the training tumours' mean shape at their mean position. Given frame
     0, it is the true mask of frame 0.
@@ -55,23 +57,42 @@ class StaticTracker:
         reference: Reference | None = None,
         *,
         periodic: bool = False,
+        domain: str = "line_integral",
     ) -> StaticState:
-        """See `Tracker.init`; `periodic` changes nothing here."""
+        """See `Tracker.init`; `periodic` and `domain` change nothing here."""
+        watch = begin(geometry, reference, domain=domain)
+        check_shape(geometry, self.shape)
         shape, place = start_from(reference, self.shape, self.place_px)
-        return StaticState(geometry, place_mask(shape, place))
+        return StaticState(watch, place_mask(shape, place))
 
     def step(
         self, state: StaticState, frame: np.ndarray, time_s: float
     ) -> tuple[StaticState, Track | None]:
-        """See `Tracker.step`; the frame is not used."""
+        """See `Tracker.step`; the frame is checked and not used."""
+        watch, _ = next_frame(state.watch, frame, time_s)
         track = make_track(
-            state.frame, state.probability, state.geometry, threshold=self.threshold
+            state.frame, state.probability, watch.geometry, threshold=self.threshold
         )
-        return StaticState(state.geometry, state.probability, state.frame + 1), track
+        return StaticState(watch, state.probability, state.frame + 1), track
 
     def flush(self, state: StaticState) -> list[Track]:
         """Nothing is owed."""
         return []
+
+
+def check_shape(geometry: Geometry, shape: np.ndarray) -> None:
+    """Refuses a view with other pixels than the training masks have.
+
+    Raises:
+        UserError: if `shape` is not `[rows, cols]` of the view.
+    """
+    if np.shape(shape) != (geometry.rows, geometry.cols):
+        raise UserError(
+            f"a view of {geometry.rows} x {geometry.cols} pixels",
+            needed="{} x {}, as the training masks".format(*np.shape(shape)),
+            why="the baseline places an outline learned in those pixels",
+            fix="fit the baseline to clips of this view",
+        )
 
 
 def start_from(

@@ -109,7 +109,7 @@ class LinenGenerator(nn.Module):
     """The whole net with the sizes of one of ours, in float32.
 
     Attributes:
-        like: the generator whose attributes count (remat, unroll and dtype do not).
+        like: the generator whose attributes count (remat and dtype do not).
     """
 
     like: Generator

@@ -119,7 +119,7 @@ class TorchGenerator(nn.Module):
     """The whole net with the sizes of one of ours."""
 
     def __init__(self, like: Generator) -> None:
-        """Takes the attributes of `like` (remat, unroll, dtype do not count)."""
+        """Takes the attributes of `like` (remat and dtype do not count)."""
         super().__init__()
         assert not like.background_px
         self.mean, self.scale = like.input_mean, like.input_scale

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.sim.body import skeleton
+from fluoro_jax.sim.body import skeleton, solids
 from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.body.motion import check_pose
+from fluoro_jax.sim.body.motion import check_pose, pose_at
 from fluoro_jax.sim.placement import sample_tumor, to_numpy
+from fluoro_jax.studies import group
 
 many = jax.jit(jax.vmap(sample_anatomy))
 
@@ -89,3 +90,29 @@ def test_no_tumour_is_placed_in_an_impossible_breath():
     drawn = to_numpy((Anatomy(), Breathing(si_mm=20.0, ap_mm=45.0), np.zeros(2)))
     with pytest.raises(UserError, match="AP displacement = 45 mm"):
         sample_tumor(np.random.default_rng(0), *drawn, diameter_mm=20.0)
+
+
+@pytest.mark.parametrize("population", [Population(), group.OTHER_POPULATION])
+def test_a_thousand_patients_fit_the_volume(population):
+    """No skin or breast at the volume's sides, at exhale and 20 mm of chest motion."""
+    keys = jax.random.split(jax.random.key(1), 1000)
+    patients = jax.vmap(lambda key: sample_anatomy(key, population))(keys)
+    x, y, z = solids.grid_axes(*solids.body_grid(16.0))
+    half_x, half_y = (0.5 * length for length in solids.EXTENT_MM[:2])
+    flat = lambda value: jnp.full((1, 1, 1), value)
+    faces = [(flat(s * half_x), y, z) for s in (-1.0, 1.0)]
+    faces += [(x, flat(s * half_y), z) for s in (-1.0, 1.0)]
+
+    @jax.jit
+    @jax.vmap
+    def nearest(anatomy):
+        found = []
+        for ap_mm in (0.0, 20.0):
+            pose = pose_at(anatomy, 16.0, ap_mm)
+            for face in faces:
+                place = solids.to_reference(anatomy, face)
+                found.append(jnp.min(solids.skin_distance(pose, place)))
+                found.append(jnp.min(solids.breast_distance(pose, place)))
+        return jnp.stack(found)
+
+    assert float(nearest(patients).min()) > 0.0

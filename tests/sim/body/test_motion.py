@@ -10,9 +10,18 @@ from fluoro_jax.sim.body.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.body.motion import displacement_mm, pose_at
 
 BREATHS = [(0.0, 0.0), (16.0, 8.0), (24.0, 12.0), (40.0, 20.0), (-5.0, -3.0)]
-PEOPLE = [Anatomy(), *(sample_anatomy(jax.random.key(i)) for i in range(3))]
-person = pytest.mark.parametrize("anatomy", PEOPLE)
+person = pytest.mark.parametrize("anatomy", range(4), indirect=True)
 nodes_at = jax.jit(skeleton.rib_nodes)
+moved_by = jax.jit(displacement_mm)
+sampled = jax.jit(sample_anatomy)
+
+
+@pytest.fixture(scope="module")
+def anatomy(request):
+    """The mean patient, then three drawn; typed alike, so that a program serves all."""
+    if request.param:
+        return sampled(jax.random.key(request.param - 1))
+    return jax.tree.map(jnp.float32, Anatomy())
 
 
 def crossing(distance, low, high):
@@ -92,17 +101,19 @@ def test_ribs_lie_in_the_wall_all_through_the_breath(anatomy):
     assert max(worst) < 5.5
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def distance_at(anatomy, solid, x, y, z, si_mm, ap_mm):
+    one = lambda v: jnp.reshape(v, (1,))
+    place = solids.to_reference(anatomy, (one(x), one(y), one(z)))
+    return solid(pose_at(anatomy, si_mm, ap_mm), place)[0]
+
+
 @person
 @pytest.mark.parametrize(("si", "ap"), BREATHS)
 def test_diaphragm_and_chest_move_as_far_as_asked(anatomy, si, ap):
     """Top of each dome, front of the lung and of the skin, to 0.1 mm."""
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def at(solid, x, y, z, si_mm, ap_mm):
-        one = lambda v: jnp.reshape(v, (1,))
-        place = solids.to_reference(anatomy, (one(x), one(y), one(z)))
-        return solid(pose_at(anatomy, si_mm, ap_mm), place)[0]
-
+    at = functools.partial(distance_at, anatomy)
     for side, dome in ((1.0, solids.DOME_LEFT), (-1.0, solids.DOME_RIGHT)):
         # the top lies where the chest's stretch has brought it
         def top(s, a, side=side, dome=dome):
@@ -115,7 +126,7 @@ def test_diaphragm_and_chest_move_as_far_as_asked(anatomy, si, ap):
                 height = functools.partial(at, solids.dome_distance, x, y)
                 z = crossing(lambda z, h=height: h(z, s, a), low, high)
                 point = jnp.asarray([[x0, y0, z + s]])
-                point = point + displacement_mm(anatomy, s, a, point)
+                point = point + moved_by(anatomy, s, a, point)
             return z
 
         assert top(0.0, 0.0) - top(si, ap) == pytest.approx(si, abs=0.1)
@@ -132,13 +143,18 @@ def field(anatomy, si, ap, points):
     return jax.vmap(one)(points), jax.vmap(jax.jacfwd(one))(points)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def solid_at(solid, anatomy, si, ap, points):
+    place = solids.to_reference(anatomy, tuple(points.T))
+    return solid(pose_at(anatomy, si, ap), place)
+
+
 def lung_points(anatomy, count=1500):
     rng = np.random.default_rng(0)
     box = np.array([[-130.0, 130.0], [-90.0, 95.0], [-80.0, 126.0]])
     points = rng.uniform(box[:, 0], box[:, 1], (count, 3)).astype(np.float32)
     points = np.asarray(solids.to_world(anatomy, points))
-    place = solids.to_reference(anatomy, tuple(jnp.asarray(points).T))
-    depth = -np.asarray(solids.lung_distance(pose_at(anatomy, 0.0, 0.0), place))
+    depth = -np.asarray(solid_at(solids.lung_distance, anatomy, 0.0, 0.0, points))
     return points, depth
 
 
@@ -164,17 +180,18 @@ def test_displacement_carries_the_lung_onto_the_lung(anatomy):
     inside = depth > 6.0
     for si, ap in BREATHS[1:4]:
         moved, _ = field(anatomy, si, ap, jnp.asarray(points))
-        pose = pose_at(anatomy, si, ap)
-        place = solids.to_reference(anatomy, tuple(jnp.asarray(moved).T))
-        wall = np.asarray(solids.cage_distance(pose, place)) + solids.WALL_MM
+        at = lambda solid, s=si, a=ap, m=moved: np.asarray(
+            solid_at(solid, anatomy, s, a, m)
+        )
+        wall = at(solids.cage_distance) + solids.WALL_MM
         assert wall[inside].max() < 1.5
-        dome = np.asarray(solids.dome_distance(pose, place))
+        dome = at(solids.dome_distance)
         assert dome[inside].min() > -3.0
 
 
 def test_no_breath_no_displacement():
     points = jnp.asarray(np.random.default_rng(0).normal(0, 60, (50, 3)), jnp.float32)
-    moved = displacement_mm(PEOPLE[1], 0.0, 0.0, points)
+    moved = moved_by(sampled(jax.random.key(0)), 0.0, 0.0, points)
     np.testing.assert_allclose(moved, 0.0, atol=2e-5)
     down = displacement_mm(Anatomy(), 20.0, 0.0, jnp.asarray([[50.0, 0.0, -40.0]]))
     np.testing.assert_allclose(down, [[0.0, 0.0, -20.0]], atol=1e-4)

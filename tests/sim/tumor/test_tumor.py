@@ -11,11 +11,15 @@ from fluoro_jax.sim.tumor.tumor import (
     Tumor,
     sphere_centroid_px,
     sphere_chord_mm,
-    sphere_mask,
+    tumor_mask,
     tumor_path_mm,
 )
 
 CENTRE = np.array([70.0, -40.0, 55.0])
+
+
+def ball(diameter):
+    return Tumor(CENTRE, diameter, 0.0, 0.0)
 
 
 def chord_float64(angle, g, centre, diameter):
@@ -40,7 +44,7 @@ def test_chord_and_mask_match_float64(angle):
     chord = np.asarray(sphere_chord_mm(g, CENTRE, 30.0))
     firm = (want > 1.0) | (want == 0)
     np.testing.assert_allclose(chord[firm], want[firm], atol=0.02)
-    mask = np.asarray(sphere_mask(g, CENTRE, 30.0))
+    mask = np.asarray(tumor_mask(g, ball(30.0), CENTRE))
     assert np.sum(mask != (want > 0)) <= 1 and set(np.unique(mask)) == {0, 1}
 
 
@@ -53,7 +57,7 @@ def test_small_sphere_keeps_its_thickness_in_float32():
 def test_centroid_is_the_supersampled_shadows_not_the_projected_centre():
     centre = np.array([130.0, 0.0, 110.0])
     fine = Geometry(1000.0, 1500.0, 0.0, 2000, 2000, (0.25, 0.25))
-    rows, cols = np.nonzero(np.asarray(sphere_mask(fine, centre, 60.0)))
+    rows, cols = np.nonzero(np.asarray(tumor_mask(fine, ball(60.0), centre)))
     want = np.array([rows.mean(), cols.mean()])
     got = np.asarray(sphere_centroid_px(fine, centre, 60.0))
     np.testing.assert_allclose(got, want, atol=0.02)
@@ -92,7 +96,7 @@ def test_path_has_a_sideways_amplitude_and_a_lag_of_its_own():
 
 def test_mask_of_a_sphere_off_the_panel_is_empty():
     far = np.array([500.0, 0.0, 0.0])
-    assert np.asarray(sphere_mask(square_panel(16), far, 30.0)).sum() == 0
+    assert np.asarray(tumor_mask(square_panel(16), ball(30.0), far)).sum() == 0
 
 
 def test_a_tumour_that_rides_goes_where_the_lung_goes():

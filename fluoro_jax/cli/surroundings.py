@@ -1,0 +1,91 @@
+"""What surrounds a command: variables of JAX and XLA, and a closed output.
+
+Nothing here imports JAX: the variables must be settled before JAX is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+from fluoro_jax.errors import UserError
+
+TRUE = ("1", "true", "t", "yes", "y", "on")
+PROBE = "import jax; jax.devices()"
+PROBE_S = 120
+CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
+
+
+def prepare() -> None:
+    """Settles JAX_ENABLE_X64 and XLA_FLAGS before JAX starts.
+
+    Raises:
+        UserError: if XLA does not know a flag in XLA_FLAGS.
+    """
+    if os.environ.get("JAX_ENABLE_X64", "").strip().lower() in TRUE:
+        os.environ["JAX_ENABLE_X64"] = "0"
+        if "jax" in sys.modules:
+            sys.modules["jax"].config.update("jax_enable_x64", False)
+        told = "JAX_ENABLE_X64 is ignored: everything is computed in float32"
+        print(told, file=sys.stderr)
+    if os.environ.get("XLA_FLAGS") and "jax" not in sys.modules:
+        _check_flags(os.environ["XLA_FLAGS"])
+
+
+def _check_flags(flags: str) -> None:
+    """Asks another process: at an unknown flag XLA aborts the one that it is in."""
+    env = dict(
+        os.environ, XLA_FLAGS=flags, JAX_PLATFORMS="cpu"
+    )  # takes no accelerator's memory
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        env.pop(name, None)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return  # then JAX itself says what is wrong
+    found = re.search(r"Unknown flags? in XLA_FLAGS: *(.*)", done.stderr)
+    if done.returncode and found:
+        unknown = " ".join(word for word in found[1].split() if word.startswith("-"))
+        raise UserError(
+            f"XLA_FLAGS = {flags!r}: unknown {unknown or found[1][:80]}",
+            needed="flags that this version of XLA knows, or none",
+            why="XLA ends the process at a flag that it does not know",
+            fix="correct XLA_FLAGS, or: unset XLA_FLAGS",
+        )
+
+
+def explained(error: RuntimeError) -> UserError | None:
+    """Returns JAX's complaint about its platform as a user error, None for others."""
+    text = " ".join(str(error).split())
+    if "backend" not in text or "JAX_PLATFORMS" not in os.environ:
+        return None
+    return UserError(
+        f"JAX_PLATFORMS = {os.environ['JAX_PLATFORMS']!r} ({text[:120]})",
+        needed="cpu, cuda or tpu, with the extra of that name installed",
+        why="JAX finds no such device on this machine",
+        fix="unset JAX_PLATFORMS, or JAX_PLATFORMS=cpu; see `fluoro doctor`",
+    )
+
+
+def unbroken(work: Callable[[], int | None]) -> int:
+    """Runs `work`; returns its exit code, or 141 if stdout was closed (`| head`)."""
+    try:
+        try:
+            return work() or 0
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Else the interpreter tries to write the rest at its end, and complains.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED

@@ -1,0 +1,272 @@
+"""`fluoro track`: from a clip on disk to positions in millimetres and masks.
+
+The module imports no JAX, so that --help is quick; `track` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fluoro_jax import __version__
+from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import folder
+
+EPILOG = """CLIP is a TrackRAD case folder, an .mha of frames, or a folder of numbered
+PNG frames; each with a geometry.json that gives sad_mm, sdd_mm, gantry_deg, pixel_mm
+[row, column], frame_s and domain. `fluoro simulate` writes such folders. Frames are
+resampled to the model's pixels and back. DIR receives track.csv, masks.mha and
+run.json. Research software. Not a medical device. Not for clinical use."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A command line, read but not yet checked.
+
+    Attributes:
+        clip: file or folder to read.
+        model: name of the weights.
+        out: folder to write to.
+        lookahead: frames after t that the answer for t may use; None is the model's.
+        overwrite: replace results in `out`.
+        quiet: no progress.
+    """
+
+    clip: Path
+    model: str
+    out: Path
+    lookahead: int | None = None
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the verb its options."""
+    parser.add_argument("clip", metavar="CLIP", help="file or folder to read")
+    parser.add_argument("--model", metavar="NAME", help="weights, as group-cpu")
+    parser.add_argument("-o", "--out", metavar="DIR", help="where results go")
+    parser.add_argument(
+        "--lookahead",
+        type=int,
+        metavar="N",
+        help="frames after t that the answer for t may use; 0 is causal "
+        "(default: as the model was tested)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace results")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--debug", action="store_true", help="show the traceback")
+
+
+def options_from(args: argparse.Namespace) -> Options:
+    """Returns what was asked for.
+
+    Raises:
+        UserError: for a missing model or folder.
+    """
+    for name, example in (("model", "group-cpu"), ("out", "tracked")):
+        if not getattr(args, name):
+            raise UserError(
+                f"no --{name}",
+                needed=f"fluoro track CLIP --model=NAME --out=DIR (no --{name} given)",
+                why="positions depend on the model and are written to files",
+                fix=f"add --{name}={example}",
+            )
+    return Options(
+        folder(args.clip),
+        args.model,
+        folder(args.out),
+        args.lookahead,
+        args.overwrite,
+        args.quiet,
+    )
+
+
+def track(options: Options) -> None:
+    """Reads, resamples, tracks and writes; all three files or none.
+
+    Raises:
+        UserError: before anything is written, for a clip, a model or a folder that
+            cannot be used.
+    """
+    from fluoro_jax import zoo
+    from fluoro_jax.io.read_clip import read_clip_with_sources
+    from fluoro_jax.io.tracks import check_out, write_tracks
+    from fluoro_jax.tracking.follow import make_plan
+
+    begun = time.time()
+    check_out(options.out, overwrite=options.overwrite)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read = read_clip_with_sources(options.clip)
+        tracker = zoo.tracker(options.model, lookahead_frames=options.lookahead)
+        plan = make_plan(tracker, read.clip)
+        rows, masks, first_s = _follow(plan, quiet=options.quiet)
+    told = _tell_warnings(caught)
+    record = {
+        **_about(options, read, plan),
+        "runtime": {
+            "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
+            "seconds": round(time.time() - begun, 3),
+            "first_frame_s": round(first_s, 3),
+        },
+        "warnings": told,
+        "status": _counts([answer.status for answer, _ in rows]),
+    }
+    write_tracks(options.out, read.clip, rows, masks=masks, run=record)
+    if not options.quiet:
+        print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
+        print(f"track.csv, masks.mha, run.json in {options.out}", file=sys.stderr)
+
+
+def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
+    """Runs a plan.
+
+    Returns:
+        ((track, latency in ms) of every frame, its probability cut to the mask; masks
+        `[T, H, W]` uint8; seconds that the first frame took, which compiles).
+    """
+    import numpy as np
+
+    source, count = plan.resampler.source, 1 + max(int(part[-1]) for part in plan.parts)
+    masks = np.zeros((count, source.rows, source.cols), np.uint8)
+    rows: dict[int, Any] = {}
+    threshold = plan.tracker.cfg.evaluation.threshold
+    tell = _progress(plan.steps, quiet=quiet)
+    begun, first_s = time.perf_counter(), 0.0
+    for place, (answer, latency_ms) in enumerate(plan.run()):
+        first_s = first_s or time.perf_counter() - begun
+        if answer is not None:
+            mask = np.asarray(answer.probability) >= threshold
+            masks[answer.frame] = mask
+            cut = dataclasses.replace(answer, probability=masks[answer.frame])
+            rows[answer.frame] = (cut, latency_ms)
+        tell(place + 1)
+    return [rows[frame] for frame in range(count)], masks, first_s
+
+
+def _tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
+    """Prints this package's warnings, each once, and gives others back to Python."""
+    ours = [one for one in caught if str(one.message).startswith("WARNING")]
+    for one in caught:
+        if one not in ours:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    told = list(dict.fromkeys(str(one.message) for one in ours))
+    for line in told:
+        print(line, file=sys.stderr)
+    return told
+
+
+def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
+    """What `run.json` says of versions, model, input, geometry and resampling."""
+    import importlib.metadata
+
+    import jax
+
+    tracker, clip = plan.tracker, read.clip
+    learned = tracker.learned
+    source = plan.resampler.source
+    card, weights = tracker.card, tracker.card["weights"]
+    told = lambda name, value: {"value": value, "source": read.sources.get(name)}
+    version = importlib.metadata.version
+    return {
+        "versions": {
+            "fluoro_jax": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("jax", "flax", "numpy")},
+        },
+        "device": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
+        "model": {
+            "name": card["name"],
+            "sha256": weights["sha256"],
+            "card_sha256": card["card_sha256"],
+            "limits": card["limits"],
+        },
+        "input": {
+            "kind": read.kind,
+            "read": [str(path) for path in read.files],
+            "frames": len(clip.time_s),
+        },
+        "geometry": {name: told(name, value) for name, value in _grid(source).items()},
+        "time_s": {
+            "value": [float(value) for value in clip.time_s],
+            "source": read.sources.get("time_s") or read.sources.get("frame_s"),
+        },
+        "domain": told("domain", clip.domain),
+        "periodic": told("periodic", clip.periodic),
+        "resampling": _resampling(plan, learned.frame_s),
+        "causal": tracker.causal,
+        "lookahead_frames": tracker.lookahead_frames,
+        "lookahead_s": tracker.lookahead_frames * learned.frame_s,
+        "window_frames": tracker.window_frames,
+        "threshold": float(tracker.cfg.evaluation.threshold),
+        "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
+        "command": ["fluoro", "track", str(options.clip), f"--model={options.model}"],
+    }
+
+
+def _grid(view: Any) -> dict[str, Any]:
+    """A view's numbers, ready for JSON."""
+    return {
+        "rows": view.rows,
+        "cols": view.cols,
+        "pixel_mm": [float(value) for value in view.pixel_mm],
+        "offset_mm": [float(value) for value in view.offset_mm],
+        "sad_mm": float(view.sad_mm),
+        "sdd_mm": float(view.sdd_mm),
+        "gantry_deg": float(view.gantry_deg),
+    }
+
+
+def _resampling(plan: Any, frame_s: float) -> dict[str, Any]:
+    """What was done to the clip's pixels and times for the model."""
+    return {
+        "space": "area average of the bilinear interpolant, in the isocentre plane",
+        "time": "nearest frame, in interleaved sequences",
+        "sequences": len(plan.parts),
+        "frame_s": frame_s,
+        "to": _grid(plan.resampler.target),
+        "field_of_view_shown": round(plan.resampler.cover, 4),
+    }
+
+
+def _counts(statuses: list[str]) -> dict[str, int]:
+    return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
+
+
+def _progress(total: int, *, quiet: bool) -> Callable[[int], None]:
+    """A function that is told how many frames are done."""
+    if quiet:
+        return lambda done: None
+    print("first frame: compiling, once, 5-60 s on two cores", file=sys.stderr)
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        bar = tqdm(total=total, unit="frame", desc="track")
+
+        def move(done: int) -> None:
+            bar.update(min(done, total) - bar.n)
+            if done >= total:
+                bar.close()
+
+        return move
+    every, start = max(total // 10, 1), time.monotonic()
+
+    def tell(done: int) -> None:
+        if done <= total and (done % every == 0 or done == total):
+            took = time.monotonic() - start
+            left = took / done * (total - done)
+            print(
+                f"frame {done} of {total}: {took:.0f} s, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return tell

@@ -1,0 +1,188 @@
+"""From files to a `Clip`: TrackRAD case folders, `.mha` and folders of PNG.
+
+    <case>/images/<case>_frames.mha + frame-rate.json + geometry.json    TrackRAD
+    <name>.mha + <name>.geometry.json (or geometry.json beside it)       [T, H, W]
+    <folder>/*.png + geometry.json                                       PNG
+
+The geometry is always that of a `geometry.json` (see `sidecar`): no number is guessed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.io.files import folder as path_of
+from fluoro_jax.io.mha import read_mha
+from fluoro_jax.io.png import read_png_folder
+from fluoro_jax.io.sidecar import NAME, Sidecar, read_sidecar
+from fluoro_jax.io.trackrad import read_trackrad
+
+PIXEL_OFF = 0.01  # relative difference between two statements of a pixel's size
+SPACING_OFF = 0.01
+LEAST_COUNT = 1.0  # of a panel: fewer quanta have no logarithm
+
+
+@dataclass(frozen=True)
+class ReadClip:
+    """A clip and where its numbers come from.
+
+    Attributes:
+        clip: the clip.
+        kind: "trackrad", "mha" or "png".
+        files: what was read.
+        sources: by name of a value, the file it was read from, or "default".
+    """
+
+    clip: Clip
+    kind: str
+    files: tuple[Path, ...]
+    sources: dict[str, str]
+
+
+def read_clip(path: str | Path) -> Clip:
+    """Reads a clip from files.
+
+    >>> import tempfile
+    >>> from fluoro_jax.geometry import square_panel
+    >>> from fluoro_jax.io.mha import MetaImage, write_mha
+    >>> from fluoro_jax.io.sidecar import write_sidecar
+    >>> frames = np.ones((2, 8, 8), np.float32)
+    >>> clip = Clip(frames, np.array([0.0, 0.5]), square_panel(8))
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = Path(name)
+    ...     write_mha(folder / "clip.mha", MetaImage(frames, (1.0, 1.0, 1.0)))
+    ...     write_sidecar(folder / "geometry.json", clip)
+    ...     again = read_clip(folder / "clip.mha")
+    >>> again.frames.shape, again.time_s.tolist(), again.domain
+    ((2, 8, 8), [0.0, 0.5], 'line_integral')
+
+    Args:
+        path: a TrackRAD case folder, an `.mha` of `[T, H, W]`, or a folder of PNG; each
+            with a `geometry.json`.
+
+    Returns:
+        The clip; with the target's mask where a TrackRAD case has one. Counts with a
+        known open beam come as domain "log".
+
+    Raises:
+        UserError: a file that is missing, damaged, contradicts another, or has values
+            that are not finite.
+    """
+    return read_clip_with_sources(path).clip
+
+
+def read_clip_with_sources(path: str | Path) -> ReadClip:
+    """Reads a clip as `read_clip` does, and says where each number comes from."""
+    path = path_of(path)
+    if path.suffix == ".mha":
+        return _from_mha(path)
+    if (path / "images").is_dir():
+        return _from_trackrad(path)
+    if path.is_dir() and any(path.glob("*.png")):
+        return _from_png(path)
+    kinds = "a TrackRAD case folder, an .mha file, or a folder of PNG frames"
+    there = "no clip that can be read here" if path.exists() else "not there"
+    _refuse(f"{path}: {there}", kinds, "only these are read", "convert it, or check")
+
+
+def _from_mha(path: Path) -> ReadClip:
+    image = read_mha(path)
+    own = path.with_suffix(f".{NAME}")
+    sidecar = read_sidecar(own if own.is_file() else path.parent / NAME)
+    return _clip(image.array, sidecar, "mha", path)
+
+
+def _from_png(path: Path) -> ReadClip:
+    sidecar = read_sidecar(path / NAME)
+    grey, most = read_png_folder(path)
+    slope, zero = sidecar.values["value_per_grey"], sidecar.values["value_at_zero"]
+    domain = sidecar.values["domain"]
+    if slope is None and domain in ("line_integral", "log"):
+        _refuse(
+            f"{sidecar.path}: no value_per_grey",
+            f"the {domain} of one grey level",
+            "grey levels are no line integrals",
+            'add "value_per_grey" (and "value_at_zero"), or the domain they have',
+        )
+    if slope is None:
+        slope = 1.0 / most if domain == "display" else 1.0
+    grey *= np.float32(slope)
+    grey += np.float32(zero or 0.0)
+    return _clip(grey, sidecar, "png", path)
+
+
+def _from_trackrad(path: Path) -> ReadClip:
+    sidecar = read_sidecar(path / NAME)
+    case = read_trackrad(path)
+    read = _clip(case.frames, sidecar, "trackrad", path)
+    found, stated = case.pixel_mm, iso_pixel_mm(read.clip.geometry)
+    off = max(abs(f / s - 1.0) for f, s in zip(found, stated, strict=True))
+    if off > PIXEL_OFF:
+        _refuse(
+            f"{path}: pixels of {found[0]:.4g} x {found[1]:.4g} mm in the frames, of "
+            f"{stated[0]:.4g} x {stated[1]:.4g} mm by {NAME} (at the isocentre)",
+            f"one size, to {PIXEL_OFF:.0%}; pixel_mm is at the detector",
+            "every millimetre depends on it",
+            f"correct pixel_mm, sad_mm or sdd_mm in {NAME}",
+        )
+    gaps = np.diff(read.clip.time_s)
+    if gaps.size and np.abs(gaps * case.rate_hz - 1.0).max() > SPACING_OFF:
+        _refuse(
+            f"{path}: {case.rate_hz:g} frames a second in frame-rate.json, frames "
+            f"{gaps.min():.4g} to {gaps.max():.4g} s apart by {NAME}",
+            f"one frame rate, to {SPACING_OFF:.0%}",
+            "speeds depend on it",
+            f"correct frame_s in {NAME}, or frame-rate.json",
+        )
+    if case.labels is None:
+        return read
+    mask = case.labels.astype(np.float32)
+    return dataclasses.replace(read, clip=dataclasses.replace(read.clip, mask=mask))
+
+
+def _clip(array: np.ndarray, sidecar: Sidecar, kind: str, path: Path) -> ReadClip:
+    if array.ndim != 3:
+        _refuse(
+            f"{path}: {array.ndim} axes",
+            "3 axes: [T, H, W]; in the header of an .mha columns, rows, frames",
+            "a clip is a sequence of frames",
+            "write the frames into one file",
+        )
+    frames = np.asarray(array, np.float32)
+    if not np.isfinite(frames).all():
+        bad = int(np.argmin(np.isfinite(frames).all(axis=(1, 2))))
+        _refuse(
+            f"{path}: frame {bad} holds values that are not finite",
+            "finite numbers in every pixel",
+            "one NaN reaches every pixel of the answer",
+            "repair or leave out that frame",
+        )
+    domain = sidecar.values["domain"]
+    sources = dict(sidecar.sources)
+    if domain == "counts" and sidecar.values["open_beam"] is not None:
+        open_beam = float(sidecar.values["open_beam"])
+        frames = -np.log(np.maximum(frames, LEAST_COUNT) / np.float32(open_beam))
+        domain = "log"
+        sources["domain"] += ", as -ln(counts / open_beam)"
+    count, rows, cols = frames.shape
+    clip = Clip(
+        frames=frames.astype(np.float32),
+        time_s=sidecar.times(count),
+        geometry=sidecar.geometry(rows, cols),
+        periodic=bool(sidecar.values["periodic"]),
+        domain=domain,
+    )
+    sources["rows"] = sources["cols"] = str(path)
+    return ReadClip(clip, kind, (path, sidecar.path), sources)
+
+
+def _refuse(found: str, needed: str, why: str, fix: str) -> NoReturn:
+    raise UserError(found, needed=needed, why=why, fix=fix)

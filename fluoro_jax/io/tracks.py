@@ -1,0 +1,118 @@
+"""A clip's track as files: `track.csv`, `masks.mha` and `run.json`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.clip import Clip, Track
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.io.files import beside
+from fluoro_jax.io.mha import MetaImage, write_mha
+
+FILES = ("track.csv", "masks.mha", "run.json")
+STATEMENT = "Research software. Not a medical device. Not for clinical use."
+COLUMNS = {
+    "frame": "index of the frame, from 0",
+    "time_s": "acquisition time, s",
+    "u_px": "column of the centroid; 0 is the centre of the left pixel",
+    "v_px": "row of the centroid; 0 is the centre of the top pixel",
+    "x_det_mm": "to the right of the central ray, at the detector",
+    "y_det_mm": "superior of the central ray, at the detector",
+    "x_iso_mm": "to the right of the isocentre, in the isocentre plane",
+    "y_iso_mm": "superior of the isocentre, in the isocentre plane",
+    "area_iso_mm2": "area of the mask in masks.mha, in the isocentre plane",
+    "confidence": "mean probability inside the mask; not a calibrated error",
+    "status": "ok, low_confidence, missed (empty prediction) or held",
+    "latency_ms": "from acquisition to answer: wait for later frames and computation",
+}
+
+
+def check_out(folder: Path, *, overwrite: bool) -> None:
+    """Checks that results may be written into a folder.
+
+    Raises:
+        UserError: if it is a file, or holds results and `overwrite` is False.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(
+            f"{folder} is a file",
+            needed="a folder, or a name that is still free",
+            why=f"{len(FILES)} files are written into it",
+            fix="give another --out",
+        )
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not overwrite:
+        raise UserError(
+            f"{folder} holds {', '.join(there)} already",
+            needed="--overwrite, or another folder",
+            why="results are not replaced unasked",
+            fix=f"add --overwrite, or --out {folder}-2",
+        )
+
+
+def write_tracks(
+    folder: Path,
+    clip: Clip,
+    rows: Sequence[tuple[Track, float]],
+    *,
+    masks: np.ndarray,
+    run: Mapping[str, Any],
+) -> None:
+    """Writes the three files, all or none of them.
+
+    Args:
+        folder: made if it is not there.
+        clip: what was tracked.
+        rows: (track, latency in ms) of every frame, in frame order.
+        masks: `[T, H, W]` in {0, 1}, in the clip's own pixels.
+        run: what `run.json` says besides columns, files and the statement.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    down_mm, right_mm = iso_pixel_mm(clip.geometry)
+    gaps = np.diff(np.asarray(clip.time_s, float))
+    spacing = (right_mm, down_mm, float(np.median(gaps)) if gaps.size else 1.0)
+    about = {"statement": STATEMENT, **run, "columns": COLUMNS, "files": list(FILES)}
+    try:
+        with beside(*(folder / name for name in FILES)) as (table, image, record):
+            with table.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(COLUMNS))
+                writer.writeheader()
+                for (track, latency_ms), mask in zip(rows, masks, strict=True):
+                    writer.writerow(_row(track, latency_ms, clip, int(mask.sum())))
+            write_mha(image, MetaImage(masks.astype(np.uint8), spacing))
+            text = json.dumps(about, indent=1, allow_nan=False, ensure_ascii=False)
+            record.write_text(text + "\n", encoding="utf-8")
+    except BaseException:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _row(track: Track, latency_ms: float, clip: Clip, area_px: int) -> dict[str, Any]:
+    view = clip.geometry
+    row, column = np.asarray(track.centroid_px, float)
+    superior, right = np.asarray(track.centroid_iso_mm, float)
+    magnified = float(view.sdd_mm) / float(view.sad_mm)
+    down_mm, right_mm = iso_pixel_mm(view)
+    values = {
+        "time_s": float(clip.time_s[track.frame]),
+        "u_px": column,
+        "v_px": row,
+        "x_det_mm": right * magnified,
+        "y_det_mm": superior * magnified,
+        "x_iso_mm": right,
+        "y_iso_mm": superior,
+        "area_iso_mm2": area_px * down_mm * right_mm,
+        "confidence": float(track.confidence),
+    }
+    numbers = {key: f"{value:.6g}" for key, value in values.items()}
+    latency = {"status": track.status, "latency_ms": f"{latency_ms:.1f}"}
+    return {"frame": track.frame, **numbers, **latency}

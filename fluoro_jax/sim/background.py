@@ -1,0 +1,240 @@
+"""A patient's clip without a tumour, rendered a fixed number of frames at a time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.core import Tracer
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray, Geometry
+from fluoro_jax.sim.body import solids, vessels, volume
+from fluoro_jax.sim.body.anatomy import Anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.body.tubes import Tubes
+from fluoro_jax.sim.lung import LungState, lung_state
+from fluoro_jax.sim.tumor.tumor import Tumor
+from fluoro_jax.sim.xray import attenuation as att
+from fluoro_jax.sim.xray import projector
+
+Array = jax.Array
+Scalar = Any
+CM_PER_MM = 0.1
+FRAMES_AT_ONCE = 10  # one breath of the studies; longer clips are rendered in parts
+VOXEL_MM = (0.5, 32.0)  # below, one volume takes more than 1.4 GB
+PIXEL_MM = (0.01, 100.0)
+SAD_MM = (400.0, 10_000.0)
+GAP_MM = 100.0  # least from the isocentre to the panel
+PHOTONS = (1.0, 1e12)
+MOST_PIXELS = 8192
+
+
+@struct.dataclass
+class Case:
+    """A patient, a breathing record, a tumour and the times of the frames.
+
+    Attributes:
+        anatomy: the patient.
+        breathing: how the body moves.
+        tumor: the target.
+        time_s: `[T]` when frames are taken.
+        periodic: static; the frames are exactly one breathing period.
+        heartbeat: static; the heart beats at `anatomy.heart_rate_hz`, at the end of
+            diastole at 0 s. Off in the studies: their clips are exactly periodic, and
+            the paper's phantom clips are sorted by the phase of the breath alone.
+    """
+
+    anatomy: Anatomy
+    breathing: Breathing
+    tumor: Tumor
+    time_s: AnyArray
+    periodic: bool = struct.field(pytree_node=False, default=True)
+    heartbeat: bool = struct.field(pytree_node=False, default=False)
+
+
+def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Returns the clip of the patient without the tumour.
+
+    Args:
+        case: its tumour is ignored.
+        geometry: the view; compiled once for all cases and views of one panel size,
+            and for all clips of `FRAMES_AT_ONCE` frames or more.
+        voxel_mm: side of the cubic voxels (static).
+
+    Returns:
+        `[T, rows, cols]` line integrals at 60 keV [1].
+
+    Raises:
+        UserError: for a voxel size or a panel that cannot be rendered.
+    """
+    return _render(case, geometry, voxel_mm)
+
+
+def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Returns soft tissue and bone on every ray, without the tumour; see `film_body`.
+
+    Returns:
+        `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.
+    """
+    paths = _render(case, geometry, voxel_mm, by_material=True)
+    return CM_PER_MM * jnp.moveaxis(paths, 1, 0)
+
+
+def _render(
+    case: Case, geometry: Geometry, voxel_mm: float, *, by_material: bool = False
+) -> Array:
+    voxel_mm = check_sizes(case, geometry, voxel_mm)
+    anatomy, quarter = case.anatomy, projector.quarter_turn(geometry)
+    vessel = _grow(anatomy)
+    still = _draw_still(anatomy, vessel, voxel_mm)
+
+    def run(times: tuple[AnyArray, AnyArray | None]) -> Array:
+        state = lung_state(anatomy, case.breathing, times[0], vessel)
+        motion = (state.si_mm, state.ap_mm, state.density_g_cc, times[1])
+        return _render_frames(
+            anatomy, still, motion, geometry, voxel_mm, quarter, by_material
+        )
+
+    return in_chunks(run, (case.time_s, heart_phase(case)), (case, geometry))
+
+
+def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
+    """Runs `run` on `FRAMES_AT_ONCE` frames at a time, so that one program serves all.
+
+    Args:
+        run: from arrays `[t, ...]` to arrays `[t, ...]`, t frames.
+        frames: its arrays `[T, ...]`, None allowed.
+        traced: everything else that `run` depends on. Within a trace, where every
+            chunk would be compiled again, all frames go at once.
+    """
+    leaves = jax.tree.leaves((frames, traced))
+    count = jax.tree.leaves(frames)[0].shape[0]
+    if count <= FRAMES_AT_ONCE or any(isinstance(leaf, Tracer) for leaf in leaves):
+        return run(frames)
+    parts = []
+    for first in range(0, count, FRAMES_AT_ONCE):
+        # the last frame again, until the chunk is full
+        index = np.minimum(np.arange(first, first + FRAMES_AT_ONCE), count - 1)
+        parts.append(run(jax.tree.map(lambda leaf, index=index: leaf[index], frames)))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
+
+
+_grow = jax.jit(vessels.grow)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _draw_still(anatomy: Anatomy, vessel: Tubes, voxel_mm: float) -> volume.Still:
+    return volume.draw_still(anatomy, *solids.body_grid(voxel_mm), vessel)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
+def _render_frames(
+    anatomy: Anatomy,
+    still: volume.Still,
+    motion: tuple[Array, Array, Array, Array | None],
+    geometry: Geometry,
+    voxel_mm: float,
+    quarter: int | None,
+    by_material: bool,
+) -> Array:
+    grid, _ = solids.body_grid(voxel_mm)
+    geometry = projector.turned(geometry, quarter)
+
+    def frame(now: tuple[Array, Array, Array, Array | None]) -> Array:
+        si_mm, ap_mm, lung_g_cc, beat = now
+        beat = 0.0 if beat is None else beat
+        if by_material:
+            parts = volume.body_densities(
+                anatomy,
+                grid,
+                still=still,
+                displacement_mm=(si_mm, ap_mm),
+                lung_g_cc=lung_g_cc,
+                heart_phase=beat,
+            )
+            return jnp.stack([projector.project(p, grid, geometry) for p in parts])
+        mu = volume.body_volume(
+            anatomy,
+            grid,
+            still=still,
+            displacement_mm=(si_mm, ap_mm),
+            mu_lung=att.mu_lung(lung_g_cc),
+            heart_phase=beat,
+        )
+        return projector.project(mu, grid, geometry)
+
+    return jax.lax.map(frame, motion)
+
+
+def check_sizes(case: Case, geometry: Geometry, voxel_mm: float) -> float:
+    """Refuses voxels, panels and clips that cannot be rendered.
+
+    Raises:
+        UserError: naming the value and its range; values under `jit` pass.
+    """
+    panel, pixel = "a chest cannot be rendered beyond it", geometry.pixel_mm
+    memory = "beyond it one clip takes all of a machine's memory"
+    for name, value, (low, high), unit, why in (
+        ("voxel_mm", voxel_mm, VOXEL_MM, "mm", memory),
+        ("pixel_mm (row)", pixel[0], PIXEL_MM, "mm", panel),
+        ("pixel_mm (column)", pixel[1], PIXEL_MM, "mm", panel),
+        ("rows", geometry.rows, (1, MOST_PIXELS), "pixels", memory),
+        ("cols", geometry.cols, (1, MOST_PIXELS), "pixels", memory),
+        ("sad_mm", geometry.sad_mm, SAD_MM, "mm", panel),
+        ("sdd_mm", geometry.sdd_mm, SAD_MM, "mm", panel),
+        ("time_s", len(case.time_s), (1, 1e6), "frames", memory),
+    ):
+        if not isinstance(value, Tracer) and not low <= float(value) <= high:
+            _refuse(
+                f"{name} = {float(value):g}", f"from {low:g} to {high:g} {unit}", why
+            )
+    ends = (geometry.sad_mm, geometry.sdd_mm)
+    if not any(isinstance(end, Tracer) for end in ends) and ends[1] < ends[0] + GAP_MM:
+        _refuse(
+            f"sdd_mm = {float(ends[1]):g} with sad_mm = {float(ends[0]):g}",
+            f"sdd_mm at least {GAP_MM:g} mm more than sad_mm",
+            "the panel stands behind the patient",
+        )
+    return float(voxel_mm)
+
+
+def check_photons(photons: Scalar) -> None:
+    """Refuses numbers of photons without which a frame holds no image.
+
+    Raises:
+        UserError: naming the range; values under `jit` pass.
+    """
+    low, high = PHOTONS
+    if not isinstance(photons, Tracer) and not (
+        photons == 0.0 or low <= float(photons) <= high
+    ):
+        _refuse(
+            f"photons = {float(photons):g}",
+            f"0 (no noise), or from {low:g} to {high:g} a pixel",
+            "with fewer, hardly a pixel counts a photon behind a chest",
+        )
+
+
+def _refuse(what: str, needed: str, why: str) -> None:
+    fix = f"choose {what.split(' ')[0]} within that range"
+    raise UserError(what, needed=needed, why=why, fix=fix)
+
+
+def heart_phase(case: Case) -> Array | None:
+    """Heart beats since 0 s, `[T]` cycles; None if it does not beat."""
+    if not case.heartbeat:
+        return None
+    return jnp.asarray(case.time_s, jnp.float32) * case.anatomy.heart_rate_hz
+
+
+def lung_at(case: Case) -> LungState:
+    """Returns the lung of a case at its times; the same for every tumour in it."""
+    vessel = _grow(case.anatomy)
+    run = lambda times: lung_state(case.anatomy, case.breathing, times[0], vessel)
+    return in_chunks(run, (case.time_s,), case)

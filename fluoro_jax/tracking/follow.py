@@ -1,0 +1,120 @@
+"""Tracks a clip of any pixel size and frame spacing with a tracker of its own.
+
+`track_clip` refuses a clip that is unlike those a network was trained on; this module
+resamples it first (`resample`) and maps every answer back to the clip's own pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.clip import Clip, Track
+from fluoro_jax.tracking.checks import check_clip
+from fluoro_jax.tracking.resample import (
+    Resampler,
+    interleave,
+    make_resampler,
+    to_view,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A clip made ready for a tracker.
+
+    Attributes:
+        tracker: with `learned`, as a `NetworkTracker` has.
+        resampler: between the clip's pixels and the tracker's.
+        parts: frame indices of each sequence, from `interleave`.
+        clips: the sequences, in the tracker's pixels.
+    """
+
+    tracker: Any
+    resampler: Resampler
+    parts: list[np.ndarray]
+    clips: list[Clip]
+
+    @property
+    def steps(self) -> int:
+        """How many pairs `run` yields."""
+        behind = self.tracker.lookahead_frames
+        return sum(len(part) + min(behind, len(part)) for part in self.parts)
+
+    def run(self) -> Iterator[tuple[Track | None, float]]:
+        """Tracks all sequences, one after the other.
+
+        Yields:
+            One pair a frame given, and one a late answer: (the answer for one
+            frame of the clip in the clip's own pixels, or None if none is new; the
+            time in ms from that frame's acquisition to its answer: the wait for later
+            frames and the computation).
+        """
+        answered: set[int] = set()
+        for part, clip in zip(self.parts, self.clips, strict=True):
+            for track, delay_ms in _timed(self.tracker, clip):
+                frame = -1 if track is None else int(part[track.frame])
+                if track is None or frame in answered:
+                    yield None, delay_ms
+                    continue
+                answered.add(frame)
+                yield self.resampler.back(track, frame=frame), delay_ms
+
+
+def make_plan(tracker: Any, clip: Clip) -> Plan:
+    """Resamples a clip for a tracker and checks it, before anything is tracked.
+
+    Args:
+        tracker: with `learned`, as a `NetworkTracker` has.
+        clip: any; its truth is left out.
+
+    Raises:
+        UserError: a clip that cannot be tracked; see `check_clip`, `make_resampler`
+            and `interleave`.
+    """
+    clip = dataclasses.replace(clip, mask=None, centroid_px=None, centre_mm=None)
+    check_clip(clip)
+    learned = tracker.learned
+    parts = interleave(np.asarray(clip.time_s), learned.frame_s)
+    resampler = make_resampler(clip.geometry, learned)
+    prepared = to_view(clip, resampler)
+    window = getattr(tracker, "window_frames", None)
+    clips = []
+    for part in parts:
+        whole = clip.periodic and len(parts) == 1 and len(part) == window
+        one = dataclasses.replace(
+            prepared,
+            frames=np.asarray(prepared.frames)[part],
+            time_s=np.asarray(clip.time_s, float)[part],
+            periodic=whole,
+        )
+        check_clip(one, learned)
+        clips.append(one)
+    return Plan(tracker, resampler, parts, clips)
+
+
+def _timed(tracker: Any, clip: Clip) -> Iterator[tuple[Track | None, float]]:
+    """`track_clip`, answer by answer, with the delay of each in ms."""
+    state = tracker.init(clip.geometry, periodic=clip.periodic, domain=clip.domain)
+    now_s = 0.0
+    for frame, now_s in zip(clip.frames, clip.time_s, strict=True):
+        start = time.perf_counter()
+        state, track = tracker.step(state, np.asarray(frame), float(now_s))
+        spent_s = time.perf_counter() - start
+        yield track, _delay_ms(track, clip, float(now_s), spent_s)
+    start = time.perf_counter()
+    owed = tracker.flush(state)
+    spent_s = time.perf_counter() - start
+    for track in owed:
+        yield track, _delay_ms(track, clip, float(now_s), spent_s)
+
+
+def _delay_ms(track: Track | None, clip: Clip, now_s: float, spent_s: float) -> float:
+    if track is None:
+        return 1e3 * spent_s
+    return 1e3 * (now_s - float(clip.time_s[track.frame]) + spent_s)

@@ -1,0 +1,48 @@
+"""What a tracker was trained on, which decides the clips that it accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fluoro_jax.geometry import Geometry
+from fluoro_jax.studies import StudySpec
+
+GANTRY_OFF_DEG = 5.0
+GANTRY_STUDY_DEG = 60.0  # the held-out study of other angles spans so much
+FOLLOWING_MM = 240.0  # a panel that follows the tumour stays on a 480 mm panel
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The clips that a tracker was trained on.
+
+    Attributes:
+        view: their geometry.
+        frame_s: time between their frames, s.
+        exposed: frames come from a simulated real panel, not from ideal line integrals.
+        gantry_within_deg: accepted difference of the gantry angle.
+        offset_within_mm: accepted difference of the panel's centre, at the detector.
+        whole_chest: the panel is centred and sees both lungs.
+    """
+
+    view: Geometry
+    frame_s: float
+    exposed: bool
+    gantry_within_deg: float
+    offset_within_mm: float
+    whole_chest: bool
+
+    @classmethod
+    def from_study(cls, study: Any) -> Learned:
+        """From `cfg.study` of the run that trained the tracker."""
+        spec = StudySpec.from_config(study)
+        other_angles = spec.name == "gantry"
+        return cls(
+            view=spec.geometry(),
+            frame_s=spec.frame_s,
+            exposed=spec.exposed,
+            gantry_within_deg=GANTRY_STUDY_DEG if other_angles else GANTRY_OFF_DEG,
+            offset_within_mm=FOLLOWING_MM if spec.collimate else spec.detector_mm / 4,
+            whole_chest=not (spec.collimate or other_angles or spec.gantry_deg % 180.0),
+        )

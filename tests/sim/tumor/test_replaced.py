@@ -1,0 +1,87 @@
+"""A tumour takes the place of vessels and bronchi: closed forms, and a drawn volume."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fluoro_jax.geometry import Geometry, square_panel
+from fluoro_jax.sim import fluoroscope as fl
+from fluoro_jax.sim.body import shapes, solids
+from fluoro_jax.sim.body.anatomy import Anatomy
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.body.tubes import Tubes
+from fluoro_jax.sim.lung import LungState
+from fluoro_jax.sim.tumor.replaced import replaced_path_mm
+from fluoro_jax.sim.tumor.tumor import Tumor, tumor_chord_mm
+from fluoro_jax.sim.xray import attenuation as att
+from fluoro_jax.sim.xray import projector
+
+TUMOR = Tumor(np.zeros(3, np.float32), 30.0, 0.0, 0.0)
+VIEW = square_panel(65, detector_mm=97.5)  # 1 mm at the isocentre
+NOWHERE = ((400.0, 0.0, 0.0), (410.0, 0.0, 0.0))
+
+
+def tube(start, end, radius=3.0):
+    ends = [jnp.asarray([p], jnp.float32) for p in (start, end)]
+    return Tubes(*ends, jnp.full((1, 2), radius, jnp.float32))
+
+
+@jax.jit
+def replaced(vessel, airway, view=VIEW):
+    return replaced_path_mm(view, TUMOR, TUMOR.centre_mm, vessel=vessel, airway=airway)
+
+
+def test_a_vessel_across_a_tumour_has_its_closed_volume_and_depth():
+    """A cylinder through a sphere's centre: 4 pi / 3 (R^3 - (R^2 - r^2)^1.5)."""
+    across = tube((-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
+    vessel, airway = replaced(across, tube(*NOWHERE))
+    want = 4.0 * np.pi / 3.0 * (15.0**3 - (15.0**2 - 3.0**2) ** 1.5)
+    assert float(vessel.sum()) == pytest.approx(want, rel=0.03)  # pixels of 1 mm^2
+    assert float(vessel[32, 32]) == pytest.approx(6.0, rel=0.1)
+    assert float(airway.max()) == 0.0
+    outside = np.asarray(tumor_chord_mm(VIEW, TUMOR, TUMOR.centre_mm)) == 0.0
+    assert np.asarray(vessel)[outside].max() < 0.5  # cut off at the shadow's edge
+
+
+def test_a_vessel_along_the_beam_fills_the_whole_chord():
+    along = tube((0.0, -60.0, 0.0), (0.0, 60.0, 0.0), 5.0)
+    vessel, _ = replaced(along, tube(*NOWHERE))
+    assert float(vessel[32, 32]) == pytest.approx(30.0, rel=1e-3)
+
+
+def test_where_airway_and_vessel_cross_there_is_airway():
+    across = tube((-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
+    alone, _ = replaced(across, tube(*NOWHERE))
+    vessel, airway = replaced(across, across)
+    np.testing.assert_allclose(airway, alone, atol=1e-4)
+    assert float(vessel.sum()) < 0.2 * float(airway.sum())  # soft edges only
+
+
+@pytest.mark.parametrize("shift_mm", [0.0, 9.0])
+def test_a_tumour_on_a_tube_is_the_volume_with_the_tumour_painted_over(shift_mm):
+    """Adding to a clip of lung with a vessel equals projecting lung, vessel, tumour."""
+    voxel, lung_g_cc = 2.0, 0.29
+    mu_lung = att.mu_lung(lung_g_cc)
+    grid, shape = solids.Grid((-47.0,) * 3, (voxel,) * 3), (48, 48, 48)
+    place = solids.grid_axes(grid, shape)
+    ends = ((-90.0, 0.0, shift_mm), (90.0, 0.0, shift_mm))
+    vessel = shapes.occupancy(shapes.capsule(place, *ends, 4.0), voxel)
+    tumor = shapes.occupancy(shapes.length(*place) - 15.0, voxel)
+    body = mu_lung + vessel * (att.BLOOD - mu_lung)
+    painted = body + tumor * (att.mu_tumor(1.06) - body)
+    view = Geometry(1000.0, 1500.0, 0.0, 24, 24, (3.0, 3.0))
+    film = projector.project(body, grid, view)[None]
+    want = projector.project(painted, grid, view)
+    lead = lambda found: jax.tree.map(lambda leaf: leaf[None], found)
+    zero = jnp.zeros(1)
+    state = LungState(
+        zero, zero, zero + lung_g_cc, lead(tube(*ends, 4.0)), lead(tube(*NOWHERE))
+    )
+    case = fl.Case(Anatomy(), Breathing(), TUMOR, np.zeros(1, np.float32))
+    got = fl.add_tumor(film, case, view, lung=state).frames[0]
+    contrast = float(jnp.max(want - film[0]))
+    assert float(jnp.abs(got - want).max()) < 0.1 * contrast  # the voxels' edges
+    # without the correction the mean would be off by the tube's share, 9 to 17 %
+    total = float(jnp.sum(got - film[0])) / float(jnp.sum(want - film[0]))
+    assert total == pytest.approx(1.0, abs=0.02)
