@@ -60,7 +60,9 @@ def method_departures(config: Config) -> list[str]:
         drawn = "clips with new amplitudes" if study["name"] in SET_STUDIES else sizes
         found.append(f"fresh simulated {drawn} for stored training cases")
     if data["stack"] != "wrap":
-        found.append(f"neighbouring frames at the ends by {data['stack']!r}")
+        found.append(f"neighbouring frames stacked by {data['stack']!r} for 'wrap'")
+    if gen.get("patch", 1) > 1:
+        found.append("a stem of {0} x {0} pixels".format(gen["patch"]))
     if gen["background_px"] > 0:
         found.append("background-subtracted frames")
     if gen["lstm"] != "all":

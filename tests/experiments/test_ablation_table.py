@@ -30,6 +30,7 @@ def record(role, seed, shift=0.0, *, drop=0, stale=""):
     config = dict(
         seed=seed,
         study=dict(rows=256, cols=256),
+        data=dict(stack="wrap"),
         gen=dict(levels=7, refine_levels=5),
         train=dict(num_steps=10_000),
     )
@@ -41,7 +42,7 @@ def record(role, seed, shift=0.0, *, drop=0, stale=""):
 def counts(monkeypatch):
     from fluoro_jax.experiments import departures
 
-    monkeypatch.setattr(departures, "parameter_count", lambda gen: 10**7)
+    monkeypatch.setattr(departures, "parameter_count", lambda gen, channels: 10**7)
 
 
 def cells(text, start):

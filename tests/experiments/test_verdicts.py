@@ -20,7 +20,9 @@ def interval(mean, half, n=30):
 def counts(monkeypatch):
     """Numbers of parameters without tracing a network."""
     sizes = {7: 7_606_978, 5: 841_154}
-    monkeypatch.setattr(departures, "parameter_count", lambda gen: sizes[gen["levels"]])
+    monkeypatch.setattr(
+        departures, "parameter_count", lambda gen, channels: sizes[gen["levels"]]
+    )
 
 
 @pytest.mark.parametrize(
