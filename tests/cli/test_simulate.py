@@ -24,7 +24,7 @@ from fluoro_jax.sim.xray.exposure import varian_fluoro
 # ml_collections 1.1 loads config files in a deprecated way.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 ROOT = Path(__file__).parents[2]
-SMALL = ["--rows=32", "--voxel-mm=20", "--num-frames=3", "--frame-s=0.8"]
+SMALL = ["--rows=32", "--voxel-mm=8", "--num-frames=3", "--frame-s=0.8"]
 QUICK = [*SMALL, "--shape=lobulated", "--photons=20000", "--quiet"]
 
 

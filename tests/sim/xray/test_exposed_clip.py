@@ -9,6 +9,7 @@ from fluoro_jax.geometry import square_panel
 from fluoro_jax.sim import fluoroscope as fl
 from fluoro_jax.sim.body.anatomy import sample_anatomy
 from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.placement import to_numpy
 from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.sim.xray import exposure as ex
 from fluoro_jax.sim.xray.scatter import Scatter
@@ -21,7 +22,9 @@ TUMOR = Tumor(np.array([-70.0, 15.0, 35.0], np.float32), 30.0, 20.0, 8.0)
 @pytest.fixture(scope="module")
 def case():
     anatomy = sample_anatomy(jax.random.key(1))
-    return fl.Case(anatomy, Breathing(5.0, 24.0, 12.0), TUMOR, TIMES)
+    still = fl.Case(anatomy, Breathing(5.0, 24.0, 12.0), TUMOR, TIMES)
+    # typed as the studies' cases are, and beating as the command's: the same programs
+    return to_numpy(still).replace(heartbeat=True)
 
 
 @pytest.fixture(scope="module")
