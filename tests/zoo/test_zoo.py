@@ -17,7 +17,8 @@ from zoo_run import FLAGS, copy_of, make_run, of_other_weights, with_another_iou
 
 from fluoro_jax.cli import commands
 from fluoro_jax.errors import UserError
-from fluoro_jax.evaluation.tables import format_value, read_table
+from fluoro_jax.evaluation.summary import format_value
+from fluoro_jax.evaluation.tables import read_table
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.sim.fluoroscope import simulate
 from fluoro_jax.studies import StudySpec, study_case
