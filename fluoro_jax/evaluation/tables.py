@@ -157,7 +157,6 @@ def build_table(
         }
         for row in ROWS
     ]
-    n = len(first.cases)
     table = {
         "name": cfg.name,
         "study": cfg.study.name,
@@ -167,7 +166,7 @@ def build_table(
         "axes": list(axis_names(float(cfg.study.gantry_deg))),
         "threshold": cfg.evaluation.threshold,
         "bootstrap": cfg.evaluation.bootstrap,
-        "n_cases": n,
+        "n_cases": len(first.cases),
         "n_frames": int(sum(case["frames"] for case in first.cases)),
         "columns": columns,
         "lead": {

@@ -207,12 +207,18 @@ def traces(
     axes[2].set_ylabel("network - truth [mm]", fontsize=8)
     axes[2].legend(fontsize=7, ncols=2, loc="upper right")
     axes[2].set_xlabel("time [s]", fontsize=8)
+    write_columns(path.with_suffix(".csv"), _trace_columns(time_s, places))
+    return save(fig, path, title, caption)
+
+
+def _trace_columns(
+    time_s: np.ndarray, places: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     columns = {"time_s": time_s}
     for key, place in places.items():
         columns |= {f"{key}_vertical_mm": place[:, 0]}
         columns |= {f"{key}_horizontal_mm": place[:, 1]}
-    write_columns(path.with_suffix(".csv"), columns)
-    return save(fig, path, title, caption)
+    return columns
 
 
 def _trace_lines(
@@ -293,15 +299,7 @@ def learning_curves(
         None if the log has nothing to draw.
     """
     curves = read_curves(metrics_path)
-    panels = [
-        ("losses", [k for k in curves if _is_loss(k)]),
-        ("validation IoU", [k for k in curves if k.startswith("eval/") and "iou" in k]),
-        (
-            "validation error [mm at isocentre]",
-            [k for k in curves if k.endswith("_mm")],
-        ),
-    ]
-    panels = [(name, keys) for name, keys in panels if keys]
+    panels = _panels(curves)
     if not panels:
         return None
     fig = canvas((3.5 * len(panels), 3.1))
@@ -330,6 +328,19 @@ def learning_curves(
         "From metrics.jsonl, one run (one seed). Validation values are means over all "
         "frames of the validation cases, which are in neither split. " + choices,
     )
+
+
+def _panels(curves: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Title and keys of each panel that has something to show."""
+    panels = [
+        ("losses", [k for k in curves if _is_loss(k)]),
+        ("validation IoU", [k for k in curves if k.startswith("eval/") and "iou" in k]),
+        (
+            "validation error [mm at isocentre]",
+            [k for k in curves if k.endswith("_mm")],
+        ),
+    ]
+    return [(name, keys) for name, keys in panels if keys]
 
 
 def read_curves(metrics_path: Path) -> dict[str, tuple[list[float], list[float]]]:

@@ -47,17 +47,10 @@ def write_report(
     Returns:
         `path`.
     """
-    text = resources.files("fluoro_jax.report") / "study.html"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    environment.filters["value"] = summary.format_value
-    environment.filters["causality"] = causality
-    environment.filters["empty"] = summary.empty_predictions
     if recorded is not None:
         recorded = dict(recorded, figures=[_embed(f) for f in recorded["figures"]])
     lines = verdict(table)
-    page = environment.from_string(text.read_text(encoding="utf-8")).render(
+    page = _template().render(
         table=table,
         columns=table["columns"],
         verdict=lines,
@@ -77,6 +70,17 @@ def write_report(
     )
     write_text(path, page)
     return path
+
+
+def _template() -> jinja2.Template:
+    text = resources.files("fluoro_jax.report") / "study.html"
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["value"] = summary.format_value
+    environment.filters["causality"] = causality
+    environment.filters["empty"] = summary.empty_predictions
+    return environment.from_string(text.read_text(encoding="utf-8"))
 
 
 def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
