@@ -113,12 +113,12 @@ def test_windows_draw_what_evaluating_everywhere_draws():
         got = tubes.tube_distance(found, GRID, SHAPE, reach_mm=30.0)
         want = jnp.full(SHAPE, 2.0)
         for i in range(30):
-            r = shapes.soft_radius(tubes.radius[i], 2.0)
+            r = shapes.soft_radius(found.radius[i], 2.0)
             if flat is None:
                 one = shapes.capsule(PLACE, start[i], end[i], (r[0], r[1]))
             else:
-                mean = jnp.sqrt(jnp.prod(tubes.radius[i]))
-                r = tubes.radius[i] * shapes.soft_radius(mean, 2.0) / mean
+                mean = jnp.sqrt(jnp.prod(found.radius[i]))
+                r = found.radius[i] * shapes.soft_radius(mean, 2.0) / mean
                 one = shapes.flat_capsule(PLACE, start[i], end[i], normal[i], (*r,))
             want = jnp.minimum(want, one)
         share = lambda d: np.asarray(shapes.occupancy(d, 2.0))
@@ -133,4 +133,4 @@ def test_pieces_follow_their_chain():
     np.testing.assert_array_equal(found.end[:2], found.start[1:3])
     both = tubes.join(found, found)
     assert both.radius.shape == (12, 2)
-    assert jax.tree.all(jax.tree.map(lambda a: bool(jnp.isfinite(a).all()), both))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(both))
