@@ -6,7 +6,7 @@ import jax
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body, simulate
+from fluoro_jax.sim.fluoroscope import Case, add_tumor, render_body, simulate
 from fluoro_jax.sim.xray.exposure import varian_fluoro
 from fluoro_jax.studies.spec import StudyCase, StudySpec
 
@@ -60,4 +60,4 @@ def render_clip(
 
 def render_background(case: Case, geometry: Geometry, spec: StudySpec) -> Array:
     """Returns the body's line integrals without the tumour, `[T, rows, cols]`."""
-    return film_body(case, geometry, voxel_mm=spec.voxel_mm)
+    return render_body(case, geometry, voxel_mm=spec.voxel_mm)
