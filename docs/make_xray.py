@@ -52,7 +52,7 @@ def main() -> None:
     case, key = patient(), jax.random.key(0)
     wide, native = square_panel(256), varian()
     body = {
-        view: fluoroscope.film_paths(case, view, voxel_mm=VOXEL_MM)
+        view: fluoroscope.render_paths(case, view, voxel_mm=VOXEL_MM)
         for view in (wide, native)
     }
 

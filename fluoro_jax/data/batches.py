@@ -22,7 +22,7 @@ from fluoro_jax.config import Config
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body, lung_at
+from fluoro_jax.sim.fluoroscope import Case, add_tumor, lung_at, render_body
 from fluoro_jax.sim.lung import LungState
 from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_body
 
@@ -197,7 +197,7 @@ class SimulatorSource:
         held = self._pool.get(slot)
         if held is None or held.number != number:
             case, view = pool_body(self._spec, self._seed, number)
-            film = film_body(case, view, voxel_mm=self._spec.voxel_mm)
+            film = render_body(case, view, voxel_mm=self._spec.voxel_mm)
             held = self._pool[slot] = Body(number, case, view, film, lung_at(case))
         return held
 

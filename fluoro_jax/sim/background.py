@@ -58,7 +58,7 @@ class Case:
     heartbeat: bool = struct.field(pytree_node=False, default=False)
 
 
-def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+def render_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
     """Returns the clip of the patient without the tumour.
 
     Args:
@@ -76,8 +76,8 @@ def film_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
     return _render(case, geometry, voxel_mm)
 
 
-def film_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
-    """Returns soft tissue and bone on every ray, without the tumour; see `film_body`.
+def render_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Returns soft tissue and bone on every ray, without the tumour; see `render_body`.
 
     Returns:
         `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.

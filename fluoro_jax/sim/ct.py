@@ -26,7 +26,7 @@ from jax.scipy.ndimage import map_coordinates
 from scipy import ndimage
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Grid
+from fluoro_jax.geometry import AnyArray, Grid
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
 from fluoro_jax.sim.xray.attenuation import SOFT_MASS_MM2_G
 
@@ -98,7 +98,7 @@ class Landmarks:
     taken_at: Scalar = 0.0
 
 
-def densities(hu: Array) -> tuple[Array, Array]:
+def densities(hu: AnyArray) -> tuple[Array, Array]:
     """Soft tissue and bone of each voxel, g/cc.
 
     With a = 1 + HU/1000 in units of water, mass attenuations s, b at the CT's 70 keV

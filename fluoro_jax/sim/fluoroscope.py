@@ -22,11 +22,11 @@ from fluoro_jax.sim.background import (
     CM_PER_MM,
     Case,
     check_photons,
-    film_body,
-    film_paths,
     heart_phase,
     in_chunks,
     lung_at,
+    render_body,
+    render_paths,
 )
 from fluoro_jax.sim.body import solids, tissues
 from fluoro_jax.sim.body.anatomy import Anatomy
@@ -49,11 +49,11 @@ from fluoro_jax.sim.xray.photon_noise import draw_quanta
 __all__ = [  # beside what is defined here
     "Case",
     "displacement_mm",
-    "film_body",
-    "film_paths",
     "heart_phase",
     "lung_at",
     "lung_density",
+    "render_body",
+    "render_paths",
 ]
 
 Array = jax.Array
@@ -62,7 +62,7 @@ SURFACE = even_directions(200).astype(np.float32)
 
 
 def add_tumor(
-    film: Array,
+    background: Array,
     case: Case,
     geometry: Geometry,
     *,
@@ -77,7 +77,8 @@ def add_tumor(
     This holds only while the tumour lies wholly in the lung (`lung_clearance_mm` >= 0).
 
     Args:
-        film: `[T, rows, cols]` from `film_body` of the same patient, times and view.
+        background: `[T, rows, cols]` from `render_body` of the same patient, times and
+            view.
         case: the case.
         geometry: the view.
         photons: unattenuated quanta a pixel; 0 leaves the clip without noise.
@@ -92,7 +93,7 @@ def add_tumor(
     lung = lung_at(case) if lung is None else lung
     tumor, body = case.tumor, (case.breathing, case.anatomy)
     run = lambda chunk: _tumor_frames(*chunk, tumor, body, geometry)
-    parts = (film, case.time_s, lung)
+    parts = (background, case.time_s, lung)
     frames, mask, centroid, centre = in_chunks(run, parts, (case, geometry))
     if noisy:
         frames = _noisy(frames, key, photons)
@@ -112,7 +113,7 @@ Body = tuple[Breathing, Anatomy]
 
 @jax.jit
 def _tumor_frames(
-    film: Array,
+    background: Array,
     time_s: AnyArray,
     lung: LungState,
     tumor: Tumor,
@@ -123,7 +124,7 @@ def _tumor_frames(
     path = tumor_path_mm(tumor, body[0], time_s, body[1])
     chord, vessel, airway = _tumor_lengths(path, lung, tumor, geometry)
     mu_lung = att.mu_lung(lung.density_g_cc.reshape(-1, 1, 1))
-    frames = film + (att.mu_tumor(tumor.density_g_cc) - mu_lung) * chord
+    frames = background + (att.mu_tumor(tumor.density_g_cc) - mu_lung) * chord
     frames = frames - (att.BLOOD - mu_lung) * vessel + mu_lung * airway
     mask = (chord > 0.0).astype(jnp.float32)
     centroid = _each(lambda c: tumor_centroid_px(geometry, tumor, c), path, tumor)
@@ -232,8 +233,8 @@ def simulate(
     """
     check_photons(photons)
     if exposure is None or exposure.is_ideal:
-        film = film_body(case, geometry, voxel_mm=voxel_mm)
-        return add_tumor(film, case, geometry, photons=photons, key=key)
+        background = render_body(case, geometry, voxel_mm=voxel_mm)
+        return add_tumor(background, case, geometry, photons=photons, key=key)
     if not _is_zero(photons):
         raise UserError(
             "photons and exposure are both given",
@@ -243,7 +244,7 @@ def simulate(
         )
     moments = dataclasses.replace(case, time_s=_moments(case, exposure).reshape(-1))
     fine = detector.refine(geometry, exposure.panel.binning)
-    paths = film_paths(moments, fine, voxel_mm=voxel_mm)
+    paths = render_paths(moments, fine, voxel_mm=voxel_mm)
     return expose_tumor(paths, case, geometry, exposure=exposure, key=key)
 
 
@@ -258,7 +259,7 @@ def expose_tumor(
     """Returns the clip that a detector reads: the tumour added to the patient's tissue.
 
     Args:
-        paths: `[2, S * T, rows, cols]` g/cm^2 from `film_paths` at the S moments of
+        paths: `[2, S * T, rows, cols]` g/cm^2 from `render_paths` at the S moments of
             each exposure (S = 1 without `pulse_s`), with `detector.refine`d pixels.
         case: the case.
         geometry: the view of the frames.

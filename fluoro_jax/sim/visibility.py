@@ -26,23 +26,23 @@ SHADOW_MM = 2.0  # a ray this far inside a solid passes "over" it
 
 
 @jax.jit
-def contrast(film: Array, clip_frames: Array, mask: Array) -> Array:
+def contrast(background: Array, clip_frames: Array, mask: Array) -> Array:
     """Returns the line integral that the tumour adds, averaged over its mask.
 
     Args:
-        film: `[T, H, W]` noiseless, without the tumour.
+        background: `[T, H, W]` noiseless, without the tumour.
         clip_frames: `[T, H, W]` noiseless, with it.
         mask: `[T, H, W]` in {0, 1}.
 
     Returns:
         `[T]` [1]; 0 where the mask is empty.
     """
-    return _over(clip_frames - film, mask)
+    return _over(clip_frames - background, mask)
 
 
 @jax.jit
 def contrast_to_noise(
-    film: Array, clip_frames: Array, mask: Array, photons: Scalar
+    background: Array, clip_frames: Array, mask: Array, photons: Scalar
 ) -> Array:
     """Returns contrast over the standard deviation of one pixel of the mask.
 
@@ -50,7 +50,7 @@ def contrast_to_noise(
     the root of its mean over the mask.
 
     Args:
-        film: `[T, H, W]` noiseless, without the tumour.
+        background: `[T, H, W]` noiseless, without the tumour.
         clip_frames: `[T, H, W]` noiseless, with it.
         mask: `[T, H, W]` in {0, 1}.
         photons: N, unattenuated quanta a pixel.
@@ -59,7 +59,7 @@ def contrast_to_noise(
         `[T]` [1]; 0 where the mask is empty.
     """
     noise = jnp.sqrt(_over(jnp.exp(clip_frames), mask) / photons)
-    return contrast(film, clip_frames, mask) / jnp.where(noise > 0.0, noise, 1.0)
+    return contrast(background, clip_frames, mask) / jnp.where(noise > 0.0, noise, 1.0)
 
 
 def _over(values: Array, mask: Array) -> Array:

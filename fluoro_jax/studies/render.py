@@ -7,7 +7,7 @@ import numpy as np
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.sim.fluoroscope import Case, add_tumor, film_body, simulate
+from fluoro_jax.sim.fluoroscope import Case, add_tumor, render_body, simulate
 from fluoro_jax.sim.xray.exposure import varian_fluoro
 from fluoro_jax.studies.spec import STREAMS, StudyCase, StudySpec
 
@@ -67,4 +67,4 @@ def noise_key(seed: int, split: str, index: int) -> Array:
 
 def render_background(case: Case, geometry: Geometry, spec: StudySpec) -> Array:
     """Returns the body's line integrals without the tumour, `[T, rows, cols]`."""
-    return film_body(case, geometry, voxel_mm=spec.voxel_mm)
+    return render_body(case, geometry, voxel_mm=spec.voxel_mm)

@@ -113,12 +113,12 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
     side = window_px(case, view) or spec.rows
     return {
         "body": Part(
-            make(lambda c: fl.film_body(c, view, voxel_mm=voxel_mm), case),
+            make(lambda c: fl.render_body(c, view, voxel_mm=voxel_mm), case),
             voxels,
             samples,
         ),
         "body, two materials": Part(
-            make(lambda c: fl.film_paths(c, view, voxel_mm=voxel_mm), case),
+            make(lambda c: fl.render_paths(c, view, voxel_mm=voxel_mm), case),
             MATERIALS * voxels,
             MATERIALS * samples,
         ),
@@ -219,7 +219,7 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
         spent = {name: [] for name in took}
         case = _timed(spent["draw"], lambda n=number: _person(spec, n))
         body = _timed(
-            spent["body"], lambda c=case: fl.film_body(c, view, voxel_mm=voxel_mm)
+            spent["body"], lambda c=case: fl.render_body(c, view, voxel_mm=voxel_mm)
         )
         lung = fl.lung_at(case)
         for _ in range(tumours):

@@ -18,7 +18,7 @@ from fluoro_jax.data.batches import DatasetSource
 from fluoro_jax.data.codec import MAX_ERROR
 from fluoro_jax.data.dataset import clips_of, damage, load_split
 from fluoro_jax.errors import UserError
-from fluoro_jax.sim.fluoroscope import film_body
+from fluoro_jax.sim.fluoroscope import render_body
 from fluoro_jax.studies import PRESETS, SPLITS, build_study
 
 SPEC = dataclasses.replace(PRESETS["group_smoke"], num_train=2, num_val=1, num_test=2)
@@ -66,7 +66,7 @@ def test_arrays_hold_the_cases_of_the_study(data_dir):
 def test_stored_film_is_the_simulated_one(data_dir):
     case = build_study(SPEC)["train"][1].case
     arrays = load_split(SPEC, data_dir, "train")
-    body = np.asarray(film_body(case, SPEC.geometry(), voxel_mm=SPEC.voxel_mm))
+    body = np.asarray(render_body(case, SPEC.geometry(), voxel_mm=SPEC.voxel_mm))
     error = np.abs(arrays["frames"][1] - body)
     outside = arrays["mask"][1] == 0
     assert error[outside].max() <= MAX_ERROR + 1e-5

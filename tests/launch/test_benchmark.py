@@ -81,9 +81,9 @@ def thin_bodies(monkeypatch):
         shape = (len(case.time_s), geometry.rows, geometry.cols)
         return jnp.full(shape, 3.0) + 0.0 * case.anatomy.bmi
 
-    monkeypatch.setattr(fluoroscope, "film_body", film)
-    monkeypatch.setattr(fluoroscope, "film_paths", film)
-    monkeypatch.setattr(batches, "film_body", film)
+    monkeypatch.setattr(fluoroscope, "render_body", film)
+    monkeypatch.setattr(fluoroscope, "render_paths", film)
+    monkeypatch.setattr(batches, "render_body", film)
     shares = lambda *args, **named: {"rib": film(*args, **named)}
     monkeypatch.setattr(bench_simulate, "overlap", shares)
     monkeypatch.setattr(bench_simulate, "COPY_MIB", 4)

@@ -36,7 +36,7 @@ def case():
 
 @pytest.fixture(scope="module")
 def film(case):
-    return fl.film_body(case, VIEW, voxel_mm=8.0)
+    return fl.render_body(case, VIEW, voxel_mm=8.0)
 
 
 def spot(frames, row, col):
@@ -47,7 +47,7 @@ def spot(frames, row, col):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_line_integrals_are_those_of_a_chest(seed):
-    frames = fl.film_body(make_case(seed), VIEW, voxel_mm=8.0)
+    frames = fl.render_body(make_case(seed), VIEW, voxel_mm=8.0)
     assert frames.shape == (3, 32, 32) and np.isfinite(frames).all()
     lung = np.concatenate([spot(frames, 0.32, 0.27), spot(frames, 0.32, 0.74)])
     spine = spot(frames, 0.38, 0.5)
@@ -78,7 +78,7 @@ def test_image_is_seen_from_the_source(film):
 def test_lateral_view_is_seen_from_the_patients_left(case):
     """The lung reaches furthest down at the back, which lies at the right."""
     lateral = square_panel(32, gantry_deg=90.0)
-    frame = np.asarray(fl.film_body(case, lateral, voxel_mm=8.0))[0]
+    frame = np.asarray(fl.render_body(case, lateral, voxel_mm=8.0))[0]
     assert frame[18:22, 21:24].mean() < frame[18:22, 11:14].mean() - 1.0
 
 
@@ -165,9 +165,9 @@ def test_one_compilation_serves_all_cases_and_lengths(case, film, monkeypatch):
     fl.add_tumor(film, case, VIEW)
     programs = (background._render_frames, background.lung_state, fl._tumor_frames)
     before = [program._cache_size() for program in programs]
-    fl.film_body(make_case(20), VIEW, voxel_mm=8.0)
+    fl.render_body(make_case(20), VIEW, voxel_mm=8.0)
     longer = case.replace(time_s=np.arange(7, dtype=np.float32))
-    frames = fl.film_body(longer, VIEW, voxel_mm=8.0)
+    frames = fl.render_body(longer, VIEW, voxel_mm=8.0)
     clip = fl.add_tumor(frames, longer, VIEW)
     assert [program._cache_size() for program in programs] == before
     assert clip.frames.shape == (7, 32, 32) and clip.centroid_px.shape == (7, 2)
@@ -284,8 +284,8 @@ def test_a_heart_beat_changes_the_heart_alone(case):
     times = np.array([0.0, 5.0, 10.0], np.float32)
     still = case.replace(anatomy=anatomy, time_s=times)
     beating = still.replace(heartbeat=True)
-    plain = np.asarray(fl.film_body(still, VIEW, voxel_mm=8.0))
-    change = np.asarray(fl.film_body(beating, VIEW, voxel_mm=8.0)) - plain
+    plain = np.asarray(fl.render_body(still, VIEW, voxel_mm=8.0))
+    change = np.asarray(fl.render_body(beating, VIEW, voxel_mm=8.0)) - plain
     np.testing.assert_allclose(change[[0, 2]], 0.0, atol=5e-6)
     grid, shape = solids.body_grid(8.0)
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
@@ -301,7 +301,7 @@ def test_film_gradient_with_respect_to_the_body_is_finite(case):
 
     def total(anatomy):
         body = case.replace(anatomy=anatomy, time_s=jnp.array([1.0]))
-        return jnp.mean(fl.film_body(body, small, voxel_mm=16.0))
+        return jnp.mean(fl.render_body(body, small, voxel_mm=16.0))
 
     slopes = jax.grad(total)(jax.tree.map(jnp.float32, case.anatomy))
     assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(slopes))

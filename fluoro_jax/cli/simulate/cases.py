@@ -191,7 +191,7 @@ def simulate_case(
     and, with `spec.photons`, contrast to noise.
     """
     geometry, case = spec.geometry(), drawn.case
-    body = fl.film_body(case, geometry, voxel_mm=spec.voxel_mm)
+    body = fl.render_body(case, geometry, voxel_mm=spec.voxel_mm)
     plain = fl.add_tumor(body, case, geometry)
     over = overlap(case, geometry, voxel_mm=spec.voxel_mm)
     seen = {f"overlap_{name}": share for name, share in over.items()}

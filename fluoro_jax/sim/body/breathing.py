@@ -41,11 +41,11 @@ class Breaths:
         cough: `[N]` height of a cough halfway through each exhalation [1].
     """
 
-    start_s: Array
-    baseline: Array
-    amplitude: Array
-    hold_s: Array
-    cough: Array
+    start_s: AnyArray
+    baseline: AnyArray
+    amplitude: AnyArray
+    hold_s: AnyArray
+    cough: AnyArray
 
 
 @struct.dataclass

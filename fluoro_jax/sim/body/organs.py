@@ -22,7 +22,8 @@ from fluoro_jax.sim.body.tubes import Shape, Tubes
 
 Array = jax.Array
 Scalar = Any
-Chain = tuple[tuple[float, float, float, float], ...]  # x, y, z, radius
+Number = float | int
+Chain = tuple[tuple[Number, Number, Number, Number], ...]  # x, y, z, radius
 
 # fmt: off
 TRACHEA: Chain = ((0, -44, 200, 8), (0, -34, 150, 8), (0, -26, 129, 8.5),

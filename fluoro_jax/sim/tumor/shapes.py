@@ -47,9 +47,9 @@ class Shape:
         turn: `[K, 3, 3]`; row i is the direction of semi-axis i in world axes.
     """
 
-    offset: Array
-    semi: Array
-    turn: Array
+    offset: AnyArray
+    semi: AnyArray
+    turn: AnyArray
 
 
 def ellipsoid(

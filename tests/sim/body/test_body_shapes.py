@@ -133,4 +133,4 @@ def test_pieces_follow_their_chain():
     np.testing.assert_array_equal(found.end[:2], found.start[1:3])
     both = tubes.join(found, found)
     assert both.radius.shape == (12, 2)
-    assert jax.tree.all(jax.tree.map(lambda a: bool(jnp.isfinite(a).all()), both))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(both))

@@ -163,7 +163,7 @@ def test_line_integrals_of_three_patients_are_those_of_a_chest(seed):
     tumor = Tumor(np.zeros(3, np.float32), 1.0, 0.0, 0.0)
     time_s = np.array([0.0, 1.0, 2.0], np.float32)
     case = fluoroscope.Case(anatomy, Breathing(5.0, 24.0, 12.0), tumor, time_s)
-    film = np.asarray(fluoroscope.film_body(case, square_panel(32), voxel_mm=8.0))
+    film = np.asarray(fluoroscope.render_body(case, square_panel(32), voxel_mm=8.0))
     spot = lambda rows, cols: film[:, rows, cols].mean((1, 2))
     lung = np.stack([spot(slice(9, 12), slice(c, c + 3)) for c in (7, 22)])
     middle = spot(slice(13, 19), slice(15, 19))  # spine and heart

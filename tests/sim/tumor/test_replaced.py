@@ -19,6 +19,7 @@ from fluoro_jax.sim.xray import projector
 
 TUMOR = Tumor(np.zeros(3, np.float32), 30.0, 0.0, 0.0)
 VIEW = square_panel(65, detector_mm=97.5)  # 1 mm at the isocentre
+DRAWN = Geometry(1000.0, 1500.0, 0.0, 24, 24, (3.0, 3.0))
 NOWHERE = ((400.0, 0.0, 0.0), (410.0, 0.0, 0.0))
 
 
@@ -71,17 +72,16 @@ def added_and_painted(height_mm):
     tumor = shapes.occupancy(shapes.length(*place) - 15.0, voxel)
     body = mu_lung + vessel * (att.BLOOD - mu_lung)
     painted = body + tumor * (att.mu_tumor(1.06) - body)
-    view = Geometry(1000.0, 1500.0, 0.0, 24, 24, (3.0, 3.0))
     lead = lambda found: jax.tree.map(lambda leaf: leaf[None], found)
     zero = jnp.zeros(1)
     state = LungState(
         zero, zero, zero + lung_g_cc, lead(tube(*ends, 4.0)), lead(tube(*NOWHERE))
     )
     case = fl.Case(Anatomy(), Breathing(), TUMOR, np.zeros(1, np.float32))
-    film = projector.project(body, grid, view)
-    added = fl.add_tumor(film[None], case, view, lung=state).frames[0]
+    film = projector.project(body, grid, DRAWN)
+    added = fl.add_tumor(film[None], case, DRAWN, lung=state).frames[0]
     return [
-        np.asarray(x) for x in (film, added, projector.project(painted, grid, view))
+        np.asarray(x) for x in (film, added, projector.project(painted, grid, DRAWN))
     ]
 
 
@@ -89,11 +89,10 @@ def added_and_painted(height_mm):
 def test_a_tumour_on_a_tube_is_the_volume_with_the_tumour_painted_over(height_mm):
     """Adding to a clip of lung with a vessel equals projecting lung, vessel, tumour."""
     film, added, painted = added_and_painted(height_mm)
-    _, plain_added, plain_painted = added_and_painted(500.0)  # no vessel in sight
-    # the drawn tumour's own voxels are the larger error, with a vessel and without
-    error = (added - painted) - (plain_added - plain_painted)
     contrast = float((painted - film).max())
-    assert np.abs(error).max() < 0.06 * contrast
+    # at the silhouette the drawn tumour's own voxels are the larger error
+    inner = np.asarray(tumor_chord_mm(DRAWN, TUMOR, TUMOR.centre_mm)) > 15.0
+    assert np.abs(added - painted)[inner].max() < 0.08 * contrast
     # without the correction the sum would be off by the vessel's share of the tumour
     total = (added - film).sum() / (painted - film).sum()
     assert total == pytest.approx(1.0, abs=0.02)

@@ -29,7 +29,7 @@ def case():
 
 @pytest.fixture(scope="module")
 def paths(case):
-    return fl.film_paths(case, VIEW, voxel_mm=8.0)
+    return fl.render_paths(case, VIEW, voxel_mm=8.0)
 
 
 @pytest.fixture(scope="module")

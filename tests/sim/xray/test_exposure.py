@@ -28,7 +28,8 @@ def test_every_limit_is_refused_by_name_with_its_range(name):
     exposure = FULL
     if name == "quanta":
         exposure = FULL.replace(mas=None)
-    for bad in (low - 1.0, high * 2.0 + 1.0, float("nan")):
+    whole = name in ("tube.nodes", "sub_phases", "panel.binning")
+    for bad in (low - 1, high * 2 + 1, *([] if whole else [float("nan")])):
         with pytest.raises(UserError) as error:
             ex.validate(with_setting(exposure, name, bad))
         assert error.value.found.startswith(f"{name} = ")
