@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fluoro_jax.data.stack import stack_channels
+from fluoro_jax.studies import SET_STUDIES
 
 Config = Mapping[str, Any]
 # The paper's size, as `configs/base.py` reads it.
@@ -55,10 +56,9 @@ def method_departures(config: Config) -> list[str]:
     if study["collimate"]:
         found.append("panel centred on the true path (collimate)")
     if data["source"] == "simulator":
-        found.append(
-            f"fresh simulated tumours of {data['smallest_mm']:g} to "
-            f"{data['largest_mm']:g} mm for stored training cases"
-        )
+        sizes = f"tumours of {data['smallest_mm']:g} to {data['largest_mm']:g} mm"
+        drawn = "clips with new amplitudes" if study["name"] in SET_STUDIES else sizes
+        found.append(f"fresh simulated {drawn} for stored training cases")
     if data["stack"] != "wrap":
         found.append(f"neighbouring frames at the ends by {data['stack']!r}")
     if gen["background_px"] > 0:

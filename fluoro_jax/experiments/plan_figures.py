@@ -42,8 +42,9 @@ def captions(records: Records) -> dict[str, str]:
             f"Test cases: {counts}. One seed a part. “ours” is the network, the phase "
             "priors never look at a frame (causal, lookahead 0)."
         )
-    if any(record["curve"] for record in records.values()):
-        cases = sorted({r["config"]["study"]["num_val"] for r in records.values()})
+    trained = [record for record in records.values() if record["curve"]]
+    if trained:
+        cases = sorted({record["config"]["study"]["num_val"] for record in trained})
         found["curves"] = (
             "Validation IoU and mean vertical error against the training step, a line "
             "a run (one seed): means over all frames of the validation cases "

@@ -68,7 +68,7 @@ def verdict(
         and grade(value(table, key, column["key"]), paper, tolerance, up=up) in PASSED
     ]
     if passed:
-        reasons.append(f"passed by {', '.join(passed)} too, which never looks")
+        reasons.append(f"baselines that never look pass too ({', '.join(passed)})")
     if still := no_motion(table, key, tolerance):
         reasons.append(still)
     if reasons:

@@ -94,14 +94,17 @@ def _render(
     vessel = _grow(anatomy)
     still = _draw_still(anatomy, vessel, voxel_mm)
 
-    def run(times: tuple[AnyArray, AnyArray | None]) -> Array:
+    def run(times: tuple[AnyArray, AnyArray]) -> Array:
         state = lung_state(anatomy, case.breathing, times[0], vessel)
         motion = (state.si_mm, state.ap_mm, state.density_g_cc, times[1])
         return _render_frames(
             anatomy, still, motion, geometry, voxel_mm, quarter, by_material
         )
 
-    return in_chunks(run, (case.time_s, heart_phase(case)), (case, geometry))
+    beats = heart_phase(case)
+    # a heart that stands still goes through the same program as one that beats
+    beats = np.zeros(len(case.time_s), np.float32) if beats is None else beats
+    return in_chunks(run, (case.time_s, beats), (case, geometry))
 
 
 def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
@@ -137,7 +140,7 @@ def _draw_still(anatomy: Anatomy, vessel: Tubes, voxel_mm: float) -> volume.Stil
 def _render_frames(
     anatomy: Anatomy,
     still: volume.Still,
-    motion: tuple[Array, Array, Array, Array | None],
+    motion: tuple[Array, Array, Array, AnyArray],
     geometry: Geometry,
     voxel_mm: float,
     quarter: int | None,
@@ -146,9 +149,8 @@ def _render_frames(
     grid, _ = solids.body_grid(voxel_mm)
     geometry = projector.turned(geometry, quarter)
 
-    def frame(now: tuple[Array, Array, Array, Array | None]) -> Array:
+    def frame(now: tuple[Array, Array, Array, Array]) -> Array:
         si_mm, ap_mm, lung_g_cc, beat = now
-        beat = 0.0 if beat is None else beat
         if by_material:
             parts = volume.body_densities(
                 anatomy,

@@ -154,11 +154,11 @@ def _tumor_lengths(
     """Chord of the tumour, vessel and airway within it, `[t, rows, cols]` mm."""
     chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
     replaced = lambda now: replaced_path_mm(
-        geometry, tumor, now[0], vessel=now[1], airway=now[2]
+        geometry, tumor, now[0], now[1], vessel=now[2], airway=now[3]
     )
-    vessel, airway = jax.lax.map(replaced, (path, lung.vessel, lung.airway))
-    hit = chord > 0.0
-    return chord, jnp.where(hit, vessel, 0.0), jnp.where(hit, airway, 0.0)
+    parts = (path, chord, lung.vessel, lung.airway)
+    vessel, airway = jax.lax.map(replaced, parts)
+    return chord, vessel, airway
 
 
 def _each(fn: Callable[[Array], Array], path: Array, tumor: Tumor) -> Array:

@@ -46,6 +46,16 @@ class Plan:
         behind = self.tracker.lookahead_frames
         return sum(len(part) + min(behind, len(part)) for part in self.parts)
 
+    def warm_up(self) -> float:
+        """Compiles the tracker on the first frame; returns the seconds that took."""
+        begun = time.perf_counter()
+        clip = self.clips[0]
+        state = self.tracker.init(clip.geometry, domain=clip.domain)
+        frame = np.asarray(clip.frames)[0]
+        state, _ = self.tracker.step(state, frame, float(clip.time_s[0]))
+        self.tracker.flush(state)
+        return time.perf_counter() - begun
+
     def run(self) -> Iterator[tuple[Track | None, float]]:
         """Tracks all sequences, one after the other.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.studies import StudySpec
+from fluoro_jax.studies import STUDIES, StudySpec
 
 GANTRY_OFF_DEG = 5.0
 GANTRY_STUDY_DEG = 60.0  # the held-out study of other angles spans so much
@@ -37,7 +37,7 @@ class Learned:
     def from_study(cls, study: Any) -> Learned:
         """From `cfg.study` of the run that trained the tracker."""
         spec = StudySpec.from_config(study)
-        other_angles = spec.name == "gantry"
+        other_angles = STUDIES[spec.name].gantry_deg is not None
         return cls(
             view=spec.geometry(),
             frame_s=spec.frame_s,

@@ -62,7 +62,7 @@ def test_a_row_a_frame_in_the_clips_own_pixels(tracked):
     for row, mask in zip(rows, image.array, strict=True):
         number = {key: float(row[key]) for key in tracks.COLUMNS if key != "status"}
         assert number["area_iso_mm2"] == pytest.approx(mask.sum() * 2.5**2, rel=1e-4)
-        assert number["latency_ms"] > 0.0
+        assert 0.0 < number["latency_ms"] < 3000.0  # compiling is not latency
         if row["status"] == "missed":
             assert np.isnan(number["u_px"]) and mask.sum() == 0
             continue
@@ -94,7 +94,7 @@ def test_the_record_says_what_was_done(tracked):
     assert run["files"] == list(tracks.FILES) and run["warnings"] == []
     assert sum(run["status"].values()) == COUNT
     assert {"fluoro_jax", "jax", "numpy", "python"} <= set(run["versions"])
-    assert run["runtime"]["seconds"] >= run["runtime"]["first_frame_s"] > 0.0
+    assert run["runtime"]["seconds"] >= run["runtime"]["compile_s"] > 0.0
 
 
 def test_results_are_replaced_only_when_asked(tracked, monkeypatch, capsys):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+import shutil
 import types
 from pathlib import Path
 
 import pytest
-from fakes import fake_results
 
 from configs import paper_all
 from fluoro_jax import fingerprint
@@ -32,7 +33,7 @@ def cfg():
 
 
 @pytest.fixture
-def runs(monkeypatch, tmp_path):
+def runs(monkeypatch, tmp_path, results):
     """`reproduce` without training; remembers what was run on whose network."""
     seen = []
 
@@ -40,7 +41,8 @@ def runs(monkeypatch, tmp_path):
         owner = network_of[1].name if network_of else None
         seen.append((workdir.name, owner))
         workdir.mkdir(parents=True, exist_ok=True)
-        return fake_results(workdir)
+        shutil.copy(results.workdir / "metrics.jsonl", workdir)
+        return dataclasses.replace(results, workdir=workdir)
 
     monkeypatch.setattr(plan, "reproduce", reproduce)
     return seen
@@ -134,26 +136,29 @@ def old_record(cfg, name):
     return {"part": name, "title": "old words", "config": config, "config_sha256": "a"}
 
 
-def store(folder, name, record, runs_folder):
-    record["table"] = fake_results(runs_folder).table
+def store(folder, name, record, table):
+    record["table"] = table
     record |= {"curve": [], "train_s": None, "history": [{"commit": "b"}]}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(record))
 
 
 def test_stale_records_are_shown_with_what_changed_and_not_run_again(
-    cfg, runs, tmp_path, capsys
+    cfg, runs, results, tmp_path, capsys
 ):
     """They were reprinted by the hash of their config alone, or run as if unknown."""
+    folder = tmp_path / "stored" / cfg.name
     for name in cfg.order:
         if cfg.parts[name].core:
-            store(tmp_path / "stored" / cfg.name, name, old_record(cfg, name), tmp_path)
+            store(folder, name, old_record(cfg, name), results.table)
     found = call(cfg, tmp_path)
     assert runs == []
     text = capsys.readouterr().out
     for words in (records.UNRECORDED, "study.num_val 16 -> 2", "--only=NAME"):
         assert words in text
-    assert "schedule" not in text and "choices" not in text
+    assert "schedule" not in records.stale_note(found) + "".join(
+        record["stale"] for record in found.values()
+    )
     record = found["subgroup_frozen"]
     assert "rests on best_group, which is stale" in record["stale"]
     assert (record["title"], record["role"]) == (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from configs import best_group, paper_group, paper_patient
+from configs import best_group, best_patient, paper_group, paper_patient
 from fluoro_jax.experiments import departures
 from fluoro_jax.experiments.verdicts import grade, verdict
 
@@ -71,7 +71,7 @@ def test_a_verdict_stands_where_it_could_have_failed():
 
 def test_no_verdict_where_a_blind_baseline_passes():
     word = judge(record(static=interval(0.12, 0.02)))
-    assert word == "no verdict: passed by static too, which never looks"
+    assert word == "no verdict: baselines that never look pass too (static)"
 
 
 def test_no_verdict_on_an_axis_without_motion():
@@ -98,6 +98,8 @@ def test_what_differs_from_the_paper_is_read_from_the_config():
     ours = departures.departures(best_group.get_config("cpu").to_dict())
     assert {"no critic", "background-subtracted frames"} <= set(ours)
     assert any("10 to 48 mm" in words for words in ours)
+    sets = departures.departures(best_patient.get_config("cpu").to_dict())
+    assert any("clips with new amplitudes" in words for words in sets)
 
 
 def test_the_papers_form_is_named_by_its_scale():

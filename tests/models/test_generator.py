@@ -83,7 +83,7 @@ def test_logits_are_the_coarse_ones_plus_the_residual(case):
     def run(params, stack):
         out = Generator(**SMALL).apply({"params": params}, stack)
         seen = jax.nn.sigmoid(out.coarse_logits)[..., None]
-        residual = refine.apply({"params": params["refine"]}, seen)
+        residual = refine.apply({"params": params["refine"]}, seen)[..., 0]
         return out, residual, predict(Generator(**SMALL), params, stack)
 
     out, residual, probability = run(params, stack)

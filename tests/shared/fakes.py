@@ -36,6 +36,13 @@ def config():
             seed=0,
             study=dict(
                 name="group",
+                seed=0,
+                num_val=1,
+                num_test=4,
+                detector_mm=480.0,
+                collimate=False,
+                voxel_mm=8.0,
+                photons=0.0,
                 rows=SIDE,
                 cols=SIDE,
                 gantry_deg=0.0,

@@ -17,6 +17,7 @@ from zoo_run import FLAGS, copy_of, make_run, of_other_weights, with_another_iou
 
 from fluoro_jax.cli import commands
 from fluoro_jax.errors import UserError
+from fluoro_jax.evaluation.summary import format_value
 from fluoro_jax.evaluation.tables import read_table
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.sim.fluoroscope import simulate
@@ -165,8 +166,8 @@ def test_the_card_holds_what_the_run_measured(run, shelf):
 def test_the_card_for_people(shelf):
     card = zoo.load("made", folder=shelf).card
     text = card_markdown(card)
-    iou = card["metrics"]["rows"][0]["values"]["ours"]
-    assert f"{iou['mean']:.3f} [{iou['low']:.3f}, {iou['high']:.3f}]" in text
+    iou = next(row for row in card["metrics"]["rows"] if row["key"] == "iou")
+    assert format_value(iou["values"]["ours"], iou["decimals"]) in text
     for words in ("Not a medical device", "Limits:", card["weights"]["sha256"], "seed"):
         assert words in text
     assert text in page([card]) and 'zoo.tracker("made")' in page([card])

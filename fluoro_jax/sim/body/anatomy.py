@@ -33,7 +33,7 @@ class Anatomy:
         skin_mm: extra thickness of the outline, all round.
         fat_mm: thickness of the fat under the skin at a BMI of 24.
         breast_mm: how far a breast stands out, female.
-        arms_up: 1 above the head, 0 at the side of the body.
+        arms_up: 1 above the head, 0 beside the body.
         dome_right_mm: top of the right dome at exhale, above the isocentre.
         dome_step_mm: how much lower the left dome is.
         heart_scale: size of the heart, factor.

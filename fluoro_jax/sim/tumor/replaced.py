@@ -34,13 +34,14 @@ def replaced_path_mm(
     geometry: Geometry,
     tumor: Tumor,
     centre_mm: Float[AnyArray, " 3"],
+    chord_mm: Float[Array, "rows cols"],
     *,
     vessel: Tubes,
     airway: Tubes,
 ) -> tuple[Float[Array, "rows cols"], Float[Array, "rows cols"]]:
     """Path lengths of vessel and of airway within a tumour, on every ray.
 
-    Sampled on 24 x 24 rays and 16 points a ray, then resampled to the panel; a tube
+    Sampled on 24 x 24 rays and 16 points a ray, as shares of the chord; a tube
     has a soft edge about as wide as the points are apart, as it has in the body's
     voxels. Where both are, there is airway, as the volume is painted.
 
@@ -48,6 +49,7 @@ def replaced_path_mm(
         geometry: the view.
         tumor: gives size and shape.
         centre_mm: `[3]` world mm, where its centre is now.
+        chord_mm: `tumor_chord_mm` of the same view and place.
         vessel: `[N]` tubes, world mm, now.
         airway: `[M]` tubes, world mm, now.
 
@@ -67,12 +69,13 @@ def replaced_path_mm(
 
     air = share(airway)
     path = lambda part: jnp.sum(part * inside, axis=-1) * step_mm
-    # a ray's points see whole steps; scaled, so that a full tube is the chord itself
-    chord = tumor_chord_mm(window, tumor, centre_mm)
-    seen = path(jnp.ones_like(air))
-    exact = jnp.where(seen > 0.0, chord / jnp.where(seen > 0.0, seen, 1.0), 0.0)
-    resample = lambda values: _to_panel(values * exact, window, geometry)
-    return resample(path(share(vessel) * (1.0 - air))), resample(path(air))
+    paths = [
+        path(part) for part in (jnp.ones_like(air), share(vessel) * (1.0 - air), air)
+    ]
+    whole, *parts = [_to_panel(values, window, geometry) for values in paths]
+    # shares of the chord vary slowly, the chord itself ends steeply at the silhouette
+    scale = jnp.where(whole > 0.0, chord_mm / jnp.where(whole > 0.0, whole, 1.0), 0.0)
+    return parts[0] * scale, parts[1] * scale
 
 
 def _points(window: Geometry, tumor: Tumor, centre_mm: AnyArray) -> tuple[Axes, Array]:

@@ -11,7 +11,7 @@ from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import check_pose, pose_at
 from fluoro_jax.sim.placement import sample_tumor, to_numpy
-from fluoro_jax.studies import group
+from fluoro_jax.studies import STUDIES
 
 many = jax.jit(jax.vmap(sample_anatomy))
 
@@ -92,7 +92,7 @@ def test_no_tumour_is_placed_in_an_impossible_breath():
         sample_tumor(np.random.default_rng(0), *drawn, diameter_mm=20.0)
 
 
-@pytest.mark.parametrize("population", [Population(), group.OTHER_POPULATION])
+@pytest.mark.parametrize("population", [Population(), STUDIES["population"].population])
 def test_a_thousand_patients_fit_the_volume(population):
     """No skin or breast at the volume's sides, at exhale and 20 mm of chest motion."""
     keys = jax.random.split(jax.random.key(1), 1000)

@@ -29,7 +29,9 @@ def tube(start, end, radius=3.0):
 
 @jax.jit
 def replaced(vessel, airway, view=VIEW):
-    return replaced_path_mm(view, TUMOR, TUMOR.centre_mm, vessel=vessel, airway=airway)
+    centre = TUMOR.centre_mm
+    chord = tumor_chord_mm(view, TUMOR, centre)
+    return replaced_path_mm(view, TUMOR, centre, chord, vessel=vessel, airway=airway)
 
 
 def test_a_vessel_across_a_tumour_has_its_closed_volume_and_depth():
@@ -37,11 +39,11 @@ def test_a_vessel_across_a_tumour_has_its_closed_volume_and_depth():
     across = tube((-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
     vessel, airway = replaced(across, tube(*NOWHERE))
     want = 4.0 * np.pi / 3.0 * (15.0**3 - (15.0**2 - 3.0**2) ** 1.5)
-    assert float(vessel.sum()) == pytest.approx(want, rel=0.03)  # pixels of 1 mm^2
+    assert float(vessel.sum()) == pytest.approx(want, rel=0.05)  # pixels of 1 mm^2
     assert float(vessel[32, 32]) == pytest.approx(6.0, rel=0.1)
     assert float(airway.max()) == 0.0
     outside = np.asarray(tumor_chord_mm(VIEW, TUMOR, TUMOR.centre_mm)) == 0.0
-    assert np.asarray(vessel)[outside].max() < 0.5  # cut off at the shadow's edge
+    assert np.asarray(vessel)[outside].max() == 0.0
 
 
 def test_a_vessel_along_the_beam_fills_the_whole_chord():
@@ -51,37 +53,47 @@ def test_a_vessel_along_the_beam_fills_the_whole_chord():
 
 
 def test_where_airway_and_vessel_cross_there_is_airway():
-    across = tube((-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
-    alone, _ = replaced(across, tube(*NOWHERE))
-    vessel, airway = replaced(across, across)
+    ends = ((-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
+    alone, _ = replaced(tube(*ends, 6.0), tube(*NOWHERE))
+    vessel, airway = replaced(tube(*ends, 3.0), tube(*ends, 6.0))
     np.testing.assert_allclose(airway, alone, atol=1e-4)
-    assert float(vessel.sum()) < 0.2 * float(airway.sum())  # soft edges only
+    assert float(vessel.max()) < 1e-3
 
 
-@pytest.mark.parametrize("shift_mm", [0.0, 9.0])
-def test_a_tumour_on_a_tube_is_the_volume_with_the_tumour_painted_over(shift_mm):
-    """Adding to a clip of lung with a vessel equals projecting lung, vessel, tumour."""
+def added_and_painted(height_mm):
+    """Frames without tumour, with it added, and with it painted over the volume."""
     voxel, lung_g_cc = 2.0, 0.29
     mu_lung = att.mu_lung(lung_g_cc)
     grid, shape = solids.Grid((-47.0,) * 3, (voxel,) * 3), (48, 48, 48)
     place = solids.grid_axes(grid, shape)
-    ends = ((-90.0, 0.0, shift_mm), (90.0, 0.0, shift_mm))
+    ends = ((-90.0, 0.0, height_mm), (90.0, 0.0, height_mm))
     vessel = shapes.occupancy(shapes.capsule(place, *ends, 4.0), voxel)
     tumor = shapes.occupancy(shapes.length(*place) - 15.0, voxel)
     body = mu_lung + vessel * (att.BLOOD - mu_lung)
     painted = body + tumor * (att.mu_tumor(1.06) - body)
     view = Geometry(1000.0, 1500.0, 0.0, 24, 24, (3.0, 3.0))
-    film = projector.project(body, grid, view)[None]
-    want = projector.project(painted, grid, view)
     lead = lambda found: jax.tree.map(lambda leaf: leaf[None], found)
     zero = jnp.zeros(1)
     state = LungState(
         zero, zero, zero + lung_g_cc, lead(tube(*ends, 4.0)), lead(tube(*NOWHERE))
     )
     case = fl.Case(Anatomy(), Breathing(), TUMOR, np.zeros(1, np.float32))
-    got = fl.add_tumor(film, case, view, lung=state).frames[0]
-    contrast = float(jnp.max(want - film[0]))
-    assert float(jnp.abs(got - want).max()) < 0.1 * contrast  # the voxels' edges
-    # without the correction the mean would be off by the tube's share, 9 to 17 %
-    total = float(jnp.sum(got - film[0])) / float(jnp.sum(want - film[0]))
+    film = projector.project(body, grid, view)
+    added = fl.add_tumor(film[None], case, view, lung=state).frames[0]
+    return [
+        np.asarray(x) for x in (film, added, projector.project(painted, grid, view))
+    ]
+
+
+@pytest.mark.parametrize("height_mm", [0.0, 9.0])
+def test_a_tumour_on_a_tube_is_the_volume_with_the_tumour_painted_over(height_mm):
+    """Adding to a clip of lung with a vessel equals projecting lung, vessel, tumour."""
+    film, added, painted = added_and_painted(height_mm)
+    _, plain_added, plain_painted = added_and_painted(500.0)  # no vessel in sight
+    # the drawn tumour's own voxels are the larger error, with a vessel and without
+    error = (added - painted) - (plain_added - plain_painted)
+    contrast = float((painted - film).max())
+    assert np.abs(error).max() < 0.06 * contrast
+    # without the correction the sum would be off by the vessel's share of the tumour
+    total = (added - film).sum() / (painted - film).sum()
     assert total == pytest.approx(1.0, abs=0.02)
