@@ -12,6 +12,8 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import signal
+import threading
 import time
 from importlib import util
 from pathlib import Path
@@ -49,7 +51,18 @@ def set_environment():
         os.environ["XLA_FLAGS"] = " ".join([*flags, given]).strip()
 
 
+def receive_interrupts():
+    """A process started in a shell's background ignores SIGINT, and so do its children.
+
+    With a handler of its own here, the processes that tests start get the usual one.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 set_environment()
+receive_interrupts()
 
 import jax  # noqa: E402  (reads the environment)
 import pytest  # noqa: E402

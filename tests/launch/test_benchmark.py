@@ -163,7 +163,7 @@ def test_all_parts_have_a_place_for_every_peer():
     known = set(benchmark.BENCHES)
     assert known == {
         *("generator", "critic_step", "train_step", "projector", "simulate"),
-        *("stream", "input", "scaling"),
+        *("stream", "input", "scaling", "compile"),
     }
     assert set(benchmark.PEERS) < known
     asked = benchmark.parse(["--what=all", "--peers=linen", "--preset=gpu"])

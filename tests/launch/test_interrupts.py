@@ -97,7 +97,10 @@ def test_a_press_that_python_drops_is_not_forgotten():
     assert done.stderr.splitlines()[-1] == "interrupted"
 
 
-@pytest.mark.parametrize("delay_s", [0.3, 0.6, 1.2])
+@pytest.mark.parametrize(
+    "delay_s",
+    [0.6, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.3, 1.2))],
+)
 def test_a_start_can_be_interrupted_at_any_time(delay_s, tmp_path):
     """Python itself comes first; then the imports of the package."""
     command = [sys.executable, "-m", "launch.train"]
