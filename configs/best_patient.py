@@ -13,12 +13,13 @@ from ml_collections import ConfigDict
 
 from configs import best_group
 from configs.sets import use_sets
+from fluoro_jax.config import Config
 
 
 def get_config(preset: str = "full") -> ConfigDict:
     """Patient study at scale `preset`: any of `SCALES`."""
     preset = preset or "full"
-    c = best_group.get_config(preset)
+    c: Config = best_group.get_config(preset)
     c.name = f"best_patient_{preset}"
     use_sets(c, "patient", preset)
     if preset != "smoke":

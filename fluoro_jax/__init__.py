@@ -28,7 +28,8 @@ _PUBLIC = {  # name: module that holds it
     "track_clip": "fluoro_jax.tracking.tracker",
     "zoo": "fluoro_jax",
 }
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = ["__version__"]
+__all__ += sorted(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from fluoro_jax import zoo as zoo

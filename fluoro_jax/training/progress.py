@@ -101,8 +101,9 @@ class FirstCall:
 
     def begin(self, state: Any, *batches: Any) -> None:
         """Starts to compile for these arguments in a thread, beside other work."""
-        self._ready = Future()
-        run = lambda: _settle(self._ready, lambda: self._compile(state, *batches))
+        ready: Future[None] = Future()
+        self._ready = ready
+        run = lambda: _settle(ready, lambda: self._compile(state, *batches))
         threading.Thread(target=run, daemon=True).start()
 
     def __call__(self, state: Any, *batches: Any) -> Any:

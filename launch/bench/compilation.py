@@ -38,7 +38,7 @@ def compilation(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
         repeats: not used; a program is compiled once.
     """
     preset = cfg.name
-    run = quickstart.get_config(preset) if preset in quickstart.PRESETS else cfg
+    run: Any = quickstart.get_config(preset) if preset in quickstart.PRESETS else cfg
     seconds = _networks(run) | _simulator(run)
     seconds["all"] = sum(seconds.values())
     rows = []

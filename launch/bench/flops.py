@@ -31,7 +31,7 @@ def unet_gflop(
     for name, part in params.items():
         kind, _, number = name.partition("_")
         level = int(number) if number else first
-        leaves = flatten_dict(part).items()
+        leaves: Any = flatten_dict(part).items()
         kernels = [np.prod(v.shape) for k, v in leaves if k[-1].endswith("kernel")]
         places = pixels if kind == "logit" else pixels / 4 ** (level + 1)
         if kind == "score":

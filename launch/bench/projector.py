@@ -55,7 +55,7 @@ def projector_volume(voxel_mm: float) -> tuple[Grid, np.ndarray]:
     """A volume of `VOLUME_MM` about the isocentre: where it is, `[Z, Y, X]` 1/mm."""
     counts = [round(length / voxel_mm) for length in VOLUME_MM]
     first = tuple(-0.5 * (n - 1) * voxel_mm for n in counts)
-    grid = Grid((first[0], first[1], first[2]), (voxel_mm,) * 3)
+    grid = Grid((first[0], first[1], first[2]), (voxel_mm, voxel_mm, voxel_mm))
     axes = [np.linspace(-1, 1, n) for n in reversed(counts)]
     z, y, x = np.meshgrid(*axes, indexing="ij")
     waves = 1.0 + 0.3 * np.sin(9.0 * x + 2.0) * np.cos(7.0 * y) * np.sin(8.0 * z)

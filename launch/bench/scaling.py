@@ -91,10 +91,9 @@ def _run(nets: Nets, name: str, first: TrainState, count: int, clips: int) -> Ru
     def run() -> None:
         held[0], _ = jax.block_until_ready(p_update(held[0], batch))
 
+    counts: dict[str, Any] = dict(timing.counts(compiled))
     return Run(
-        timing.Program(
-            run, seconds, **timing.counts(compiled), precision=nets.cfg.gen.dtype
-        ),
+        timing.Program(run, seconds, precision=nets.cfg.gen.dtype, **counts),
         all_reduces(compiled.as_text()),
         to_host(player.params),
         to_host(optax.tree.get(player.opt_state, "mu")),
