@@ -31,6 +31,8 @@ def get_config(preset: str = "") -> ConfigDict:
     c = base_config(preset)
     c.name = "quickstart"
     c.data.update(source="simulator", random_start=True, stack="moving", batch_size=2)
+    # The network trains on fresh cases; only the baselines read the stored ones.
+    c.study.num_train = 40
     c.data.smallest_mm = 10.0  # the study trains from 20 on and tests from 12 on
     # With the chest's own shading left in, short trials did not get past guessing.
     c.gen.update(background_px=4.0, input_mean=0.0, input_scale=0.25)
