@@ -130,30 +130,30 @@ def draw_cuts(bodies: list[np.ndarray], path: Path) -> None:
     save(figure, path)
 
 
-def draw_films(bodies: list[np.ndarray], path: Path) -> None:
+def draw_clips(bodies: list[np.ndarray], path: Path) -> None:
     """Line integrals at four gantry angles, exhale above inhale."""
     grid, _ = solids.body_grid(VOXEL_MM)
     figure, axes = plt.subplots(2, len(ANGLES_DEG), figsize=(12, 6.2))
     for row, body, name in zip(axes, bodies, ("exhale", "inhale"), strict=True):
         for axis, angle in zip(row, ANGLES_DEG, strict=True):
             view = square_panel(320, gantry_deg=angle)
-            film = np.asarray(projector.project(body, grid, view))
-            high = np.percentile(film, 99.5)
-            axis.imshow(film, cmap="gray", vmin=1.0, vmax=high)
+            frame = np.asarray(projector.project(body, grid, view))
+            high = np.percentile(frame, 99.5)
+            axis.imshow(frame, cmap="gray", vmin=1.0, vmax=high)
             axis.set_title(f"{name}, gantry {angle:g} deg", fontsize=8)
             axis.axis("off")
     save(figure, path)
 
 
-def draw_people(path: Path, count: int = 6) -> None:
+def draw_patients(path: Path, count: int = 6) -> None:
     """Radiographs of six sampled patients at exhale, gantry 0."""
     grid, _ = solids.body_grid(VOXEL_MM)
     view = square_panel(256)
     figure, axes = plt.subplots(1, count, figsize=(14, 2.6))
     for seed, axis in enumerate(axes):
         anatomy = sample_anatomy(jax.random.key(seed))
-        film = projector.project(attenuation(anatomy, 0.0, 0.0), grid, view)
-        axis.imshow(np.asarray(film), cmap="gray", vmin=1.5, vmax=6.5)
+        frame = projector.project(attenuation(anatomy, 0.0, 0.0), grid, view)
+        axis.imshow(np.asarray(frame), cmap="gray", vmin=1.5, vmax=6.5)
         sex = "woman" if float(anatomy.sex) else "man"
         axis.set_title(f"seed {seed}: {sex}, BMI {float(anatomy.bmi):.0f}", fontsize=8)
         axis.axis("off")
@@ -176,8 +176,8 @@ def main(arguments: list[str]) -> None:
     body = jax.tree.map(np.float32, Anatomy())
     bodies = [np.asarray(attenuation(body, *move)) for move in ((0.0, 0.0), INHALE_MM)]
     draw_cuts(bodies, HERE / "phantom_cuts.png")
-    draw_films(bodies, HERE / "phantom_films.png")
-    draw_people(HERE / "phantom_people.png")
+    draw_clips(bodies, HERE / "phantom_clips.png")
+    draw_patients(HERE / "phantom_patients.png")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ TUMOR_MM = (-72.0, 15.0, 30.0)
 
 
 def patient() -> fluoroscope.Case:
-    """One sampled person with a 20 mm tumour in the right lung, at mid inhale."""
+    """Returns a sampled patient with a 20 mm tumour in the right lung, mid inhale."""
     tumor = Tumor(np.array(TUMOR_MM, np.float32), 20.0, 10.0, 4.0)
     times = np.array([1.0], np.float32)
     anatomy = sample_anatomy(jax.random.key(1))
@@ -56,7 +56,7 @@ def main() -> None:
         for view in (wide, native)
     }
 
-    def film(view: object, exposure: ex.Exposure) -> np.ndarray:
+    def radiograph(view: object, exposure: ex.Exposure) -> np.ndarray:
         clip = fluoroscope.expose_tumor(
             body[view], case, view, exposure=exposure, key=key
         )
@@ -74,11 +74,13 @@ def main() -> None:
         "varian_fluoro()": ex.varian_fluoro(),
     }
     log = (0.3, 6.3)
-    save("xray_stages", [(n, film(wide, e), log) for n, e in stages.items()], 3)
+    save("xray_stages", [(n, radiograph(wide, e), log) for n, e in stages.items()], 3)
     crop = (slice(230, 430), slice(330, 570))
     doses = [(f"{mas:g} mAs", ex.varian_fluoro(mas=mas)) for mas in (0.1, 0.5, 2.0)]
     clean = ("no noise", ex.varian_fluoro(mas=0.5).replace(noise="none"))
-    pictures = [(n, film(native, e)[crop], (1.2, 5.6)) for n, e in [*doses, clean]]
+    pictures = [
+        (n, radiograph(native, e)[crop], (1.2, 5.6)) for n, e in [*doses, clean]
+    ]
     save("xray_dose", pictures, 4)
     varian_film = ex.varian_fluoro()
     black = varian_film.display.replace(bone="black")
@@ -94,7 +96,7 @@ def main() -> None:
         ),
         ("log, collimated", varian_film.replace(blades=blades), (0.3, 8.0)),
     ]
-    save("xray_outputs", [(n, film(wide, e), w) for n, e, w in outputs], 5)
+    save("xray_outputs", [(n, radiograph(wide, e), w) for n, e, w in outputs], 5)
 
 
 if __name__ == "__main__":

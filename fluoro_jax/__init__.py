@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'fluoro_jax' has no attribute {name!r}")
     home = _PUBLIC[name]
-    if home == "fluoro_jax":  # a room of its own
+    if home == "fluoro_jax":  # a subpackage
         return importlib.import_module(f"fluoro_jax.{name}")
     return getattr(importlib.import_module(home), name)
 

@@ -1,4 +1,4 @@
-"""The one shape of a message to a person: found, needed, why, fix."""
+"""The form of every error message: found, needed, why, fix."""
 
 from __future__ import annotations
 

@@ -61,12 +61,25 @@ def receive_interrupts():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def check_annotations():
+    """Checks annotated arrays at every call, in the modules that name shapes."""
+    package = Path(__file__).parents[1] / "fluoro_jax"
+    named = [
+        ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for path in sorted(package.rglob("*.py"))
+        if "from jaxtyping import" in path.read_text(encoding="utf-8")
+    ]
+    jaxtyping.install_import_hook(named, "beartype.beartype")
+
+
 set_environment()
 receive_interrupts()
 
 import jax  # noqa: E402  (reads the environment)
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
+check_annotations()
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

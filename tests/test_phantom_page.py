@@ -12,7 +12,7 @@ def test_the_table_of_parameters_is_that_of_the_code():
     page = (DOCS / "phantom.md").read_text()
     assert script.page_with_table(page) == page
     assert page.count("| `") == len(vars(script.Population()))
-    for name in ("cuts", "films", "people"):
+    for name in ("cuts", "clips", "patients"):
         picture = DOCS / f"phantom_{name}.png"
         assert f"({picture.name})" in page
         assert 10_000 < picture.stat().st_size < 300_000

@@ -138,14 +138,14 @@ class Body:
     number: int
     case: Case
     geometry: Geometry
-    film: Array
+    frames: Array
     lung: LungState
 
 
 class SimulatorSource:
     """Fresh tumours, phases and noise on a pool of bodies that is slowly renewed.
 
-    A body's film without tumour costs most; it is rendered when first drawn and kept
+    A body's clip without tumour costs most; it is rendered when first drawn and kept
     on the device, and every example adds a tumour of its own in closed form. After
     every `renew_every` micro-batches one slot of the pool, in turn, gets a new body.
 
@@ -183,7 +183,7 @@ class SimulatorSource:
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0
         return _render(
-            (body.film, body.lung),
+            (body.frames, body.lung),
             case,
             body.geometry,
             shift=shift,
@@ -197,8 +197,8 @@ class SimulatorSource:
         held = self._pool.get(slot)
         if held is None or held.number != number:
             case, view = pool_body(self._spec, self._seed, number)
-            film = render_body(case, view, voxel_mm=self._spec.voxel_mm)
-            held = self._pool[slot] = Body(number, case, view, film, lung_at(case))
+            frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
+            held = self._pool[slot] = Body(number, case, view, frames, lung_at(case))
         return held
 
 
@@ -219,8 +219,8 @@ def _render(
 ) -> tuple[Array, Array]:
     """One example's frames and mask, `[T, H, W]`, starting `shift` frames later."""
     key = jax.random.key(noise_seed)
-    film, lung = body
-    clip = add_tumor(film, case, geometry, photons=photons, key=key, lung=lung)
+    frames, lung = body
+    clip = add_tumor(frames, case, geometry, photons=photons, key=key, lung=lung)
     # One whole breath, so starting it later is the same as rolling it.
     assert clip.mask is not None
     frames, mask = (jnp.roll(x, -shift, axis=0) for x in (clip.frames, clip.mask))

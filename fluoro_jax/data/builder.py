@@ -59,13 +59,13 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         spec = self._spec()
-        film = (spec.num_frames, spec.rows, spec.cols)
+        clip_shape = (spec.num_frames, spec.rows, spec.cols)
         tensor = lambda shape, dtype: tfds.features.Tensor(
             shape=shape, dtype=dtype, encoding="bytes"
         )
         features = {
-            "frames": tensor(film, np.uint16),  # see codec.py
-            "mask": tensor(film, np.uint8),
+            "frames": tensor(clip_shape, np.uint16),  # see codec.py
+            "mask": tensor(clip_shape, np.uint8),
             "centroid_px": tensor((spec.num_frames, 2), np.float32),
             "centre_mm": tensor((spec.num_frames, 3), np.float32),
             "time_s": tensor((spec.num_frames,), np.float32),

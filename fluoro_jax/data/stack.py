@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Real
 
 from fluoro_jax.errors import UserError
 
@@ -18,7 +19,7 @@ NEIGHBOURS = (-1, 0, 1)
 OFFSETS = {"causal": (-2, -1, 0), "single": (0, 0, 0)}
 
 
-def stack_frames(frames: Array, mode: str) -> Array:
+def stack_frames(frames: Real[Array, "B T H W"], mode: str) -> Real[Array, "B T H W C"]:
     """Gives every frame its neighbours in time as channels.
 
     Channels of frame t: (t-1, t, t+1) for "wrap" and "edge", (t-2, t-1, t) for

@@ -45,12 +45,12 @@ SOURCES = (  # decide, beside `RENDERERS` and the weights, the numbers
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     """A tracker and what it is given: one column of the table.
 
     Attributes:
         key: short name for files.
-        label: name for people.
+        label: name in tables.
         tracker: the tracker.
         frame0: True if it is shown frame 0 with its true mask.
     """
@@ -63,28 +63,28 @@ class Contender:
 
 @dataclass(frozen=True)
 class Run:
-    """What one contender did on every test case.
+    """What one method did on every test case.
 
     Attributes:
-        contender: who.
+        method: the tracker and what it is given.
         masks: `[N, T, H, W]` bool, cut at the threshold.
-        centroid_px: `[N, T, 2]` predicted, NaN when lost.
+        centroid_px: `[N, T, 2]` predicted, NaN for an empty prediction.
         confidence: `[N, T]` what the tracker said of itself.
         scores: one a case.
         cases: `case_means` of each case.
         summary: interval of every number in `cases`, over cases or, in a study of
-            several people with many cases each, over people.
-        people: `[N]` number of each case's person; None where each has one case.
+            several patients with many cases each, over patients.
+        patients: `[N]` number of each case's patient; None where each has one case.
     """
 
-    contender: Contender
+    method: Method
     masks: np.ndarray
     centroid_px: np.ndarray
     confidence: np.ndarray
     scores: list[FrameScores]
     cases: list[dict[str, float]]
     summary: dict[str, Interval]
-    people: np.ndarray | None = None
+    patients: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Results:
     Attributes:
         table: everything in tables/results.json.
         workdir: where it lies.
-        runs: by contender key, first the network.
+        runs: by method key, first the network.
         arrays: the test split.
         clips: the test clips.
         report: path of report.html once written.
@@ -142,16 +142,16 @@ def evaluate(
         train = load_split(trained_on or spec, data_dir, "train")
         test = load_split(spec, data_dir, "test")
     clips = clips_of(test, spec)
-    people = np.asarray(test["set"]) if spec.study.of_sets else None
+    patients = np.asarray(test["set"]) if spec.study.of_sets else None
     runs = {}
-    for contender in contenders(cfg, generator, params, train):
-        with stage(f"track {len(clips)} clips: {contender.label}", part="tracking"):
-            runs[contender.key] = run_contender(contender, clips, cfg, people=people)
+    for method in methods(cfg, generator, params, train):
+        with stage(f"track {len(clips)} clips: {method.label}", part="tracking"):
+            runs[method.key] = run_method(method, clips, cfg, patients=patients)
     with stage("tables"):
         table = tables.build_table(runs, cfg, published)
         table |= identity(cfg, params, step)
         table["strata"] = strata(runs["ours"], test, train, cfg)
-        span = {"truth_span_mm": truth_span_mm(clips, people)}
+        span = {"truth_span_mm": truth_span_mm(clips, patients)}
         table["scale"] = scale_of_errors(clips) | span
         table["cases"] = case_rows(runs["ours"], test)
         write_frames(runs, test, workdir / "tables")
@@ -159,9 +159,9 @@ def evaluate(
     return Results(table, workdir, runs, test, clips)
 
 
-def contenders(
+def methods(
     cfg: Any, generator: Any, params: Any, train: Mapping[str, Any]
-) -> list[Contender]:
+) -> list[Method]:
     """The columns of the table; the network first, then the baselines.
 
     A network that reads its window both ways stands twice: with the whole clip (as
@@ -174,31 +174,31 @@ def contenders(
     if reads_ahead(cfg):
         whole = NetworkTracker(generator, params, cfg, cfg.study.num_frames - 1)
         network = [
-            Contender("ours", "ours", whole),
-            Contender("ours_online", "ours, past only", online),
+            Method("ours", "ours", whole),
+            Method("ours_online", "ours, past only", online),
         ]
     else:
-        network = [Contender("ours", "ours", online)]
+        network = [Method("ours", "ours", online)]
     return [
         *network,
-        Contender("static", "static", static),
-        Contender("static_frame0", "static + frame 0", static, frame0=True),
-        Contender("phase_prior", "phase prior", prior),
-        Contender("phase_prior_frame0", "phase prior + frame 0", prior, frame0=True),
+        Method("static", "static", static),
+        Method("static_frame0", "static + frame 0", static, frame0=True),
+        Method("phase_prior", "phase prior", prior),
+        Method("phase_prior_frame0", "phase prior + frame 0", prior, frame0=True),
     ]
 
 
-def run_contender(
-    contender: Contender,
+def run_method(
+    method: Method,
     clips: list[Clip],
     cfg: Any,
     *,
-    people: np.ndarray | None = None,
+    patients: np.ndarray | None = None,
 ) -> Run:
     """Tracks every clip and scores it."""
     masks, centroids, sure, scores = [], [], [], []
     for clip in clips:
-        tracks = track_with(contender, clip)
+        tracks = track_with(method, clip)
         mask = masks_of(tracks, cfg.evaluation.threshold)
         masks.append(mask)
         centroids.append(np.stack([t.centroid_px for t in tracks]))
@@ -207,26 +207,26 @@ def run_contender(
         scores.append(score_frames(mask, truth, clip.geometry, exact_px=exact))
     cases = [case_means(score) for score in scores]
     draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
-    summary = summarise(cases, **draws, patients=people)
+    summary = summarise(cases, **draws, patients=patients)
     return Run(
-        contender,
+        method,
         np.stack(masks),
         np.stack(centroids),
         np.array(sure, np.float32),
         scores,
         cases,
         summary,
-        people,
+        patients,
     )
 
 
-def track_with(contender: Contender, clip: Clip) -> list[Track]:
-    """`track_clip` with what this contender is given."""
+def track_with(method: Method, clip: Clip) -> list[Track]:
+    """`track_clip` with what this method is given."""
     reference = None
-    if contender.frame0:
+    if method.frame0:
         assert clip.mask is not None
         reference = (np.asarray(clip.frames[0]), np.asarray(clip.mask[0]))
-    return track_clip(contender.tracker, clip, reference)
+    return track_clip(method.tracker, clip, reference)
 
 
 def masks_of(tracks: Iterable[Track], threshold: float) -> np.ndarray:

@@ -43,7 +43,7 @@ def strata(
         cases = [case for case, wanted in zip(run.cases, chosen, strict=True) if wanted]
         if not cases:
             continue
-        patients = None if run.people is None else run.people[chosen]
+        patients = None if run.patients is None else run.patients[chosen]
         draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
         summary = summarise(cases, **draws, patients=patients)
         row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}

@@ -282,13 +282,13 @@ def _given(published: Published) -> dict[str, str]:
 
 def _column(key: str, run: Any) -> dict[str, Any]:
     tracker, total = (
-        run.contender.tracker,
+        run.method.tracker,
         lambda name: int(sum(case[name] for case in run.cases)),
     )
     return {
         "key": key,
-        "label": run.contender.label,
-        "given": "frame 0 and its mask" if run.contender.frame0 else "nothing",
+        "label": run.method.label,
+        "given": "frame 0 and its mask" if run.method.frame0 else "nothing",
         "causal": bool(tracker.causal),
         "lookahead_frames": int(tracker.lookahead_frames),
         "n_cases": len(run.cases),
@@ -306,7 +306,7 @@ def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
         values = {}
         for name in PAIRED_ROWS:
             column = lambda key, name=name: np.array(
-                [case[name] for case in by_patient(runs[key].cases, runs[key].people)]
+                [case[name] for case in by_patient(runs[key].cases, runs[key].patients)]
             )
             ours, theirs = column(keys[0]), column(other)
             values[name] = as_record(
@@ -320,9 +320,9 @@ def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
 
 def _interval_over(run: Any) -> str:
     """What the interval's spread is of, in words."""
-    if run.people is None:
+    if run.patients is None:
         return "cases"
-    count = len(np.unique(run.people))
+    count = len(np.unique(run.patients))
     if count == 1:
         return "the cases of one patient (it says nothing about other patients)"
     return f"the {count} patients, each patient's cases averaged first"

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from fluoro_jax.clip import Clip
-from fluoro_jax.evaluation.evaluate import Contender, Run, masks_of, track_with
+from fluoro_jax.evaluation.evaluate import Method, Run, masks_of, track_with
 from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
 from fluoro_jax.evaluation.summary import causality
 from fluoro_jax.metrics import centroid_px
@@ -53,7 +53,7 @@ class Recorded:
 
     trace: str
     clip: Clip
-    trackers: list[Contender]
+    trackers: list[Method]
     masks: dict[str, np.ndarray]
     centroid_px: dict[str, np.ndarray]
     scores: dict[str, FrameScores]
@@ -62,7 +62,7 @@ class Recorded:
         """Returns one record a tracker: one clip, so no interval."""
         return [self._row(one) for one in self.trackers]
 
-    def _row(self, one: Contender) -> dict[str, Any]:
+    def _row(self, one: Method) -> dict[str, Any]:
         scores = self.scores[one.key]
         case = case_means(scores)
         seen = ~scores.empty_truth
@@ -208,16 +208,16 @@ def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, An
     return {"words": words, "rows": recorded.rows(), "figures": [trace, overlays]}
 
 
-def _streaming(runs: Mapping[str, Run], cfg: Any) -> list[Contender]:
+def _streaming(runs: Mapping[str, Run], cfg: Any) -> list[Method]:
     """The trackers of `runs`, the network as a stream."""
     answer = []
     for key, run in runs.items():
-        one = run.contender
+        one = run.method
         if key == "ours" and not one.tracker.causal:
             behind = cfg.evaluation.stream_lookahead
             whole = cast(NetworkTracker, one.tracker)
             tracker = dataclasses.replace(whole, lookahead_frames=behind)
             label = f"ours, {behind * cfg.study.frame_s:g} s behind"
-            one = Contender(key, label, tracker)
+            one = Method(key, label, tracker)
         answer.append(one)
     return answer

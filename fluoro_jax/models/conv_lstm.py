@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jaxtyping import Float
 
 from fluoro_jax.models.conv import (
     adjoint_kernel,
@@ -52,7 +53,9 @@ def _forward(zx: Array, kernel: Array, start: Carry) -> tuple[Array, Array, Arra
 
 
 @jax.custom_vjp
-def recurrence(zx: Array, kernel: Array) -> Array:
+def recurrence(
+    zx: Float[Array, "T B H W G"], kernel: Float[Array, "k k F G"]
+) -> Float[Array, "T B H W F"]:
     """The recurrent half of a ConvLSTM, forward in time from a zero state.
 
     z_t = zx_t + W * h_{t-1};  c_t = f c_{t-1} + i g;  h_t = o tanh(c_t)
@@ -136,8 +139,8 @@ class ConvLSTM(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """`[B, T, H, W, C]` to `[B, T, H, W, features]`."""
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W F"]:
+        """Returns the hidden states: `[B, T, H, W, C]` to `[B, T, H, W, features]`."""
         b, t, rows, cols, c = x.shape
         ways = ("forward", "backward") if self.bidirectional else ("forward",)
         f = self.features // len(ways)

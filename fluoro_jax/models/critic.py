@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float, Real
 
 from fluoro_jax.models.conv_lstm import ConvLSTM
 from fluoro_jax.models.unet import Block, widths
@@ -15,7 +16,7 @@ Array = jax.Array
 class Critic(nn.Module):
     """The generator's way down with fewer levels, a ConvLSTM, one dense layer.
 
-    Reads masks alone, without the film. Examples are never mixed (the gradient
+    Reads masks alone, without the frames. Examples are never mixed (the gradient
     penalty is one of each example). Attributes are `cfg.critic`.
 
     Source:
@@ -33,7 +34,7 @@ class Critic(nn.Module):
     group_size: int = 4
 
     @nn.compact
-    def __call__(self, mask: Array) -> Array:
+    def __call__(self, mask: Real[Array, "B T H W"]) -> Float[Array, " B"]:
         """Mask or probability `[B, T, H, W]` to a score `[B]`, float32."""
         b, t, rows, cols = mask.shape
         x = mask.reshape(b * t, rows, cols, 1)

@@ -7,19 +7,22 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float, Real
 
 from fluoro_jax.models.background import remove_background
 from fluoro_jax.models.conv_lstm import STREAM
 from fluoro_jax.models.unet import UNet
 
 Array = jax.Array
+Stack = Real[Array, "B T H W C"]  # frames, neighbours in time as channels
+Masks = Float[Array, "B T H W"]
 
 
 class GeneratorOutput(NamedTuple):
     """Logits of the coarse and of the refined mask, each `[B, T, H, W]` float32."""
 
-    coarse_logits: Array
-    logits: Array
+    coarse_logits: Masks
+    logits: Masks
 
 
 class Generator(nn.Module):
@@ -56,7 +59,7 @@ class Generator(nn.Module):
     stem: int = 0
 
     @nn.compact
-    def __call__(self, stack: Array) -> GeneratorOutput:
+    def __call__(self, stack: Stack) -> GeneratorOutput:
         """Line integrals `[B, T, H, W, 3]`, neighbours as channels, to logits."""
         common: dict[str, Any] = dict(
             base=self.base,
@@ -92,7 +95,7 @@ class Generator(nn.Module):
         return GeneratorOutput(coarse, coarse + from_patches(residual, self.patch))
 
 
-def to_patches(x: Array, size: int) -> Array:
+def to_patches(x: Real[Array, "B T H W C"], size: int) -> Real[Array, "B T h w ssC"]:
     """Pixels to channels of their patch: `[B, T, H, W, C]` to `[B, T, H/s, W/s, ssC]`.
 
     Args:
@@ -105,14 +108,14 @@ def to_patches(x: Array, size: int) -> Array:
     return x.reshape(b, t, rows // size, cols // size, size * size * c)
 
 
-def from_patches(x: Array, size: int) -> Array:
+def from_patches(x: Real[Array, "B T h w ss"], size: int) -> Real[Array, "B T H W"]:
     """Inverse of `to_patches`, one channel: `[B, T, h, w, ss]` to `[B, T, hs, ws]`."""
     b, t, rows, cols, _ = x.shape
     x = x.reshape(b, t, rows, cols, size, size).transpose(0, 1, 2, 4, 3, 5)
     return x.reshape(b, t, rows * size, cols * size)
 
 
-def predict(generator: Generator, params, stack: Array) -> Array:
+def predict(generator: Generator, params: Any, stack: Stack) -> Masks:
     """Mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, 3]`."""
     output = cast(GeneratorOutput, generator.apply({"params": params}, stack))
     return jax.nn.sigmoid(output.logits)
@@ -137,8 +140,8 @@ def init_carry(
 
 
 def step(
-    generator: Generator, params: Any, carry: Any, stack: Array
-) -> tuple[Any, Array]:
+    generator: Generator, params: Any, carry: Any, stack: Stack
+) -> tuple[Any, Masks]:
     """The next frame or frames of a sequence, given the state after those before.
 
     Frame by frame it answers what `predict` answers for the whole sequence.

@@ -20,7 +20,7 @@ TRACED = ("ours", "ours_online", "static_frame0", "phase_prior_frame0")
 
 def study_figures(results: Results, folder: Path) -> list[Figure]:
     """Draws overlays, centroid trace, error distribution and learning curves."""
-    labels = {key: run.contender.label for key, run in results.runs.items()}
+    labels = {key: run.method.label for key, run in results.runs.items()}
     count = len(results.clips[0].time_s)
     frames = sorted({round(x) for x in np.linspace(0, 0.7 * (count - 1), 4)})
     pictures = [

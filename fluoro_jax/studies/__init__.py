@@ -98,7 +98,7 @@ def pool_body(spec: StudySpec, seed: int, number: int) -> tuple[Case, Geometry]:
     """Body `number` of the endless list that run `seed` trains on when simulating.
 
     From the training population, with random numbers that no split uses; in a study of
-    sets the training people themselves, in turn.
+    sets the training patients themselves, in turn.
     """
     if spec.study.of_sets:
         case = set_body(spec, number % sets_of(spec).count)
@@ -127,8 +127,8 @@ def fresh_case(
             moves by another amplitude near the trained ones.
     """
     if spec.study.of_sets:
-        person = number % sets_of(spec).count
-        return with_factor(case, fresh_factor(rng, spec, person))
+        patient = number % sets_of(spec).count
+        return with_factor(case, fresh_factor(rng, spec, patient))
     tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm)
     return dataclasses.replace(case, tumor=tumor)
 

@@ -1,12 +1,12 @@
-"""Studies of one person at a time: one breath, one tumour, many tumour amplitudes.
+"""Studies of one patient at a time: one breath, one tumour, many tumour amplitudes.
 
-Sub-group (the paper's table 1): 15 people ("sets"), the tumour's amplitude 1.0 to 2.9
+Sub-group (the paper's table 1): 15 patients ("sets"), the tumour's amplitude 1.0 to 2.9
 times the diaphragm's in steps of 0.1; the first ten of each set train, the last ten
 test, which extrapolates. "subgroup_shuffled" takes a random ten of each set instead.
 
-Patient (table 2): one person with a 30 mm tumour in the right upper lung, 1.0 to 10.9
+Patient (table 2): one patient with a 30 mm tumour in the right upper lung, 1.0 to 10.9
 times, of which the first and the last forty train and the middle twenty (numbers 41 to
-60) test. "patient_left" and "patient_other" move the tumour and change the person.
+60) test. "patient_left" and "patient_other" move the tumour and change the patient.
 
 The paper gives no amplitude: the diaphragm moves 16 mm (sub-group) or 8 mm (patient),
 and the factor is of the superior-inferior motion alone, as ten times the chest's motion
@@ -38,7 +38,7 @@ from fluoro_jax.studies.spec import STREAMS, StudySpec, refuse
 
 STEP = 0.1  # between two amplitude factors
 BETWEEN = 0.05  # of a validation case above its trained neighbour
-PEOPLE = 40  # drawn until one has room for the tumour's longest path
+PATIENTS = 40  # drawn until one has room for the tumour's longest path
 
 
 def set_case(spec: StudySpec, split: str, index: int) -> tuple[Case, dict[str, Any]]:
@@ -114,7 +114,7 @@ def fresh_factor(rng: np.random.Generator, spec: StudySpec, number: int) -> floa
 
 
 def set_body(spec: StudySpec, number: int) -> Case:
-    """The person of set `number`, whose tumour moves as far as in any case."""
+    """Returns the patient of set `number`, whose tumour moves as far as in any case."""
     return _set_body(
         spec.name, spec.seed, spec.num_frames, frame_s=spec.frame_s, number=number
     )
@@ -128,7 +128,7 @@ def _set_body(
     assert study is not None
     rng = np.random.default_rng([seed, STREAMS["set"], study.patient + number])
     time_s = np.arange(num_frames) * frame_s
-    for _ in range(PEOPLE):
+    for _ in range(PATIENTS):
         key = jax.random.key(np.uint32(rng.integers(2**32)))
         anatomy = draw_anatomy(key, population)
         breathing = Breathing(
@@ -150,11 +150,11 @@ def _set_body(
                 si_mm=most * study.si_mm,
                 site=study.site,
             )
-        except UserError:  # no room in this person
+        except UserError:  # no room in this patient
             continue
         return Case(anatomy, breathing, tumor, time_s, periodic=True)
     raise UserError(
-        f"study.seed = {seed} of the study {name}: none of {PEOPLE} people has room",
+        f"study.seed = {seed} of the study {name}: no room in {PATIENTS} patients",
         needed=f"a lung in which the tumour can move {most * study.si_mm:.0f} mm",
         why="the whole sphere must stay in the lung at every phase of the breath",
         fix="take another study.seed",

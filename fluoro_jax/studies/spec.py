@@ -156,7 +156,7 @@ class StudyCase:
         index: number in its split, from 0.
         case: what is simulated; numpy float32 leaves.
         geometry: the view.
-        body: cases of one study with the same word have the same film without tumour.
+        body: cases of one study with the same word have the same clip without tumour.
         labels: diameter_mm, si_mm, ap_mm, factor (floats); set (a number); side, lobe,
             kind (words). `factor` is the tumour's SI amplitude over the diaphragm's.
     """

@@ -19,8 +19,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Real
 
 Array = jax.Array
+Clips = Real[jax.Array | np.ndarray, "B T H W"]  # masks or probabilities in [0, 1]
+Scores = Float[Array, " B"]
 
 SSIM_RADIUS = 5  # an 11 x 11 window
 SSIM_SIGMA_PX = 1.5
@@ -28,13 +31,13 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for a data range of 1
 IOU_EPSILON_PX = 1e-6
 
 
-def l1(truth: Array, prob: Array) -> Array:
+def l1(truth: Clips, prob: Clips) -> Scores:
     """Returns the mean |y - p| over frames and pixels, `[B]`."""
     truth, prob = _alike(truth, prob)
     return jnp.mean(jnp.abs(truth - prob), axis=(1, 2, 3))
 
 
-def ssim_loss(truth: Array, prob: Array) -> Array:
+def ssim_loss(truth: Clips, prob: Clips) -> Scores:
     """Returns 1 - structural similarity, averaged over frames, `[B]`.
 
     An 11 x 11 Gaussian window (sigma 1.5 px) at every place where it lies wholly in
@@ -55,7 +58,7 @@ def ssim_loss(truth: Array, prob: Array) -> Array:
     return 1.0 - jnp.mean(top / bottom, axis=(1, 2, 3))
 
 
-def iou_loss(truth: Array, prob: Array) -> Array:
+def iou_loss(truth: Clips, prob: Clips) -> Scores:
     """Returns 1 - sum(y p) / sum(y + p - y p), averaged over frames, `[B]`.
 
     A frame without truth has no overlap to measure: there it is S / (S + 1) with
@@ -68,7 +71,7 @@ def iou_loss(truth: Array, prob: Array) -> Array:
     return jnp.mean(1.0 - (both + epsilon) / (either + epsilon), axis=1)
 
 
-def cross_entropy(truth: Array, logits: Array, foreground_weight: float) -> Array:
+def cross_entropy(truth: Clips, logits: Clips, foreground_weight: float) -> Scores:
     """Returns the mean of (1 + w y) * cross-entropy over frames and pixels, `[B]`."""
     y, z = _alike(truth, logits)
     entropy = jax.nn.softplus(z) - y * z
@@ -76,8 +79,8 @@ def cross_entropy(truth: Array, logits: Array, foreground_weight: float) -> Arra
 
 
 def gradient_penalty(
-    score_fn: Callable[[Array], Array], real: Array, fake: Array, mix: Array
-) -> tuple[Array, Array]:
+    score_fn: Callable[[Array], Array], real: Clips, fake: Clips, mix: Scores
+) -> tuple[Scores, Scores]:
     """Penalises the critic where its slope differs from one.
 
     gp_i = (s_i - 1)^2,  s_i = ||dD/dx (x_i)||_2,  x_i = m_i r_i + (1 - m_i) f_i
@@ -120,12 +123,12 @@ def is_adversarial(cfg: Any) -> bool:
     return cfg.loss.adversarial > 0 and cfg.loss.adv_start < cfg.train.num_steps
 
 
-def adversarial(fake_score: Array) -> Array:
+def adversarial(fake_score: Scores) -> Scores:
     """Returns L_GAN = -D(G(x)), `[B]` (eq. 4)."""
     return -fake_score.astype(jnp.float32)
 
 
-def critic_gap(real_score: Array, fake_score: Array) -> Array:
+def critic_gap(real_score: Scores, fake_score: Scores) -> Scores:
     """Returns D(y) - D(G(x)), `[B]`, which the critic maximises (eq. 4)."""
     _check_shapes(real_score.shape, fake_score=fake_score)
     return real_score.astype(jnp.float32) - fake_score.astype(jnp.float32)
@@ -152,8 +155,8 @@ def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
 
 
 def hybrid(
-    truth: Array, logits: Array, weights: dict[str, Array], *, foreground_weight: float
-) -> tuple[Array, dict[str, Array]]:
+    truth: Clips, logits: Clips, weights: dict[str, Array], *, foreground_weight: float
+) -> tuple[Scores, dict[str, Scores]]:
     """Returns the weighted sum of the terms that need no critic, and the terms.
 
     Args:

@@ -22,7 +22,7 @@ PAGE = """# Trained weights
 
 Each is two files inside the package: parameters (safetensors) and a card. They are
 read offline and checked at every load: sha256, and every shape against the config.
-Three lines track a film:
+Three lines track a clip:
 
 ```python
 from fluoro_jax import zoo
@@ -49,7 +49,7 @@ def make_card(
     table: Mapping[str, Any],
     run: Any,
 ) -> dict[str, Any]:
-    """Everything a person needs to judge the weights, ready for JSON.
+    """Returns what a user needs to judge the weights, ready for JSON.
 
     Args:
         name: of the weights.
@@ -112,7 +112,7 @@ def limits(cfg: Any) -> list[str]:
     panel = "the panel follows each tumour" if study.collimate else "a centred panel"
     noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
     sentences = [
-        "Trained and tested on films of a simulated thorax only, never on images of "
+        "Trained and tested on clips of a simulated thorax only, never on images of "
         "patients; expect larger errors there.",
         f"Frames are {study.rows} x {study.cols} line integrals ({noise}), detector "
         f"pitch {pitch_mm:g} mm, gantry at {study.gantry_deg:g} degrees, {panel}. "
@@ -127,8 +127,8 @@ def limits(cfg: Any) -> list[str]:
         sentences.append(f"Fine-tuned from the run {cfg.init.parent}.")
     if STUDIES[study.name].of_sets:
         sentences.append(
-            f"Trained on the people and tumours of the {study.name} study, who are "
-            "tested too; anybody else is outside of it."
+            f"Trained on the patients and tumours of the {study.name} study, which are "
+            "tested too; any other patient is outside of it."
         )
     elif data.source == "simulator":
         sentences.append(
@@ -143,7 +143,7 @@ def limits(cfg: Any) -> list[str]:
 
 
 def card_markdown(card: Mapping[str, Any]) -> str:
-    """A card for people, as a section of Markdown."""
+    """Returns a card as a section of Markdown."""
     weights, training, metrics = card["weights"], card["training"], card["metrics"]
     facts = {
         "file": f"`{weights['file']}`, {weights['bytes'] / 1e6:.2f} MB, "

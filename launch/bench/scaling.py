@@ -86,7 +86,7 @@ def _run(nets: Nets, name: str, first: TrainState, count: int, clips: int) -> Ru
     compile_it = lambda: p_update.compile(state, batch)
     compiled, seconds = timing.timed(compile_it)
     held = [p_update(state, batch)[0]]
-    player = held[0].gen if name == "generator" else held[0].critic
+    trained = held[0].gen if name == "generator" else held[0].critic
 
     def run() -> None:
         held[0], _ = jax.block_until_ready(p_update(held[0], batch))
@@ -95,8 +95,8 @@ def _run(nets: Nets, name: str, first: TrainState, count: int, clips: int) -> Ru
     return Run(
         timing.Program(run, seconds, precision=nets.cfg.gen.dtype, **counts),
         all_reduces(compiled.as_text()),
-        to_host(player.params),
-        to_host(optax.tree.get(player.opt_state, "mu")),
+        to_host(trained.params),
+        to_host(optax.tree.get(trained.opt_state, "mu")),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a simulated film costs, beside what its memory traffic must cost at least.
+"""Times a simulated clip beside the least its memory traffic must cost.
 
 Bodies, tumours, spectrum, panel and overlaps are timed apart, in turn, at gantry 0. The
 paper's whole data are not made: their time is estimated from a few bodies and tumours.
@@ -56,7 +56,7 @@ class Part:
 
 
 def simulate(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
-    """A film of one body, a further tumour, X-ray machine, overlaps, the whole data.
+    """A clip of one body, a further tumour, X-ray machine, overlaps, the whole data.
 
     Args:
         cfg: its `study` gives sizes, its `name` the preset.
@@ -105,9 +105,9 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
     voxels = spec.num_frames * math.prod(grid_shape)
     samples = pixels * grid_shape[1]  # planes of voxels across the beam
     rng = np.random.default_rng(0)
-    film = rng.uniform(1.0, 5.0, (spec.num_frames, spec.rows, spec.cols))
-    film = film.astype(np.float32)
-    paths = np.stack([6.0 * film, 0.2 * film])  # g/cm^2 of soft tissue and bone
+    frames = rng.uniform(1.0, 5.0, (spec.num_frames, spec.rows, spec.cols))
+    frames = frames.astype(np.float32)
+    paths = np.stack([6.0 * frames, 0.2 * frames])  # g/cm^2 of soft tissue and bone
     make = timing.compile_program
     exposure = varian_fluoro()
     side = window_px(case, view) or spec.rows
@@ -126,7 +126,7 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             # as in training: the lung is computed once for all tumours of a patient
             make(
                 lambda f, c, lung: fl.add_tumor(f, c, view, lung=lung),
-                film,
+                frames,
                 case,
                 fl.lung_at(case),
             ),
@@ -134,7 +134,9 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             pixels,
         ),
         "spectrum": Part(make(_spectrum(exposure), paths), 0, MATERIALS * pixels),
-        "panel": Part(make(_panel(view, exposure), film, jax.random.key(0)), 0, pixels),
+        "panel": Part(
+            make(_panel(view, exposure), frames, jax.random.key(0)), 0, pixels
+        ),
         "overlap": Part(
             # a traced tumour would be looked for on the whole panel
             make(
@@ -205,7 +207,7 @@ def line_of(row: Row, spec: StudySpec) -> str:
 def whole_data(spec: StudySpec) -> dict[str, float]:
     """Estimates the time of the paper's 540 cases from a few, and prints it.
 
-    People are drawn and placed as in the study; every case is a film with its truth,
+    Patients are drawn and placed as in the study; every case is a clip with its truth,
     with the overlaps of `overlap` counted apart.
 
     Returns:
@@ -233,17 +235,17 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
         if number >= 0:
             took = {name: took[name] + spent[name] for name in took}
     mean = {name: float(np.mean(seconds)) for name, seconds in took.items()}
-    films = BODIES * (mean["draw"] + mean["body"]) + CASES * mean["tumour"]
-    everything = films + CASES * mean["overlap"]
+    clips_s = BODIES * (mean["draw"] + mean["body"]) + CASES * mean["tumour"]
+    everything = clips_s + CASES * mean["overlap"]
     print(
         f"whole data, estimated from {bodies} bodies with {tumours} tumours each: "
         f"{BODIES} bodies, {CASES} cases, {CASES * spec.num_frames} frames of "
-        f"{spec.rows} x {spec.cols} in {films / 60.0:.1f} min (limit "
+        f"{spec.rows} x {spec.cols} in {clips_s / 60.0:.1f} min (limit "
         f"{LIMITS_S['whole data'] / 60.0:.0f} min at {LIMIT_PIXELS} x {LIMIT_PIXELS}), "
         f"{everything / 60.0:.1f} min with overlaps; a body takes "
-        f"{mean['draw']:.2f} s to draw and {mean['body']:.2f} s to film"
+        f"{mean['draw']:.2f} s to draw and {mean['body']:.2f} s to render"
     )
-    return {"whole_data_s": films, "whole_data_overlap_s": everything}
+    return {"whole_data_s": clips_s, "whole_data_overlap_s": everything}
 
 
 def _person(spec: StudySpec, number: int) -> fl.Case:

@@ -36,7 +36,7 @@ def options_of(*words):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """Two cases, written once by the command itself."""
-    out = tmp_path_factory.mktemp("sim") / "films"
+    out = tmp_path_factory.mktemp("sim") / "clips"
     assert cli.main(["simulate", "--cases=2", f"--out={out}", *QUICK]) == 0
     return out
 
@@ -110,11 +110,11 @@ def test_truth_is_whole_and_says_where_it_is_from(written, second):
 
 def test_pictures_move_and_show_the_outline(written, second):
     _, clip, _ = second
-    with Image.open(written / "case_0001" / "clip.gif") as film:
-        assert (film.n_frames, film.size) == (3, (256, 256))
-        assert film.info["duration"] == 800 and film.info["loop"] == 0
-        film.seek(1)
-        pixels = np.asarray(film.convert("RGB")).astype(int)
+    with Image.open(written / "case_0001" / "clip.gif") as animation:
+        assert (animation.n_frames, animation.size) == (3, (256, 256))
+        assert animation.info["duration"] == 800 and animation.info["loop"] == 0
+        animation.seek(1)
+        pixels = np.asarray(animation.convert("RGB")).astype(int)
     orange = np.abs(pixels - pictures.OUTLINE).sum(-1) < 60
     want = pictures.edge(np.kron(clip.mask[1] > 0, np.ones((8, 8), bool)))
     assert orange[want].mean() > 0.9 and orange[~want].mean() < 0.02
@@ -125,15 +125,15 @@ def test_pictures_move_and_show_the_outline(written, second):
 def test_webp_moves_too_and_one_frame_is_a_film(second, tmp_path):
     _, clip, _ = second
     one = clip.replace(frames=clip.frames[:1], mask=clip.mask[:1], time_s=np.zeros(1))
-    for name, film, count in (("a.webp", clip, 3), ("b.gif", one, 1)):
-        pictures.write_animation(tmp_path / name, film)
+    for name, animation, count in (("a.webp", clip, 3), ("b.gif", one, 1)):
+        pictures.write_animation(tmp_path / name, animation)
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == count
 
 
 def test_a_killed_simulation_goes_on(written, monkeypatch, tmp_path, capsys):
     """The same command keeps what is finished and makes what is missing."""
-    out = tmp_path / "films"
+    out = tmp_path / "clips"
     shutil.copytree(written / "case_0001", out / "case_0001")
     shutil.copytree(written / "case_0001", out / ".unfinished-99999999" / "case_0000")
     monkeypatch.setattr(run, "draw_case", lambda spec, options, number: number)
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_whole_cases_only(finished, tmp_path, monkeypatch, ca
         real(path, clip)
 
     monkeypatch.setattr(run, "write_animation", fails)
-    out = tmp_path / "films"
+    out = tmp_path / "clips"
     assert cli.main(["simulate", "--cases=2", f"--out={out}", *QUICK]) == 2
     text = capsys.readouterr().err
     assert "No space left" in text and len(text.splitlines()) == 4
@@ -337,7 +337,7 @@ def test_mistakes_are_four_lines_and_exit_code_2(
     words, said, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(ROOT)
-    argv = ["simulate", f"--out={tmp_path / 'films'}", *SMALL, *words]
+    argv = ["simulate", f"--out={tmp_path / 'clips'}", *SMALL, *words]
     try:
         code = cli.main(argv)
     except SystemExit as stop:  # argparse's own way
@@ -346,7 +346,7 @@ def test_mistakes_are_four_lines_and_exit_code_2(
     lines = [line for line in text.splitlines() if not line.startswith("first case")]
     assert (code, len(lines)) == (2, 4), text
     assert said in text and lines[0].startswith("ERROR")
-    assert not (tmp_path / "films").exists()
+    assert not (tmp_path / "clips").exists()
 
 
 def test_without_a_folder_or_with_a_file_in_its_place(tmp_path, capsys):

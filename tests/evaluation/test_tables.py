@@ -8,7 +8,7 @@ import pytest
 from fakes import FRAMES, arrays_of, clip_of, config
 
 from fluoro_jax.evaluation import summary, tables
-from fluoro_jax.evaluation.evaluate import contenders, write_frames
+from fluoro_jax.evaluation.evaluate import methods, write_frames
 from fluoro_jax.evaluation.statistics import Interval
 from fluoro_jax.evaluation.strata import trained_beyond
 
@@ -67,7 +67,7 @@ def test_paper_stands_beside_and_few_cases_are_cautioned(results):
 def test_a_network_that_reads_no_other_frame_stands_once(stack, lstm, lookahead):
     cfg = config()
     cfg.data.stack, cfg.gen.lstm = stack, lstm
-    columns = contenders(cfg, None, None, arrays_of([clip_of(10, 10, 3)]))
+    columns = methods(cfg, None, None, arrays_of([clip_of(10, 10, 3)]))
     ours = {c.key: c.tracker for c in columns if c.key.startswith("ours")}
     assert {key: t.lookahead_frames for key, t in ours.items()} == lookahead
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import clip_of, config, fake_results
 
-from fluoro_jax.evaluation.evaluate import Contender
+from fluoro_jax.evaluation.evaluate import Method
 from fluoro_jax.experiments import recorded_breathing
 from fluoro_jax.experiments.recorded_breathing import recorded_section
 from fluoro_jax.sim.fluoroscope import lung_clearance_mm
@@ -60,7 +60,7 @@ def test_a_network_that_looks_ahead_becomes_a_stream(results):
         causal: bool = False
 
     run = dataclasses.replace(
-        results.runs["ours"], contender=Contender("ours", "ours", Whole())
+        results.runs["ours"], method=Method("ours", "ours", Whole())
     )
     (found,) = recorded_breathing._streaming({"ours": run}, config())
     assert found.tracker.lookahead_frames == 2 and found.label == "ours, 1 s behind"

@@ -76,15 +76,15 @@ def thin_bodies(monkeypatch):
     """Drawing a body takes 20 s to compile: an even one stands in, counted."""
     filmed = []
 
-    def film(case, geometry, *, voxel_mm):
+    def render(case, geometry, *, voxel_mm):
         filmed.append(voxel_mm)
         shape = (len(case.time_s), geometry.rows, geometry.cols)
         return jnp.full(shape, 3.0) + 0.0 * case.anatomy.bmi
 
-    monkeypatch.setattr(fluoroscope, "render_body", film)
-    monkeypatch.setattr(fluoroscope, "render_paths", film)
-    monkeypatch.setattr(batches, "render_body", film)
-    shares = lambda *args, **named: {"rib": film(*args, **named)}
+    monkeypatch.setattr(fluoroscope, "render_body", render)
+    monkeypatch.setattr(fluoroscope, "render_paths", render)
+    monkeypatch.setattr(batches, "render_body", render)
+    shares = lambda *args, **named: {"rib": render(*args, **named)}
     monkeypatch.setattr(bench_simulate, "overlap", shares)
     monkeypatch.setattr(bench_simulate, "COPY_MIB", 4)
     return filmed

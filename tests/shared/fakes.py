@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from fluoro_jax.clip import Clip
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.evaluate import (
-    Contender,
+    Method,
     Results,
     case_rows,
-    run_contender,
+    run_method,
     scale_of_errors,
     strata,
 )
@@ -112,12 +112,12 @@ def fake_results(workdir: Path) -> Results:
     test = arrays_of(clips)
     prior, static = PhasePriorTracker.fit(train), StaticTracker.fit(train)
     columns = [
-        Contender("ours", "ours", prior, frame0=True),
-        Contender("static", "static", static),
-        Contender("phase_prior", "phase prior", prior),
-        Contender("phase_prior_frame0", "phase prior + frame 0", prior, frame0=True),
+        Method("ours", "ours", prior, frame0=True),
+        Method("static", "static", static),
+        Method("phase_prior", "phase prior", prior),
+        Method("phase_prior_frame0", "phase prior + frame 0", prior, frame0=True),
     ]
-    runs = {c.key: run_contender(c, clips, cfg) for c in columns}
+    runs = {c.key: run_method(c, clips, cfg) for c in columns}
     table = tables.build_table(runs, cfg, published.reference(cfg))
     table["checkpoint"] = {"step": 7, "sha256": "0" * 64}
     table["strata"] = strata(runs["ours"], test, train, cfg)

@@ -144,17 +144,17 @@ def test_a_breathing_ct_keeps_its_lung_mass_and_its_spine(volume):
     marks = ct.find_landmarks(lung, volume.grid)
     only = volume.replace(soft=volume.soft * lung, bone=jnp.zeros_like(volume.bone))
     breath = Breathing(5.0, si_mm=24.0, ap_mm=10.0)
-    films = [
+    clips = [
         [
             np.asarray(v.soft)
             for v in ct.animate(part, marks, breath, [0.0, 1.0, 2.0], lung=lung)
         ]
         for part in (only, volume)
     ]
-    masses = [v.sum() for v in films[0]]
+    masses = [v.sum() for v in clips[0]]
     np.testing.assert_allclose(masses, masses[0], rtol=0.01)
-    np.testing.assert_allclose(films[1][0], volume.soft, atol=1e-5)
-    light = [(v > 0.05).sum() for v in films[0]]
+    np.testing.assert_allclose(clips[1][0], volume.soft, atol=1e-5)
+    light = [(v > 0.05).sum() for v in clips[0]]
     assert light[2] > 1.08 * light[0]  # the lung is larger at inhale
     (moved,) = ct.animate(volume, marks, breath, [2.0], lung=lung)
     spine = np.asarray(volume.bone) > 0.2

@@ -35,7 +35,7 @@ def case():
 
 
 @pytest.fixture(scope="module")
-def film(case):
+def without_tumor(case):
     return fl.render_body(case, VIEW, voxel_mm=8.0)
 
 
@@ -58,19 +58,19 @@ def test_line_integrals_are_those_of_a_chest(seed):
     assert lung.min() / spine.max() > 0.33 and lung.max() / spine.min() < 0.8
 
 
-def test_what_breathes_moves_and_what_does_not_stays(film):
-    film = np.asarray(film)
+def test_what_breathes_moves_and_what_does_not_stays(without_tumor):
+    without_tumor = np.asarray(without_tumor)
     # the right dome comes down by the 24 mm of the breath, 2.4 pixels
-    column = film[:, :, 9]
+    column = without_tumor[:, :, 9]
     edge = [np.interp(3.9, c[14:24], np.arange(14, 24)) for c in column]
     assert 1.2 < edge[2] - edge[0] < 3.5
     # with the chest filling, lung gets darker: fewer line integrals
-    assert film[2, 10, 9] < film[0, 10, 9]
+    assert without_tumor[2, 10, 9] < without_tumor[0, 10, 9]
 
 
-def test_image_is_seen_from_the_source(film):
+def test_image_is_seen_from_the_source(without_tumor):
     """The heart and the lower dome lie at the patient's left: image right."""
-    frame = np.asarray(film[2])
+    frame = np.asarray(without_tumor[2])
     assert frame[17:20, 18:22].mean() > frame[17:20, 10:14].mean()
     assert frame[26:, 8:24].mean() > frame[8:12, 8:14].mean()
 
@@ -99,9 +99,9 @@ def test_lung_keeps_its_mass():
     assert float(density[0]) == pytest.approx(0.29)
 
 
-def test_tumour_adds_its_contrast_times_the_chord(case, film):
-    clip = fl.add_tumor(film, case, VIEW)
-    extra = np.asarray(clip.frames - film)
+def test_tumour_adds_its_contrast_times_the_chord(case, without_tumor):
+    clip = fl.add_tumor(without_tumor, case, VIEW)
+    extra = np.asarray(clip.frames - without_tumor)
     assert (extra[np.asarray(clip.mask) == 0] == 0).all()
     density = np.asarray(fl.lung_density(case.anatomy, case.breathing, TIMES))
     top = (att.mu_tumor(1.06) - att.mu_lung(density)) * 30.0
@@ -122,8 +122,8 @@ def test_a_tumour_on_the_hilum_adds_less_than_one_on_parenchyma():
     assert (share > 0.005).all() and share.max() < 0.3
 
 
-def test_truth_is_the_closed_form(case, film):
-    clip = fl.add_tumor(film, case, VIEW)
+def test_truth_is_the_closed_form(case, without_tumor):
+    clip = fl.add_tumor(without_tumor, case, VIEW)
     centre = np.array([-70.0, 15.0 - 8.0, 35.0 - 20.0], np.float32)
     np.testing.assert_allclose(clip.centre_mm[2], lps_to_iec(centre), atol=1e-3)
     np.testing.assert_array_equal(clip.mask[2], tumor_mask(VIEW, case.tumor, centre))
@@ -131,9 +131,9 @@ def test_truth_is_the_closed_form(case, film):
     np.testing.assert_allclose(clip.centroid_px[2], want, atol=1e-3)
 
 
-def test_simulate_is_the_two_steps(case, film):
+def test_simulate_is_the_two_steps(case, without_tumor):
     key = jax.random.key(3)
-    want = fl.add_tumor(film, case, VIEW, photons=2e4, key=key)
+    want = fl.add_tumor(without_tumor, case, VIEW, photons=2e4, key=key)
     clip, again = (
         fl.simulate(case, VIEW, key, voxel_mm=8.0, photons=2e4) for _ in "12"
     )
@@ -141,7 +141,7 @@ def test_simulate_is_the_two_steps(case, film):
     assert_same_counts(clip, want)
     np.testing.assert_array_equal(again.frames, clip.frames)
     noise = jax.jit(lambda f, c, k: fl.add_tumor(f, c, VIEW, photons=2e4, key=k))
-    assert_same_counts(noise(film, case, key), want)
+    assert_same_counts(noise(without_tumor, case, key), want)
 
 
 def assert_same_counts(clip, want):
@@ -159,10 +159,10 @@ def test_jit_and_vmap_over_cases_are_a_loop():
         np.testing.assert_array_equal(both.mask[i], alone.mask)
 
 
-def test_one_compilation_serves_all_cases_and_lengths(case, film, monkeypatch):
+def test_one_compilation_serves_all_cases_and_lengths(case, without_tumor, monkeypatch):
     """Seven frames go through the program of three, and come out the same."""
     monkeypatch.setattr(background, "FRAMES_AT_ONCE", len(TIMES))
-    fl.add_tumor(film, case, VIEW)
+    fl.add_tumor(without_tumor, case, VIEW)
     programs = (background._render_frames, background.lung_state, fl._tumor_frames)
     before = [program._cache_size() for program in programs]
     fl.render_body(make_case(20), VIEW, voxel_mm=8.0)
@@ -171,8 +171,10 @@ def test_one_compilation_serves_all_cases_and_lengths(case, film, monkeypatch):
     clip = fl.add_tumor(frames, longer, VIEW)
     assert [program._cache_size() for program in programs] == before
     assert clip.frames.shape == (7, 32, 32) and clip.centroid_px.shape == (7, 2)
-    np.testing.assert_array_equal(frames[:3], film)
-    np.testing.assert_array_equal(clip.mask[:3], fl.add_tumor(film, case, VIEW).mask)
+    np.testing.assert_array_equal(frames[:3], without_tumor)
+    np.testing.assert_array_equal(
+        clip.mask[:3], fl.add_tumor(without_tumor, case, VIEW).mask
+    )
 
 
 def test_noise_has_poisson_mean_and_variance():
@@ -186,10 +188,10 @@ def test_noise_has_poisson_mean_and_variance():
     np.testing.assert_allclose(dark, np.log(photons / 0.5), rtol=1e-5)
 
 
-def test_no_photons_or_no_key_is_noiseless(case, film):
-    plain = fl.add_tumor(film, case, VIEW)
+def test_no_photons_or_no_key_is_noiseless(case, without_tumor):
+    plain = fl.add_tumor(without_tumor, case, VIEW)
     for extra in ({"key": jax.random.key(0)}, {"photons": 1e4}):
-        got = fl.add_tumor(film, case, VIEW, **extra)
+        got = fl.add_tumor(without_tumor, case, VIEW, **extra)
         np.testing.assert_array_equal(got.frames, plain.frames)
 
 

@@ -8,20 +8,20 @@ from fluoro_jax.sim.visibility import contrast, contrast_to_noise
 
 
 def test_contrast_to_noise_is_what_poisson_noise_shows():
-    film = jnp.full((1, 300, 300), 2.0)
-    mask = jnp.zeros_like(film).at[:, 100:200].set(1.0)
-    frames = film + 0.1 * mask
-    got = float(contrast_to_noise(film, frames, mask, 5000.0)[0])
+    background = jnp.full((1, 300, 300), 2.0)
+    mask = jnp.zeros_like(background).at[:, 100:200].set(1.0)
+    frames = background + 0.1 * mask
+    got = float(contrast_to_noise(background, frames, mask, 5000.0)[0])
     noisy = np.asarray(add_quantum_noise(frames, jax.random.key(0), 5000.0))
     inside = noisy[0, 100:200]
     assert got == pytest.approx(0.1 / inside.std(), rel=0.03)
-    assert float(contrast(film, frames, mask)[0]) == pytest.approx(0.1, rel=1e-4)
+    assert float(contrast(background, frames, mask)[0]) == pytest.approx(0.1, rel=1e-4)
 
 
 def test_an_empty_mask_has_no_contrast():
-    film = jnp.ones((2, 4, 4))
+    background = jnp.ones((2, 4, 4))
     for values in (
-        contrast(film, film + 1.0, 0.0 * film),
-        contrast_to_noise(film, film + 1.0, 0.0 * film, 100.0),
+        contrast(background, background + 1.0, 0.0 * background),
+        contrast_to_noise(background, background + 1.0, 0.0 * background, 100.0),
     ):
         np.testing.assert_array_equal(values, 0.0)

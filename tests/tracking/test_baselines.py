@@ -21,7 +21,7 @@ def disc(row, col, radius=4.0):
     return (rows - row) ** 2 + (cols - col) ** 2 <= radius**2
 
 
-def film(row, col, radius=4.0, path=PATH):
+def disc_clip(row, col, radius=4.0, path=PATH):
     mask = np.stack([disc(row + r, col + c, radius) for r, c in path])
     middle = np.array([[row + r, col + c] for r, c in path], float)
     return Clip(
@@ -35,7 +35,7 @@ def film(row, col, radius=4.0, path=PATH):
 
 @pytest.fixture(scope="module")
 def arrays():
-    clips = [film(12, 14), film(16, 18), film(14, 16)]
+    clips = [disc_clip(12, 14), disc_clip(16, 18), disc_clip(14, 16)]
     return {
         "mask": np.stack([c.mask for c in clips]),
         "centroid_px": np.stack([c.centroid_px for c in clips]),
@@ -75,7 +75,7 @@ def test_trackers_fit_the_protocol(arrays):
 
 
 def test_static_given_frame_0_is_exact_there_and_never_moves(arrays):
-    clip = film(20, 20)
+    clip = disc_clip(20, 20)
     tracks = track_clip(StaticTracker.fit(arrays), clip, reference(clip))
     score = overlap(tracks, clip)
     assert score[0] == 1.0 and score[2] < 0.5
@@ -83,29 +83,29 @@ def test_static_given_frame_0_is_exact_there_and_never_moves(arrays):
 
 
 def test_static_blind_sits_at_the_training_mean(arrays):
-    tracks = track_clip(StaticTracker.fit(arrays), film(25, 9))
+    tracks = track_clip(StaticTracker.fit(arrays), disc_clip(25, 9))
     expected = np.array([14.0, 16.0]) + PATH.mean(0)
     np.testing.assert_allclose(tracks[1].centroid_px, expected, atol=0.3)
 
 
 def test_phase_prior_is_exact_when_every_case_moves_alike(arrays):
-    clip = film(20, 20, radius=6.0)  # another place and another size
+    clip = disc_clip(20, 20, radius=6.0)  # another place and another size
     tracks = track_clip(PhasePriorTracker.fit(arrays), clip, reference(clip))
     assert min(overlap(tracks, clip)) == 1.0
-    blind = track_clip(PhasePriorTracker.fit(arrays), film(14, 16))
+    blind = track_clip(PhasePriorTracker.fit(arrays), disc_clip(14, 16))
     np.testing.assert_allclose(
         [t.centroid_px for t in blind], PATH + np.array([14, 16]), atol=0.3
     )
 
 
 def test_phase_prior_starts_again_after_the_training_cycle(arrays):
-    clip = film(20, 20, path=np.concatenate([PATH, PATH, PATH[:1]]))
+    clip = disc_clip(20, 20, path=np.concatenate([PATH, PATH, PATH[:1]]))
     tracks = track_clip(PhasePriorTracker.fit(arrays), clip, reference(clip))
     assert min(overlap(tracks, clip)) == 1.0 and tracks[-1].frame == 8
 
 
 def test_a_tracker_that_leaves_the_frame_is_missed_without_a_centroid(arrays):
-    clip = film(3, 3, path=np.array([[0, 0], [1, 0], [2, 0], [3, 0]]))
+    clip = disc_clip(3, 3, path=np.array([[0, 0], [1, 0], [2, 0], [3, 0]]))
     tracker = PhasePriorTracker(mean_shape(arrays["mask"]), -20.0 * PATH)
     track = track_clip(tracker, clip, reference(clip))[2]
     assert track.status == "missed" and track.confidence == 0.0
@@ -113,7 +113,7 @@ def test_a_tracker_that_leaves_the_frame_is_missed_without_a_centroid(arrays):
 
 
 def test_millimetres_of_a_track_come_from_the_view(arrays):
-    clip = film(20, 20)
+    clip = disc_clip(20, 20)
     track = track_clip(StaticTracker.fit(arrays), clip, reference(clip))[0]
     expected = position_iso_mm(VIEW, np.array([20.0, 20.0]))
     np.testing.assert_allclose(track.centroid_iso_mm, expected, atol=1e-4)
@@ -121,7 +121,7 @@ def test_millimetres_of_a_track_come_from_the_view(arrays):
 
 
 def test_bad_clips_are_refused_in_four_lines(arrays):
-    tracker, clip = StaticTracker.fit(arrays), film(20, 20)
+    tracker, clip = StaticTracker.fit(arrays), disc_clip(20, 20)
     broken = clip.replace(frames=np.full_like(clip.frames, np.nan))
     for bad in (broken, clip.replace(frames=clip.frames[:0], time_s=clip.time_s[:0])):
         with pytest.raises(UserError, match="fix") as error:

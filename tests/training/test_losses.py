@@ -39,10 +39,10 @@ def test_ssim_is_skimages(pair):
                     use_sample_covariance=False,
                     data_range=1.0,
                 )
-                for t, p in zip(*films, strict=True)
+                for t, p in zip(*clips, strict=True)
             ]
         )
-        for films in zip(truth, prob, strict=True)
+        for clips in zip(truth, prob, strict=True)
     ]
     found = losses.ssim_loss(truth, prob)
     np.testing.assert_allclose(found, 1.0 - np.array(similarity), atol=2e-6)

@@ -36,7 +36,7 @@ def updates(nets):
     )
 
 
-def film(cfg, size=2):
+def example_batch(cfg, size=2):
     """A bright disc that moves up and down: frames, mask, id."""
     study = cfg.study
     rows, cols = np.mgrid[: study.rows, : study.cols]
@@ -78,7 +78,7 @@ def smoke():
     cfg.gen_opt.learning_rate = 5e-3
     cfg.train.update(num_steps=100, gen_updates=1)
     nets = training_nets.build(cfg)
-    return nets, film(cfg)
+    return nets, example_batch(cfg)
 
 
 def test_second_derivatives_through_the_critic_are_finite(smoke):

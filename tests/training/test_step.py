@@ -106,7 +106,7 @@ def test_one_collective_an_update(update):
     assert len([n for n in names if n.startswith(("psum", "all_"))]) == 1
 
 
-def test_updates_touch_only_their_own_player():
+def test_updates_touch_only_their_own_network():
     p_gen, p_critic, devices = programs(1)
     batch = parallel.shard(disc_batch(0), devices=devices)
     state = parallel.place(INIT, devices=devices)

@@ -44,18 +44,18 @@ def test_every_field_has_a_range_that_holds_the_default():
 
 def test_a_thousand_patients_are_different_and_can_breathe():
     """No two share an outline; the largest breath of the studies is open to all."""
-    people = many(jax.random.split(jax.random.key(1), 1000))
-    numbers = leaves(people)
+    patients = many(jax.random.split(jax.random.key(1), 1000))
+    numbers = leaves(patients)
     assert np.isfinite(numbers).all()
     spread = (numbers - numbers.mean(0)) / numbers.std(0)
     gaps = jnp.asarray(spread)
     far = jnp.sum(gaps**2, 1)[:, None] + jnp.sum(gaps**2, 1)[None]
     far = far - 2.0 * jnp.dot(gaps, gaps.T) + 1e6 * jnp.eye(1000)
     assert float(jnp.min(far)) > 1.0
-    most = np.asarray(jax.jit(jax.vmap(skeleton.most_ap_mm))(people)).min(1)
+    most = np.asarray(jax.jit(jax.vmap(skeleton.most_ap_mm))(patients)).min(1)
     assert most.min() > 20.0  # the studies' largest AP amplitude
     for index in range(0, 1000, 200):
-        one = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), people)
+        one = jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), patients)
         check_pose(one, 40.0, 20.0)
 
 

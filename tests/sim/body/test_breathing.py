@@ -48,7 +48,7 @@ def test_shipped_traces_are_about_seventy_seconds_of_inhale_positive_motion(name
     mm, rate_hz = load_trace(name)
     assert rate_hz == pytest.approx(10.0, rel=1e-3)
     assert 69 < len(mm) / rate_hz < 72
-    # people rest at exhale: the median lies in the lower half of the range
+    # patients rest at exhale: the median lies in the lower half of the range
     assert 5 < np.ptp(mm) < 40 and np.median(mm) < 0.5 * (mm.max() + mm.min())
 
 

@@ -14,19 +14,19 @@ draw = jax.jit(sample_breathing, static_argnames=("duration_s", "irregularity"))
 
 
 @pytest.fixture(scope="module")
-def people():
-    """400 people for two minutes."""
+def patients():
+    """400 patients for two minutes."""
     keys = jax.random.split(jax.random.key(0), 400)
     return jax.device_get(jax.jit(jax.vmap(lambda k: sample_breathing(k, 120.0)))(keys))
 
 
-def test_periods_and_amplitudes_have_the_fitted_mean_and_sd(people):
-    rules, breaths = Irregularity(), people.breaths
-    log_period = np.log(people.period_s)
+def test_periods_and_amplitudes_have_the_fitted_mean_and_sd(patients):
+    rules, breaths = Irregularity(), patients.breaths
+    log_period = np.log(patients.period_s)
     assert log_period.mean() == pytest.approx(rules.log_period_s[0], abs=0.02)
     assert log_period.std() == pytest.approx(rules.log_period_s[1], rel=0.1)
     lengths = np.diff(breaths.start_s, axis=1)
-    ratio = lengths.mean() / people.period_s.mean()
+    ratio = lengths.mean() / patients.period_s.mean()
     assert ratio == pytest.approx(1.0, abs=0.01)
     assert breaths.amplitude.mean() == pytest.approx(1.0, abs=0.01)
     for values, (mean, sd) in (
@@ -41,16 +41,16 @@ def test_periods_and_amplitudes_have_the_fitted_mean_and_sd(people):
         assert middle - low == pytest.approx(sd, rel=0.2)
 
 
-def test_neighbouring_breaths_are_alike_as_fitted(people):
-    x = people.breaths.baseline / people.breaths.baseline.std(axis=1, keepdims=True)
+def test_neighbouring_breaths_are_alike_as_fitted(patients):
+    x = patients.breaths.baseline / patients.breaths.baseline.std(axis=1, keepdims=True)
     found = np.mean(x[:, 1:] * x[:, :-1])
     assert found == pytest.approx(Irregularity().baseline_memory, abs=0.06)
 
 
-def test_chest_lags_behind_as_fitted(people):
+def test_chest_lags_behind_as_fitted(patients):
     mean, sd = Irregularity().chest_lag
-    assert people.ap_lag.mean() == pytest.approx(mean, abs=2e-3)
-    assert people.ap_lag.std() == pytest.approx(sd, rel=0.1)
+    assert patients.ap_lag.mean() == pytest.approx(mean, abs=2e-3)
+    assert patients.ap_lag.std() == pytest.approx(sd, rel=0.1)
 
 
 def test_any_frame_rate_reads_the_same_breath():
@@ -70,12 +70,12 @@ def test_a_longer_record_begins_alike_and_keys_differ():
     assert np.abs(si[0] - si[2]).max() > 0.1
 
 
-def test_the_record_is_full_finite_and_never_stops(people):
+def test_the_record_is_full_finite_and_never_stops(patients):
     time_s = np.linspace(0.0, 120.0, 601)
-    si, ap = jax.vmap(lambda b: breathing_signal(b, time_s))(people)
+    si, ap = jax.vmap(lambda b: breathing_signal(b, time_s))(patients)
     assert np.isfinite(si).all() and np.isfinite(ap).all()
-    assert (people.breaths.start_s[:, -1] > 120.0).all()
-    assert (people.breaths.start_s[:, 0] < -people.ap_lag * people.period_s).all()
+    assert (patients.breaths.start_s[:, -1] > 120.0).all()
+    assert (patients.breaths.start_s[:, 0] < -patients.ap_lag * patients.period_s).all()
     still = np.asarray(si).reshape(400, -1)[:, -60:].std(axis=1)
     assert still.min() > 0.05
 

@@ -10,7 +10,7 @@ from fluoro_jax.sim.body.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.body.motion import displacement_mm, pose_at
 
 BREATHS = [(0.0, 0.0), (16.0, 8.0), (24.0, 12.0), (40.0, 20.0), (-5.0, -3.0)]
-person = pytest.mark.parametrize("anatomy", range(4), indirect=True)
+patient = pytest.mark.parametrize("anatomy", range(4), indirect=True)
 nodes_at = jax.jit(skeleton.rib_nodes)
 moved_by = jax.jit(displacement_mm)
 sampled = jax.jit(sample_anatomy)
@@ -36,7 +36,7 @@ def crossing(distance, low, high):
     return 0.5 * (low + high)
 
 
-@person
+@patient
 def test_ribs_turn_and_never_stretch(anatomy):
     """All distances between nodes of a rib, so its form and its length, to 0.1 %."""
     gaps = lambda n: np.linalg.norm(n[:, :, None] - n[:, None], axis=-1)
@@ -60,7 +60,7 @@ def test_rib_lengths_are_those_of_the_table():
         assert bare < length[pair - 1] < 1.22 * bare + 15.0
 
 
-@person
+@patient
 @pytest.mark.parametrize("ap_mm", [8.0, 20.0])
 def test_front_ends_advance_as_asked_and_rise(anatomy, ap_mm):
     moved = np.asarray(nodes_at(anatomy, ap_mm) - nodes_at(anatomy, 0.0))[:, -1]
@@ -90,7 +90,7 @@ def cage_at_ribs(anatomy, si, ap):
     return solids.cage_distance(pose, place)
 
 
-@person
+@patient
 def test_ribs_lie_in_the_wall_all_through_the_breath(anatomy):
     """No rib in the lung, none farther from it than a few mm of muscle."""
     worst = []
@@ -108,7 +108,7 @@ def distance_at(anatomy, solid, x, y, z, si_mm, ap_mm):
     return solid(pose_at(anatomy, si_mm, ap_mm), place)[0]
 
 
-@person
+@patient
 @pytest.mark.parametrize(("si", "ap"), BREATHS)
 def test_diaphragm_and_chest_move_as_far_as_asked(anatomy, si, ap):
     """Top of each dome, front of the lung and of the skin, to 0.1 mm."""
@@ -158,7 +158,7 @@ def lung_points(anatomy, count=1500):
     return points, depth
 
 
-@person
+@patient
 @pytest.mark.parametrize(("si", "ap"), BREATHS[1:])
 def test_displacement_is_smooth_and_invertible(anatomy, si, ap):
     points, _ = lung_points(anatomy)
@@ -173,7 +173,7 @@ def test_displacement_is_smooth_and_invertible(anatomy, si, ap):
     assert step.max() < 3.0 * 0.52
 
 
-@person
+@patient
 def test_displacement_carries_the_lung_onto_the_lung(anatomy):
     """The field and the re-evaluated solids agree: walls to 1.5 mm, domes to 3 mm."""
     points, depth = lung_points(anatomy, 6000)

@@ -72,7 +72,7 @@ def test_a_litre_of_breath_needs_a_physiological_excursion():
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Compiled once: densities and attenuation of the mean person."""
+    """Compiled once: densities and attenuation of the mean patient."""
 
     @jax.jit
     def run(si, ap, lung):
@@ -163,8 +163,8 @@ def test_line_integrals_of_three_patients_are_those_of_a_chest(seed):
     tumor = Tumor(np.zeros(3, np.float32), 1.0, 0.0, 0.0)
     time_s = np.array([0.0, 1.0, 2.0], np.float32)
     case = fluoroscope.Case(anatomy, Breathing(5.0, 24.0, 12.0), tumor, time_s)
-    film = np.asarray(fluoroscope.render_body(case, square_panel(32), voxel_mm=8.0))
-    spot = lambda rows, cols: film[:, rows, cols].mean((1, 2))
+    frames = np.asarray(fluoroscope.render_body(case, square_panel(32), voxel_mm=8.0))
+    spot = lambda rows, cols: frames[:, rows, cols].mean((1, 2))
     lung = np.stack([spot(slice(9, 12), slice(c, c + 3)) for c in (7, 22)])
     middle = spot(slice(13, 19), slice(15, 19))  # spine and heart
     abdomen = np.stack([spot(slice(26, 29), slice(c, c + 3)) for c in (8, 21)])

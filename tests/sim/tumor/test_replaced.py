@@ -78,21 +78,22 @@ def added_and_painted(height_mm):
         zero, zero, zero + lung_g_cc, lead(tube(*ends, 4.0)), lead(tube(*NOWHERE))
     )
     case = fl.Case(Anatomy(), Breathing(), TUMOR, np.zeros(1, np.float32))
-    film = projector.project(body, grid, DRAWN)
-    added = fl.add_tumor(film[None], case, DRAWN, lung=state).frames[0]
+    background = projector.project(body, grid, DRAWN)
+    added = fl.add_tumor(background[None], case, DRAWN, lung=state).frames[0]
     return [
-        np.asarray(x) for x in (film, added, projector.project(painted, grid, DRAWN))
+        np.asarray(x)
+        for x in (background, added, projector.project(painted, grid, DRAWN))
     ]
 
 
 @pytest.mark.parametrize("height_mm", [0.0, 9.0])
 def test_a_tumour_on_a_tube_is_the_volume_with_the_tumour_painted_over(height_mm):
     """Adding to a clip of lung with a vessel equals projecting lung, vessel, tumour."""
-    film, added, painted = added_and_painted(height_mm)
-    contrast = float((painted - film).max())
+    background, added, painted = added_and_painted(height_mm)
+    contrast = float((painted - background).max())
     # at the silhouette the drawn tumour's own voxels are the larger error
     inner = np.asarray(tumor_chord_mm(DRAWN, TUMOR, TUMOR.centre_mm)) > 15.0
     assert np.abs(added - painted)[inner].max() < 0.08 * contrast
     # without the correction the sum would be off by the vessel's share of the tumour
-    total = (added - film).sum() / (painted - film).sum()
+    total = (added - background).sum() / (painted - background).sum()
     assert total == pytest.approx(1.0, abs=0.02)

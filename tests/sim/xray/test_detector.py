@@ -136,7 +136,7 @@ def test_fixed_pattern_is_fixed_and_seeded(line):
     np.testing.assert_array_equal(gain(1), gain(1))
     assert not np.array_equal(gain(1), gain(2))
     assert float(gain(3).std()) == pytest.approx(0.05, rel=0.1)
-    panel = ex.Panel(gain_sd=0.05, native_mm=7.5)  # four own pixels a film pixel
+    panel = ex.Panel(gain_sd=0.05, native_mm=7.5)  # four own pixels a image pixel
     exposure = ex.Exposure(quanta=1e6, noise="none", output="counts", panel=panel)
     flat = exposure.replace(panel=ex.Panel())
     ratio = dt.read_out(line, VIEW, exposure) / dt.read_out(line, VIEW, flat)
@@ -150,7 +150,7 @@ def test_saturation_holds_and_electronic_noise_adds_in_quadrature():
     panel = ex.Panel(native_mm=1.0, electronic_quanta=30.0)
     exposure = ex.Exposure(quanta=1000.0, output="counts", panel=panel)
     counts = np.asarray(dt.read_out(flat, view, exposure, KEY), np.float64)
-    # 4 own pixels a film pixel: their variances add
+    # 4 own pixels a image pixel: their variances add
     assert counts.var() == pytest.approx(1000.0 + 4 * 30.0**2, rel=0.03)
     full = panel.replace(saturation_quanta=240.0)
     held = dt.read_out(flat, view, exposure.replace(panel=full), KEY)

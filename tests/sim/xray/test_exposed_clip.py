@@ -47,9 +47,9 @@ def spot(frames, row, col):
 
 
 def test_all_off_is_todays_film_bit_for_bit(case, ideal):
-    film = fl.simulate(case, VIEW, voxel_mm=8.0, exposure=ex.ideal())
-    np.testing.assert_array_equal(film.frames, ideal.frames)
-    assert film.domain == ideal.domain == "line_integral"
+    exposed = fl.simulate(case, VIEW, voxel_mm=8.0, exposure=ex.ideal())
+    np.testing.assert_array_equal(exposed.frames, ideal.frames)
+    assert exposed.domain == ideal.domain == "line_integral"
     noisy = fl.simulate(
         case, VIEW, jax.random.key(1), voxel_mm=8.0, photons=1e4, exposure=ex.ideal()
     )
@@ -59,17 +59,17 @@ def test_all_off_is_todays_film_bit_for_bit(case, ideal):
 
 def test_paths_at_60_kev_are_the_same_film(case, paths, ideal):
     assert paths.shape == (2, 3, 32, 32)
-    film = expose(paths, case, ex.ideal())
-    np.testing.assert_allclose(film.frames, ideal.frames, atol=2e-3)
+    exposed = expose(paths, case, ex.ideal())
+    np.testing.assert_allclose(exposed.frames, ideal.frames, atol=2e-3)
     soft, bone = (spot(p[0], 0.4, 0.5) for p in paths)
     assert 15.0 < soft < 30.0 and 0.5 < bone < 8.0  # over the spine
 
 
 def test_truth_is_that_of_the_ideal_film(case, paths, ideal):
-    film = expose(paths, case, ex.varian_fluoro(), jax.random.key(0))
-    assert film.frames.shape == ideal.frames.shape and film.domain == "log"
-    np.testing.assert_array_equal(film.mask, ideal.mask)
-    np.testing.assert_array_equal(film.centroid_px, ideal.centroid_px)
+    exposed = expose(paths, case, ex.varian_fluoro(), jax.random.key(0))
+    assert exposed.frames.shape == ideal.frames.shape and exposed.domain == "log"
+    np.testing.assert_array_equal(exposed.mask, ideal.mask)
+    np.testing.assert_array_equal(exposed.centroid_px, ideal.centroid_px)
 
 
 def test_tumour_shows_in_any_exposure_and_scatter_pales_it(case, paths):
@@ -83,10 +83,10 @@ def test_tumour_shows_in_any_exposure_and_scatter_pales_it(case, paths):
         "primary": ex.Exposure(tube=tube),
         "scatter": ex.Exposure(tube=tube, scatter=Scatter(spr=2.5)),
     }.items():
-        film = [
+        exposed = [
             np.asarray(expose(paths, c, exposure).frames[0]) for c in (case, without)
         ]
-        contrast[name] = (1.0 - np.exp(film[1] - film[0])[inside]).max()
+        contrast[name] = (1.0 - np.exp(exposed[1] - exposed[0])[inside]).max()
     assert 0.3 < contrast["primary"] < 0.45
     assert 0.4 < contrast["scatter"] / contrast["primary"] < 0.8
 
@@ -110,12 +110,12 @@ def test_scatter_by_region_is_as_published(case, paths, kvp):
 
 
 def test_lower_voltage_shows_more(case, paths):
-    film = {
+    exposed = {
         kvp: np.asarray(expose(paths, case, ex.Exposure(tube=ex.Tube(kvp))).frames)
         for kvp in (60.0, 120.0)
     }
-    assert (film[60.0] >= film[120.0] - 1e-5).all()
-    gain = spot(film[60.0], 0.38, 0.5) / spot(film[120.0], 0.38, 0.5)
+    assert (exposed[60.0] >= exposed[120.0] - 1e-5).all()
+    gain = spot(exposed[60.0], 0.38, 0.5) / spot(exposed[120.0], 0.38, 0.5)
     # behind 22 g/cm^2, mu of soft tissue as seen by the panel: 45 and 64 keV
     assert gain.min() > 1.2 and gain.max() < 1.35
 
@@ -139,10 +139,10 @@ def test_motion_blur_averages_moments_about_the_frame(case, paths):
 @pytest.mark.slow
 def test_binned_film_has_the_size_and_truth_asked_for(case, ideal):
     panel = ex.Panel(binning=2)
-    film = fl.simulate(case, VIEW, voxel_mm=8.0, exposure=ex.Exposure(panel=panel))
-    np.testing.assert_array_equal(film.mask, ideal.mask)
+    exposed = fl.simulate(case, VIEW, voxel_mm=8.0, exposure=ex.Exposure(panel=panel))
+    np.testing.assert_array_equal(exposed.mask, ideal.mask)
     # a pixel holds the mean of its intensities, not its middle
-    assert np.abs(np.asarray(film.frames - ideal.frames)).mean() < 0.05
+    assert np.abs(np.asarray(exposed.frames - ideal.frames)).mean() < 0.05
 
 
 def test_jit_and_vmap_over_tumours_agree_with_a_loop(case, paths):

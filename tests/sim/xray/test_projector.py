@@ -258,10 +258,10 @@ def test_an_axis_of_one_voxel_falls_to_zero_on_both_sides(blob, axis):
 
 def test_one_program_serves_every_grid_and_panel_of_a_size(blob):
     mu, grid = blob
-    film = jax.jit(lambda grid, g: project(mu, grid, projector.turned(g, 0)))
+    radiograph = jax.jit(lambda grid, g: project(mu, grid, projector.turned(g, 0)))
     for size in (0.5, 6.0, 20.0):
         g = view(0.0, pixel_mm=(size, 0.7 * size))
         near = grid.replace(spacing_mm=(5.0, size, 3.0))
         want = np.asarray(project(mu, near, g))
-        np.testing.assert_allclose(film(near, g), want, atol=1e-5 * want.max())
-    assert film._cache_size() == 1
+        np.testing.assert_allclose(radiograph(near, g), want, atol=1e-5 * want.max())
+    assert radiograph._cache_size() == 1

@@ -60,7 +60,7 @@ def test_ratio_asked_is_ratio_got(chest, spr, sigma_mm):
     dense = np.asarray(chest[0]) < np.exp(-4.9)
     got = np.asarray(veil[0])[dense].mean() / np.asarray(chest[0])[dense].mean()
     assert got == pytest.approx(spr, rel=1e-4)
-    # one strength for the film: what moves changes the scatter, not its scale
+    # one strength for the clip: what moves changes the scatter, not its scale
     assert not np.allclose(veil[1], veil[0], rtol=1e-3)
 
 
