@@ -37,8 +37,8 @@ def get_config(preset: str = "") -> ConfigDict:
     c.data.smallest_mm = 10.0  # the study trains from 20 on and tests from 12 on
     # With the chest's own shading left in, short trials did not get past guessing.
     c.gen.update(background_px=4.0, input_mean=0.0, input_scale=0.25)
-    # A ConvLSTM at the bottom alone compiles in 31 s in place of 54, and an update takes
-    # 0.16 s in place of 0.26; validation IoU after 400 steps 0.630 and 0.631, one seed.
+    # With a ConvLSTM at the bottom alone the update compiles in 31 s, not 54, and takes
+    # 0.16 s, not 0.26; validation IoU after 400 steps 0.630 and 0.631, one seed each.
     c.gen.lstm = "bottom"
     # Short trials left the first plateau sooner than with 2e-3 and b2 = 0.999.
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)

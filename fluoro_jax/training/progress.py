@@ -103,6 +103,9 @@ class FirstCall:
         """Starts to compile for these arguments in a thread, beside other work."""
         ready: Future[None] = Future()
         self._ready = ready
+        # tqdm makes its lock on first use, and two threads that do so at once, this one
+        # and a progress bar of the main one, wait for each other for ever (seen).
+        tqdm.get_lock()
         run = lambda: _settle(ready, lambda: self._compile(state, *batches))
         threading.Thread(target=run, daemon=True).start()
 
