@@ -93,6 +93,8 @@ def _training_departures(config: Config) -> list[str]:
         found.append("other weights of the losses " + ", ".join(changed))
     if loss["cross_entropy"] and loss["warmup_steps"] < steps:
         found.append("cross-entropy beside the paper's losses")
+    if loss["coarse"] > 0.0:
+        found.append("losses on the coarse network's own answer too")
     ratio = (train["gen_updates"], train["critic_updates"])
     if ratio != (2, 1):
         found.append("{} generator to {} critic updates for 2 to 1".format(*ratio))

@@ -27,7 +27,7 @@ from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trac
 from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.sim.placement import sample_tumor
 from fluoro_jax.stages import stage
-from fluoro_jax.studies import StudySpec, sample_group_case
+from fluoro_jax.studies import STREAMS, StudySpec, sample_group_case
 from fluoro_jax.studies.render import render_clip
 from fluoro_jax.tracking.network import NetworkTracker
 
@@ -35,7 +35,6 @@ TRACE = "irregular"
 PART = "recorded breathing"  # of a command's time
 SECONDS = 60.0
 SI_MM, AP_MM, DIAMETER_MM = 20.0, 10.0, 30.0  # ours; inside the trained ranges
-STREAM = 77  # of random numbers, apart from every split's
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
     """
     displacement_mm, rate_hz = load_trace(trace)
     fraction = displacement_mm / np.percentile(displacement_mm, 95)
-    rng = np.random.default_rng([spec.seed, STREAM])
+    rng = np.random.default_rng([spec.seed, STREAMS["recorded"]])
     patient = sample_group_case(rng, spec)
     seconds = min(SECONDS, (len(fraction) - 1) / rate_hz)
     time_s = np.arange(int(seconds / spec.frame_s), dtype=np.float32) * spec.frame_s

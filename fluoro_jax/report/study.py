@@ -231,12 +231,11 @@ def _frame(geometry: Geometry) -> tuple[int, int]:
 
 
 def _embed(figure: Figure) -> dict[str, str]:
-    kind = "gif" if figure.path.suffix == ".gif" else "png"
     data = base64.b64encode(figure.path.read_bytes()).decode()
     return {
         "title": figure.title,
         "caption": figure.caption,
-        "data": f"data:image/{kind};base64,{data}",
+        "data": f"data:image/png;base64,{data}",
         "name": figure.path.name,
     }
 

@@ -51,7 +51,7 @@ def group_view(spec: StudySpec, split: str, index: int) -> Geometry:
     """Returns the view of a case: the study's, or an angle of its own."""
     if spec.study.gantry_deg is None:
         return spec.geometry()
-    rng = np.random.default_rng([spec.seed, STREAMS["breath"], STREAMS[split], index])
+    rng = np.random.default_rng([spec.seed, STREAMS["view"], STREAMS[split], index])
     least, most = spec.study.gantry_deg
     angle = rng.uniform(least - most, most - least)
     angle += np.copysign(least, angle)

@@ -29,7 +29,8 @@ STREAMS = {
     "simulate": 5,
     "set": 903077131,
     "shuffle": 7,
-    "breath": 8,
+    "view": 8,
+    "recorded": 77,
 }
 SET_STUDIES = tuple(name for name, study in STUDIES.items() if study.of_sets)
 

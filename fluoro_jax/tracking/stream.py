@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.clip import Track
+from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.models import generator as networks
@@ -23,10 +24,12 @@ from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
 from fluoro_jax.tracking.learned import Learned
 from fluoro_jax.tracking.tracker import make_track
 
+STACK = "causal"  # the one mode of `data.stack` that a stream can make: past frames
+
 
 @dataclass(frozen=True)
 class StreamState:
-    """What is kept between two frames.
+    """The state of a stream between two frames.
 
     Attributes:
         watch: the view, and what the check of the next frame needs.
@@ -62,13 +65,13 @@ class StreamTracker:
     generator: Any
     params: Any
     cfg: Any
-    causal: bool = True
-    lookahead_frames: int = 0
+    causal: bool = field(default=True, init=False)
+    lookahead_frames: int = field(default=0, init=False)
     learned: Learned = field(init=False)
 
     def __post_init__(self) -> None:
         stack, both = self.cfg.data.stack, self.generator.bidirectional
-        if both or stack != "causal":
+        if both or stack != STACK:
             raise UserError(
                 f'gen.bidirectional = {both}, data.stack = "{stack}"',
                 needed='gen.bidirectional = False and data.stack = "causal"',
@@ -87,7 +90,7 @@ class StreamTracker:
     ) -> StreamState:
         """See `Tracker.init`; `periodic` changes nothing."""
         watch = begin(geometry, reference, domain=domain, learned=self.learned)
-        shape = (1, 1, geometry.rows, geometry.cols, 3)
+        shape = (1, 1, geometry.rows, geometry.cols, stack_channels(STACK))
         stack = jax.ShapeDtypeStruct(shape, jnp.float32)
         carry = networks.init_carry(self.generator, self.params, stack)
         return StreamState(watch, carry)
@@ -98,7 +101,7 @@ class StreamTracker:
         """See `Tracker.step`: answers for the frame it is given."""
         watch, frame = next_frame(state.watch, frame, time_s)
         frames = (*state.latest, frame)
-        frames = (frames[0],) * (3 - len(frames)) + frames
+        frames = (frames[0],) * (stack_channels(STACK) - len(frames)) + frames
         stack = np.stack(frames, axis=-1)[None, None]
         carry, answer = _next(self.generator, self.params, state.carry, stack)
         track = make_track(

@@ -45,7 +45,8 @@ class Weights:
 
     Attributes:
         cfg: its config, checked and frozen.
-        generator: the module, `[B, T, H, W, 3] -> GeneratorOutput`.
+        generator: the module, `[B, T, H, W, C] -> GeneratorOutput`, with
+            C = stack_channels(cfg.data.stack).
         params: its parameters, float32, whatever they are stored in.
         card: what was measured, and the limits (`card.make_card`).
     """

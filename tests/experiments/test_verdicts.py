@@ -100,6 +100,9 @@ def test_what_differs_from_the_paper_is_read_from_the_config():
     ours = departures.departures(best_group.get_config("cpu").to_dict())
     assert {"no critic", "background-subtracted frames"} <= set(ours)
     assert any("10 to 48 mm" in words for words in ours)
+    coarse = {**SMALL, "loss": {**SMALL["loss"], "coarse": 0.5}}
+    found = departures.departures(coarse)
+    assert found[-1] == "losses on the coarse network's own answer too"
     sets = departures.departures(best_patient.get_config("cpu").to_dict())
     assert any("clips with new amplitudes" in words for words in sets)
 

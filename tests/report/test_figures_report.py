@@ -66,6 +66,20 @@ def test_trace_with_empty_predictions_is_drawn(results, tmp_path):
     assert np.isnan(columns["ours_vertical_mm"][1])
 
 
+def test_a_method_of_a_new_key_is_drawn(results, tmp_path):
+    scores = {key: run.scores for key, run in results.runs.items()}
+    scores |= {"optical_flow": scores["ours"], "another": scores["static"]}
+    figure = figures.error_distribution(
+        scores, tmp_path / "e.png", labels={key: key for key in scores}
+    )
+    assert figure.path.exists()
+    errors = np.genfromtxt(tmp_path / "e.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(errors["optical_flow_pct"], errors["ours_pct"])
+    styles = figures.styles_of(scores)
+    assert len({*styles.values()}) == len(styles)
+    assert styles["ours"] == figures.STYLES["ours"]
+
+
 def test_superior_is_up_and_patient_left_is_right_at_gantry_0():
     left, right, bottom, top = drawing.extent_mm(VIEW)
     assert top == pytest.approx(160) and bottom == pytest.approx(-160)
