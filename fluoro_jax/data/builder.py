@@ -19,9 +19,9 @@ from fluoro_jax.data.codec import encode_frames
 from fluoro_jax.sim.visibility import overlap
 from fluoro_jax.studies import PRESETS, SPLITS, StudyCase, StudySpec, build_study
 from fluoro_jax.studies.render import render_background, render_case
+from fluoro_jax.studies.spec import OVERLAPS
 
 VERSION = "2.1.0"
-OVERLAPS = ("rib", "heart", "spine", "diaphragm")  # what may lie over a tumour
 LABELS = ("diameter_mm", "si_mm", "ap_mm", "factor")
 WORDS = ("lobe", "side", "kind")
 

@@ -31,22 +31,13 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.fingerprint import code
 from fluoro_jax.stages import timed
 from fluoro_jax.studies import SPLITS, StudySpec
+from fluoro_jax.studies.spec import OVERLAPS
 
 MANIFEST = "manifest.json"
 FLOATS = (
-    "centroid_px",
-    "centre_mm",
-    "time_s",
-    "rib_overlap",
-    "heart_overlap",
-    "spine_overlap",
-    "diaphragm_overlap",
-    "diameter_mm",
-    "si_mm",
-    "ap_mm",
-    "factor",
-    "offset_mm",
-    "gantry_deg",
+    *("centroid_px", "centre_mm", "time_s"),
+    *(f"{name}_overlap" for name in OVERLAPS),
+    *("diameter_mm", "si_mm", "ap_mm", "factor", "offset_mm", "gantry_deg"),
 )
 RENDERERS = (  # code and data files that decide what a stored case looks like
     *("geometry.py", "studies/**/*.py", "sim/**/*.py", "sim/**/*.csv"),

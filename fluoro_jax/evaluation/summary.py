@@ -17,6 +17,7 @@ Table = Mapping[str, Any]
 # The baselines that see no image, or frame 0 alone, whatever frame they answer for.
 BLIND = ("static", "static_frame0", "phase_prior", "phase_prior_frame0")
 AXIS = {"vertical_iso_mm": 0, "horizontal_iso_mm": 1}  # in [vertical, horizontal]
+# The rows of the short table and of the strata, and those compared with baselines.
 COMPARED = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 LEAD_LABELS = (
     "median distance [mm at isocentre]",
@@ -53,6 +54,16 @@ def value(table: Table, key: str, who: str = "ours") -> dict[str, Any]:
 def causality(one: Mapping[str, Any]) -> str:
     """Returns "yes; 0" or the like: causal, and frames of lookahead."""
     return f"{'yes' if one['causal'] else 'no'}; {one['lookahead_frames']}"
+
+
+def given_to(frame0: bool) -> str:
+    """Returns the reference that a tracker is given, as tables store it."""
+    return "frame 0 and its mask" if frame0 else "none"
+
+
+def reference_given(one: Mapping[str, Any]) -> str:
+    """Returns a column's reference; older tables say "nothing" for "none"."""
+    return "none" if one["given"] == "nothing" else one["given"]
 
 
 def empty_predictions(one: Mapping[str, Any]) -> int:
@@ -117,8 +128,9 @@ def baselines_ahead(table: Table) -> list[str]:
                 )
         if better:
             sentences.append(
-                f"The baseline “{one['label']}” (given: {one['given']}) has a better "
-                f"mean than the network in {', '.join(better)}."
+                f"The baseline “{one['label']}” (reference given: "
+                f"{reference_given(one)}) has a better mean than the network in "
+                f"{', '.join(better)}."
             )
     return sentences
 

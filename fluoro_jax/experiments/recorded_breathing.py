@@ -20,7 +20,7 @@ import numpy as np
 from fluoro_jax.clip import Clip
 from fluoro_jax.evaluation.evaluate import Method, Run, masks_of, track_with
 from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
-from fluoro_jax.evaluation.summary import causality
+from fluoro_jax.evaluation.summary import causality, given_to, reference_given
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.report import figures, study_figures
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
@@ -68,7 +68,7 @@ class Recorded:
         return {
             "key": one.key,
             "label": one.label,
-            "given": "frame 0 and its mask" if one.frame0 else "nothing",
+            "given": given_to(one.frame0),
             "causal": bool(one.tracker.causal),
             "lookahead_frames": int(one.tracker.lookahead_frames),
             "iou": case["iou"],
@@ -130,7 +130,9 @@ def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
     with stage(f"simulate {len(case.time_s)} frames of it", part=PART):
         clip = render_clip(case, spec.geometry(), jax.random.key(spec.seed), spec)
         clip = jax.tree.map(np.asarray, clip)
-    trackers = _streaming(runs, cfg)
+    trackers = _streaming(
+        runs, cfg.evaluation.stream_lookahead, frame_s=cfg.study.frame_s
+    )
     truth = np.asarray(clip.mask)
     masks, scores, places = {}, {}, {"truth": centroid_px(truth)}
     for one in trackers:
@@ -153,13 +155,13 @@ def recorded_markdown(rows: list[Mapping[str, Any]]) -> str:
     lines = [
         "# A minute of recorded breathing (one clip)",
         "",
-        "| | given | causal; lookahead [frames] | IoU | vertical [mm] "
+        "| | reference given | causal; lookahead [frames] | IoU | vertical [mm] "
         "| horizontal [mm] | P95 [mm] | within 3 mm [%] | empty predictions |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         numbers = [f"{row[k]:.2f}" for k in keys]
-        given = [row["given"], causality(row)]
+        given = [reference_given(row), causality(row)]
         empty = f"{row['empty_predictions']} of {row['frames']}"
         lines.append("| " + " | ".join([row["label"], *given, *numbers, empty]) + " |")
     return "\n".join([*lines, ""])
@@ -207,16 +209,17 @@ def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, An
     return {"words": words, "rows": recorded.rows(), "figures": [trace, overlays]}
 
 
-def _streaming(runs: Mapping[str, Run], cfg: Any) -> list[Method]:
+def _streaming(
+    runs: Mapping[str, Run], lookahead_frames: int, *, frame_s: float
+) -> list[Method]:
     """The trackers of `runs`, the network as a stream."""
     answer = []
     for key, run in runs.items():
         one = run.method
         if key == "ours" and not one.tracker.causal:
-            behind = cfg.evaluation.stream_lookahead
             whole = cast(NetworkTracker, one.tracker)
-            tracker = dataclasses.replace(whole, lookahead_frames=behind)
-            label = f"ours, {behind * cfg.study.frame_s:g} s behind"
+            tracker = dataclasses.replace(whole, lookahead_frames=lookahead_frames)
+            label = f"ours, {lookahead_frames * frame_s:g} s behind"
             one = Method(key, label, tracker)
         answer.append(one)
     return answer

@@ -118,10 +118,16 @@ def from_patches(x: Real[Array, "B T h w ss"], size: int) -> Real[Array, "B T H 
     return x.reshape(b, t, rows * size, cols * size)
 
 
-def predict(generator: Generator, params: Any, stack: Stack) -> Masks:
-    """Mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, C]`."""
+def predict(generator: Any, params: Any, stack: Stack) -> Masks:
+    """Returns mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, C]`.
+
+    Args:
+        generator: a `Generator`, or a module with the same output.
+        params: its parameters.
+        stack: of `data.stack.stack_frames`.
+    """
     output = cast(GeneratorOutput, generator.apply({"params": params}, stack))
-    return jax.nn.sigmoid(output.logits)
+    return jax.nn.sigmoid(output.logits.astype(jnp.float32))
 
 
 def init_carry(

@@ -64,7 +64,7 @@ def write_report(
         training=training_words(cfg, table),
         environment=_environment(path.parent),
         version=fluoro_jax.__version__,
-        stratum_rows=[r for r in tables.ROWS if r.key in tables.STRATUM_ROWS],
+        stratum_rows=[r for r in tables.ROWS if r.key in summary.COMPARED],
         labels={c["key"]: c["label"] for c in table["columns"]},
         seen={c["key"]: causality(c) for c in table["columns"]},
     )
@@ -80,6 +80,7 @@ def _template() -> jinja2.Template:
     environment.filters["value"] = summary.format_value
     environment.filters["causality"] = causality
     environment.filters["empty"] = summary.empty_predictions
+    environment.filters["reference"] = summary.reference_given
     return environment.from_string(text.read_text(encoding="utf-8"))
 
 
@@ -112,7 +113,7 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
                 {
                     "measure": row["label"],
                     "against": column["label"],
-                    "given": column["given"],
+                    "given": summary.reference_given(column),
                     "causality": causality(column),
                     "blind": "yes" if key in BLIND else "no",
                     "ours": summary.format_value(ours, row["decimals"]),

@@ -32,6 +32,8 @@ STREAMS = {
     "view": 8,
     "recorded": 77,
 }
+# Structures whose overlap with the tumour is stored for each case, `<name>_overlap`.
+OVERLAPS = ("rib", "heart", "spine", "diaphragm")
 SET_STUDIES = tuple(name for name, study in STUDIES.items() if study.of_sets)
 
 

@@ -240,11 +240,12 @@ def _check_learned_view(view: Geometry, learned: Learned) -> None:
         )
     turn = float(view.gantry_deg) - float(trained.gantry_deg)
     turn = abs((turn + 180.0) % 360.0 - 180.0)
-    if turn > learned.gantry_within_deg:
+    least, most = learned.gantry_from_deg, learned.gantry_within_deg
+    if not least <= turn <= most:
+        limits = f"{least:.0f} to {most:.0f}" if least else f"at most {most:.0f}"
         raise UserError(
             f"gantry_deg = {float(view.gantry_deg):g}",
-            needed=f"{float(trained.gantry_deg):g} degrees, to "
-            f"{learned.gantry_within_deg:g}",
+            needed=f"{limits} degrees either side of {float(trained.gantry_deg):g}",
             why="from another side the anatomy looks different from what was learned",
             fix="use weights trained for this angle",
         )

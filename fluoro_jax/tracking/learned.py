@@ -9,7 +9,7 @@ from fluoro_jax.geometry import Geometry
 from fluoro_jax.studies import STUDIES, StudySpec
 
 GANTRY_OFF_DEG = 5.0
-GANTRY_STUDY_DEG = 60.0  # the held-out study of other angles spans so much
+ROUNDING_DEG = 1e-3  # stored angles are float32
 FOLLOWING_MM = 240.0  # a panel that follows the tumour stays on a 480 mm panel
 
 
@@ -21,7 +21,9 @@ class Learned:
         view: their geometry.
         frame_s: time between their frames, s.
         exposed: frames come from a simulated real panel, not from ideal line integrals.
-        gantry_within_deg: accepted difference of the gantry angle.
+        gantry_from_deg: least accepted difference of the gantry angle; 0 but for a
+            study that draws every case's angle from a range to either side.
+        gantry_within_deg: largest accepted difference.
         offset_within_mm: accepted difference of the panel's centre, at the detector.
         whole_chest: the panel is centred and sees both lungs.
     """
@@ -29,6 +31,7 @@ class Learned:
     view: Geometry
     frame_s: float
     exposed: bool
+    gantry_from_deg: float
     gantry_within_deg: float
     offset_within_mm: float
     whole_chest: bool
@@ -37,12 +40,14 @@ class Learned:
     def from_study(cls, study: Any) -> Learned:
         """From `cfg.study` of the run that trained the tracker."""
         spec = StudySpec.from_config(study)
-        other_angles = STUDIES[spec.name].gantry_deg is not None
+        angles = STUDIES[spec.name].gantry_deg
+        least, most = angles or (0.0, GANTRY_OFF_DEG)
         return cls(
             view=spec.geometry(),
             frame_s=spec.frame_s,
             exposed=spec.exposed,
-            gantry_within_deg=GANTRY_STUDY_DEG if other_angles else GANTRY_OFF_DEG,
+            gantry_from_deg=max(least - ROUNDING_DEG, 0.0),
+            gantry_within_deg=most + ROUNDING_DEG,
             offset_within_mm=FOLLOWING_MM if spec.collimate else spec.detector_mm / 4,
-            whole_chest=not (spec.collimate or other_angles or spec.gantry_deg % 180.0),
+            whole_chest=not (spec.collimate or angles or spec.gantry_deg % 180.0),
         )

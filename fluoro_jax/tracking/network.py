@@ -20,6 +20,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
+from fluoro_jax.models.generator import predict
 from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
 from fluoro_jax.tracking.learned import Learned
 from fluoro_jax.tracking.tracker import make_track
@@ -139,9 +140,11 @@ class NetworkTracker:
 def forward(
     generator: Any, stack_mode: str, params: Any, frames: jax.Array
 ) -> jax.Array:
-    """Probabilities `[B, T, H, W]` of `frames` `[B, T, H, W]`; one compile a shape."""
-    stack = stack_frames(frames, stack_mode)
-    return jax.nn.sigmoid(generator.apply({"params": params}, stack).logits)
+    """Returns probabilities `[B, T, H, W]` of frames `[B, T, H, W]`.
+
+    Compiled once for each shape of `frames`.
+    """
+    return predict(generator, params, stack_frames(frames, stack_mode))
 
 
 def _stack_mode(trained: str, *, whole_period: bool) -> str:

@@ -118,9 +118,9 @@ def gradient_penalty(
     return jnp.square(norm - 1.0), norm
 
 
-def is_adversarial(cfg: Any) -> bool:
-    """Whether the critic's score is ever part of the generator's loss."""
-    return cfg.loss.adversarial > 0 and cfg.loss.adv_start < cfg.train.num_steps
+def is_adversarial(loss_cfg: Any, num_steps: int) -> bool:
+    """Returns whether the critic's score is ever part of the generator's loss."""
+    return loss_cfg.adversarial > 0 and loss_cfg.adv_start < num_steps
 
 
 def adversarial(fake_score: Scores) -> Scores:

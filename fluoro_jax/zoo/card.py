@@ -10,11 +10,15 @@ from typing import Any
 
 from fluoro_jax import fingerprint
 from fluoro_jax.choices import choices_caption
-from fluoro_jax.evaluation.summary import empty_predictions, format_value
+from fluoro_jax.evaluation.summary import (
+    empty_predictions,
+    format_value,
+    reference_given,
+)
+from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.studies import STUDIES
 
 LICENCE = "Apache-2.0"
-DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
 SECTIONS = ("name", "config", "weights", "metrics", "cases", "training", "limits")
 PAGE = """# Trained weights
 
@@ -184,7 +188,7 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
     lines = [
         _line("", text("label")),
         _line("---", ["---"] * len(columns)),
-        _line("given", text("given")),
+        _line("reference given", [reference_given(column) for column in columns]),
         _line("causal", ["yes" if c["causal"] else "no" for c in columns]),
         _line("lookahead [frames]", text("lookahead_frames")),
     ]

@@ -27,9 +27,10 @@ from fluoro_jax.config import validate
 from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
+from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.tracking.network import NetworkTracker
-from fluoro_jax.zoo.card import DISCLAIMER, SECTIONS, make_card
+from fluoro_jax.zoo.card import SECTIONS, make_card
 
 FOLDER = Path(__file__).parent / "weights"
 NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")

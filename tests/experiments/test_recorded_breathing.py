@@ -62,7 +62,7 @@ def test_a_network_that_looks_ahead_becomes_a_stream(results):
     run = dataclasses.replace(
         results.runs["ours"], method=Method("ours", "ours", Whole())
     )
-    (found,) = recorded_breathing._streaming({"ours": run}, config())
+    (found,) = recorded_breathing._streaming({"ours": run}, 2, frame_s=0.5)
     assert found.tracker.lookahead_frames == 2 and found.label == "ours, 1 s behind"
 
 

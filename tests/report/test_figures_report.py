@@ -94,7 +94,7 @@ def page(results, pictures):
         "words": "A minute of breathing.",
         "figures": pictures[1:2],
         "rows": [
-            dict(key="ours", label="ours, 1 s behind", given="nothing", causal=False)
+            dict(key="ours", label="ours, 1 s behind", given="none", causal=False)
             | dict(lookahead_frames=2, iou=0.8, vertical_mm=1.0, horizontal_mm=0.5)
             | dict(p95_mm=3.0, within_3mm=95.0, empty_predictions=0, frames=120)
         ],

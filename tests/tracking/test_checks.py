@@ -47,6 +47,13 @@ def test_a_clip_like_those_trained_on_passes():
     check_clip(clip_of(geometry=oblique), learned_of(name="gantry"))
 
 
+@pytest.mark.parametrize("angle", [0.0, 14.0, -10.0, 61.0, 180.0])
+def test_angles_outside_of_the_trained_ranges_are_refused(angle):
+    view = dataclasses.replace(VIEW, gantry_deg=angle)
+    with pytest.raises(UserError, match="15 to 60 degrees either side of 0"):
+        check_clip(clip_of(geometry=view), learned_of(name="gantry"))
+
+
 def first_frame(frame, learned=LEARNED, domain="line_integral"):
     return next_frame(begin(VIEW, None, domain=domain, learned=learned), frame, 0.0)
 

@@ -176,7 +176,7 @@ def test_the_card_for_people(shelf):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"study.name": "patient"}, "of the patient study, who are"),
+        ({"study.name": "patient"}, "of the patient study, which are"),
         ({"study.photons": 1e5}, "100000 quanta a pixel"),
         ({"study.collimate": True}, "the panel follows each tumour"),
         ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
