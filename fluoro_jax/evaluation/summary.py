@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fluoro_jax.evaluation.statistics import FEW, MISSED_MM, lead
+from fluoro_jax.evaluation.statistics import FEW, MISSED_MM, distance_summary
 
 Table = Mapping[str, Any]
+PHASE_PRIORS = ("phase_prior", "phase_prior_frame0")
 # The baselines that see no image, or frame 0 alone, whatever frame they answer for.
-BLIND = ("static", "static_frame0", "phase_prior", "phase_prior_frame0")
+BLIND = ("static", "static_frame0", *PHASE_PRIORS)
 AXIS = {"vertical_iso_mm": 0, "horizontal_iso_mm": 1}  # in [vertical, horizontal]
 # The rows of the short table and of the strata, and those compared with baselines.
 COMPARED = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
@@ -92,13 +93,13 @@ def format_value(record: Mapping[str, Any], decimals: int) -> str:
 
 
 def lead_of(table: Table, who: str = "ours") -> dict[str, Any] | None:
-    """Returns `statistics.lead` of a tracker, or None if it was not recorded."""
+    """Returns a tracker's `statistics.distance_summary`, None if not recorded."""
     if "lead" in table:
         return table["lead"][who]
     if who != "ours" or "cases" not in table:
         return None
-    far = [case["distance_mm"] for case in table["cases"]]
-    return lead([np.nan if d is None else d for d in far])
+    distance_mm = [case["distance_mm"] for case in table["cases"]]
+    return distance_summary([np.nan if d is None else d for d in distance_mm])
 
 
 def lead_cells(found: Mapping[str, Any] | None) -> list[str]:

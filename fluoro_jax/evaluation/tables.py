@@ -21,7 +21,7 @@ from fluoro_jax.evaluation.statistics import (
     Interval,
     bootstrap_mean,
     by_patient,
-    lead,
+    distance_summary,
 )
 from fluoro_jax.evaluation.summary import (
     COMPARED,
@@ -171,7 +171,7 @@ def build_table(
         "n_frames": int(sum(case["frames"] for case in first.cases)),
         "columns": columns,
         "lead": {
-            key: lead([case["distance_mm"] for case in run.cases])
+            key: distance_summary([case["distance_mm"] for case in run.cases])
             for key, run in runs.items()
         },
         "rows": rows,
@@ -324,7 +324,7 @@ def _paired(
 
 
 def _interval_over(run: Any) -> str:
-    """What the interval's spread is of, in words."""
+    """Returns, in words, the units over which the interval is computed."""
     if run.patients is None:
         return "cases"
     count = len(np.unique(run.patients))
@@ -349,8 +349,8 @@ def _notes(
         f"BCa bootstrap 95 % interval over {table['interval_over']}; {FEW_WORDS}. "
         "Errors are absolute, centroid of mask against centroid of mask; frames within "
         "and over n mm count the same distance.",
-        "An empty prediction has IoU and Dice 0 and half the frame's diagonal for "
-        "every distance.",
+        "An empty prediction has IoU and Dice 0 and, as its error, half the frame's "
+        "diagonal in mm at the isocentre, on each axis and for the distance.",
         f"One training run (seed {seed}): the intervals hold no spread over seeds.",
         *baselines_ahead(table),
         *([published.source] if published.source else []),

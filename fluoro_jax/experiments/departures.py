@@ -1,4 +1,4 @@
-"""What of a run is not as the paper describes it, from the run's config alone."""
+"""Lists a run's departures from the paper, from the run's config alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def scale_departures(config: Config) -> list[str]:
 
 
 def method_departures(config: Config) -> list[str]:
-    """Returns what is done otherwise than the paper states, whatever the size."""
+    """Returns the departures from the paper's method, whatever the size."""
     study, data, gen = config["study"], config["data"], config["gen"]
     found = []
     if study["collimate"]:

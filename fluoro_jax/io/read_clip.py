@@ -18,7 +18,7 @@ import numpy as np
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import iso_pixel_mm
-from fluoro_jax.io.files import folder as path_of
+from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.mha import read_mha
 from fluoro_jax.io.png import read_png_folder
 from fluoro_jax.io.sidecar import NAME, Sidecar, read_sidecar
@@ -80,7 +80,7 @@ def read_clip(path: str | Path) -> Clip:
 
 def read_clip_with_sources(path: str | Path) -> ReadClip:
     """Reads a clip as `read_clip` does, and says where each number comes from."""
-    path = path_of(path)
+    path = expand_path(path)
     if path.suffix == ".mha":
         return _from_mha(path)
     if (path / "images").is_dir():
@@ -89,7 +89,8 @@ def read_clip_with_sources(path: str | Path) -> ReadClip:
         return _from_png(path)
     kinds = "a TrackRAD case folder, an .mha file, or a folder of PNG frames"
     there = "no clip that can be read here" if path.exists() else "not there"
-    refuse(f"{path}: {there}", kinds, "only these are read", "convert it, or check")
+    fix = "convert the file to one of these formats, or correct the path"
+    refuse(f"{path}: {there}", kinds, "only these are read", fix)
 
 
 def _from_mha(path: Path) -> ReadClip:
@@ -128,7 +129,7 @@ def _from_trackrad(path: Path) -> ReadClip:
         refuse(
             f"{path}: pixels of {found[0]:.4g} x {found[1]:.4g} mm in the frames, of "
             f"{stated[0]:.4g} x {stated[1]:.4g} mm by {NAME} (at the isocentre)",
-            f"one size, to {PIXEL_OFF:.0%}; pixel_mm is at the detector",
+            f"one size, within {PIXEL_OFF:.0%}; pixel_mm is at the detector",
             "every millimetre depends on it",
             f"correct pixel_mm, sad_mm or sdd_mm in {NAME}",
         )
@@ -137,7 +138,7 @@ def _from_trackrad(path: Path) -> ReadClip:
         refuse(
             f"{path}: {case.rate_hz:g} frames a second in frame-rate.json, frames "
             f"{gaps.min():.4g} to {gaps.max():.4g} s apart by {NAME}",
-            f"one frame rate, to {SPACING_OFF:.0%}",
+            f"one frame rate, within {SPACING_OFF:.0%}",
             "speeds depend on it",
             f"correct frame_s in {NAME}, or frame-rate.json",
         )

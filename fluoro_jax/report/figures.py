@@ -68,7 +68,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Example:
-    """One case to be shown: the clip, the prediction, and why it was chosen."""
+    """One case to be shown.
+
+    Attributes:
+        title: the case and why it was chosen.
+        clip: frames and true masks, `[T, H, W]`.
+        pred: predicted masks, `[T, H, W]`.
+        iou: of each frame, `[T]` in [0, 1].
+    """
 
     title: str
     clip: Clip

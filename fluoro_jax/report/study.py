@@ -93,8 +93,8 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
     Returns:
         Lines with `result`: "better" or "worse" (the 95 % intervals do not touch),
         "undecided", or "no verdict" on an axis along which the truth does not move;
-        `why` says so; `blind` is "yes" for a baseline that never looks: the given
-        frame 0, if any, is all that it sees.
+        `why` says so; `blind` is "yes" for a baseline that uses no image but the
+        given frame 0, if any.
     """
     lines = []
     for row in table["rows"]:
@@ -126,7 +126,7 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def headline(lines: Sequence[Mapping[str, str]]) -> str:
-    """Returns one sentence of the verdict, against the baselines that never look."""
+    """Returns one sentence of the verdict, against the baselines that use no image."""
     judged = [x for x in lines if x["blind"] == "yes" and x["result"] != STILL]
     still = {x["measure"]: x["why"] for x in lines if x["result"] == STILL}
     left_out = "".join(f" No verdict on {m}: {why}." for m, why in still.items())
@@ -134,14 +134,14 @@ def headline(lines: Sequence[Mapping[str, str]]) -> str:
     if judged and not short:
         measures = " and ".join(dict.fromkeys(line["measure"] for line in judged))
         return (
-            "Better than every baseline that never looks (static and phase prior, "
+            "Better than every baseline that uses no image (static and phase prior, "
             f"without and with frame 0) in {measures}." + left_out
         )
     words = "; ".join(f"{x['measure']} against {x['against']}" for x in short)
     if not judged:
         words = "no measure could be compared"
     return (
-        f"NOT shown to be better than the baselines that never look: {words}."
+        f"NOT shown to be better than the baselines that use no image: {words}."
         + left_out
     )
 

@@ -159,7 +159,8 @@ class StudyCase:
         index: number in its split, from 0.
         case: what is simulated; numpy float32 leaves.
         geometry: the view.
-        body: cases of one study with the same word have the same clip without tumour.
+        background_id: cases of one study with the same id have the same clip without
+            the tumour.
         labels: diameter_mm, si_mm, ap_mm, factor (floats); set (a number); side, lobe,
             kind (words). `factor` is the tumour's SI amplitude over the diaphragm's.
     """
@@ -169,7 +170,7 @@ class StudyCase:
     index: int
     case: Case
     geometry: Geometry
-    body: str
+    background_id: str
     labels: dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""What a tracker was trained on, which decides the clips that it accepts."""
+"""Describes the clips that a tracker was trained on, and so those it accepts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FOLLOWING_MM = 240.0  # a panel that follows the tumour stays on a 480 mm panel
 
 
 @dataclass(frozen=True)
-class Learned:
-    """The clips that a tracker was trained on.
+class TrainingDomain:
+    """Describes the clips that a tracker was trained on.
 
     Attributes:
         view: their geometry.
@@ -37,7 +37,7 @@ class Learned:
     whole_chest: bool
 
     @classmethod
-    def from_study(cls, study: Any) -> Learned:
+    def from_study(cls, study: Any) -> TrainingDomain:
         """From `cfg.study` of the run that trained the tracker."""
         spec = StudySpec.from_config(study)
         angles = STUDIES[spec.name].gantry_deg

@@ -20,8 +20,8 @@ from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.models import generator as networks
-from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
+from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.tracker import make_track
 
 STACK = "causal"  # the one mode of `data.stack` that a stream can make: past frames
@@ -32,13 +32,13 @@ class StreamState:
     """The state of a stream between two frames.
 
     Attributes:
-        watch: the view, and what the check of the next frame needs.
+        check: the view, and what the check of the next frame needs.
         carry: the state of every ConvLSTM.
         latest: the last two frames, `[H, W]` each; none before the first.
         count: frames seen.
     """
 
-    watch: Watch
+    check: FrameCheck
     carry: Any
     latest: tuple[np.ndarray, ...] = ()
     count: int = 0
@@ -67,7 +67,7 @@ class StreamTracker:
     cfg: Any
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
-    learned: Learned = field(init=False)
+    learned: TrainingDomain = field(init=False)
 
     def __post_init__(self) -> None:
         stack, both = self.cfg.data.stack, self.generator.bidirectional
@@ -78,7 +78,7 @@ class StreamTracker:
                 why="a stream has no later frame to read when it answers",
                 fix="train with both, or use NetworkTracker with a window",
             )
-        object.__setattr__(self, "learned", Learned.from_study(self.cfg.study))
+        object.__setattr__(self, "learned", TrainingDomain.from_study(self.cfg.study))
 
     def init(
         self,
@@ -89,17 +89,17 @@ class StreamTracker:
         domain: str = "line_integral",
     ) -> StreamState:
         """See `Tracker.init`; `periodic` changes nothing."""
-        watch = begin(geometry, reference, domain=domain, learned=self.learned)
+        check = begin(geometry, reference, domain=domain, learned=self.learned)
         shape = (1, 1, geometry.rows, geometry.cols, stack_channels(STACK))
         stack = jax.ShapeDtypeStruct(shape, jnp.float32)
         carry = networks.init_carry(self.generator, self.params, stack)
-        return StreamState(watch, carry)
+        return StreamState(check, carry)
 
     def step(
         self, state: StreamState, frame: np.ndarray, time_s: float
     ) -> tuple[StreamState, Track]:
         """See `Tracker.step`: answers for the frame it is given."""
-        watch, frame = next_frame(state.watch, frame, time_s)
+        check, frame = next_frame(state.check, frame, time_s)
         frames = (*state.latest, frame)
         frames = (frames[0],) * (stack_channels(STACK) - len(frames)) + frames
         stack = np.stack(frames, axis=-1)[None, None]
@@ -107,10 +107,10 @@ class StreamTracker:
         track = make_track(
             state.count,
             np.asarray(answer[0, 0]),
-            watch.geometry,
+            check.geometry,
             threshold=self.cfg.evaluation.threshold,
         )
-        state = StreamState(watch, carry, frames[1:], state.count + 1)
+        state = StreamState(check, carry, frames[1:], state.count + 1)
         return state, track
 
     def flush(self, state: StreamState) -> list[Track]:

@@ -119,11 +119,17 @@ def track_clip(
 def make_track(
     frame: int, probability: np.ndarray, geometry: Geometry, *, threshold: float = 0.5
 ) -> Track:
-    """A `Track` from a probability map `[H, W]`, cut at p >= `threshold`.
+    """Returns the `Track` of a probability map, cut at p >= `threshold`.
 
     The centroid is that of the cut mask; the confidence is the mean probability inside
     it, and 0 for an empty prediction. Below the middle of the values it can take,
     (1 + threshold) / 2, the status is "low_confidence".
+
+    Args:
+        frame: index of the frame.
+        probability: `[H, W]` in [0, 1].
+        geometry: the view; gives the centroid in mm in the isocentre plane.
+        threshold: probability from which a pixel is tumour.
     """
     probability = np.asarray(probability, np.float32)
     mask = probability >= threshold

@@ -70,7 +70,11 @@ class WeightsTracker(NetworkTracker):
 
 
 def names(*, folder: str | Path | None = None) -> list[str]:
-    """Names that `load` takes, sorted; `folder`: elsewhere than in the package."""
+    """Returns the names that `load` takes, sorted.
+
+    Args:
+        folder: where the weights lie, if not in the package.
+    """
     return sorted(path.stem for path in _folder(folder).glob("*.safetensors"))
 
 

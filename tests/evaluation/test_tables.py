@@ -84,8 +84,8 @@ def test_json_and_csv_give_the_numbers_back(results, tmp_path):
     assert found[0]["high95"] == ""  # four cases have no interval
     assert float(found[0]["max"]) == value["most"]
     led = {x["measure"]: x for x in lines if x["tracker"] == "static"}
-    far = results.table["lead"]["static"]["median_mm"]
-    assert float(led["distance_median_mm"]["mean"]) == far
+    median_mm = results.table["lead"]["static"]["median_mm"]
+    assert float(led["distance_median_mm"]["mean"]) == median_mm
     assert {"distance_p90_mm", "missed_pct_of_cases"} <= set(led)
 
 

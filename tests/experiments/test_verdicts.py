@@ -73,7 +73,7 @@ def test_a_verdict_stands_where_it_could_have_failed():
 
 def test_no_verdict_where_a_blind_baseline_passes():
     word = judge(record(static=interval(0.12, 0.02)))
-    assert word == "no verdict: baselines that never look pass too (static)"
+    assert word == "no verdict: baselines that use no image pass too (static)"
 
 
 def test_no_verdict_on_an_axis_without_motion():

@@ -147,13 +147,13 @@ def test_headline_names_what_is_not_shown(results):
         "vertical error [mm at isocentre]",
         "horizontal error [mm at isocentre]",
     }
-    assert "Better than every baseline that never looks" in headline(
+    assert "Better than every baseline that uses no image" in headline(
         [dict(line, result="better") for line in lines]
     )
     assert "NOT shown" in headline([dict(line, result="worse") for line in lines])
 
 
-def test_a_baseline_shown_frame_0_alone_never_looks(results):
+def test_a_baseline_given_frame_0_alone_is_blind(results):
     lines = verdict(results.table)
     assert {x["against"] for x in lines if x["blind"] == "yes"} == {
         *("static", "phase prior", "phase prior + frame 0"),

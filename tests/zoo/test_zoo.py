@@ -361,7 +361,7 @@ def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
         assert path.read_bytes() == (shelf / path.name).read_bytes()
 
 
-# --- every card's numbers are found again --------------------------------------------
+# --- every card's numbers are reproduced ---------------------------------------------
 
 
 def shipped(name):
@@ -371,7 +371,7 @@ def shipped(name):
     return pytest.param(name, marks=pytest.mark.slow if large else ())
 
 
-def assert_found_again(weights):
+def assert_reproduced(weights):
     found = recheck(weights)
     assert found and len(found) == len(weights.card["cases"])
     for case, in_card, now in found:
@@ -385,21 +385,21 @@ def test_the_package_finds_its_cards_numbers_or_says_that_they_are_stale(name):
         assert f"**Stale.** {words}" in card_markdown(card)
         assert words in (ROOT / "docs" / "weights.md").read_text()
     else:
-        assert_found_again(zoo.load(name))
+        assert_reproduced(zoo.load(name))
 
 
 @pytest.mark.parametrize("name", ["made", "made-16"])
 def test_made_weights_find_their_cards_numbers(shelf, name):
     weights = zoo.load(name, folder=shelf)
     assert any(case["iou"] > TOLERANCE for case in weights.card["cases"])
-    assert_found_again(weights)
+    assert_reproduced(weights)
 
 
 def test_other_weights_do_not_find_them(shelf):
     weights = zoo.load("made", folder=shelf)
     other = jax.tree.map(lambda leaf: -leaf, weights.params)
     with pytest.raises(AssertionError, match="case"):
-        assert_found_again(dataclasses.replace(weights, params=other))
+        assert_reproduced(dataclasses.replace(weights, params=other))
 
 
 # --- the wheel -----------------------------------------------------------------------
