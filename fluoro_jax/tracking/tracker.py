@@ -21,7 +21,20 @@ State = Any
 
 @runtime_checkable
 class Tracker(Protocol):
-    """A network, a baseline, or anything a user writes."""
+    """A network, a baseline, or a user's own tracker.
+
+    Optional members, read where they exist:
+
+    - `fit(arrays, threshold=)`, a class method of baselines: fits the tracker to the
+      training arrays of `data.dataset.load_split` (mask `[N, T, H, W]`, centroid_px
+      `[N, T, 2]`, time_s `[N, T]`); `threshold` is the probability from which a pixel
+      is tumour.
+    - `learned`, a `learned.TrainingDomain`: the clips it was trained on. Clips of
+      another view, domain or frame spacing are then refused; without it any clip is
+      accepted. `fluoro track` and `follow.make_plan` need it, to resample.
+    - `window_frames`: frames that it reads at once. Only a clip of exactly so many is
+      announced as periodic in `init`; without it every periodic clip is.
+    """
 
     @property
     def causal(self) -> bool:
