@@ -1,4 +1,4 @@
-"""What the sub-group and patient configs share: sizes and the view of the sets.
+"""Sizes and view of the sets, shared by the sub-group and patient configs.
 
 Command:  none; `configs/best_patient.py` and its neighbours use it.
 Hardware, time, expected result: those of the config that uses it.

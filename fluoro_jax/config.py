@@ -21,7 +21,7 @@ SMALLEST = 2  # pixels a side that the lowest level must keep
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be.
+    """Describes the values that a key accepts.
 
     Attributes:
         accepts: the test.

@@ -30,6 +30,6 @@ def refuse(found: str, needed: str, why: str, fix: str) -> NoReturn:
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The known word that looks most like this one, if any does."""
+    """Returns the known word most similar to this one, or None."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return close[0] if close else None

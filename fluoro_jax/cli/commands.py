@@ -52,7 +52,7 @@ WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 @dataclass(frozen=True)
 class Call:
-    """What a command line asks for."""
+    """Holds the values of a command line."""
 
     cfg: ConfigDict
     workdir: Path

@@ -42,7 +42,7 @@ class Part:
         title: in words.
         core: runs unless other parts are asked for.
         minutes: estimate on two cores; 0 for none.
-        of: the part whose network is looked at; "" for a run of its own.
+        of: the part whose network is evaluated; "" for a run of its own.
         table_only: its table is enough; no figures and report.
         paper: what of the paper it stands beside: group, subgroup, finetuned, patient
             or "".
@@ -71,7 +71,7 @@ class Part:
 
     @property
     def choices(self) -> str:
-        """Which cases the choices of its recipe were made on; see `choices.py`."""
+        """Returns on which cases its recipe was chosen; see `choices.py`."""
         return self.run.choices
 
 

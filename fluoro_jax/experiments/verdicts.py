@@ -1,4 +1,4 @@
-"""Whether a measure of ours reproduces the paper's, and when nothing can be said."""
+"""Compares a measure of ours with the paper's, or says why no verdict is given."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
 
 
 def _compressed(path: Path) -> bool:
-    """Whether the header names a transfer syntax with compressed pixels."""
+    """Returns whether the header names a transfer syntax with compressed pixels."""
     with path.open("rb") as file:
         head = file.read(2048)
     return b"1.2.840.10008.1.2.4." in head or b"1.2.840.10008.1.2.5" in head

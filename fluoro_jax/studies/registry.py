@@ -120,7 +120,7 @@ class Study:
 
     @property
     def of_sets(self) -> bool:
-        """Whether one patient gives many cases."""
+        """Returns whether one patient gives many cases."""
         return self.sets is not None
 
     @property

@@ -108,12 +108,12 @@ class StudySpec:
 
     @property
     def periodic(self) -> bool:
-        """Whether every case is exactly one breath."""
+        """Returns whether every case is exactly one breath."""
         return not self.study.irregular
 
     @property
     def exposed(self) -> bool:
-        """Whether a panel with spectrum, scatter and noise takes the frames."""
+        """Returns whether a panel with spectrum, scatter and noise takes the frames."""
         return self.study.exposed
 
     def geometry(self) -> Geometry:

@@ -38,12 +38,12 @@ class Tracker(Protocol):
 
     @property
     def causal(self) -> bool:
-        """True if the answer for frame t uses no frame after t."""
+        """Returns True if the answer for frame t uses no frame after t."""
         ...
 
     @property
     def lookahead_frames(self) -> int:
-        """How many frames after t it waits for."""
+        """Returns the number of frames after t that it waits for."""
         ...
 
     def init(

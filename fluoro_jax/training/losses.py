@@ -183,7 +183,7 @@ def hybrid(
     return jnp.sum(jnp.stack(weighted), axis=0), terms
 
 
-def _alike(truth: Array, other: Array) -> tuple[Array, Array]:
+def _alike(truth: Array | np.ndarray, other: Array | np.ndarray) -> tuple[Array, Array]:
     """Both arrays as float32 `[B, T, H, W]`; refuses shapes that would broadcast."""
     if truth.ndim != 4:
         raise ValueError(f"truth has shape {truth.shape}, not [B, T, H, W]")
@@ -191,7 +191,7 @@ def _alike(truth: Array, other: Array) -> tuple[Array, Array]:
     return jnp.asarray(truth, jnp.float32), jnp.asarray(other, jnp.float32)
 
 
-def _check_shapes(shape: tuple[int, ...], **arrays: Array) -> None:
+def _check_shapes(shape: tuple[int, ...], **arrays: Array | np.ndarray) -> None:
     for name, array in arrays.items():
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}, needed {shape}")
