@@ -13,9 +13,9 @@ and the factor is of the superior-inferior motion alone, as ten times the chest'
 would leave the lung. Amplitudes up to 87 mm (10.9 times 8 mm) follow the paper's
 factors and are not physiological. Every tumour stays in the lung at its set's largest
 amplitude. Validation cases lie half a step above a trained and above a tested amplitude
-in turn, so that they have both kinds, interpolated and as far from training as the test;
-they are other cases than the test's, but of the same patients. A set's clip without
-tumour is the same in all of its cases; its quanta are drawn anew for each.
+in turn, so that they have both kinds, interpolated and as far from training as the
+test; they are other cases than the test's, but of the same patients. A set's clip
+without tumour is the same in all of its cases; its quanta are drawn anew for each.
 """
 
 from __future__ import annotations
