@@ -13,7 +13,7 @@ towards an empty mask, where the sigmoid has no gradient left.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -155,7 +155,11 @@ def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
 
 
 def hybrid(
-    truth: Clips, logits: Clips, weights: dict[str, Array], *, foreground_weight: float
+    truth: Clips,
+    logits: Clips,
+    weights: Mapping[str, Array | float],
+    *,
+    foreground_weight: float,
 ) -> tuple[Scores, dict[str, Scores]]:
     """Returns the weighted sum of the terms that need no critic, and the terms.
 

@@ -119,7 +119,7 @@ ROWS = [
     Bad("prior: empty", _baseline(PRIOR, EMPTY), ("empty",)),
     Bad(
         "resample: small",
-        lambda f: make_resampler(square_panel(8, detector_mm=99), LEARNED),
+        lambda f: make_resampler(square_panel(8, detector_mm=99.0), LEARNED),
         ("field of view",),
     ),
     Bad(

@@ -120,7 +120,7 @@ def test_the_tracker_answers_as_the_run_does(run, shelf, lookahead):
 def test_frames_of_another_size_or_scale_are_refused(shelf, view, words):
     with pytest.raises(UserError, match=words) as caught:
         zoo.tracker("made", folder=shelf).init(view)
-    assert caught.value.needed == "32 x 32 pixels of 10 mm, to 5%"
+    assert caught.value.needed == "32 x 32 pixels of 10 mm, within 5%"
 
 
 def test_bfloat16_comes_back_as_float32_and_has_its_own_numbers(run, shelf):
