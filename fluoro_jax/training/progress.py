@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on, and how it is stopped."""
+"""Shows the progress of a run, and handles requests to stop it."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _settle(future: Future[None], work: Callable[[], None]) -> None:
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a request to save and exit.
 
-    The first is acknowledged at once and obeyed after the current step or compilation;
+    The first is acknowledged at once and handled after the current step or compilation;
     the second exits immediately. Only in the main thread of a run of one process:
     several processes could not agree on the step, so they end at once and resume from
     their last checkpoint.

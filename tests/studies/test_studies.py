@@ -68,7 +68,7 @@ def test_no_person_and_no_tumour_twice(study):
     bodies = {float(c.case.anatomy.scale_lateral) for c in cases}
     places = {tuple(c.case.tumor.centre_mm.tolist()) for c in cases}
     assert len(bodies) == len(places) == 156
-    pool = [studies.pool_body(SPEC, seed=0, number=k)[0] for k in range(8)]
+    pool = [studies.pool_patient(SPEC, seed=0, number=k)[0] for k in range(8)]
     assert bodies.isdisjoint(float(c.anatomy.scale_lateral) for c in pool)
 
 

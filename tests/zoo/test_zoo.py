@@ -120,7 +120,7 @@ def test_the_tracker_answers_as_the_run_does(run, shelf, lookahead):
 def test_frames_of_another_size_or_scale_are_refused(shelf, view, words):
     with pytest.raises(UserError, match=words) as caught:
         zoo.tracker("made", folder=shelf).init(view)
-    assert caught.value.needed == "32 x 32 pixels of 10 mm, to 5%"
+    assert caught.value.needed == "32 x 32 pixels of 10 mm, within 5%"
 
 
 def test_bfloat16_comes_back_as_float32_and_has_its_own_numbers(run, shelf):
@@ -176,7 +176,7 @@ def test_the_card_for_people(shelf):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"study.name": "patient"}, "of the patient study, who are"),
+        ({"study.name": "patient"}, "of the patient study, which are"),
         ({"study.photons": 1e5}, "100000 quanta a pixel"),
         ({"study.collimate": True}, "the panel follows each tumour"),
         ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
@@ -361,7 +361,7 @@ def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
         assert path.read_bytes() == (shelf / path.name).read_bytes()
 
 
-# --- every card's numbers are found again --------------------------------------------
+# --- every card's numbers are reproduced ---------------------------------------------
 
 
 def shipped(name):
@@ -371,7 +371,7 @@ def shipped(name):
     return pytest.param(name, marks=pytest.mark.slow if large else ())
 
 
-def assert_found_again(weights):
+def assert_reproduced(weights):
     found = recheck(weights)
     assert found and len(found) == len(weights.card["cases"])
     for case, in_card, now in found:
@@ -385,21 +385,21 @@ def test_the_package_finds_its_cards_numbers_or_says_that_they_are_stale(name):
         assert f"**Stale.** {words}" in card_markdown(card)
         assert words in (ROOT / "docs" / "weights.md").read_text()
     else:
-        assert_found_again(zoo.load(name))
+        assert_reproduced(zoo.load(name))
 
 
 @pytest.mark.parametrize("name", ["made", "made-16"])
 def test_made_weights_find_their_cards_numbers(shelf, name):
     weights = zoo.load(name, folder=shelf)
     assert any(case["iou"] > TOLERANCE for case in weights.card["cases"])
-    assert_found_again(weights)
+    assert_reproduced(weights)
 
 
 def test_other_weights_do_not_find_them(shelf):
     weights = zoo.load("made", folder=shelf)
     other = jax.tree.map(lambda leaf: -leaf, weights.params)
     with pytest.raises(AssertionError, match="case"):
-        assert_found_again(dataclasses.replace(weights, params=other))
+        assert_reproduced(dataclasses.replace(weights, params=other))
 
 
 # --- the wheel -----------------------------------------------------------------------
