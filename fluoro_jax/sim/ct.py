@@ -28,15 +28,15 @@ from scipy import ndimage
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Grid
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.xray.attenuation import SOFT_MASS_MM2_G
+from fluoro_jax.sim.xray.attenuation import BONE_MU_PER_DENSITY, SOFT_MU_PER_DENSITY
 
 Array = jax.Array
 Scalar = Any
 
-# Mass attenuation, (1/mm) per (g/cc): ICRU 44 compositions, Elam et al. 2002 tables.
-BONE_MASS_MM2_G = 0.06045 / 1.92  # cortical bone at 60 keV
-CT_SOFT_MASS_MM2_G = 0.02031 / 1.06  # at 70 keV, the effective energy of 120 kVp
-CT_BONE_MASS_MM2_G = 0.04935 / 1.92
+# Attenuation over density, 1/mm per g/cm^3: ICRU 44 compositions, tables of Elam et al.
+# 2002.
+CT_SOFT_MU_PER_DENSITY = 0.02031 / 1.06  # at 70 keV, the effective energy of 120 kVp
+CT_BONE_MU_PER_DENSITY = 0.04935 / 1.92
 CT_WATER = 0.01929  # 1/mm
 # Density of tissue denser than water, g/cc: 1.03 + 0.5886 HU/1000 (as in DeepDRR,
 # Unberath et al. 2018, doi:10.1007/978-3-030-00937-3_12).
@@ -70,7 +70,7 @@ class CtVolume:
 
     def mu(self) -> Array:
         """Attenuation at 60 keV, `[Z, Y, X]` 1/mm: what `projector.project` takes."""
-        return SOFT_MASS_MM2_G * self.soft + BONE_MASS_MM2_G * self.bone
+        return SOFT_MU_PER_DENSITY * self.soft + BONE_MU_PER_DENSITY * self.bone
 
 
 @struct.dataclass
@@ -99,10 +99,10 @@ class Landmarks:
 
 
 def densities(hu: AnyArray) -> tuple[Array, Array]:
-    """Soft tissue and bone of each voxel, g/cc.
+    """Returns soft tissue and bone of each voxel, g/cc.
 
-    With a = 1 + HU/1000 in units of water, mass attenuations s, b at the CT's 70 keV
-    and the density line rho(HU): soft + bone = rho, s soft + b bone = a mu_water.
+    With a = 1 + HU/1000 in units of water, attenuation over density s, b at the CT's
+    70 keV and the density line rho(HU): soft + bone = rho, s soft + b bone = a mu_water.
 
     Args:
         hu: any shape; clipped to -1000 ... 3071.
@@ -113,9 +113,9 @@ def densities(hu: AnyArray) -> tuple[Array, Array]:
     hu = jnp.clip(jnp.asarray(hu, jnp.float32), *HU_RANGE)
     mu = CT_WATER * (1.0 + hu / 1000.0)
     rho = DENSITY_AT_0 + DENSITY_PER_HU * hu
-    bone = (mu - CT_SOFT_MASS_MM2_G * rho) / (CT_BONE_MASS_MM2_G - CT_SOFT_MASS_MM2_G)
-    bone = jnp.clip(bone, 0.0, mu / CT_BONE_MASS_MM2_G)
-    soft = (mu - CT_BONE_MASS_MM2_G * bone) / CT_SOFT_MASS_MM2_G
+    soft_mu, bone_mu = CT_SOFT_MU_PER_DENSITY, CT_BONE_MU_PER_DENSITY
+    bone = jnp.clip((mu - soft_mu * rho) / (bone_mu - soft_mu), 0.0, mu / bone_mu)
+    soft = (mu - bone_mu * bone) / soft_mu
     return jnp.maximum(soft, 0.0), bone
 
 

@@ -194,10 +194,10 @@ def body_volume(
         grid,
         still=still,
         displacement_mm=displacement_mm,
-        lung_g_cc=mu_lung / att.LUNG_MASS_MM2_G,
+        lung_g_cc=mu_lung / att.LUNG_MU_PER_DENSITY,
         heart_phase=heart_phase,
     )
-    return soft * tissues.SOFT_MASS_MM2_G + bone * tissues.BONE_MASS_MM2_G
+    return soft * att.SOFT_MU_PER_DENSITY + bone * att.BONE_MU_PER_DENSITY
 
 
 def _moving_bones(

@@ -110,8 +110,8 @@ def test_attenuation_is_nists(material, energy, published):
 def test_table_agrees_with_the_constants_at_60_kev():
     soft = 0.1 * float(att.mass_attenuation("soft", 60.0))
     lung = 0.1 * float(att.mass_attenuation("lung", 60.0))
-    assert soft == pytest.approx(att.SOFT_MASS_MM2_G, rel=5e-4)
-    assert lung == pytest.approx(att.LUNG_MASS_MM2_G, rel=0.01)
+    assert soft == pytest.approx(att.SOFT_MU_PER_DENSITY, rel=5e-4)
+    assert lung == pytest.approx(att.LUNG_MU_PER_DENSITY, rel=0.01)
 
 
 def test_one_energy_gives_exactly_the_line_integral():
