@@ -76,14 +76,16 @@ def render_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
     return _render(case, geometry, voxel_mm)
 
 
-def render_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
-    """Returns soft tissue and bone on every ray, without the tumour; see `render_body`.
+def render_areal_density(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Returns areal densities of soft tissue and bone, without the tumour.
+
+    Arguments as in `render_body`.
 
     Returns:
         `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.
     """
-    paths = _render(case, geometry, voxel_mm, by_material=True)
-    return CM_PER_MM * jnp.moveaxis(paths, 1, 0)
+    integrals = _render(case, geometry, voxel_mm, by_material=True)
+    return CM_PER_MM * jnp.moveaxis(integrals, 1, 0)
 
 
 def _render(

@@ -102,7 +102,8 @@ def densities(hu: AnyArray) -> tuple[Array, Array]:
     """Returns soft tissue and bone of each voxel, g/cc.
 
     With a = 1 + HU/1000 in units of water, attenuation over density s, b at the CT's
-    70 keV and the density line rho(HU): soft + bone = rho, s soft + b bone = a mu_water.
+    70 keV and the density line rho(HU): soft + bone = rho and
+    s soft + b bone = a mu_water.
 
     Args:
         hu: any shape; clipped to -1000 ... 3071.

@@ -107,7 +107,8 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
     rng = np.random.default_rng(0)
     frames = rng.uniform(1.0, 5.0, (spec.num_frames, spec.rows, spec.cols))
     frames = frames.astype(np.float32)
-    paths = np.stack([6.0 * frames, 0.2 * frames])  # g/cm^2 of soft tissue and bone
+    # g/cm^2 of soft tissue and bone
+    areal_density = np.stack([6.0 * frames, 0.2 * frames])
     make = timing.compile_program
     exposure = varian_fluoro()
     side = window_px(case, view) or spec.rows
@@ -118,7 +119,7 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             samples,
         ),
         "body, two materials": Part(
-            make(lambda c: fl.render_paths(c, view, voxel_mm=voxel_mm), case),
+            make(lambda c: fl.render_areal_density(c, view, voxel_mm=voxel_mm), case),
             MATERIALS * voxels,
             MATERIALS * samples,
         ),
@@ -133,7 +134,9 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             0,
             pixels,
         ),
-        "spectrum": Part(make(_spectrum(exposure), paths), 0, MATERIALS * pixels),
+        "spectrum": Part(
+            make(_spectrum(exposure), areal_density), 0, MATERIALS * pixels
+        ),
         "panel": Part(
             make(_panel(view, exposure), frames, jax.random.key(0)), 0, pixels
         ),
@@ -161,7 +164,7 @@ def _to_copy() -> np.ndarray:
 
 
 def _spectrum(exposure: Exposure) -> Any:
-    return lambda paths: spectrum.line_integral(paths, exposure_beam(exposure))
+    return lambda density: spectrum.line_integral(density, exposure_beam(exposure))
 
 
 def _panel(view: Geometry, exposure: Exposure) -> Any:
@@ -219,7 +222,7 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
     rng = np.random.default_rng(0)
     for number in range(-1, bodies):  # the first compiles
         spent = {name: [] for name in took}
-        case = _timed(spent["draw"], lambda n=number: _person(spec, n))
+        case = _timed(spent["draw"], lambda n=number: _patient(spec, n))
         body = _timed(
             spent["body"], lambda c=case: fl.render_body(c, view, voxel_mm=voxel_mm)
         )
@@ -248,7 +251,7 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
     return {"whole_data_s": clips_s, "whole_data_overlap_s": everything}
 
 
-def _person(spec: StudySpec, number: int) -> fl.Case:
+def _patient(spec: StudySpec, number: int) -> fl.Case:
     return study_case(spec, "train", number + 1).case
 
 

@@ -298,7 +298,7 @@ def test_a_heart_beat_changes_the_heart_alone(case):
 
 
 @pytest.mark.slow
-def test_film_gradient_with_respect_to_the_body_is_finite(case):
+def test_clip_gradient_with_respect_to_the_body_is_finite(case):
     small = Geometry(1000.0, 1500.0, 0.0, 12, 12, (40.0, 40.0))
 
     def total(anatomy):

@@ -71,8 +71,8 @@ def scatter_signal(
     """Scatter at the panel, before any grid.
 
     Args:
-        primary: `[T, H, W]` primary signal, 1 in the open beam, behind the blades.
-        open_primary: the same with the blades open; sets `a`, which is the patient's.
+        primary: `[T, H, W]` primary signal, 1 in the open beam, behind the jaws.
+        open_primary: the same with the jaws open; sets `a`, which is the patient's.
         geometry: the view.
         scatter: its parameters.
 

@@ -1,4 +1,4 @@
-"""X-ray spectra, and polychromatic line integrals of path lengths of tissue.
+"""X-ray spectra, and polychromatic line integrals of areal densities of tissue.
 
 A tube's spectrum comes from a table; weighted by what a caesium iodide panel reads and
 gathered into a few nodes it is a `Beam`, whose logarithm of transmission is the
@@ -20,7 +20,7 @@ from fluoro_jax.sim.xray.attenuation import mass_attenuation, table
 Array = jax.Array
 Scalar = Any
 
-MATERIALS = ("soft", "bone", "adipose")  # order of the leading axis of path lengths
+MATERIALS = ("soft", "bone", "adipose")  # order of the leading axis of areal densities
 KVP_RANGE = (60.0, 120.0)
 IDEAL_KEV = 60.0
 ALUMINIUM_G_CC = 2.699
@@ -163,30 +163,32 @@ def _deal(size: Array, nodes: int) -> Array:
     return jnp.maximum(overlap, 0.0) / size.reshape(1, -1)
 
 
-def line_integral(paths_g_cm2: Array, beam: Beam) -> Array:
-    """Polychromatic line integral: minus the logarithm of the relative signal.
+def line_integral(areal_density_g_cm2: Array, beam: Beam) -> Array:
+    """Returns polychromatic line integrals, minus the logarithm of relative signal.
 
     L = -log sum_k w_k exp(-sum_m (mu/rho)_mk t_m), with the last (hardest) node's
     exponent taken out, so that nothing underflows and one node gives exactly
     sum_m (mu/rho)_m t_m.
 
     Args:
-        paths_g_cm2: `[M, ...]` density times length of each material, g/cm^2; the
-            first M of `MATERIALS`.
+        areal_density_g_cm2: `[M, ...]` integral of density along the ray, g/cm^2, of
+            the first M of `MATERIALS`.
         beam: `[K]` nodes.
 
     Returns:
         `[...]` [1].
     """
-    mu = beam.mass_attenuation[: paths_g_cm2.shape[0]]
+    mu = beam.mass_attenuation[: areal_density_g_cm2.shape[0]]
     hard = mu[:, -1]
-    passed = jnp.zeros(paths_g_cm2.shape[1:], jnp.float32)
+    passed = jnp.zeros(areal_density_g_cm2.shape[1:], jnp.float32)
     for k in range(mu.shape[1]):  # unrolled: one pass over the pixels
-        passed += beam.weight[k] * jnp.exp(-_weighed(paths_g_cm2, mu[:, k] - hard))
-    return _weighed(paths_g_cm2, hard) - jnp.log(passed)
+        passed += beam.weight[k] * jnp.exp(
+            -_weighed(areal_density_g_cm2, mu[:, k] - hard)
+        )
+    return _weighed(areal_density_g_cm2, hard) - jnp.log(passed)
 
 
-def _weighed(paths: Array, mu: Array) -> Array:
-    """Sum over materials of mu `[M]` times path `[M, ...]`."""
-    rest = (mu[m] * paths[m] for m in range(1, paths.shape[0]))
-    return sum(rest, start=mu[0] * paths[0])
+def _weighed(areal_density: Array, mu: Array) -> Array:
+    """Returns the sum over materials of mu `[M]` times areal density `[M, ...]`."""
+    rest = (mu[m] * areal_density[m] for m in range(1, areal_density.shape[0]))
+    return sum(rest, start=mu[0] * areal_density[0])

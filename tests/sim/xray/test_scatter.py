@@ -81,7 +81,7 @@ def test_scatter_is_smooth_in_proportion_and_needs_a_patient(chest):
     np.testing.assert_array_equal(run_scatter(air, air, VIEW, Scatter()), 0.0)
 
 
-def test_closing_the_blades_lowers_scatter_and_not_its_strength(chest):
+def test_closing_the_jaws_lowers_scatter_and_not_its_strength(chest):
     field = jnp.zeros((1, 1, 48)).at[..., 18:30].set(1.0)
     wide = run_scatter(chest, chest, VIEW, Scatter())
     narrow = run_scatter(chest * field, chest, VIEW, Scatter())
