@@ -32,7 +32,7 @@ from fluoro_jax.sim.body import solids, tissues
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import pose_at
-from fluoro_jax.sim.lung import LungState, displacement_mm, lung_density
+from fluoro_jax.sim.lung import LungState, breathing_displacement_mm, lung_density
 from fluoro_jax.sim.tumor.replaced import replaced_path_mm
 from fluoro_jax.sim.tumor.shapes import even_directions
 from fluoro_jax.sim.tumor.tumor import (
@@ -48,7 +48,7 @@ from fluoro_jax.sim.xray.photon_noise import draw_quanta
 
 __all__ = [  # beside what is defined here
     "Case",
-    "displacement_mm",
+    "breathing_displacement_mm",
     "heart_phase",
     "lung_at",
     "lung_density",
@@ -317,7 +317,7 @@ def lung_clearance_mm(
         same solids as the volume, at 200 points of the sphere.
     """
     path = tumor_path_mm(tumor, breathing, time_s, anatomy)
-    si, ap = displacement_mm(breathing, time_s)
+    si, ap = breathing_displacement_mm(breathing, time_s)
     surface = jnp.asarray(SURFACE) * (0.5 * tumor.diameter_mm)
 
     def worst(now: tuple[Array, Array, Array]) -> Array:

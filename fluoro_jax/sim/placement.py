@@ -15,7 +15,7 @@ from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import check_pose, pose_at
 from fluoro_jax.sim.body.solids import lung_distance, to_reference
-from fluoro_jax.sim.fluoroscope import displacement_mm, lung_clearance_mm
+from fluoro_jax.sim.fluoroscope import breathing_displacement_mm, lung_clearance_mm
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
 
 SIDES = ("right", "left")
@@ -139,7 +139,7 @@ def _rough_room(
     At the two ends of the breath and 26 points of the sphere only: a fortieth of the
     work of `lung_clearance_mm`, which has the last word.
     """
-    si, ap = displacement_mm(breathing, time_s)
+    si, ap = breathing_displacement_mm(breathing, time_s)
     path = tumor_path_mm(
         dataclasses.replace(tumor, centre_mm=jnp.zeros(3)), breathing, time_s
     )

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from fluoro_jax.geometry import Geometry, depth_mm
 from fluoro_jax.sim.body import bones, solids
 from fluoro_jax.sim.body.motion import pose_at
-from fluoro_jax.sim.fluoroscope import Case, displacement_mm, heart_phase
+from fluoro_jax.sim.fluoroscope import Case, breathing_displacement_mm, heart_phase
 from fluoro_jax.sim.tumor.tumor import sphere_centroid_px, tumor_mask, tumor_path_mm
 from fluoro_jax.sim.xray import projector
 
@@ -161,5 +161,5 @@ def _overlap(
         return {name: jnp.sum(mask * over) / area for name, over in shadows.items()}
 
     path = tumor_path_mm(case.tumor, case.breathing, case.time_s, case.anatomy)
-    si, ap = displacement_mm(case.breathing, case.time_s)
+    si, ap = breathing_displacement_mm(case.breathing, case.time_s)
     return jax.lax.map(frame, (path, si, ap, heart_phase(case)))

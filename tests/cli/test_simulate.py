@@ -279,7 +279,7 @@ def test_other_breathing_keeps_the_deepest_breath(kind, second):
     asked = options_of("--out=x", f"--breathing={kind}", *QUICK)
     spec, _ = cases.study_spec(asked)
     drawn = cases.draw_case(spec, asked, 1)
-    si, ap = cases.fl.displacement_mm(drawn.case.breathing, drawn.case.time_s)
+    si, ap = cases.fl.breathing_displacement_mm(drawn.case.breathing, drawn.case.time_s)
     want = second[0].case.breathing
     assert float(si.max()) == pytest.approx(float(want.si_mm), rel=1e-4)
     assert float(ap.max()) == pytest.approx(float(want.ap_mm), rel=1e-4)

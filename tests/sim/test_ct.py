@@ -195,7 +195,7 @@ def test_jacobian_is_that_of_the_field():
     points = np.random.default_rng(0).uniform((-100, -60, -50), (100, 60, 90), (50, 3))
 
     def forward(p):
-        ahead, low = ct.displacement(LIFE, (p[0], p[1], p[2]), 24.0, 10.0)
+        ahead, low = ct.tissue_displacement_mm(LIFE, (p[0], p[1], p[2]), 24.0, 10.0)
         return p + jnp.stack([0.0 * ahead, -ahead, -low])
 
     def stretches(p):

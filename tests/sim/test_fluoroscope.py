@@ -86,7 +86,7 @@ def test_lung_keeps_its_mass():
     grid, shape = solids.body_grid(5.0)
     place = solids.grid_axes(grid, shape)
     density = fl.lung_density(Anatomy(), BREATH, TIMES)
-    si, ap = fl.displacement_mm(BREATH, TIMES)
+    si, ap = fl.breathing_displacement_mm(BREATH, TIMES)
 
     @jax.jit
     def volume_of(si_mm, ap_mm):
@@ -203,7 +203,7 @@ def brute_clearance(case, points):
         ball, axis=1, keepdims=True
     )
     ball = ball * case.tumor.diameter_mm / 2
-    si, ap = fl.displacement_mm(case.breathing, case.time_s)
+    si, ap = fl.breathing_displacement_mm(case.breathing, case.time_s)
     worst = -np.inf
     for fraction, s, a in zip([0.0, 0.5, 1.0], si, ap, strict=True):
         centre = case.tumor.centre_mm - np.array([0, 8.0, 20.0]) * fraction

@@ -3,7 +3,7 @@
 A curve is a fraction: 0 at full exhale, 1 at the reference inhale. XCAT's periodic
 curve is two half cosines, inhaling for 0.4 and exhaling for 0.6 of the period; Lujan's
 is a power of a cosine. Breath by breath the curve may be stretched, held and shifted
-(`Breaths`, drawn in `irregular`), and a recorded trace may take its place altogether.
+(`Breaths`, drawn in `irregular_breathing`), and a recorded trace may replace it.
 All are functions of time: any frame rate reads the same breath.
 """
 
@@ -150,7 +150,7 @@ def breathing_signal(
 def breaths_signal(
     breathing: Breathing, seconds: Float[Array, "*t"]
 ) -> Float[Array, "*t"]:
-    """Fraction at each time of `breathing.breaths`, `[T]` [1] for `[T]` s.
+    """Returns the fraction of `breathing.breaths` at each time, `[T]` [1] for `[T]` s.
 
     Within a breath: the baseline, linear from its start to the next, plus the amplitude
     times the curve, which pauses at its top for `hold_s`, plus the cough.

@@ -88,8 +88,8 @@ def squircle_distance(
     x: Array, y: Array, half: tuple[Array, Array], square: float
 ) -> Array:
     """Signed distance to a squircle along the line to its middle, mm."""
-    norm_sq, far_sq = squircle(x, y, half, square)
-    return jnp.sqrt(far_sq) * (1.0 - jax.lax.rsqrt(norm_sq))
+    norm_sq, radius_sq = squircle(x, y, half, square)
+    return jnp.sqrt(radius_sq) * (1.0 - jax.lax.rsqrt(norm_sq))
 
 
 def squircle_edge(x: Array, half: tuple[Array, Array], square: float) -> Array:

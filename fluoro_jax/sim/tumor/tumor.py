@@ -27,7 +27,7 @@ from fluoro_jax.geometry import (
 )
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.body.motion import displacement_mm
+from fluoro_jax.sim.body.motion import lung_displacement_mm
 from fluoro_jax.sim.tumor.shapes import Shape, shape_chord_mm
 
 Array = jax.Array
@@ -121,7 +121,9 @@ def tumor_path_mm(
         if anatomy is None:
             raise ValueError("a tumour that rides on the lung needs the anatomy")
         si, ap = breathing_signal(breathing, time_s)
-        carry = lambda si_mm, ap_mm: displacement_mm(anatomy, si_mm, ap_mm, centre[0])
+        carry = lambda si_mm, ap_mm: lung_displacement_mm(
+            anatomy, si_mm, ap_mm, centre[0]
+        )
         return centre + jax.vmap(carry)(si * breathing.si_mm, ap * breathing.ap_mm)
     late = dataclasses.replace(breathing, start=breathing.start - tumor.lag)
     si, ap = breathing_signal(late, time_s)

@@ -10,7 +10,7 @@ from fluoro_jax.sim import fluoroscope
 from fluoro_jax.sim.body import bones, organs, solids, tissues, vessels, volume
 from fluoro_jax.sim.body.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.body.motion import displacement_mm, pose_at
+from fluoro_jax.sim.body.motion import lung_displacement_mm, pose_at
 from fluoro_jax.sim.body.shapes import occupancy
 from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.sim.xray import attenuation as att
@@ -118,7 +118,7 @@ def test_lung_keeps_its_mass():
     breath = Breathing(5.0, 30.0, 15.0)
     time_s = np.array([0.0, 1.0, 2.0], np.float32)
     density = np.asarray(fluoroscope.lung_density(Anatomy(), breath, time_s))
-    si, ap = fluoroscope.displacement_mm(breath, time_s)
+    si, ap = fluoroscope.breathing_displacement_mm(breath, time_s)
     mass = [
         float(d * (v["left"] + v["right"]))
         for d, v in zip(
@@ -188,7 +188,7 @@ def test_vessels_branch_taper_and_ride_on_the_lung():
     np.testing.assert_allclose(radius[attached, 0], radius[parent[attached], 1])
     tips = end[radius[:, 0] < widths[0] + 1e-3]
     assert len(tips) == 2 * vessels.TIPS
-    carried = jax.jit(displacement_mm)(Anatomy(), 30.0, 15.0, jnp.asarray(tips))
+    carried = jax.jit(lung_displacement_mm)(Anatomy(), 30.0, 15.0, jnp.asarray(tips))
     moved = tips + np.asarray(carried)
 
     @jax.jit
