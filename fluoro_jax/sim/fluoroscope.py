@@ -96,7 +96,7 @@ def add_tumor(
     parts = (background, case.time_s, lung)
     frames, mask, centroid, centre = in_chunks(run, parts, (case, geometry))
     if noisy:
-        frames = _noisy(frames, key, photons)
+        frames = jitted_quantum_noise(frames, key, photons)
     return Clip(
         frames=frames,
         time_s=jnp.asarray(case.time_s, jnp.float32),
@@ -167,7 +167,7 @@ def _tumor_lengths(
 
 
 def _each(fn: Callable[[Array], Array], path: Array, tumor: Tumor) -> Array:
-    """`fn` at every place of the path; shapes one by one, which bounds the memory."""
+    """Returns `fn` at every place of the path; shapes one by one, to bound memory."""
     if tumor.shape is None:
         return jax.vmap(fn)(path)
     return jax.lax.map(fn, path)
@@ -191,7 +191,7 @@ def add_quantum_noise(line: Array, key: Array, photons: Scalar) -> Array:
     return -jnp.log(jnp.maximum(counts, 0.5) / photons)
 
 
-_noisy = jax.jit(add_quantum_noise)
+jitted_quantum_noise = jax.jit(add_quantum_noise)
 
 
 def simulate(
@@ -304,7 +304,7 @@ def _moments(case: Case, exposure: Exposure) -> Array:
 def lung_clearance_mm(
     anatomy: Anatomy, breathing: Breathing, tumor: Tumor, time_s: AnyArray
 ) -> Array:
-    """Returns how far inside the lung a tumour stays, at least, over surface and time.
+    """Returns the least clearance of a tumour in the lung, over its surface and time.
 
     Args:
         anatomy: the patient.

@@ -240,7 +240,7 @@ def test_an_x_ray_machine_takes_the_film(second):
     drawn, ideal, _ = second
     asked = options_of("--out=x", *SMALL, "--shape=lobulated", "--kvp=80")
     spec, sources = cases.study_spec(asked)
-    machine = cases.machine_of(asked)
+    machine = cases.machine_of(asked, spec.geometry())
     clip, seen = cases.simulate_case(drawn, spec, machine)
     np.testing.assert_array_equal(clip.mask, ideal.mask)
     want = cases.fl.simulate(
@@ -261,6 +261,15 @@ def test_an_x_ray_machine_takes_the_film(second):
     assert "panel" in truth["frames"]["holds"]
     assert truth["frames"]["photons"] == {"value": 0.0, "source": "off, as --kvp is on"}
     json.dumps(truth)
+
+
+@pytest.mark.parametrize("panel", ["varian", "elekta"])
+def test_the_air_gap_is_that_of_the_view(panel):
+    """SDD 1500 less SAD 1000 less half a patient of 240 mm, whatever the panel."""
+    asked = options_of("--out=x", *SMALL, "--kvp=90", f"--panel={panel}")
+    spec, _ = cases.study_spec(asked)
+    machine = cases.machine_of(asked, spec.geometry())
+    assert machine.scatter.gap_mm == 380.0
 
 
 def test_the_diameter_asked_for_is_the_tumours(second):

@@ -3,10 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fluoro_jax.geometry import square_panel
+from fluoro_jax.geometry import elekta, square_panel, varian
 from fluoro_jax.sim.xray.blur import blur
+from fluoro_jax.sim.xray.exposure import elekta_fluoro, varian_fluoro
 from fluoro_jax.sim.xray.scatter import (
     Scatter,
+    air_gap_mm,
     dense_region,
     gap_factor,
     scatter_signal,
@@ -116,3 +118,8 @@ def test_gradient_through_scatter_is_finite_where_the_beam_is_open(chest):
         jax.grad(lambda p: scatter_signal(p, p, VIEW, Scatter(power=0.8)).sum())
     )
     assert np.isfinite(slope(with_air)).all()
+
+
+def test_presets_have_the_air_gap_of_their_own_geometry():
+    assert air_gap_mm(varian()) == varian_fluoro().scatter.gap_mm == 380.0
+    assert air_gap_mm(elekta()) == elekta_fluoro().scatter.gap_mm == 416.0
