@@ -39,7 +39,8 @@ UNITS = {
     "lung_density_g_cc": "g/cc",
     "heart_rate_hz": "1/s",
     "sex": "0 or 1",
-    "vessel_seed": "cycle",
+    "vessel_seed": "1",
+    "arms_up": "fraction",
 }
 XCAT = "XCAT populations, 0.9 to 1.1 an axis"
 LIDC = "LIDC-IDRI-0001; spread ours"

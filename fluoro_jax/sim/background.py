@@ -231,7 +231,7 @@ def _refuse(what: str, needed: str, why: str) -> None:
 
 
 def heart_phase(case: Case) -> Array | None:
-    """Heart beats since 0 s, `[T]` cycles; None if it does not beat."""
+    """Returns heart beats since 0 s, `[T]` cycles; None if it does not beat."""
     if not case.heartbeat:
         return None
     return jnp.asarray(case.time_s, jnp.float32) * case.anatomy.heart_rate_hz

@@ -156,7 +156,7 @@ def _tumor_areal_density(
 def _tumor_lengths(
     path: Array, lung: LungState, tumor: Tumor, geometry: Geometry
 ) -> tuple[Array, Array, Array]:
-    """Chord of the tumour, vessel and airway within it, `[t, rows, cols]` mm."""
+    """Returns tumour chord, vessel and airway within it, `[t, rows, cols]` mm."""
     chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
     replaced = lambda now: replaced_path_mm(
         geometry, tumor, now[0], now[1], vessel=now[2], airway=now[3]

@@ -181,5 +181,5 @@ def _check_motion(diameter_mm: float, breathing: Breathing) -> None:
 
 
 def to_numpy(tree: Any) -> Any:
-    """Float32 numpy leaves, so that every case has the same types under jit."""
+    """Returns float32 numpy leaves, so that every case has the same types under jit."""
     return jax.tree.map(lambda x: np.asarray(x, np.float32), jax.device_get(tree))

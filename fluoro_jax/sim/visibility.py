@@ -86,7 +86,7 @@ def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Arr
 
 
 def window_px(case: Case, geometry: Geometry) -> int | None:
-    """Side of a square of pixels that holds the tumour's shadow at every time.
+    """Returns the side, px, of a square that holds the tumour's shadow at all times.
 
     In steps, so that a few compilations serve all tumours; None, the whole panel, for
     traced values.
@@ -108,7 +108,7 @@ def window_px(case: Case, geometry: Geometry) -> int | None:
 
 
 def _window(geometry: Geometry, middle_px: Array, side: int | None) -> Geometry:
-    """The panel's pixels about one place, `side` rows and columns of them."""
+    """Returns the panel's pixels about one place, `side` rows and columns of them."""
     if side is None:
         return geometry
     counts = (min(geometry.rows, side), min(geometry.cols, side))

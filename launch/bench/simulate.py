@@ -56,7 +56,7 @@ class Part:
 
 
 def simulate(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
-    """A clip of one body, a further tumour, X-ray machine, overlaps, the whole data.
+    """Returns rows of a body, a further tumour, X-ray machine, overlaps, whole data.
 
     Args:
         cfg: its `study` gives sizes, its `name` the preset.
@@ -97,7 +97,7 @@ def _rows(parts: dict[str, Part], names: Row, repeats: int) -> list[Row]:
 
 
 def make_parts(spec: StudySpec) -> dict[str, Part]:
-    """All parts by name, compiled for one case of the study at gantry 0."""
+    """Returns all parts by name, compiled for one case of the study at gantry 0."""
     view, case = spec.geometry(), study_case(spec, "train", 0).case
     voxel_mm = spec.voxel_mm
     grid_shape = solids.body_grid(voxel_mm)[1]
@@ -189,7 +189,7 @@ def add_rates(row: Row, part: Part, copied: float) -> None:
 
 
 def line_of(row: Row, spec: StudySpec) -> str:
-    """One row in words: its time, its limit, its rates beside the floor."""
+    """Returns one row in words: its time, its limit, its rates beside the floor."""
     name, took_s = row["variant"], 1e-3 * row["median_ms"]
     if name == "copy":
         return (
@@ -256,7 +256,7 @@ def _patient(spec: StudySpec, number: int) -> fl.Case:
 
 
 def _timed(seconds: list[float], work: Any) -> Any:
-    """What `work` answers, waited for; its seconds go on the list."""
+    """Returns what `work` answers, waited for; its seconds go on the list."""
     start = time.perf_counter()
     answer = jax.block_until_ready(work())
     seconds.append(time.perf_counter() - start)

@@ -254,8 +254,10 @@ def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
     mu = draw(still)
     x, y, z = solids.grid_axes(grid, shape)
     centre = case.tumor.centre_mm
-    far = jnp.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
-    np.testing.assert_allclose(mu[far < 15.0], 0.005, atol=1e-6)
+    distance = jnp.sqrt(
+        (x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2
+    )
+    np.testing.assert_allclose(mu[distance < 15.0], 0.005, atol=1e-6)
 
 
 def test_overlap_finds_the_heart_and_ribs():

@@ -78,7 +78,7 @@ class Breathing:
 
 
 def cosine_breath(phase: Real[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
-    """XCAT's curve as two half cosines, in [0, 1], for a phase in cycles.
+    """Returns XCAT's curve as two half cosines, in [0, 1], for a phase in cycles.
 
     s(p) = (1 - cos(pi p / 0.4)) / 2              for p <= 0.4
     s(p) = (1 + cos(pi (p - 0.4) / 0.6)) / 2      for p > 0.4
@@ -100,7 +100,7 @@ def cosine_breath(phase: Real[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def lujan_breath(phase: Real[AnyArray, "*shape"], n: Scalar) -> Float[Array, "*shape"]:
-    """Lujan's curve s(p) = cos^2n(pi (p - 1/2)), in [0, 1], for a phase in cycles.
+    """Returns Lujan's curve s(p) = cos^2n(pi (p - 1/2)), in [0, 1], at phase p.
 
     With n = 1 inhale and exhale last alike; the larger n, the longer the exhale rests
     and the shorter the inhale dwells.
@@ -187,7 +187,7 @@ def _curve(breathing: Breathing, cycles: Array) -> Array:
 
 
 def trace_names() -> list[str]:
-    """Names of the recorded traces that ship with the package."""
+    """Returns names of the recorded traces that ship with the package."""
     folder = resources.files("fluoro_jax.sim.body") / "traces"
     files = [p.name for p in folder.iterdir() if p.name.endswith(".csv")]
     return sorted(name.removesuffix(".csv") for name in files)

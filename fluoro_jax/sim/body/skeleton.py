@@ -117,7 +117,7 @@ def _exhale_mm(anatomy: Anatomy) -> Scalar:
 
 
 def _levers(anatomy: Anatomy) -> tuple[Array, Array, Array, Array, Array]:
-    """Ribs of the CT in world mm, all as if on the left; their axis and levers.
+    """Returns the CT's ribs in world mm, all as if on the left, their axis and levers.
 
     Returns:
         nodes `[2, 12, 13, 3]`, axis `[3]`, and of each front end's turning arm what
@@ -149,7 +149,7 @@ def _levers(anatomy: Anatomy) -> tuple[Array, Array, Array, Array, Array]:
 
 
 def _turn(along: Array, across: Array, ahead_mm: Array) -> Array:
-    """Angle at which along cos + across sin has fallen by `ahead_mm`, rad."""
+    """Returns the angle at which along cos + across sin is `ahead_mm` less, rad."""
     reach = jnp.hypot(along, across)
     want = jnp.clip((along - ahead_mm) / reach, -0.99999, 0.99999)
     middle, half = jnp.arctan2(across, along), jnp.arccos(want)

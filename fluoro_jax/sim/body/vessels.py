@@ -38,7 +38,7 @@ REACH_MM = (60.0, 40.0)  # large and small windows
 
 
 def _directions() -> np.ndarray:
-    """Unit vectors of the tips of the left lung, sorted into a tree, `[64, 3]`."""
+    """Returns directions `[64, 3]` of the left lung's tips, sorted into a tree."""
     index = np.arange(TIPS) + 0.5
     turn = np.pi * (1.0 + 5.0**0.5) * index
     out = 1.0 - index / TIPS * 1.25  # cosine with the lateral axis, to -0.25
@@ -59,8 +59,9 @@ def _halve(ways: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _tree() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Level and parent (0: the hilum) of the 126 nodes of a lung, and the weights
-    `[126, 64]` that make the tips' mean, drawn in towards the hilum, of each.
+    """Returns level and parent (0: the hilum) of the 126 nodes of a lung, and weights.
+
+    A node is the mean of its tips, drawn in towards the hilum: weights `[126, 64]`.
     """
     level, parent, mean = [], [], []
     for depth in range(1, LEVELS + 1):

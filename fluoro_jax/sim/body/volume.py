@@ -85,7 +85,7 @@ def draw_still(
 def _still_bones(
     anatomy: Anatomy, grid: Grid, place: Axes, shape: Shape
 ) -> tuple[Array, Array, Array]:
-    """Share, soft tissue and mineral (both times share) of spine and shoulders."""
+    """Returns share, soft tissue and mineral (times share) of spine and shoulders."""
     voxel = grid.spacing_mm[0]
     limbs = bones.long_bone_tubes(anatomy)
     long = tubes.tube_distance(limbs, grid, shape, reach_mm=90.0)
@@ -217,7 +217,7 @@ def _moving_bones(
 
 
 def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
-    """Skin, fat and muscle, as if the body were full of muscle, `[Z, Y, X]` g/cc."""
+    """Returns soft tissue of skin, fat and a body full of muscle, `[Z, Y, X]` g/cc."""
     share = lambda distance: occupancy(distance, voxel)
     trunk = solids.skin_distance(pose, place)
     fat = fat_thickness_mm(pose.anatomy)
@@ -230,12 +230,12 @@ def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
 
 
 def _spare_rows(grid: Grid) -> tuple[int, int]:
-    """Rows that the abdomen may slide up and down by."""
+    """Returns the rows by which the abdomen may slide up and down."""
     return tuple(math.ceil(mm / grid.spacing_mm[2]) + 1 for mm in SLIDE_MM)
 
 
 def _taller(grid: Grid, shape: Shape) -> tuple[Grid, Shape]:
-    """The grid with its spare rows below and above."""
+    """Returns the grid with its spare rows below and above."""
     below, above = _spare_rows(grid)
     x, y, z = grid.origin_mm
     origin = (x, y, z - below * grid.spacing_mm[2])

@@ -39,7 +39,7 @@ def replaced_path_mm(
     vessel: Tubes,
     airway: Tubes,
 ) -> tuple[Float[Array, "rows cols"], Float[Array, "rows cols"]]:
-    """Returns path lengths of vessel and of airway within a tumour, on every ray.
+    """Returns the path lengths of vessel and of airway within a tumour, on every ray.
 
     Sampled on 24 x 24 rays and 16 points a ray, as shares of the chord; a tube
     has a soft edge about as wide as the points are apart, as it has in the body's
@@ -79,7 +79,7 @@ def replaced_path_mm(
 
 
 def _points(window: Geometry, tumor: Tumor, centre_mm: AnyArray) -> tuple[Axes, Array]:
-    """Points on the window's rays and their distance, mm.
+    """Returns points on the window's rays and their distance, mm.
 
     Returns:
         (right, down, beam) `[R, R, P]` mm about the tumour's centre; `[R, R]` mm, 0 on

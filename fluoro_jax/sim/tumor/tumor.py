@@ -152,7 +152,7 @@ def tumor_chord_mm(
 def tumor_mask(
     geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
 ) -> Float[Array, "rows cols"]:
-    """`[rows, cols]` in {0, 1}: 1 where a pixel centre's ray crosses the tumour."""
+    """Returns `[rows, cols]`: 1 where a pixel's ray crosses the tumour, else 0."""
     return (tumor_chord_mm(geometry, tumor, centre_mm) > 0.0).astype(jnp.float32)
 
 
@@ -210,7 +210,9 @@ def tumor_centroid_px(
 def _ellipsoid_centroid_px(
     geometry: Geometry, tumor: Tumor, centre_mm: AnyArray
 ) -> Array:
-    """With S = sum a_i^2 v_i v_i' over semi-axes a_i along v_i, and the centre c from
+    """Returns the centroid of an ellipsoid's outline, `[2]` (row, column) px.
+
+    With S = sum a_i^2 v_i v_i' over semi-axes a_i along v_i, and the centre c from
     the source, the outline's dual conic is c c' - S; its centre is the last column,
     x = sdd (c_n c_x - S_nx) / (c_n^2 - S_nn). The sphere's formula is S = r^2 I.
     """
@@ -228,7 +230,7 @@ def _ellipsoid_centroid_px(
 
 
 def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: AnyArray) -> Array:
-    """Centroid of the rays that hit, on a window around the shadow."""
+    """Returns the centroid of the rays that hit, on a window around the shadow."""
     window = shadow_window(geometry, tumor, centre_mm, CENTROID_RAYS)
     hit = tumor_mask(window, tumor, centre_mm)
     rows, cols = pixel_positions_mm(window)
@@ -330,7 +332,7 @@ def sphere_centroid_px(
 
 
 def _from_source(geometry: Geometry, point_mm: Array) -> tuple[Array, Array, Array]:
-    """A world point `[3]` as (right, down, beam) components from the source."""
+    """Returns a world point `[3]` as (right, down, beam) components from the source."""
     right, down, _ = view_axes(geometry)
     ahead = depth_mm(geometry, point_mm)
     return jnp.dot(point_mm, right), jnp.dot(point_mm, down), ahead

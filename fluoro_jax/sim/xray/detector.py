@@ -75,7 +75,7 @@ def _lines(areal_density_g_cm2: Array, exposure: Exposure) -> Array:
 
 
 def expose(line_sub: Float[Array, " s *shape"]) -> Float[Array, "*shape"]:
-    """Motion blur: line integral `[...]` of the mean signal of moments `[S, ...]`."""
+    """Returns line integrals `[...]` of the mean signal of moments `[S, ...]`."""
     return jnp.log(line_sub.shape[0]) - jax.nn.logsumexp(-line_sub, axis=0)
 
 
@@ -137,7 +137,7 @@ def _read_out(
 def _before_panel(
     line: Array, geometry: Geometry, exposure: Exposure
 ) -> tuple[Array, Scalar]:
-    """Signal at the panel `[T, H, W]` and that of the open beam (1 without a grid)."""
+    """Returns signal at the panel `[T, H, W]` and of the open beam (1 without grid)."""
     bare = jnp.exp(-line)
     primary = bare
     if exposure.jaws is not None:
@@ -163,7 +163,7 @@ def _panel(
     exposure: Exposure,
     random: tuple[str, Array | None],
 ) -> Array:
-    """Quanta as read `[T, H, W]`, binned, for those expected (or a plain signal)."""
+    """Returns quanta as read `[T, H, W]`, binned, for those expected."""
     panel = exposure.panel
     noise, key = random
     counts = draw_quanta(signal, key, noise)
@@ -184,7 +184,7 @@ def _panel(
 
 
 def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Float[Array, "1 h w"]:
-    """Fixed pattern `[1, H, W]`: the same for every clip of one seed, mean 1."""
+    """Returns the gain pattern `[1, H, W]` of a seed, mean 1, fixed for all clips."""
     draw = jax.random.normal(jax.random.key(seed), (1, geometry.rows, geometry.cols))
     return 1.0 + spread * jnp.clip(draw, -3.0, 3.0)
 
@@ -215,7 +215,7 @@ def add_lag(frames: Float[Array, "t h w"], lag: Lag) -> Float[Array, "t h w"]:
 def bin_frames(
     frames: Float[Array, "*lead h w"], binning: int
 ) -> Float[Array, "*lead rows cols"]:
-    """Sums of blocks of `binning` squared pixels of `[..., H, W]`."""
+    """Returns sums of blocks of `binning` squared pixels of `[..., H, W]`."""
     if binning == 1:
         return frames
     rows, cols = frames.shape[-2] // binning, frames.shape[-1] // binning
@@ -224,7 +224,7 @@ def bin_frames(
 
 
 def refine(geometry: Geometry, binning: int) -> Geometry:
-    """The view whose frames, binned, are those of `geometry`: finer pixels."""
+    """Returns the view whose frames, binned, are those of `geometry`: finer pixels."""
     if binning == 1:
         return geometry
     row_mm, col_mm = geometry.pixel_mm
@@ -239,7 +239,7 @@ def refine(geometry: Geometry, binning: int) -> Geometry:
 def to_display(
     log_frames: Float[AnyArray, "*shape"], display: Display
 ) -> Float[Array, "*shape"]:
-    """Grey levels in [0, 1] of log frames, any shape, by a fixed window."""
+    """Returns grey levels in [0, 1] of log frames, any shape, by a fixed window."""
     level = (log_frames - display.low) / (display.high - display.low)
     level = jnp.clip(level, 0.0, 1.0)
     level = level if display.bone == "white" else 1.0 - level
@@ -262,7 +262,7 @@ def _mean_line(line: AnyArray, binning: int) -> Array:
 
 
 def _field(geometry: Geometry, jaws: Jaws) -> Array:
-    """Share of the beam at each pixel `[H, W]`: 1 inside, `leak` behind the jaws."""
+    """Returns the beam's share at each pixel `[H, W]`: `leak` behind the jaws."""
     down, right = pixel_positions_mm(geometry)
     enlarged = geometry.sdd_mm / geometry.sad_mm
     inside = lambda margin: jnp.clip(0.5 + margin / jaws.penumbra_mm, 0.0, 1.0)

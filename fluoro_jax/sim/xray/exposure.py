@@ -198,12 +198,12 @@ class Exposure:
 
 
 def ideal() -> Exposure:
-    """Every stage off: noiseless line integrals at 60 keV."""
+    """Returns settings with every stage off: noiseless line integrals at 60 keV."""
     return Exposure()
 
 
 def varian_fluoro(kvp: Scalar = 80.0, mas: Scalar = 0.4) -> Exposure:
-    """Fluoroscopy on a Varian on-board imager: a panel with a fixed grid, SDD 1500.
+    """Returns settings of a Varian on-board imager: a fixed grid, SDD 1500.
 
     Typical values; no machine was measured for them (docs/xray.md gives sources).
     """
@@ -226,7 +226,7 @@ def varian_fluoro(kvp: Scalar = 80.0, mas: Scalar = 0.4) -> Exposure:
 
 
 def elekta_fluoro(kvp: Scalar = 100.0, mas: Scalar = 0.4) -> Exposure:
-    """Fluoroscopy on an Elekta XVI: no grid, SDD 1536, coarser own pixels.
+    """Returns settings of an Elekta XVI: no grid, SDD 1536, coarser own pixels.
 
     Typical values; no machine was measured for them (docs/xray.md gives sources).
     """
@@ -248,7 +248,7 @@ def elekta_fluoro(kvp: Scalar = 100.0, mas: Scalar = 0.4) -> Exposure:
 
 
 def exposure_beam(exposure: Exposure) -> Beam:
-    """The tube's beam as this panel reads it; `exposure.tube` must be set."""
+    """Returns the tube's beam as this panel reads it; `exposure.tube` must be set."""
     tube = exposure.tube
     assert tube is not None
     spectrum = tube_spectrum(tube.kvp, added_al_mm=tube.added_al_mm)
@@ -256,7 +256,7 @@ def exposure_beam(exposure: Exposure) -> Beam:
 
 
 def quanta_per_pixel(geometry: Geometry, exposure: Exposure) -> Scalar | None:
-    """Absorbed quanta of one unattenuated pixel without a grid; None with no noise.
+    """Returns absorbed quanta of an unattenuated pixel without grid; None: no noise.
 
     Args:
         geometry: the view; its pixel's area and distance count.
@@ -301,7 +301,7 @@ def validate(exposure: Exposure) -> None:
 
 
 def _setting(exposure: Exposure, name: str) -> Any:
-    """The value of a dotted name; None if its stage is off."""
+    """Returns the value of a dotted name; None if its stage is off."""
     value = exposure
     for part in name.split("."):
         value = None if value is None else getattr(value, part)

@@ -113,7 +113,7 @@ def air_gap_mm(geometry: Geometry) -> Scalar:
 
 
 def dense_region(primary: Float[Array, "h w"]) -> Float[Array, "h w"]:
-    """`[H, W]` in {0, 1}: the tenth of the pixels with the least primary signal."""
+    """Returns `[H, W]`: 1 in the tenth of pixels with the least primary, else 0."""
     return (primary <= jnp.quantile(primary, DENSE_SHARE)).astype(jnp.float32)
 
 

@@ -58,7 +58,7 @@ class Beam:
 
 
 def tube_spectrum(kvp: Scalar, *, added_al_mm: Scalar = 0.0) -> Spectrum:
-    """Spectrum of a tungsten tube, linear between the table's 5 kV steps.
+    """Returns the spectrum of a tungsten tube, linear between the table's 5 kV steps.
 
     Args:
         kvp: tube voltage, 60 to 120 kV.
@@ -86,14 +86,14 @@ def tube_spectrum(kvp: Scalar, *, added_al_mm: Scalar = 0.0) -> Spectrum:
 
 
 def mono_spectrum(energy_kev: Scalar = IDEAL_KEV, *, fluence: Scalar = 1.0) -> Spectrum:
-    """One energy, keV; `fluence` photons per cm^2 and mAs at 1 m."""
+    """Returns a spectrum of one energy, keV; photons per cm^2 and mAs at 1 m."""
     xp = jnp if isinstance(energy_kev, jax.Array) else np
     energy = xp.asarray(energy_kev, np.float32).reshape(1)
     return Spectrum(energy, jnp.asarray(fluence, jnp.float32).reshape(1))
 
 
 def absorbed_share(energy_kev: AnyArray, csi_mm: Scalar) -> Array:
-    """Share of photons that interact in a layer of caesium iodide [1]."""
+    """Returns the share of photons that interact in a layer of caesium iodide [1]."""
     depth = 0.1 * CSI_G_CC * csi_mm
     return -jnp.expm1(-mass_attenuation("csi", energy_kev) * depth)
 
@@ -101,7 +101,7 @@ def absorbed_share(energy_kev: AnyArray, csi_mm: Scalar) -> Array:
 def signal_weights(
     spectrum: Spectrum, csi_mm: Scalar, *, water_g_cm2: Scalar = 0.0
 ) -> Array:
-    """Share of each energy in an energy-integrating panel's signal.
+    """Returns the share of each energy in an energy-integrating panel's signal.
 
     Args:
         spectrum: `[K]` bins.
@@ -154,7 +154,7 @@ def make_beam(spectrum: Spectrum, csi_mm: Scalar = 0.6, *, nodes: int = 12) -> B
 
 
 def _deal(size: Array, nodes: int) -> Array:
-    """Share of each of `[K]` bins that falls to each of equal nodes, `[nodes, K]`."""
+    """Returns each bin's share in each of equal nodes, `[nodes, K]`."""
     top = jnp.cumsum(size).reshape(1, -1)
     bottom = top - size.reshape(1, -1)
     count = jnp.arange(nodes + 1, dtype=jnp.float32).reshape(-1, 1)

@@ -95,8 +95,8 @@ def test_path_has_a_sideways_amplitude_and_a_lag_of_its_own():
 
 
 def test_mask_of_a_sphere_off_the_panel_is_empty():
-    far = np.array([500.0, 0.0, 0.0])
-    assert np.asarray(tumor_mask(square_panel(16), ball(30.0), far)).sum() == 0
+    outside = np.array([500.0, 0.0, 0.0])
+    assert np.asarray(tumor_mask(square_panel(16), ball(30.0), outside)).sum() == 0
 
 
 def test_a_tumour_that_rides_goes_where_the_lung_goes():

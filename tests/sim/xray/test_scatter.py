@@ -43,10 +43,10 @@ def test_closed_blur_keeps_the_sum_and_an_even_field(sigma):
 def test_blur_of_a_point_has_the_width_asked_for():
     point = jnp.zeros((1, 61, 61)).at[0, 30, 30].set(1.0)
     out = np.asarray(run_blur(point, (2.0, 4.0), closed=True))[0]
-    far = np.square(np.arange(61) - 30.0)
+    offset_sq = np.square(np.arange(61) - 30.0)
     # a pixel's own width adds 1/12
-    assert (out.sum(1) * far).sum() == pytest.approx(4.0 + 1 / 12, rel=1e-3)
-    assert (out.sum(0) * far).sum() == pytest.approx(16.0 + 1 / 12, rel=1e-3)
+    assert (out.sum(1) * offset_sq).sum() == pytest.approx(4.0 + 1 / 12, rel=1e-3)
+    assert (out.sum(0) * offset_sq).sum() == pytest.approx(16.0 + 1 / 12, rel=1e-3)
 
 
 def test_open_blur_lets_content_leave():

@@ -68,6 +68,21 @@ def test_table_keeps_spekpys_half_value_layer_mean_energy_and_output(kvp):
     assert float(spectrum.fluence[spectrum.energy_kev > kvp + 4].sum()) == 0.0
 
 
+@pytest.mark.parametrize("kvp", [60.0, 80.0, 100.0, 120.0])
+def test_counting_quanta_understates_noise(kvp):
+    """Noise as drawn against an energy-integrating signal's; docs/xray.md quotes it."""
+    spectrum = tube(kvp)
+    energy = np.asarray(spectrum.energy_kev, np.float64)
+    share = sp.absorbed_share(spectrum.energy_kev, 0.6)
+    fluence = np.asarray(spectrum.fluence * share, np.float64)
+    for soft_g_cm2, low, high in ((0.0, 0.025, 0.055), (22.0, 0.105, 0.145)):
+        behind = fluence * np.exp(-soft_g_cm2 * att.mass_attenuation("soft", energy))
+        true = np.sqrt(behind @ energy**2) / (behind @ energy)
+        signal = (behind @ energy) / (fluence @ energy)
+        drawn = 1.0 / np.sqrt(fluence.sum() * signal)
+        assert low < 1.0 - drawn / true < high
+
+
 @pytest.mark.parametrize("kvp", EFFECTIVE)
 def test_beam_hardens_behind_water(kvp):
     spectrum = tube(kvp)
