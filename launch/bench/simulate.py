@@ -125,12 +125,7 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
         ),
         "tumour": Part(
             # as in training: the lung is computed once for all tumours of a patient
-            make(
-                lambda f, c, lung: fl.add_tumor(f, c, view, lung=lung),
-                frames,
-                case,
-                fl.lung_at(case),
-            ),
+            make(_add_tumor(view), frames, case, fl.lung_at(case)),
             0,
             pixels,
         ),
@@ -141,13 +136,7 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             make(_panel(view, exposure), frames, jax.random.key(0)), 0, pixels
         ),
         "overlap": Part(
-            # a traced tumour would be looked for on the whole panel
-            make(
-                lambda a: overlap(
-                    dataclasses.replace(case, anatomy=a), view, voxel_mm=voxel_mm
-                ),
-                case.anatomy,
-            ),
+            make(_overlap(case, view, voxel_mm), case.anatomy),
             SHADOWS * voxels,
             SHADOWS * spec.num_frames * grid_shape[1] * min(spec.rows, side) ** 2,
         ),
@@ -161,6 +150,16 @@ def _copy(values: jax.Array) -> jax.Array:
 
 def _to_copy() -> np.ndarray:
     return np.ones(COPY_MIB * 2**18, np.float32)
+
+
+def _add_tumor(view: Geometry) -> Any:
+    return lambda frames, case, lung: fl.add_tumor(frames, case, view, lung=lung)
+
+
+def _overlap(case: fl.Case, view: Geometry, voxel_mm: float) -> Any:
+    # only the anatomy is traced: a traced tumour would be searched on the whole panel
+    patient = lambda anatomy: dataclasses.replace(case, anatomy=anatomy)
+    return lambda anatomy: overlap(patient(anatomy), view, voxel_mm=voxel_mm)
 
 
 def _spectrum(exposure: Exposure) -> Any:

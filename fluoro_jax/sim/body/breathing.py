@@ -24,6 +24,7 @@ from fluoro_jax.geometry import AnyArray
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
 INHALE_FRACTION = 0.4  # of the period; the other 0.6 is exhalation (XCAT)
 COUGH_S = 0.6  # length of a cough
@@ -41,11 +42,11 @@ class Breaths:
         cough: `[N]` height of a cough halfway through each exhalation [1].
     """
 
-    start_s: AnyArray
-    baseline: AnyArray
-    amplitude: AnyArray
-    hold_s: AnyArray
-    cough: AnyArray
+    start_s: Leaf
+    baseline: Leaf
+    amplitude: Leaf
+    hold_s: Leaf
+    cough: Leaf
 
 
 @struct.dataclass
@@ -71,7 +72,7 @@ class Breathing:
     ap_mm: Scalar = 12.0
     ap_lag: Scalar = 0.0
     start: Scalar = 0.0
-    trace: AnyArray | None = None
+    trace: Leaf | None = None
     trace_rate_hz: Scalar = 10.0
     breaths: Breaths | None = None
     lujan_n: Scalar | None = None

@@ -25,6 +25,7 @@ from fluoro_jax.geometry import AnyArray, Geometry, pixel_positions_mm, view_axe
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
 KINDS = ("sphere", "ellipsoid", "lobulated", "spiculated")
 LOBES = (3, 6)  # spheres of a lobulated mass
@@ -47,9 +48,9 @@ class Shape:
         turn: `[K, 3, 3]`; row i is the direction of semi-axis i in world axes.
     """
 
-    offset: AnyArray
-    semi: AnyArray
-    turn: AnyArray
+    offset: Leaf
+    semi: Leaf
+    turn: Leaf
 
 
 def ellipsoid(

@@ -32,6 +32,7 @@ from fluoro_jax.sim.tumor.shapes import Shape, shape_chord_mm
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
 DIAMETER_MM = (5.0, 60.0)
 # From pure ground glass (-750 to -300 HU) through part solid to solid (20 to 60 HU).
@@ -57,7 +58,7 @@ class Tumor:
             amplitudes (XCAT's mode 0), False moves by them (mode 1).
     """
 
-    centre_mm: AnyArray
+    centre_mm: Leaf
     diameter_mm: Scalar
     si_mm: Scalar
     ap_mm: Scalar

@@ -18,6 +18,7 @@ from fluoro_jax.sim.xray.blur import blur
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
 HALF_PATIENT_MM = 120.0  # a patient 240 mm thick about the isocentre
 REFERENCE_GAP_MM = 380.0  # exit surface to panel at SAD 1000, SDD 1500
@@ -44,7 +45,7 @@ class Scatter:
     sigma_mm: Scalar = 55.0
     power: Scalar = 1.0
     gap_mm: Scalar = REFERENCE_GAP_MM
-    region: Array | None = None
+    region: Leaf | None = None
 
 
 @struct.dataclass
