@@ -76,7 +76,7 @@ def assert_equal_trees(one, other):
 
 def edit_card(folder, change, *, sign=True):
     path = folder / "made.json"
-    card = json.loads(path.read_text())
+    card = json.loads(path.read_text("utf-8"))
     change(card)
     path.write_text(json.dumps(zoo.sign(card) if sign else card))
 
@@ -200,7 +200,7 @@ def test_limits_follow_the_config(run, changed, words):
 )
 def test_the_command_is_one_that_can_be_typed(run, tmp_path, line, command):
     for name in ("env.json", "metrics.jsonl"):
-        (tmp_path / name).write_text((run.workdir / name).read_text())
+        (tmp_path / name).write_text((run.workdir / name).read_text("utf-8"), "utf-8")
     calls = [
         {"time": "T", "commit": commit, "command": called, "from": first, "to": 4}
         for commit, called, first in (("a", line, 0), ("b", "python again.py", 2))
@@ -214,7 +214,7 @@ def test_the_command_is_one_that_can_be_typed(run, tmp_path, line, command):
 
 def test_the_page_of_the_docs_is_that_of_the_cards():
     cards = [zoo.load(name).card for name in zoo.names()]
-    assert (ROOT / "docs" / "weights.md").read_text() == page(cards), (
+    assert (ROOT / "docs" / "weights.md").read_text("utf-8") == page(cards), (
         "python docs/make_weights.py"
     )
 
@@ -366,7 +366,7 @@ def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
 
 def shipped(name):
     """A name in the package as a test's parameter; large frames take minutes."""
-    card = json.loads((zoo.FOLDER / f"{name}.json").read_text())
+    card = json.loads((zoo.FOLDER / f"{name}.json").read_text("utf-8"))
     large = card["config"]["study"]["rows"] > 128
     return pytest.param(name, marks=pytest.mark.slow if large else ())
 
@@ -383,7 +383,7 @@ def test_the_package_finds_its_cards_numbers_or_says_that_they_are_stale(name):
     card = zoo.load(name).card
     if words := stale(card):
         assert f"**Stale.** {words}" in card_markdown(card)
-        assert words in (ROOT / "docs" / "weights.md").read_text()
+        assert words in (ROOT / "docs" / "weights.md").read_text("utf-8")
     else:
         assert_reproduced(zoo.load(name))
 
@@ -406,7 +406,7 @@ def test_other_weights_do_not_find_them(shelf):
 
 
 def test_the_wheel_holds_weights_and_cards(shelf):
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
     patterns = settings["setuptools"]["package-data"]["fluoro_jax"]
     for path in shelf.iterdir():
         packed = Path("zoo/weights") / path.name
