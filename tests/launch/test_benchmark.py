@@ -43,6 +43,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(machine, "ceilings", lambda: limits)
 
 
+@pytest.mark.slow
 def test_generator_rows_and_equal_outputs(tmp_path, capsys):
     out = tmp_path / "rows" / "rows.jsonl"
     argv = ["--preset=smoke", "--peers=linen", "--repeats=2", f"--json={out}"]
@@ -91,7 +92,16 @@ def thin_bodies(monkeypatch):
 
 
 @pytest.mark.usefixtures("thin_bodies")
-@pytest.mark.parametrize("what", ["critic_step", "projector", "stream", "input"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "projector",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("critic_step", "stream", "input")
+        ),
+    ],
+)
 def test_other_rows_have_all_keys(what, capsys):
     assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
     assert f"| {what} |" in capsys.readouterr().out
@@ -257,9 +267,8 @@ def test_limits_of_this_machine(monkeypatch):
     assert limits["gflop_per_s"] > 0.1 and limits["gbyte_per_s"] > 0.01
 
 
-@pytest.mark.parametrize(
-    "kind", ["critic", pytest.param("generator", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["critic", "generator"])
 def test_scaling_rows_count_collectives_and_agree(kind, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench_scaling, "UPDATES", (kind,))
     two = jax.devices()[:2]

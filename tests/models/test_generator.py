@@ -123,6 +123,7 @@ def test_both_ways_read_later_frames(case):
     assert float(off.max()) > 1e-4
 
 
+@pytest.mark.slow
 def test_remat_changes_nothing(case):
     stack, params = case
     weight = normal(2, B, T, SIDE, SIDE)
@@ -147,6 +148,7 @@ def test_bfloat16_computes_with_float32_parameters(case):
     assert 1e-4 < off < 0.05  # two to three digits; not float32 in disguise
 
 
+@pytest.mark.slow
 def test_a_fresh_generator_neither_fades_nor_grows():
     generator = Generator(levels=4, refine_levels=3, base=8, cap=32, **UNSCALED)
     stack = normal(3, 1, T, 32, 32, 3)

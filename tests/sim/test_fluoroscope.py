@@ -149,6 +149,7 @@ def assert_same_counts(clip, want):
     assert np.mean(np.abs(clip.frames - want.frames) > 1e-4) < 0.01
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_over_cases_are_a_loop():
     cases = [make_case(1), make_case(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)

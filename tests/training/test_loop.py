@@ -78,6 +78,7 @@ def test_a_stopped_run_goes_on_bit_equal(undisturbed, tmp_path, monkeypatch, cap
     assert same(rows[0]) == same(rows[1])
 
 
+@pytest.mark.slow
 def test_a_run_with_accumulation_goes_on_bit_equal(tmp_path, monkeypatch, capsys):
     source = Recorded()
     monkeypatch.setattr(loop, "open_batches", lambda *_: source)

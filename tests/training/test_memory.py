@@ -81,6 +81,7 @@ def test_the_small_run_of_the_tests_is_counted_below_its_need():
 
 
 @pytest.mark.multiprocess
+@pytest.mark.slow
 def test_under_a_limit_the_command_is_refused_before_memory_is_taken(tmp_path):
     command = (
         f"ulimit -v 6000000; exec {sys.executable} -m launch.train "

@@ -42,6 +42,7 @@ def test_a_run_starts_from_its_parents_averaged_networks(tmp_path):
     assert int(trained.gen.updates) == cfg.train.num_steps * cfg.train.gen_updates
 
 
+@pytest.mark.slow
 def test_a_parent_that_was_trained_again_is_noticed(tmp_path):
     cfg = stand_in_run.config()
     loop.train(cfg, tmp_path / "group")

@@ -62,6 +62,7 @@ def kill_when(process, ready, wait_s):
     return alive
 
 
+@pytest.mark.slow
 def test_killed_during_a_save_it_goes_on_bit_equal(start, tmp_path):
     undisturbed = finish(start(tmp_path / "whole"))
     folder = tmp_path / "killed" / "ckpt"
@@ -89,6 +90,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(start, tmp_path):
     address = f"localhost:{free_port()}"
     together = dict(JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2")

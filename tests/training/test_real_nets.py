@@ -14,8 +14,7 @@ from fluoro_jax.training import losses, parallel, step
 from fluoro_jax.training import nets as training_nets
 from fluoro_jax.training.state import to_host
 
-CONFIGS = [  # seconds each, all in tracing: the largest, the smallest, another file's
-    functools.partial(paper_group.get_config),
+CONFIGS = [  # seconds each, all in tracing: the smallest, another file's
     functools.partial(paper_group.get_config, "smoke"),
     functools.partial(quickstart.get_config),
     *(
@@ -23,7 +22,8 @@ CONFIGS = [  # seconds each, all in tracing: the largest, the smallest, another 
             functools.partial(module.get_config, preset), marks=pytest.mark.slow
         )
         for module, preset in (
-            *((paper_group, "cpu"), (paper_group, "peer"), (quickstart, "smoke")),
+            *((paper_group, "full"), (paper_group, "cpu"), (paper_group, "peer")),
+            (quickstart, "smoke"),
         )
     ),
 ]
@@ -81,6 +81,7 @@ def smoke():
     return nets, example_batch(cfg)
 
 
+@pytest.mark.slow
 def test_second_derivatives_through_the_critic_are_finite(smoke):
     nets, batch = smoke
     params = jax.jit(nets.init)().critic.params
@@ -96,7 +97,8 @@ def test_second_derivatives_through_the_critic_are_finite(smoke):
     assert np.isfinite(size).all() and max(size) > 0
 
 
-def test_the_generator_overfits_one_film(smoke):
+@pytest.mark.slow
+def test_the_generator_overfits_one_clip(smoke):
     nets, batch = smoke
     one = jax.devices()[:1]
     p_gen = parallel.p_update(updates(nets)[0], devices=one)
