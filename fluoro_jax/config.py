@@ -85,6 +85,7 @@ RATE = _number(1e-9, 1.0, 1e-3)
 DIAMETER = _number(1.0, 150.0, 20.0, "mm")
 DTYPE = _name("float32", "bfloat16")
 SOURCE = _name("dataset", "simulator")
+EVEN_IN = _name("diameter", "log_diameter")
 STACK = _name("wrap", "edge", "causal", "single", "moving")
 LSTM = _name("all", "bottom", "none")
 RESAMPLE = _name("stride", "pool")
@@ -133,6 +134,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.renew_every", COUNT, _CADENCE),
     ("data.random_start", FLAG, "it is a switch"),
     ("data.smallest_mm data.largest_mm", DIAMETER, "it is a tumour's diameter"),
+    ("data.even_in", EVEN_IN, _CHOICE),
     ("gen.levels critic.levels", LEVELS, _NET),
     ("gen.base gen.cap gen.group_size", CHANNELS, _NET),
     ("gen.refine_levels", _whole(0, 12, 3), "it counts levels; 0 is no refinement net"),
@@ -205,6 +207,7 @@ def validate(
     _check_groups(cfg)
     _check_causal(cfg)
     _check_diameters(cfg)
+    _check_start(cfg)
     _check_collimation(cfg)
     if training:
         check_devices(cfg.data.batch_size)
@@ -369,6 +372,19 @@ def _check_diameters(cfg: Config) -> None:
             needed="data.largest_mm at least data.smallest_mm",
             why="simulated tumours have diameters between the two",
             fix=f"--config.data.largest_mm={smallest}",
+        )
+
+
+def _check_start(cfg: Config) -> None:
+    from fluoro_jax.studies import STUDIES  # late: it starts JAX
+
+    study = STUDIES.get(cfg.study.name)
+    if cfg.data.random_start and study and not study.periodic:
+        raise UserError(
+            f"data.random_start = True with study.name = {cfg.study.name!r}",
+            needed="data.random_start = False",
+            why="a clip that is not one whole breath cannot be rolled in time",
+            fix="--config.data.random_start=False: its breaths start at any phase",
         )
 
 

@@ -29,6 +29,7 @@ NO_NUMBER = (
 # them. Whoever adds a config key adds it here, so that no stored result is orphaned.
 ABSENT: dict[str, Any] = {
     "choices": "",
+    "data.even_in": "diameter",
     "gen_opt.schedule": "cosine",
     "critic_opt.schedule": "cosine",
     "gen.patch": 1,
