@@ -164,7 +164,7 @@ def _rough_room(
 
 
 def _with_amplitudes(tumor: Tumor, anatomy: Anatomy, breathing: Breathing) -> Tumor:
-    """Returns a tumour that rides with the amplitudes of full inhale, for its labels."""
+    """Gives a tumour that rides the amplitudes of full inhale, for its labels."""
     if not tumor.rides:
         return tumor
     centre = jnp.asarray(tumor.centre_mm).reshape(1, 3)
