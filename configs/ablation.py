@@ -1,4 +1,4 @@
-"""What each part of the method is worth: one base and rows that change one thing.
+"""Ablations of the method: one base and rows that change one thing each.
 
 Command:  python -m launch.train --config=configs/ablation.py:ablation/no_convlstm
           --workdir=DIR --data_dir=DATA --config.seed=1

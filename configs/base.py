@@ -37,7 +37,7 @@ def base_config(scale: str = "full") -> Config:
     # On which cases the recipe's choices were made: none | validation | test, or ""
     # if that is not known (fluoro_jax/choices.py). Captions print it.
     c.choices = "validation"
-    numbers = STUDIES["group"].numbers  # paper: 110 train, 30 test; ours: 16 watched
+    numbers = STUDIES["group"].numbers  # paper: 110 train, 30 test; ours: 16 val
     c.study = dict(  # the fixed cases; their ranges stand in fluoro_jax/studies
         name="group",
         seed=2020,  # ours

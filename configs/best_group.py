@@ -7,10 +7,10 @@ Expected: not measured yet with this simulator and these test cases; numbers of 
           earlier ones in docs/results (shown as stale).
 
 Not the paper's recipe. Simulated tumours from 10 to 48 mm on a slowly renewed pool of
-bodies, each frame background-subtracted, cross-entropy and IoU as losses, no critic.
-The range of diameters was set after test cases had been seen to be lost; those cases
-are the validation cases now, and the test cases are new ones (`choices`). All values
-that this file sets are ours.
+patients, each frame background-subtracted, cross-entropy and IoU as losses, no critic.
+The range of diameters was set after empty predictions had been seen on test cases;
+those cases are the validation cases now, and the test cases are new ones (`choices`).
+All values that this file sets are ours.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _part(title: str, run: Config, minutes: float, **more: Any) -> dict[str, Any
     `paper` names the numbers of the paper that it stands beside, if any; `section`,
     `role` and `recipe` say which table it is a row of, and as what (`roles.py`).
     """
-    part = dict(title=title, minutes=minutes, core=False, of="", brief=False)
+    part = dict(title=title, minutes=minutes, core=False, of="", table_only=False)
     part |= dict(paper="", section="group", role="", recipe="ours")
     return {**part, **more, "run": run}
 
@@ -173,7 +173,7 @@ def _transfer(preset: str) -> dict[str, Any]:
         ),
         "patient_other": _part(
             "patient's model on another patient (figure 8)",
-            _looked_at(patient, "patient_other"),
+            _evaluated_on(patient, "patient_other"),
             1.0,
             of="best_patient",
             section="transfer",
@@ -208,10 +208,12 @@ def _held_out(preset: str) -> dict[str, Any]:
         "population": "bodies beyond the trained population",
         "exposed": "spectrum, scatter, blur and quanta of a panel",
     }
-    runs = {study: _looked_at(best_group.get_config(preset), study) for study in words}
+    runs = {
+        study: _evaluated_on(best_group.get_config(preset), study) for study in words
+    }
     for run in runs.values():
         run.choices = "none"
-    runs["noise"] = _looked_at(best_group.get_config(preset), "group")
+    runs["noise"] = _evaluated_on(best_group.get_config(preset), "group")
     runs["noise"].study.photons = 1e4
     words["noise"] = "noise of 10,000 quanta a pixel"
     parts = {}
@@ -227,7 +229,7 @@ def _held_out(preset: str) -> dict[str, Any]:
 
 
 def _ablation(preset: str) -> dict[str, Any]:
-    """What each piece of the method is worth; two seeds for what the paper stresses."""
+    """Returns the ablations; two seeds for the rows that the paper stresses."""
     size = "smoke" if preset == "smoke" else "ablation"
     parts = {}
     for row in ("base", *ablation.VARIANTS):
@@ -236,7 +238,7 @@ def _ablation(preset: str) -> dict[str, Any]:
             run.seed = seed
             title = f"ablation: {row.replace('_', ' ')}, seed {seed}"
             parts[f"ablation_{row}_{seed}"] = _part(
-                *(title, run, 1.5), brief=True, section="ablation", role=row
+                *(title, run, 1.5), table_only=True, section="ablation", role=row
             )
     return parts
 
@@ -247,7 +249,7 @@ def _as(run: Config, study: str) -> Config:
     return run
 
 
-def _looked_at(run: Config, study: str) -> Config:
+def _evaluated_on(run: Config, study: str) -> Config:
     """Only tested on, so only its test cases are made."""
     run = _as(run, study)
     run.study.update(num_train=1, num_val=1)

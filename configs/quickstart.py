@@ -7,7 +7,8 @@ Expected: test IoU 0.653 [0.537, 0.741], vertical error 8.1 mm [4.3, 14.7] over 
           cases, one seed (static, blind: 0.000 and 31.1 mm [24.8, 38.3]).
 
 Not the paper's recipe: simulated tumours from 10 mm on, background-subtracted frames, a
-channel for what moves, cross-entropy and IoU as losses, no critic.
+channel for what moves, a ConvLSTM at the bottom alone, cross-entropy and IoU as losses,
+no critic.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def get_config(preset: str = "") -> ConfigDict:
     c.data.smallest_mm = 10.0  # the study trains from 20 on and tests from 12 on
     # With the chest's own shading left in, short trials did not get past guessing.
     c.gen.update(background_px=4.0, input_mean=0.0, input_scale=0.25)
+    # With a ConvLSTM at the bottom alone the update compiles in 31 s, not 54, and takes
+    # 0.16 s, not 0.26; validation IoU after 400 steps 0.630 and 0.631, one seed each.
+    c.gen.lstm = "bottom"
     # Short trials left the first plateau sooner than with 2e-3 and b2 = 0.999.
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)
     # Seen: the paper's losses alone emptied the mask of small tumours, so the run

@@ -18,8 +18,9 @@ import numpy as np
 
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.sim import lung
-from fluoro_jax.sim.body import solids, tissues, volume
+from fluoro_jax.sim.body import solids, volume
 from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
+from fluoro_jax.sim.xray import attenuation as att
 from fluoro_jax.sim.xray import projector
 
 matplotlib.use("Agg")
@@ -38,7 +39,8 @@ UNITS = {
     "lung_density_g_cc": "g/cc",
     "heart_rate_hz": "1/s",
     "sex": "0 or 1",
-    "vessel_seed": "cycle",
+    "vessel_seed": "1",
+    "arms_up": "fraction",
 }
 XCAT = "XCAT populations, 0.9 to 1.1 an axis"
 LIDC = "LIDC-IDRI-0001; spread ours"
@@ -98,7 +100,7 @@ def attenuation(anatomy: Anatomy, si_mm: float, ap_mm: float) -> jax.Array:
         displacement_mm=(si_mm, ap_mm),
         lung_g_cc=density / full(anatomy, si_mm, ap_mm),
     )
-    return soft * tissues.SOFT_MASS_MM2_G + bone * tissues.BONE_MASS_MM2_G
+    return soft * att.SOFT_MU_PER_DENSITY + bone * att.BONE_MU_PER_DENSITY
 
 
 def cut(mu: np.ndarray, plane: str, at_mm: float) -> np.ndarray:

@@ -52,7 +52,7 @@ def main() -> None:
     case, key = patient(), jax.random.key(0)
     wide, native = square_panel(256), varian()
     body = {
-        view: fluoroscope.render_paths(case, view, voxel_mm=VOXEL_MM)
+        view: fluoroscope.render_areal_density(case, view, voxel_mm=VOXEL_MM)
         for view in (wide, native)
     }
 
@@ -82,19 +82,19 @@ def main() -> None:
         (n, radiograph(native, e)[crop], (1.2, 5.6)) for n, e in [*doses, clean]
     ]
     save("xray_dose", pictures, 4)
-    varian_film = ex.varian_fluoro()
-    black = varian_film.display.replace(bone="black")
-    blades = ex.Blades(up_mm=110.0, down_mm=60.0, left_mm=125.0, right_mm=20.0)
+    typical = ex.varian_fluoro()
+    black = typical.display.replace(bone="black")
+    jaws = ex.Jaws(up_mm=110.0, down_mm=60.0, left_mm=125.0, right_mm=20.0)
     outputs = [
-        ("log", varian_film, log),
-        ("counts", varian_film.replace(output="counts"), (0.0, 1.2e5)),
-        ("display, bone white", varian_film.replace(output="display"), (0.0, 1.0)),
+        ("log", typical, log),
+        ("counts", typical.replace(output="counts"), (0.0, 1.2e5)),
+        ("display, bone white", typical.replace(output="display"), (0.0, 1.0)),
         (
             "display, bone black",
-            varian_film.replace(output="display", display=black),
+            typical.replace(output="display", display=black),
             (0.0, 1.0),
         ),
-        ("log, collimated", varian_film.replace(blades=blades), (0.3, 8.0)),
+        ("log, collimated", typical.replace(jaws=jaws), (0.3, 8.0)),
     ]
     save("xray_outputs", [(n, radiograph(wide, e), w) for n, e, w in outputs], 5)
 

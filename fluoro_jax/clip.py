@@ -51,7 +51,8 @@ class Track:
         probability: `[H, W]` in [0, 1]: mask probability of each pixel.
         confidence: in [0, 1].
         status: one of `STATUSES`: "ok"; "low_confidence"; "missed" (an empty
-            prediction); "held" (the answer of an earlier frame, repeated).
+            prediction); "held" (reserved for trackers that repeat the answer of
+            an earlier frame; none of this package does).
     """
 
     frame: int = struct.field(pytree_node=False)

@@ -21,7 +21,7 @@ SMALLEST = 2  # pixels a side that the lowest level must keep
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be.
+    """Describes the values that a key accepts.
 
     Attributes:
         accepts: the test.
@@ -126,13 +126,13 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("study.frame_s", _number(1e-3, 60.0, 0.5, "s"), "it is the time between frames"),
     ("study.gantry_deg", _number(-360, 360, 0.0, "degrees"), "it is a gantry angle"),
     ("study.photons", _or_zero(_number(10.0, 1e9, 2e4, "quanta a pixel")), _PHOTONS),
-    ("study.collimate", FLAG, "it is a switch"),
+    ("study.collimate", FLAG, "it centres the panel on the tumour's path, or does not"),
     ("data.source", SOURCE, _CHOICE),
     ("data.stack", STACK, _CHOICE),
     ("data.batch_size", _whole(1, 65_536, 4), "it counts the examples of an update"),
-    ("data.pool_bodies", _whole(1, 10_000, 16), "tumours are put into these bodies"),
+    ("data.pool_bodies", _whole(1, 10_000, 16), "it counts the patients in memory"),
     ("data.renew_every", COUNT, _CADENCE),
-    ("data.random_start", FLAG, "it is a switch"),
+    ("data.random_start", FLAG, "it starts each cycle at a random phase, or does not"),
     ("data.smallest_mm data.largest_mm", DIAMETER, "it is a tumour's diameter"),
     ("data.even_in", EVEN_IN, _CHOICE),
     ("gen.levels critic.levels", LEVELS, _NET),
@@ -140,7 +140,8 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("gen.refine_levels", _whole(0, 12, 3), "it counts levels; 0 is no refinement net"),
     ("gen.kernel gen.refine_kernel critic.kernel", EVEN, _HALVING),
     ("gen.lstm_kernel critic.lstm_kernel", ODD, _CENTRED),
-    ("gen.bidirectional gen.remat", FLAG, "it is a switch"),
+    ("gen.bidirectional", FLAG, "it runs the ConvLSTM both ways in time, or forward"),
+    ("gen.remat", FLAG, "it recomputes activations to save memory, or stores them"),
     ("gen.lstm", LSTM, _CHOICE),
     ("gen.resample", RESAMPLE, _CHOICE),
     ("gen.dtype critic.dtype", DTYPE, _DTYPE),
@@ -215,13 +216,13 @@ def validate(
 
 
 def reads_ahead(cfg: Config) -> bool:
-    """Whether the network's answer for a frame depends on later frames."""
+    """Returns whether the network's answer for a frame depends on later frames."""
     memory = cfg.gen.lstm != "none" and cfg.gen.bidirectional
     return memory or cfg.data.stack not in ("causal", "single")
 
 
 def unknown_key(key: str, *, flag: str = "", value: str = "") -> UserError:
-    """What to tell a user about a key that no config has.
+    """Returns the error for a key that no config has.
 
     Args:
         key: as in `gen.level`.

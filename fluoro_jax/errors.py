@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class UserError(ValueError):
-    """Something a user can put right; shown as four lines, exit code 2, no traceback.
+    """An error caused by user input; shown as four lines, exit code 2, no traceback.
 
     Args:
         found: what was found and where, for example "gen.levels = 7 in base.py".
@@ -23,7 +24,12 @@ class UserError(ValueError):
         )
 
 
+def refuse(found: str, needed: str, why: str, fix: str) -> NoReturn:
+    """Raises the `UserError` of these four lines."""
+    raise UserError(found, needed=needed, why=why, fix=fix)
+
+
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The known word that looks most like this one, if any does."""
+    """Returns the known word most similar to this one, or None."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return close[0] if close else None

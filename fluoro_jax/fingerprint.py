@@ -25,8 +25,8 @@ NO_NUMBER = (
     *("train.log_every", "train.eval_every", "train.save_every", "train.keep"),
     *("train.max_skipped", "train.collapse_after"),
 )
-# Keys that not every stored config has, and the value that means what was done without
-# them. Whoever adds a config key adds it here, so that no stored result is orphaned.
+# Keys that older stored configs lack, and the value that reproduces their behaviour. A
+# new config key needs an entry here, or every stored result becomes stale.
 ABSENT: dict[str, Any] = {
     "choices": "",
     "data.even_in": "diameter",

@@ -141,7 +141,8 @@ def detector_mm_to_px(
     middle = _pair(((geometry.rows - 1) / 2, (geometry.cols - 1) / 2))
     shape = (1,) * (down_right_mm.ndim - 1) + (2,)
     scaled = (down_right_mm - offset.reshape(shape)) / pitch.reshape(shape)
-    return scaled + middle.reshape(shape)
+    # Three JAX arrays make it one, whatever `down_right_mm` is.
+    return scaled + middle.reshape(shape)  # pyright: ignore[reportReturnType]
 
 
 def depth_mm(geometry: Geometry, point_mm: Points) -> Float[Array, ...]:

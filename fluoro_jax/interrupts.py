@@ -1,4 +1,6 @@
-"""Ctrl-C: acknowledged at once, obeyed at the next safe point, forced by the second.
+"""Acknowledges Ctrl-C at once and handles it at the next safe point.
+
+A second Ctrl-C ends the process immediately.
 
 Python runs a signal handler between two bytecodes of the main thread, so a press while
 XLA compiles (up to a minute) would show nothing. The interpreter's wake-up pipe is

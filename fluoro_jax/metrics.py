@@ -1,4 +1,4 @@
-"""How well a predicted outline agrees with the true one: pure functions of masks.
+"""Measures of agreement between predicted and true masks, as pure functions.
 
 Masks are `[..., H, W]`, boolean or in {0, 1} (0.5 and above is inside). Leading
 axes are free and stay: one number a mask. NumPy in, NumPy out; the functions that say
@@ -8,7 +8,7 @@ Conventions, the same everywhere:
     * empty truth: the measure is not defined, the answer is NaN (leave it out, count
       it, and report the false-positive area);
     * empty prediction on a truth that is not empty: IoU and Dice 0, area difference
-      100 %, every distance half the diagonal of the frame;
+      100 %, every distance (and the error on each axis) half the frame's diagonal;
     * `pixel_mm` is the (row, column) pitch; distances come in its unit, so the default
       (1, 1) gives pixels and the pitch at the isocentre gives mm at the isocentre.
 
@@ -189,10 +189,10 @@ def _outline_distances(
     rows, cols = np.nonzero(pred | truth)
     box = np.s_[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
     edge, true_edge = _outline(pred[box]), _outline(truth[box])
-    far = lambda line: np.asarray(
+    distances = lambda line: np.asarray(
         ndimage.distance_transform_edt(~line, sampling=pixel_mm)
     )
-    return far(true_edge)[edge], far(edge)[true_edge]
+    return distances(true_edge)[edge], distances(edge)[true_edge]
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

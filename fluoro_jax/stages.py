@@ -1,4 +1,4 @@
-"""What a command is doing, and how long each stage of it took.
+"""Prints the stages of a command and records the seconds that each took.
 
 A stage within another pauses the outer one, so the seconds of all stages of the main
 thread add up to the time passed. A stage in another thread is listed as done beside.

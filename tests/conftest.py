@@ -4,7 +4,7 @@ Compiling is nearly all of what the tests cost, and their arrays are small, so X
 told not to optimise: a program compiles four to six times as fast and runs up to
 five times as slowly, which at these sizes is milliseconds. What was compiled is kept
 in `.pytest_cache/xla`, for the other worker and for the next run; an own
-`JAX_COMPILATION_CACHE_DIR` or an own value of one of these XLA flags is obeyed.
+`JAX_COMPILATION_CACHE_DIR` or an own value of one of these XLA flags is kept.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_dice_iou_identity_and_range(truth, seed):
     assert metrics.iou(truth, truth) == 1.0
 
 
-def test_empty_prediction_is_lost_with_half_the_diagonal():
+def test_empty_prediction_has_half_the_diagonal_as_its_error():
     truth, nothing = box((30, 40), 3, 3, 4, 4), np.zeros((30, 40), bool)
     assert metrics.iou(nothing, truth) == 0.0
     assert metrics.dice(nothing, truth) == 0.0

@@ -1,4 +1,4 @@
-"""The plan of the house: who may import whom, who owns which library, and sizes."""
+"""The layers of the package, the owner of each library, and sizes of files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = (  # lowest first; a module imports from its own floor or below
+LAYERS = (  # lowest first; a module imports from its own layer or below
     {"errors", "fingerprint", "choices", "interrupts", "stages"},
     {"geometry"},
     {"clip"},
@@ -19,11 +19,11 @@ FLOORS = (  # lowest first; a module imports from its own floor or below
     {"data"},
     {"training", "tracking"},
     {"evaluation"},
-    {"patient", "zoo", "report"},
+    {"zoo", "report"},
     {"experiments"},
     {"cli"},
 )
-FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 OWNERS = {  # library: the only places that may import it
     "orbax": ("fluoro_jax/training/checkpoint.py",),
     "jinja2": ("fluoro_jax/report/",),
@@ -52,7 +52,7 @@ def imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_of(module):
+def package_of(module):
     return module.split(".")[1] if "." in module else ""
 
 
@@ -62,23 +62,23 @@ def trees():
     return {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in every}
 
 
-def test_no_room_imports_from_a_floor_above(trees):
+def test_no_package_imports_from_a_layer_above(trees):
     upward = []
     for name, tree in trees.items():
         if not name.startswith("fluoro_jax/") or name == "fluoro_jax/__init__.py":
             continue
-        room = Path(name).parts[1].removesuffix(".py")
+        package = Path(name).parts[1].removesuffix(".py")
         for module in imports(tree):
-            other = room_of(module) if module.startswith("fluoro_jax.") else ""
-            if other in FLOOR and FLOOR[other] > FLOOR[room]:
+            other = package_of(module) if module.startswith("fluoro_jax.") else ""
+            if other in LAYER and LAYER[other] > LAYER[package]:
                 upward.append(f"{name} imports {module}")
     assert not upward
 
 
-def test_every_room_has_a_floor(trees):
+def test_every_package_has_a_layer(trees):
     inside = {Path(n).parts[1] for n in trees if n.startswith("fluoro_jax/")}
-    rooms = {name.removesuffix(".py") for name in inside} - {"__init__"}
-    assert rooms <= set(FLOOR), rooms - set(FLOOR)
+    packages = {name.removesuffix(".py") for name in inside} - {"__init__"}
+    assert packages == set(LAYER), packages ^ set(LAYER)
 
 
 def test_libraries_have_one_owner(trees):

@@ -61,7 +61,7 @@ WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 @dataclass(frozen=True)
 class Call:
-    """What a command line asks for."""
+    """Holds the values of a command line."""
 
     cfg: ConfigDict
     workdir: Path
@@ -287,7 +287,7 @@ def _explain(
         return UserError(
             f"unknown flag --{name}",
             needed=f"--{', --'.join(known[:-1])} or --{known[-1]}",
-            why="a flag that nobody reads would do nothing",
+            why="no command reads a flag of that name",
             fix=f"did you mean --{close}?" if close else "leave it out; see --help",
         )
     if PARSING in text:
@@ -383,7 +383,7 @@ def _unread(word: str) -> UserError:
     return UserError(
         f"{word!r} on the command line",
         needed="flags only, as --config=FILE.py --workdir=DIR",
-        why="a word without a flag would be left unread",
+        why="a word without a flag would have no effect",
         fix=f"remove {word!r}, or write the flag it belongs to before it",
     )
 

@@ -1,4 +1,4 @@
-"""What surrounds a command: variables of JAX and XLA, and a closed output.
+"""Prepares a command's environment: variables of JAX and XLA, and a closed output.
 
 Nothing here imports JAX: the variables must be settled before JAX is imported.
 """

@@ -18,7 +18,7 @@ from typing import Any
 
 from fluoro_jax import __version__
 from fluoro_jax.errors import UserError
-from fluoro_jax.io.files import folder
+from fluoro_jax.io.files import expand_path
 
 EPILOG = """CLIP is a TrackRAD case folder, an .mha of frames, or a folder of numbered
 PNG frames; each with a geometry.json that gives sad_mm, sdd_mm, gantry_deg, pixel_mm
@@ -80,9 +80,9 @@ def options_from(args: argparse.Namespace) -> Options:
                 fix=f"add --{name}={example}",
             )
     return Options(
-        folder(args.clip),
+        expand_path(args.clip),
         args.model,
-        folder(args.out),
+        expand_path(args.out),
         args.lookahead,
         args.overwrite,
         args.quiet,
@@ -164,7 +164,7 @@ def _tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
 
 
 def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
-    """What `run.json` says of versions, model, input, geometry and resampling."""
+    """Returns versions, model, input, geometry and resampling for `run.json`."""
     import importlib.metadata
 
     import jax
@@ -225,7 +225,7 @@ def _grid(view: Any) -> dict[str, Any]:
 
 
 def _resampling(plan: Any, frame_s: float) -> dict[str, Any]:
-    """What was done to the clip's pixels and times for the model."""
+    """Returns how the clip's pixels and times were resampled for the model."""
     return {
         "space": "area average of the bilinear interpolant, in the isocentre plane",
         "time": "nearest frame, in interleaved sequences",

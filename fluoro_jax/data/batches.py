@@ -24,7 +24,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.fluoroscope import Case, add_tumor, lung_at, render_body
 from fluoro_jax.sim.lung import LungState
-from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_body
+from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_patient
 
 Array = jax.Array
 Batch = dict[str, Any]  # frames [b, T, H, W], mask [b, T, H, W], id [b]
@@ -111,7 +111,7 @@ class DatasetSource:
         self._order = functools.lru_cache(maxsize=4)(self._order_of)
 
     def case_rows(self, index: int) -> np.ndarray:
-        """Which stored cases this process's share of micro-batch `index` holds."""
+        """Returns the rows of stored cases in this process's share of a micro-batch."""
         ids = _positions(index, self._batch_size, self._process)
         places = [divmod(i, len(self._frames)) for i in ids]
         return np.array([self._order(epoch)[row] for epoch, row in places])
@@ -132,8 +132,8 @@ class DatasetSource:
 
 
 @dataclasses.dataclass(frozen=True)
-class Body:
-    """A body of the pool, its view, its clip without tumour `[T, H, W]`, its lung."""
+class PoolPatient:
+    """A patient of the pool: view, clip without tumour `[T, H, W]`, and lung."""
 
     number: int
     case: Case
@@ -143,11 +143,11 @@ class Body:
 
 
 class SimulatorSource:
-    """Fresh tumours, phases and noise on a pool of bodies that is slowly renewed.
+    """Fresh tumours, phases and noise on a pool of patients that is slowly renewed.
 
-    A body's clip without tumour costs most; it is rendered when first drawn and kept
-    on the device, and every example adds a tumour of its own in closed form. After
-    every `renew_every` micro-batches one slot of the pool, in turn, gets a new body.
+    A patient's clip without tumour costs most; it is rendered when first drawn and
+    kept on the device, and every example adds a tumour of its own in closed form. After
+    every `renew_every` micro-batches one slot of the pool, in turn, gets a new patient.
 
     Args:
         cfg: the run's config; reads `seed`, `study` and `data`.
@@ -157,7 +157,7 @@ class SimulatorSource:
     def __init__(self, cfg: Config, process: tuple[int, int] | None = None) -> None:
         self._spec = StudySpec.from_config(cfg.study)
         self._seed, self._data, self._process = cfg.seed, cfg.data, process
-        self._pool: dict[int, Body] = {}  # by slot
+        self._pool: dict[int, PoolPatient] = {}  # by slot
 
     def batch_at(self, index: int) -> Batch:
         """See `BatchSource`."""
@@ -174,11 +174,11 @@ class SimulatorSource:
         """Frames and mask of one example, each `[T, H, W]`."""
         rng = draw_rng(self._spec, self._seed, example_id)
         slot = int(rng.integers(self._data.pool_bodies))
-        body = self._body(slot, index // self._data.renew_every)
+        patient = self._patient(slot, index // self._data.renew_every)
         sizes = (self._data.smallest_mm, self._data.largest_mm)
         case = fresh_case(
-            *(rng, self._spec, body.case),
-            number=body.number,
+            *(rng, self._spec, patient.case),
+            number=patient.number,
             diameter_mm=sizes,
             even_in=self._data.even_in,
         )
@@ -186,33 +186,38 @@ class SimulatorSource:
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0
         return _render(
-            (body.frames, body.lung),
+            (patient.frames, patient.lung),
             case,
-            body.geometry,
+            patient.geometry,
             shift=shift,
             noise_seed=noise_seed,
             photons=self._spec.photons,
         )
 
-    def _body(self, slot: int, renewals: int) -> Body:
-        """The body in `slot` after so many renewals."""
-        number = body_number(slot, renewals, self._data.pool_bodies)
+    def _patient(self, slot: int, renewals: int) -> PoolPatient:
+        """Returns the patient in `slot` after so many renewals."""
+        number = patient_number(slot, renewals, self._data.pool_bodies)
         held = self._pool.get(slot)
         if held is None or held.number != number:
-            case, view = pool_body(self._spec, self._seed, number)
+            case, view = pool_patient(self._spec, self._seed, number)
             frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
-            held = self._pool[slot] = Body(number, case, view, frames, lung_at(case))
+            held = self._pool[slot] = PoolPatient(
+                number, case, view, frames, lung_at(case)
+            )
         return held
 
 
-def body_number(slot: int, renewals: int, pool: int) -> int:
-    """Which body of the endless list stands in `slot`; renewal r fills r mod pool."""
+def patient_number(slot: int, renewals: int, pool: int) -> int:
+    """Returns the number, in the list of `pool_patient`, of the patient in a slot.
+
+    Renewal r (from 0) fills slot r mod `pool`.
+    """
     return slot + pool * ((renewals + pool - 1 - slot) // pool)
 
 
 @functools.partial(jax.jit, static_argnames="photons")
 def _render(
-    body: tuple[Array, LungState],
+    background: tuple[Array, LungState],
     case: Case,
     geometry: Geometry,
     *,
@@ -220,9 +225,12 @@ def _render(
     noise_seed: np.uint32,
     photons: float,
 ) -> tuple[Array, Array]:
-    """One example's frames and mask, `[T, H, W]`, starting `shift` frames later."""
+    """Returns an example's frames and mask, `[T, H, W]`, starting `shift` frames later.
+
+    `background` holds the frames without the tumour and the lung of the same patient.
+    """
     key = jax.random.key(noise_seed)
-    frames, lung = body
+    frames, lung = background
     clip = add_tumor(frames, case, geometry, photons=photons, key=key, lung=lung)
     # One whole breath, so starting it later is the same as rolling it.
     assert clip.mask is not None

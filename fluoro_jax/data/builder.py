@@ -19,9 +19,9 @@ from fluoro_jax.data.codec import encode_frames
 from fluoro_jax.sim.visibility import overlap
 from fluoro_jax.studies import PRESETS, SPLITS, StudyCase, StudySpec, build_study
 from fluoro_jax.studies.render import render_background, render_case
+from fluoro_jax.studies.spec import OVERLAPS
 
 VERSION = "2.1.0"
-OVERLAPS = ("rib", "heart", "spine", "diaphragm")  # what may lie over a tumour
 LABELS = ("diameter_mm", "si_mm", "ap_mm", "factor")
 WORDS = ("lobe", "side", "kind")
 
@@ -89,7 +89,7 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # nothing is downloaded
         cases = build_study(self._spec())
-        self._body = (None, None)
+        self._background = (None, None)
         return {split: self._generate_examples(cases[split]) for split in SPLITS}
 
     def _generate_examples(
@@ -97,10 +97,10 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         spec = self._spec()
         for case in cases:
-            if self._body[0] != case.body and not spec.exposed:
+            if self._background[0] != case.background_id and not spec.exposed:
                 background = render_background(case.case, case.geometry, spec)
-                self._body = (case.body, background)
-            yield case.id, example_of(case, spec, background=self._body[1])
+                self._background = (case.background_id, background)
+            yield case.id, example_of(case, spec, background=self._background[1])
             self.on_case()
 
 

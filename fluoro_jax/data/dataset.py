@@ -31,22 +31,13 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.fingerprint import code
 from fluoro_jax.stages import timed
 from fluoro_jax.studies import SPLITS, StudySpec
+from fluoro_jax.studies.spec import OVERLAPS
 
 MANIFEST = "manifest.json"
 FLOATS = (
-    "centroid_px",
-    "centre_mm",
-    "time_s",
-    "rib_overlap",
-    "heart_overlap",
-    "spine_overlap",
-    "diaphragm_overlap",
-    "diameter_mm",
-    "si_mm",
-    "ap_mm",
-    "factor",
-    "offset_mm",
-    "gantry_deg",
+    *("centroid_px", "centre_mm", "time_s"),
+    *(f"{name}_overlap" for name in OVERLAPS),
+    *("diameter_mm", "si_mm", "ap_mm", "factor", "offset_mm", "gantry_deg"),
 )
 RENDERERS = (  # code and data files that decide what a stored case looks like
     *("geometry.py", "studies/**/*.py", "sim/**/*.py", "sim/**/*.csv"),
@@ -96,7 +87,14 @@ def load_split(spec: StudySpec, data_dir: str | Path, split: str) -> dict[str, A
 
 
 def clips_of(arrays: dict[str, Any], spec: StudySpec) -> list[Clip]:
-    """The cases of `load_split` as clips with numpy leaves, in the same order."""
+    """Returns the cases of `load_split` as clips with numpy leaves, in the same order.
+
+    Args:
+        arrays: of N cases: frames and mask `[N, T, H, W]`, time_s `[N, T]` s,
+            centroid_px `[N, T, 2]`, centre_mm `[N, T, 3]`, gantry_deg `[N]`,
+            offset_mm `[N, 2]`.
+        spec: the study, for the view.
+    """
     view = lambda i: dataclasses.replace(
         spec.geometry(),
         gantry_deg=float(arrays["gantry_deg"][i]),
@@ -117,7 +115,7 @@ def clips_of(arrays: dict[str, Any], spec: StudySpec) -> list[Clip]:
 
 
 def ensure_built(spec: StudySpec, data_dir: str | Path) -> Path:
-    """Folder of the study's dataset, complete and checked.
+    """Returns the folder of the study's dataset, complete and checked.
 
     Raises:
         UserError: if it has to be written and cannot be.
@@ -142,7 +140,7 @@ def ensure_built(spec: StudySpec, data_dir: str | Path) -> Path:
 
 
 def damage(home: Path, spec: StudySpec) -> str | None:
-    """What is wrong with a dataset's folder, in a few words, or None."""
+    """Returns the defect of a dataset's folder, in a few words, or None."""
     try:
         manifest = json.loads((home / MANIFEST).read_text())
         stored = manifest["files"]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Real
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray
 
 Array = jax.Array
 MODES = ("wrap", "edge", "causal", "single", "moving")
@@ -19,7 +20,9 @@ NEIGHBOURS = (-1, 0, 1)
 OFFSETS = {"causal": (-2, -1, 0), "single": (0, 0, 0)}
 
 
-def stack_frames(frames: Real[Array, "B T H W"], mode: str) -> Real[Array, "B T H W C"]:
+def stack_frames(
+    frames: Real[AnyArray, "B T H W"], mode: str
+) -> Real[Array, "B T H W C"]:
     """Gives every frame its neighbours in time as channels.
 
     Channels of frame t: (t-1, t, t+1) for "wrap" and "edge", (t-2, t-1, t) for

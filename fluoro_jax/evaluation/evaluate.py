@@ -1,4 +1,4 @@
-"""The test cases of a study through the network and through every baseline."""
+"""Tracks and scores a study's test cases with the network and every baseline."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Run:
-    """What one method did on every test case.
+    """Holds the answers and scores of one method on N test cases of T frames.
 
     Attributes:
         method: the tracker and what it is given.
@@ -162,10 +162,17 @@ def evaluate(
 def methods(
     cfg: Any, generator: Any, params: Any, train: Mapping[str, Any]
 ) -> list[Method]:
-    """The columns of the table; the network first, then the baselines.
+    """Returns the columns of the table: the network first, then the baselines.
 
     A network that reads its window both ways stands twice: with the whole clip (as
     published) and with the past alone.
+
+    Args:
+        cfg: the run's config.
+        generator: its module.
+        params: its parameters.
+        train: arrays of `load_split` that the baselines fit: mask `[N, T, H, W]`,
+            centroid_px `[N, T, 2]`, time_s `[N, T]`.
     """
     threshold = cfg.evaluation.threshold
     static = StaticTracker.fit(train, threshold=threshold)
@@ -195,14 +202,25 @@ def run_method(
     *,
     patients: np.ndarray | None = None,
 ) -> Run:
-    """Tracks every clip and scores it."""
-    masks, centroids, sure, scores = [], [], [], []
+    """Tracks every clip and scores it.
+
+    Args:
+        method: the tracker and what it is given.
+        clips: N of them, frames `[T, H, W]` and their truth.
+        cfg: reads evaluation.threshold, evaluation.bootstrap and seed.
+        patients: `[N]` number of each clip's patient, or None if each has one clip.
+
+    Returns:
+        Masks, scores by frame (distances in mm at the isocentre), by case, and their
+        intervals.
+    """
+    masks, centroids, confidence, scores = [], [], [], []
     for clip in clips:
         tracks = track_with(method, clip)
         mask = masks_of(tracks, cfg.evaluation.threshold)
         masks.append(mask)
         centroids.append(np.stack([t.centroid_px for t in tracks]))
-        sure.append([t.confidence for t in tracks])
+        confidence.append([t.confidence for t in tracks])
         truth, exact = np.asarray(clip.mask), np.asarray(clip.centroid_px)
         scores.append(score_frames(mask, truth, clip.geometry, exact_px=exact))
     cases = [case_means(score) for score in scores]
@@ -212,7 +230,7 @@ def run_method(
         method,
         np.stack(masks),
         np.stack(centroids),
-        np.array(sure, np.float32),
+        np.array(confidence, np.float32),
         scores,
         cases,
         summary,
@@ -221,7 +239,7 @@ def run_method(
 
 
 def track_with(method: Method, clip: Clip) -> list[Track]:
-    """`track_clip` with what this method is given."""
+    """Returns `track_clip` with what this method is given, one `Track` a frame."""
     reference = None
     if method.frame0:
         assert clip.mask is not None
@@ -230,7 +248,7 @@ def track_with(method: Method, clip: Clip) -> list[Track]:
 
 
 def masks_of(tracks: Iterable[Track], threshold: float) -> np.ndarray:
-    """`[T, H, W]` bool: p >= threshold."""
+    """Returns the masks p >= threshold of T tracks, `[T, H, W]` bool."""
     return np.stack([np.asarray(t.probability) >= threshold for t in tracks])
 
 
@@ -276,7 +294,10 @@ def weights_digest(params: Any) -> str:
 
 
 def scale_of_errors(clips: list[Clip]) -> dict[str, float]:
-    """What the pixel grid alone costs, to read the table by.
+    """Computes the errors that the pixel grid alone causes, to judge a table by.
+
+    Args:
+        clips: with `mask` `[T, H, W]` and `centroid_px` `[T, 2]`.
 
     Returns:
         IoU of the true masks moved down by one pixel; mean distance of the true mask's
@@ -302,7 +323,13 @@ def scale_of_errors(clips: list[Clip]) -> dict[str, float]:
 def write_frames(
     runs: Mapping[str, Run], test: Mapping[str, Any], folder: Path
 ) -> None:
-    """per_frame.csv and per_case.csv: every number behind the table."""
+    """Writes per_frame.csv and per_case.csv, the numbers behind the table.
+
+    Args:
+        runs: by key, each of N cases.
+        test: arrays of `load_split`: id `[N]`, time_s `[N, T]` s, diameter_mm `[N]`.
+        folder: made if missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ids = [int(i) for i in test["id"]]
     times = np.asarray(test["time_s"])

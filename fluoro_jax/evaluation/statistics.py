@@ -14,7 +14,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import Geometry
 
 WITHIN_MM = (1, 2, 3)
-MISSED_MM = 10.0  # a distance beyond it is a miss, however the outline looks
+MISSED_MM = 10.0  # a distance beyond it is a miss, whatever the IoU
 # Under so many cases no interval is printed: at 7 or 8 skewed cases the nominal 95 %
 # bootstrap interval covers the true mean about 70 % of the time.
 FEW = 15
@@ -96,24 +96,24 @@ def score_frames(
     shrink = float(geometry.sad_mm) / float(geometry.sdd_mm)
     iso = tuple(pitch * shrink)
     empty = metrics.is_empty_prediction(pred, truth)
-    far_iso = metrics.half_diagonal(pred.shape[-2:], iso)
+    penalty_iso_mm = metrics.half_diagonal(pred.shape[-2:], iso)
     shift = metrics.centroid_px(pred, truth)
-    shift_iso = np.where(empty[:, None], far_iso, shift * iso)
-    far_detector = far_iso / shrink
+    shift_iso = np.where(empty[:, None], penalty_iso_mm, shift * iso)
+    penalty_detector_mm = penalty_iso_mm / shrink
     exact = np.full_like(shift, np.nan)
     if exact_px is not None:
         exact = (metrics.centroid_px(pred) - exact_px) * iso
-        exact = np.where(empty[:, None], far_iso, exact)
+        exact = np.where(empty[:, None], penalty_iso_mm, exact)
         exact = np.where(np.isnan(shift), np.nan, exact)
     return FrameScores(
         iou=metrics.iou(pred, truth),
         dice=metrics.dice(pred, truth),
         area_pct=metrics.area_difference(pred, truth),
         shift_px=shift,
-        shift_detector_mm=np.where(empty[:, None], far_detector, shift * pitch),
+        shift_detector_mm=np.where(empty[:, None], penalty_detector_mm, shift * pitch),
         shift_iso_mm=shift_iso,
         shift_exact_mm=exact,
-        distance_mm=np.where(empty, far_iso, np.hypot(*shift_iso.T)),
+        distance_mm=np.where(empty, penalty_iso_mm, np.hypot(*shift_iso.T)),
         hd95_mm=metrics.hd95(pred, truth, iso),
         asd_mm=metrics.asd(pred, truth, iso),
         assd_mm=metrics.assd(pred, truth, iso),
@@ -232,7 +232,9 @@ def summarise(
     }
 
 
-def lead(distance_mm: Sequence[float]) -> dict[str, float | int | None]:
+def distance_summary(
+    distance_mm: Sequence[float],
+) -> dict[str, float | int | None]:
     """Returns the three numbers that stand first in every table.
 
     Args:
@@ -242,15 +244,15 @@ def lead(distance_mm: Sequence[float]) -> dict[str, float | int | None]:
         `median_mm` and `p90_mm` (90th percentile, linear interpolation) over cases;
         `missed`, the cases beyond `MISSED_MM`; `n`, all cases; None for no case.
     """
-    far = np.asarray(distance_mm, float)
-    far = far[~np.isnan(far)]
-    if len(far) == 0:
+    known_mm = np.asarray(distance_mm, float)
+    known_mm = known_mm[~np.isnan(known_mm)]
+    if len(known_mm) == 0:
         return {"median_mm": None, "p90_mm": None, "missed": 0, "n": 0}
     return {
-        "median_mm": float(np.median(far)),
-        "p90_mm": float(np.percentile(far, 90)),
-        "missed": int((far > MISSED_MM).sum()),
-        "n": len(far),
+        "median_mm": float(np.median(known_mm)),
+        "p90_mm": float(np.percentile(known_mm, 90)),
+        "missed": int((known_mm > MISSED_MM).sum()),
+        "n": len(known_mm),
     }
 
 
@@ -259,7 +261,7 @@ def truth_span_mm(
 ) -> list[float]:
     """Returns how far the true tumour ranges within the frame, on each axis.
 
-    A tracker that never looks can be right along an axis where this is small.
+    A tracker that uses no image can be right along an axis where this is small.
 
     Args:
         clips: the test clips, with truth.

@@ -9,8 +9,9 @@ import numpy as np
 
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.statistics import summarise
+from fluoro_jax.evaluation.summary import COMPARED
+from fluoro_jax.studies.spec import OVERLAPS
 
-OVERLAPS = ("rib", "heart", "spine", "diaphragm")
 CASE_SCORES = (
     *("iou", "dice", "area_pct", "distance_mm", "empty_predictions"),
     *("vertical_iso_mm", "horizontal_iso_mm", "vertical_px", "horizontal_px"),
@@ -20,10 +21,22 @@ CASE_SCORES = (
 def strata(
     run: Any, test: Mapping[str, Any], train: Mapping[str, Any], cfg: Any
 ) -> list[dict[str, Any]]:
-    """Returns the network's numbers by tumour size and by overlapping structure."""
+    """Returns the network's numbers by tumour size and by overlapping structure.
+
+    Args:
+        run: `evaluate.Run` of the network on N test cases.
+        test: arrays of `load_split`: diameter_mm `[N]` mm, rib_overlap and
+            heart_overlap `[N, T]` (share of the mask), kind (N words).
+        train: likewise of the training cases; diameter_mm `[M]` is read.
+        cfg: reads data, evaluation.bootstrap and seed.
+
+    Returns:
+        label, n (cases) and values (`tables.as_record` by row key) of each group that
+        has a case.
+    """
     size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
     least, most = np.floor(known.min()), np.ceil(known.max())
-    smaller, larger = trained_beyond(cfg, least, most)
+    smaller, larger = trained_beyond(cfg.data, least, most)
     rib = np.asarray(test["rib_overlap"]).mean(axis=1)
     heart = np.asarray(test["heart_overlap"]).mean(axis=1)
     over_heart, over_rib = heart > 0.1, (heart <= 0.1) & (rib > 0.1)
@@ -46,17 +59,22 @@ def strata(
         patients = None if run.patients is None else run.patients[chosen]
         draws: dict[str, Any] = dict(resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
         summary = summarise(cases, **draws, patients=patients)
-        row = {k: tables.as_record(summary[k]) for k in tables.STRATUM_ROWS}
+        row = {k: tables.as_record(summary[k]) for k in COMPARED}
         rows.append({"label": label, "n": len(cases), "values": row})
     return rows
 
 
-def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
+def trained_beyond(data: Any, least: float, most: float) -> tuple[str, str]:
     """Returns what was trained below and above the stored training sizes, in words.
 
     Simulated training may draw tumours that the stored training cases do not have.
+
+    Args:
+        data: the config's `data`: source, smallest_mm, largest_mm.
+        least: smallest stored training diameter, mm.
+        most: largest stored training diameter, mm.
     """
-    words, data = ["none trained", "none trained"], cfg.data
+    words = ["none trained", "none trained"]
     if data.source == "simulator" and data.smallest_mm < least:
         words[0] = f"simulated down to {data.smallest_mm:g} mm"
     if data.source == "simulator" and data.largest_mm > most:
@@ -65,7 +83,16 @@ def trained_beyond(cfg: Any, least: float, most: float) -> tuple[str, str]:
 
 
 def case_rows(run: Any, test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the network's numbers and the description of each case."""
+    """Returns the network's numbers and the description of each case.
+
+    Args:
+        run: `evaluate.Run` of the network on N test cases.
+        test: arrays of `load_split`; lengths in mm, overlaps `[N, T]` as shares of the
+            mask.
+
+    Returns:
+        One dictionary a case, ready for JSON; None for a score that it does not have.
+    """
     rows = []
     for n, case in enumerate(run.cases):
         row: dict[str, Any] = {k: int(test[k][n]) for k in ("id", "set")}
@@ -80,7 +107,14 @@ def case_rows(run: Any, test: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def easy_and_hard(cases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Returns the numbers of the sets with the least and the most overlap."""
+    """Returns the numbers of the sets with the least and the most overlap.
+
+    Args:
+        cases: as from `case_rows`; heart and spine count twice, ribs once.
+
+    Returns:
+        Set number under "easy" and "hard"; empty without cases.
+    """
     covered: dict[int, list[float]] = {}
     for case in cases:
         over = 2.0 * (case["heart_overlap"] + case["spine_overlap"])

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from fluoro_jax.evaluation.statistics import FEW, MISSED_MM, lead
+from fluoro_jax.evaluation.statistics import FEW, MISSED_MM, distance_summary
 
 Table = Mapping[str, Any]
+PHASE_PRIORS = ("phase_prior", "phase_prior_frame0")
 # The baselines that see no image, or frame 0 alone, whatever frame they answer for.
-BLIND = ("static", "static_frame0", "phase_prior", "phase_prior_frame0")
+BLIND = ("static", "static_frame0", *PHASE_PRIORS)
 AXIS = {"vertical_iso_mm": 0, "horizontal_iso_mm": 1}  # in [vertical, horizontal]
+# The rows of the short table and of the strata, and those compared with baselines.
 COMPARED = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 LEAD_LABELS = (
     "median distance [mm at isocentre]",
@@ -55,6 +57,16 @@ def causality(one: Mapping[str, Any]) -> str:
     return f"{'yes' if one['causal'] else 'no'}; {one['lookahead_frames']}"
 
 
+def given_to(frame0: bool) -> str:
+    """Returns the reference that a tracker is given, as tables store it."""
+    return "frame 0 and its mask" if frame0 else "none"
+
+
+def reference_given(one: Mapping[str, Any]) -> str:
+    """Returns a column's reference; older tables say "nothing" for "none"."""
+    return "none" if one["given"] == "nothing" else one["given"]
+
+
 def empty_predictions(one: Mapping[str, Any]) -> int:
     """Returns a column's number of frames with an empty prediction."""
     old = "lost_frames"  # its name in tables of version 0.1.0
@@ -81,13 +93,13 @@ def format_value(record: Mapping[str, Any], decimals: int) -> str:
 
 
 def lead_of(table: Table, who: str = "ours") -> dict[str, Any] | None:
-    """Returns `statistics.lead` of a tracker, or None if it was not recorded."""
+    """Returns a tracker's `statistics.distance_summary`, None if not recorded."""
     if "lead" in table:
         return table["lead"][who]
     if who != "ours" or "cases" not in table:
         return None
-    far = [case["distance_mm"] for case in table["cases"]]
-    return lead([np.nan if d is None else d for d in far])
+    distance_mm = [case["distance_mm"] for case in table["cases"]]
+    return distance_summary([np.nan if d is None else d for d in distance_mm])
 
 
 def lead_cells(found: Mapping[str, Any] | None) -> list[str]:
@@ -117,8 +129,9 @@ def baselines_ahead(table: Table) -> list[str]:
                 )
         if better:
             sentences.append(
-                f"The baseline “{one['label']}” (given: {one['given']}) has a better "
-                f"mean than the network in {', '.join(better)}."
+                f"The baseline “{one['label']}” (reference given: "
+                f"{reference_given(one)}) has a better mean than the network in "
+                f"{', '.join(better)}."
             )
     return sentences
 

@@ -21,17 +21,20 @@ from fluoro_jax.evaluation.statistics import (
     Interval,
     bootstrap_mean,
     by_patient,
-    lead,
+    distance_summary,
 )
 from fluoro_jax.evaluation.summary import (
+    COMPARED,
     FEW_WORDS,
     LEAD_LABELS,
     LEAD_WORDS,
     baselines_ahead,
     empty_predictions,
     format_value,
+    given_to,
     lead_cells,
     lead_of,
+    reference_given,
 )
 from fluoro_jax.geometry import axis_names
 
@@ -64,7 +67,7 @@ class Published:
     Attributes:
         key: which of their studies; "" for none.
         values: text by row key.
-        given: what the tracker was given; likewise causal, lookahead, cases.
+        given: reference that the tracker was given; likewise causal, lookahead, cases.
         source: a note for under the table.
     """
 
@@ -123,9 +126,7 @@ ROWS = (
         detail=True,
     ),
 )
-STRATUM_ROWS = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 PAIRED_ROWS = ("iou", "vertical_iso_mm")
-SHORT_ROWS = ("iou", "vertical_iso_mm", "horizontal_iso_mm", "within_3mm")
 
 
 def build_table(
@@ -170,11 +171,11 @@ def build_table(
         "n_frames": int(sum(case["frames"] for case in first.cases)),
         "columns": columns,
         "lead": {
-            key: lead([case["distance_mm"] for case in run.cases])
+            key: distance_summary([case["distance_mm"] for case in run.cases])
             for key, run in runs.items()
         },
         "rows": rows,
-        "paired": _paired(runs, cfg),
+        "paired": _paired(runs, resamples=cfg.evaluation.bootstrap, seed=cfg.seed),
         "interval_over": _interval_over(first),
     }
     return table | {"notes": _notes(table, first, published, seed=int(cfg.seed))}
@@ -204,7 +205,11 @@ def to_markdown(table: Mapping[str, Any], *, short: bool = False) -> str:
         "",
         "| | paper | " + " | ".join(c["label"] for c in columns) + " |",
         "|---|---|" + "---|" * len(columns),
-        _line("given", published["given"], [c["given"] for c in columns]),
+        _line(
+            "reference given",
+            reference_given(published),
+            [reference_given(c) for c in columns],
+        ),
         _line(
             "causal",
             published["causal"],
@@ -220,7 +225,7 @@ def to_markdown(table: Mapping[str, Any], *, short: bool = False) -> str:
     for label, cells in zip(LEAD_LABELS, zip(*leads, strict=True), strict=True):
         lines.append(_line(label, "", list(cells)))
     for row in table["rows"]:
-        if short and row["key"] not in SHORT_ROWS:
+        if short and row["key"] not in COMPARED:
             continue
         cells = [
             format_value(row["values"][c["key"]], row["decimals"]) for c in columns
@@ -247,11 +252,11 @@ def write_tables(table: Mapping[str, Any], folder: Path) -> None:
 
 def _csv_rows(table: Mapping[str, Any]) -> Iterator[list[Any]]:
     """A row a measure and tracker; no interval under `FEW` cases."""
-    who = ["tracker", "given", "causal", "lookahead_frames"]
+    who = ["tracker", "reference_given", "causal", "lookahead_frames"]
     number = ["mean", "low95", "high95", "sd_of_cases", "n", "median", "min", "max"]
     yield ["measure", *who, *number, "paper"]
     for c in table["columns"]:
-        who = [c["key"], c["given"], c["causal"], c["lookahead_frames"]]
+        who = [c["key"], reference_given(c), c["causal"], c["lookahead_frames"]]
         found = lead_of(table, c["key"])
         if found is None or not found["n"]:
             continue
@@ -265,7 +270,7 @@ def _csv_rows(table: Mapping[str, Any]) -> Iterator[list[Any]]:
             value = row["values"][c["key"]]
             ends = ("low", "high") if value["n"] >= FEW else ("", "")
             keys = ("mean", *ends, "sd", "n", "median", "least", "most")
-            who = [c["key"], c["given"], c["causal"], c["lookahead_frames"]]
+            who = [c["key"], reference_given(c), c["causal"], c["lookahead_frames"]]
             number = [value.get(key) for key in keys]
             yield [row["key"], *who, *number, row["paper"]]
 
@@ -288,7 +293,7 @@ def _column(key: str, run: Any) -> dict[str, Any]:
     return {
         "key": key,
         "label": run.method.label,
-        "given": "frame 0 and its mask" if run.method.frame0 else "nothing",
+        "given": given_to(run.method.frame0),
         "causal": bool(tracker.causal),
         "lookahead_frames": int(tracker.lookahead_frames),
         "n_cases": len(run.cases),
@@ -298,7 +303,9 @@ def _column(key: str, run: Any) -> dict[str, Any]:
     }
 
 
-def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
+def _paired(
+    runs: Mapping[str, Any], *, resamples: int, seed: int
+) -> list[dict[str, Any]]:
     """Network minus each other column, taken case by case."""
     keys = list(runs)
     answer = []
@@ -310,16 +317,14 @@ def _paired(runs: Mapping[str, Any], cfg: Any) -> list[dict[str, Any]]:
             )
             ours, theirs = column(keys[0]), column(other)
             values[name] = as_record(
-                bootstrap_mean(
-                    ours - theirs, resamples=cfg.evaluation.bootstrap, seed=cfg.seed
-                )
+                bootstrap_mean(ours - theirs, resamples=resamples, seed=seed)
             )
         answer.append({"key": other, "values": values})
     return answer
 
 
 def _interval_over(run: Any) -> str:
-    """What the interval's spread is of, in words."""
+    """Returns, in words, the units over which the interval is computed."""
     if run.patients is None:
         return "cases"
     count = len(np.unique(run.patients))
@@ -344,8 +349,8 @@ def _notes(
         f"BCa bootstrap 95 % interval over {table['interval_over']}; {FEW_WORDS}. "
         "Errors are absolute, centroid of mask against centroid of mask; frames within "
         "and over n mm count the same distance.",
-        "An empty prediction has IoU and Dice 0 and half the frame's diagonal for "
-        "every distance.",
+        "An empty prediction has IoU and Dice 0 and, as its error, half the frame's "
+        "diagonal in mm at the isocentre, on each axis and for the distance.",
         f"One training run (seed {seed}): the intervals hold no spread over seeds.",
         *baselines_ahead(table),
         *([published.source] if published.source else []),

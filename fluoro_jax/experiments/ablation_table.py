@@ -1,4 +1,4 @@
-"""One thing changed at a time: differences from the base, case by case."""
+"""Compares each ablation with the base, case by case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a run is not as the paper describes it, from the run's config alone."""
+"""Lists a run's departures from the paper, from the run's config alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def scale_departures(config: Config) -> list[str]:
 
 
 def method_departures(config: Config) -> list[str]:
-    """Returns what is done otherwise than the paper states, whatever the size."""
+    """Returns the departures from the paper's method, whatever the size."""
     study, data, gen = config["study"], config["data"], config["gen"]
     found = []
     if study["collimate"]:
@@ -93,6 +93,8 @@ def _training_departures(config: Config) -> list[str]:
         found.append("other weights of the losses " + ", ".join(changed))
     if loss["cross_entropy"] and loss["warmup_steps"] < steps:
         found.append("cross-entropy beside the paper's losses")
+    if loss["coarse"] > 0.0:
+        found.append("losses on the coarse network's own answer too")
     ratio = (train["gen_updates"], train["critic_updates"])
     if ratio != (2, 1):
         found.append("{} generator to {} critic updates for 2 to 1".format(*ratio))

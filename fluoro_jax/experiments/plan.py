@@ -29,7 +29,8 @@ from fluoro_jax.training.writer import read_rows, training_seconds
 
 RESULTS = "docs/results"  # of the checkout the command is called in
 Records = dict[str, dict[str, Any]]
-ENTRY_FIELDS = (*roles.FIELDS, "core", "minutes", "brief")  # of a part in the config
+# Of a part in the config.
+ENTRY_FIELDS = (*roles.FIELDS, "core", "minutes", "table_only")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Part:
         title: in words.
         core: runs unless other parts are asked for.
         minutes: estimate on two cores; 0 for none.
-        of: the part whose network is looked at; "" for a run of its own.
-        brief: its table is enough; no figures and report.
+        of: the part whose network is evaluated; "" for a run of its own.
+        table_only: its table is enough; no figures and report.
         paper: what of the paper it stands beside: group, subgroup, finetuned, patient
             or "".
         section: the table that it is a row of, one of `roles.SECTIONS`.
@@ -56,7 +57,7 @@ class Part:
     core: bool
     minutes: float
     of: str
-    brief: bool
+    table_only: bool
     paper: str
     section: str
     role: str
@@ -70,7 +71,7 @@ class Part:
 
     @property
     def choices(self) -> str:
-        """Which cases the choices of its recipe were made on; see `choices.py`."""
+        """Returns on which cases its recipe was chosen; see `choices.py`."""
         return self.run.choices
 
 
@@ -220,7 +221,7 @@ def _run_parts(
         _say(
             f"part {number + 1} of {len(missing)}: {part.title}{words if left else ''}"
         )
-        _make_room(part, found.get(part.name), workdir, again)
+        _set_aside_stale(part, found.get(part.name), workdir, again)
         parallel.wait_for_all(f"room for {part.name}")
         record = run_part(part, parts, workdir, data_dir)
         again.add(part.name)
@@ -248,7 +249,7 @@ def _missing(
     return wanted[::-1]
 
 
-def _make_room(
+def _set_aside_stale(
     part: Part, record: dict[str, Any] | None, workdir: Path, again: set[str]
 ) -> None:
     """Keeps a stale run's folder under another name, so that it starts afresh."""
@@ -284,7 +285,9 @@ def run_part(
             network_of=(owner.run, workdir / owner.name),
         )
     else:
-        done = reproduce(part.run, folder, data_dir=data_dir, table_only=part.brief)
+        done = reproduce(
+            part.run, folder, data_dir=data_dir, table_only=part.table_only
+        )
     rows = read_rows(folder / "metrics.jsonl")
     history = read_rows(folder / HISTORY)
     return {

@@ -7,18 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from fluoro_jax.evaluation.statistics import FEW
-from fluoro_jax.evaluation.summary import causality, column, value
+from fluoro_jax.evaluation.summary import PHASE_PRIORS, causality, column, value
 from fluoro_jax.report.drawing import canvas, styled
 from fluoro_jax.report.figures import DPI, OURS, write_columns
 
 Records = Mapping[str, Mapping[str, Any]]
-CLOCKS = {"phase_prior": "#009E73", "phase_prior_frame0": "#CC79A7"}
+PRIOR_COLOURS = dict(zip(PHASE_PRIORS, ("#009E73", "#CC79A7"), strict=True))
 MEASURES = ("iou", "vertical_iso_mm")
 POINTS = ("eval/iou", "eval/vertical_mm")
 
 
 def draw(parts: Mapping[str, Any], records: Records, workdir: Path) -> list[Path]:
-    """Writes `figures/curves.png` and `figures/parts.png`, each with its CSV."""
+    """Writes `figures/curves.png` and `figures/parts.png`, each with its CSV.
+
+    Args:
+        parts: of the plan, by name, in the order to be drawn.
+        records: of those that were run.
+        workdir: of the plan.
+
+    Returns:
+        Paths of the PNGs.
+    """
     folder = workdir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     order = {name: records[name] for name in parts if name in records}
@@ -40,7 +49,7 @@ def captions(records: Records) -> dict[str, str]:
             "(sub-group: over patients; patient: over the cases of one patient). "
             f"Filled: mean and interval; open: median and range, under {FEW} cases. "
             f"Test cases: {counts}. One seed a part. “ours” is the network, the phase "
-            "priors never look at a frame (causal, lookahead 0)."
+            "priors use no image (causal, lookahead 0)."
         )
     trained = [record for record in records.values() if record["curve"]]
     if trained:
@@ -55,7 +64,12 @@ def captions(records: Records) -> dict[str, str]:
 
 @styled
 def curves(records: Records, path: Path) -> Path:
-    """Draws validation IoU and vertical error against the step, a line a run."""
+    """Draws validation IoU and vertical error (mm at the isocentre) against the step.
+
+    Args:
+        records: with `curve`, a list of points; a line each.
+        path: of the PNG; the CSV stands beside it.
+    """
     fig = canvas((9.0, 3.6))
     axes = fig.subplots(1, 2)
     rows = []
@@ -90,7 +104,7 @@ def parts_side_by_side(records: Records, path: Path) -> Path:
     for axis, key in zip(axes, MEASURES, strict=True):
         for place, name in enumerate(reversed(names)):
             table = shown[name]["table"]
-            for who, colour in {**CLOCKS, "ours": OURS}.items():
+            for who, colour in {**PRIOR_COLOURS, "ours": OURS}.items():
                 found = value(table, key, who)
                 if found["mean"] is None:
                     continue

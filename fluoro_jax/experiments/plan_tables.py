@@ -11,6 +11,7 @@ from scipy import stats
 from fluoro_jax.evaluation.summary import (
     FEW_WORDS,
     LEAD_WORDS,
+    PHASE_PRIORS,
     baselines_ahead,
     causality,
     column,
@@ -47,7 +48,6 @@ COLUMNS = (
     *("phase prior: IoU, vertical [mm]", "phase prior shown frame 0", "cases"),
     *("seed", "frame, pixel at the isocentre", "training [min]"),
 )
-CLOCKS = ("phase_prior", "phase_prior_frame0")
 HOW = (
     LEAD_WORDS,
     "The other measures are means over test cases of each case's mean over frames and, "
@@ -56,10 +56,10 @@ HOW = (
     f"the cases of one patient (it says nothing about others); {FEW_WORDS}. "
     "Millimetres in the isocentre plane, centroid of mask against centroid of mask. "
     "Empty predictions are frames without any predicted pixel; each counts half the "
-    "frame's diagonal.",
+    "frame's diagonal, in mm at the isocentre, on each axis and for the distance.",
     "One seed a row, but in the ablations: intervals hold no spread over seeds. The "
     "network is shown no reference frame. The phase prior moves the mean training "
-    "outline along the mean training path and never looks at a frame, so it is causal "
+    "outline along the mean training path and uses no image, so it is causal "
     "with a lookahead of 0; blind, or given frame 0 with its true mask. The paper's "
     "numbers are of another phantom, without intervals, and of a network that sees the "
     "whole cycle.",
@@ -80,7 +80,7 @@ def to_markdown(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
         f"# {cfg.name}",
         *HOW,
         summary(parts, records),
-        ahead(records),
+        baselines_better(records),
         differences(records),
         choices(records),
         verdicts(cfg, records),
@@ -134,7 +134,7 @@ def _summary_cells(record: Record) -> list[str]:
         *(_cell(table, key, decimals) for key, decimals, _ in MEASURES),
         _cell(table, "within_3mm", 1),
         str(empty_predictions(column(table))),
-        *(_prior(table, who) for who in CLOCKS),
+        *(_prior(table, who) for who in PHASE_PRIORS),
         str(table["n_cases"]),
         str(record["config"]["seed"]),
         f"{study['rows']} x {study['cols']}, {pixel_mm:.2f} mm{panel}",
@@ -143,12 +143,12 @@ def _summary_cells(record: Record) -> list[str]:
 
 
 def _prior(table: Record, who: str) -> str:
-    """A baseline that counts time and never looks at a frame."""
+    """The numbers of a phase prior: mean IoU and mean vertical error, mm."""
     iou, error = (value(table, key, who) for key in ("iou", "vertical_iso_mm"))
     return f"{format_value(iou, 3)}, {format_value(error, 1)}"
 
 
-def ahead(records: Records) -> str:
+def baselines_better(records: Records) -> str:
     """Returns, part by part, which baseline has a better mean than the network."""
     lines = [
         f"- `{name}`: {' '.join(found)}"
@@ -207,7 +207,7 @@ def verdicts(cfg: Any, records: Records) -> str:
 
 
 def confidence(records: Records) -> str:
-    """Returns how the network's own confidence goes with its IoU, study by study."""
+    """Returns the rank correlation of the network's confidence with its IoU by part."""
     lines = [
         "## Confidence",
         "",
@@ -222,11 +222,12 @@ def confidence(records: Records) -> str:
             continue
         cases = scored(record)
         iou = np.array([case["iou"] for case in cases])
-        sure = np.array([case["confidence"] for case in cases])
-        varied = len(cases) > 2 and iou.std() > 0 and sure.std() > 0
-        rank = f"{np.asarray(stats.spearmanr(iou, sure))[0]:.2f}" if varied else "-"
+        confidence = np.array([case["confidence"] for case in cases])
+        varied = len(cases) > 2 and iou.std() > 0 and confidence.std() > 0
+        found = stats.spearmanr(iou, confidence) if varied else None
+        rank = "-" if found is None else f"{np.asarray(found)[0]:.2f}"
         cells = [name, causality(column(record["table"])), str(len(cases))]
-        cells += [f"{iou.mean():.3f}", f"{sure.mean():.3f}", rank]
+        cells += [f"{iou.mean():.3f}", f"{confidence.mean():.3f}", rank]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) if records else ""
 

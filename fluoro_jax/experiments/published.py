@@ -65,7 +65,7 @@ COLUMNS = {  # what a run's own table says, by row
         "horizontal_iso_mm": "0.1",
     },
 }
-_SEEN = dict(given="nothing", causal="no", lookahead="9")
+_SEEN = dict(given="none", causal="no", lookahead="9")
 GIVEN = {  # of its network, and cases
     "group": dict(_SEEN, cases="30"),
     "subgroup": dict(_SEEN, cases="10 / 10"),
@@ -80,17 +80,23 @@ WHAT = {
 }
 
 
-def study_of(cfg: Any) -> str:
-    """Returns which of the paper's results a run stands beside; "" for none."""
-    name = cfg.study.name
-    if name == "subgroup" and cfg.init.parent:
-        return "finetuned" if cfg.init.frozen == "bottom" else ""
+def study_of(name: str, *, parent: str, frozen: str) -> str:
+    """Returns which of the paper's results a run stands beside; "" for none.
+
+    Args:
+        name: of its study.
+        parent: the run that its networks start from, or "".
+        frozen: the layers that fine-tuning leaves as they are.
+    """
+    if name == "subgroup" and parent:
+        return "finetuned" if frozen == "bottom" else ""
     return name if name in COLUMNS else ""
 
 
 def reference(cfg: Any) -> Published:
     """Returns the paper's results beside which a run of `cfg` is printed."""
-    study = study_of(cfg)
+    start = cfg.init
+    study = study_of(cfg.study.name, parent=start.parent, frozen=start.frozen)
     if not study:
         return Published(source="The paper gives no number for this study.")
     source = (

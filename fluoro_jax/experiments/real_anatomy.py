@@ -22,8 +22,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, lps_to_iec
 from fluoro_jax.io.ct import read_ct
-from fluoro_jax.io.files import folder as expand_path
-from fluoro_jax.io.files import write_text
+from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.metrics import iou
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct import CtVolume, animate, find_landmarks, find_lung

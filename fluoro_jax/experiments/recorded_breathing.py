@@ -20,14 +20,14 @@ import numpy as np
 from fluoro_jax.clip import Clip
 from fluoro_jax.evaluation.evaluate import Method, Run, masks_of, track_with
 from fluoro_jax.evaluation.statistics import FrameScores, case_means, score_frames
-from fluoro_jax.evaluation.summary import causality
+from fluoro_jax.evaluation.summary import causality, given_to, reference_given
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.report import figures, study_figures
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
 from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.sim.placement import sample_tumor
 from fluoro_jax.stages import stage
-from fluoro_jax.studies import StudySpec, sample_group_case
+from fluoro_jax.studies import STREAMS, StudySpec, sample_group_case
 from fluoro_jax.studies.render import render_clip
 from fluoro_jax.tracking.network import NetworkTracker
 
@@ -35,7 +35,6 @@ TRACE = "irregular"
 PART = "recorded breathing"  # of a command's time
 SECONDS = 60.0
 SI_MM, AP_MM, DIAMETER_MM = 20.0, 10.0, 30.0  # ours; inside the trained ranges
-STREAM = 77  # of random numbers, apart from every split's
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Recorded:
         return {
             "key": one.key,
             "label": one.label,
-            "given": "frame 0 and its mask" if one.frame0 else "nothing",
+            "given": given_to(one.frame0),
             "causal": bool(one.tracker.causal),
             "lookahead_frames": int(one.tracker.lookahead_frames),
             "iou": case["iou"],
@@ -90,7 +89,7 @@ def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
     """
     displacement_mm, rate_hz = load_trace(trace)
     fraction = displacement_mm / np.percentile(displacement_mm, 95)
-    rng = np.random.default_rng([spec.seed, STREAM])
+    rng = np.random.default_rng([spec.seed, STREAMS["recorded"]])
     patient = sample_group_case(rng, spec)
     seconds = min(SECONDS, (len(fraction) - 1) / rate_hz)
     time_s = np.arange(int(seconds / spec.frame_s), dtype=np.float32) * spec.frame_s
@@ -131,7 +130,9 @@ def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
     with stage(f"simulate {len(case.time_s)} frames of it", part=PART):
         clip = render_clip(case, spec.geometry(), jax.random.key(spec.seed), spec)
         clip = jax.tree.map(np.asarray, clip)
-    trackers = _streaming(runs, cfg)
+    trackers = _streaming(
+        runs, cfg.evaluation.stream_lookahead, frame_s=cfg.study.frame_s
+    )
     truth = np.asarray(clip.mask)
     masks, scores, places = {}, {}, {"truth": centroid_px(truth)}
     for one in trackers:
@@ -154,13 +155,13 @@ def recorded_markdown(rows: list[Mapping[str, Any]]) -> str:
     lines = [
         "# A minute of recorded breathing (one clip)",
         "",
-        "| | given | causal; lookahead [frames] | IoU | vertical [mm] "
+        "| | reference given | causal; lookahead [frames] | IoU | vertical [mm] "
         "| horizontal [mm] | P95 [mm] | within 3 mm [%] | empty predictions |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         numbers = [f"{row[k]:.2f}" for k in keys]
-        given = [row["given"], causality(row)]
+        given = [reference_given(row), causality(row)]
         empty = f"{row['empty_predictions']} of {row['frames']}"
         lines.append("| " + " | ".join([row["label"], *given, *numbers, empty]) + " |")
     return "\n".join([*lines, ""])
@@ -208,16 +209,17 @@ def recorded_section(recorded: Recorded, folder: Path, cfg: Any) -> dict[str, An
     return {"words": words, "rows": recorded.rows(), "figures": [trace, overlays]}
 
 
-def _streaming(runs: Mapping[str, Run], cfg: Any) -> list[Method]:
+def _streaming(
+    runs: Mapping[str, Run], lookahead_frames: int, *, frame_s: float
+) -> list[Method]:
     """The trackers of `runs`, the network as a stream."""
     answer = []
     for key, run in runs.items():
         one = run.method
         if key == "ours" and not one.tracker.causal:
-            behind = cfg.evaluation.stream_lookahead
             whole = cast(NetworkTracker, one.tracker)
-            tracker = dataclasses.replace(whole, lookahead_frames=behind)
-            label = f"ours, {behind * cfg.study.frame_s:g} s behind"
+            tracker = dataclasses.replace(whole, lookahead_frames=lookahead_frames)
+            label = f"ours, {lookahead_frames * frame_s:g} s behind"
             one = Method(key, label, tracker)
         answer.append(one)
     return answer

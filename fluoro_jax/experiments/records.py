@@ -1,4 +1,4 @@
-"""Records of a plan's parts: written, found again, and told stale from current.
+"""Writes and reads the records of a plan's parts, and tells stale ones from current.
 
 A record is current if the config keys that change numbers, the code and data files that
 make them, and the networks it rests on are those of now. Any other record of the same
@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """What is different since a record was made; empty where nothing is.
+    """Lists the differences since a record was made; empty where there are none.
 
     Attributes:
         config: (old, new) by key.

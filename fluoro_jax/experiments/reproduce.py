@@ -48,7 +48,7 @@ def reproduce(
         workdir: takes everything; may hold a stopped or finished run of this config.
         data_dir: of the stored studies; default `<workdir>/data`.
         network_of: config and workdir of another, finished run, whose network is then
-            only looked at on the study of `cfg`; nothing is trained.
+            evaluated on the study of `cfg`; nothing is trained.
         table_only: no figures, report and recorded clip.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Which table a part of a plan fills, and what it is there: data, not part names."""
+"""Defines the fields by which tables select the parts of a plan."""
 
 from __future__ import annotations
 

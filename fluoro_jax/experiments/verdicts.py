@@ -1,4 +1,4 @@
-"""Whether a measure of ours reproduces the paper's, and when nothing can be said."""
+"""Compares a measure of ours with the paper's, or says why no verdict is given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RULES = (
     "Better: our whole 95 % interval is beyond the paper's mean. Reproduced: the whole "
     "interval is within the tolerance of it, on both sides. Not reached: the whole "
     "interval is worse than it by more than the tolerance. Not resolved: anything "
-    "else. No verdict, with the reason, where a baseline that never looks (static or "
+    "else. No verdict, with the reason, where a baseline that uses no image (static or "
     "phase prior, blind or shown frame 0) passes the same test; on an axis along which "
     "the true tumour ranges over less than a pixel or the tolerance; below the paper's "
     f"scale; under {FEW} cases; and for a stale record."
@@ -68,7 +68,7 @@ def verdict(
         and grade(value(table, key, column["key"]), paper, tolerance, up=up) in PASSED
     ]
     if passed:
-        reasons.append(f"baselines that never look pass too ({', '.join(passed)})")
+        reasons.append(f"baselines that use no image pass too ({', '.join(passed)})")
     if still := no_motion(table, key, tolerance):
         reasons.append(still)
     if reasons:

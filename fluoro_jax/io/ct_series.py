@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from fluoro_jax.errors import UserError
+from fluoro_jax.errors import refuse
 from fluoro_jax.io.mha import MetaImage
 
 POSITION, ORIENTATION, PIXEL_MM = "0020|0032", "0020|0037", "0028|0030"
@@ -80,7 +80,7 @@ def _one_series(folder: Path, simpleitk: Any) -> list[str]:
     reader = simpleitk.ImageSeriesReader
     ids = reader.GetGDCMSeriesIDs(str(folder))
     if len(ids) > 1:
-        _refuse(
+        refuse(
             f"{folder} holds {len(ids)} series: {', '.join(ids)}",
             "a folder with the slices of one CT series",
             why="slices of two scans make no volume",
@@ -94,14 +94,14 @@ def _one_series(folder: Path, simpleitk: Any) -> list[str]:
         if path.is_file() and path.name not in known and _looks_like_dicom(path)
     )
     if others:
-        _refuse(
+        refuse(
             f"{folder}: {len(others)} files are no readable slices, first {others[0]}",
             "whole DICOM slices of one series",
             why="a slice that is cut off or of another kind would leave a gap",
             fix="copy the series again, and move other files out of the folder",
         )
     if len(names) < 2:
-        _refuse(
+        refuse(
             f"{len(names)} slices of a DICOM series in {folder}"
             if names
             else f"no DICOM series in {folder}",
@@ -129,7 +129,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
         rows, cols, bits = (int(reader.GetMetaData(t)) for t in (ROWS, COLS, BITS))
     except (RuntimeError, ValueError) as error:
         last = str(error).splitlines()[-1].strip()
-        _refuse(
+        refuse(
             f"{path}: no position, orientation or pixel size can be read ({last})",
             "a CT slice with ImagePositionPatient, ImageOrientationPatient and "
             "PixelSpacing",
@@ -138,14 +138,14 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
         )
     found = np.array([*place, *axes, *pixel])
     if found.shape != (11,) or not np.isfinite(found).all() or min(pixel) <= 0.0:
-        _refuse(
+        refuse(
             f"{path}: position {place}, orientation {axes}, pixels {pixel} mm",
             "3, 6 and 2 finite numbers, pixels of more than 0 mm",
             why="they say where the slice lies",
             fix="export the series again",
         )
     if path.stat().st_size < rows * cols * bits // 8 and not _compressed(path):
-        _refuse(
+        refuse(
             f"{path}: {path.stat().st_size} bytes",
             f"more than {rows * cols * bits // 8}, for {rows} x {cols} pixels",
             why="the file is cut off",
@@ -156,7 +156,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
 
 
 def _compressed(path: Path) -> bool:
-    """Whether the header names a transfer syntax with compressed pixels."""
+    """Returns whether the header names a transfer syntax with compressed pixels."""
     with path.open("rb") as file:
         head = file.read(2048)
     return b"1.2.840.10008.1.2.4." in head or b"1.2.840.10008.1.2.5" in head
@@ -168,7 +168,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
     for one in slices:
         same = (one.shape, one.pixel_mm) == (first.shape, first.pixel_mm)
         if not same or np.abs(one.axes - first.axes).max() > 1e-4:
-            _refuse(
+            refuse(
                 f"{one.path.name} has other pixels or directions than "
                 f"{first.path.name}",
                 "slices of one size, pixel size and orientation",
@@ -182,7 +182,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
     steps = np.diff(along)
     where = lambda i: f"{slices[i].path.name} and {slices[i + 1].path.name}"
     if steps.min() < SAME_PLACE_MM:
-        _refuse(
+        refuse(
             f"{folder}: {where(int(steps.argmin()))} lie at the same place",
             "every slice once",
             why="a slice that is there twice halves the spacing found",
@@ -192,7 +192,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
     off = np.abs(steps - usual)
     if off.max() > SPACING_OFF * usual:
         worst = int(off.argmax())
-        _refuse(
+        refuse(
             f"{folder}: {steps[worst]:.4g} mm between {where(worst)}, elsewhere "
             f"{usual:.4g} mm",
             "slices at equal distances",
@@ -201,7 +201,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
         )
     aside = places - places[0] - np.outer(along - along[0], normal)
     if np.abs(aside).max() > TILT_MM:
-        _refuse(
+        refuse(
             f"{folder}: slices drift by {np.abs(aside).max():.3g} mm in their plane",
             "slices stacked along their normal (no gantry tilt)",
             why="stacked straight they would shear the patient",
@@ -215,13 +215,9 @@ def _read(path: Path, simpleitk: Any) -> Any:
         return simpleitk.ReadImage(str(path))
     except RuntimeError as error:
         last = str(error).splitlines()[-1].strip()
-        _refuse(
+        refuse(
             f"{path}: SimpleITK cannot read its pixels ({last})",
             "whole slices in a transfer syntax that SimpleITK reads",
             why="the file is damaged or compressed in another way",
             fix="copy the file again, or export the series uncompressed",
         )
-
-
-def _refuse(found: str, needed: str, *, why: str, fix: str) -> NoReturn:
-    raise UserError(found, needed=needed, why=why, fix=fix)

@@ -9,16 +9,17 @@ from pathlib import Path
 from fluoro_jax.errors import UserError
 
 
-def folder(text: str | Path) -> Path:
+def expand_path(text: str | Path) -> Path:
     """Returns the path that a user typed, with a leading `~` expanded.
 
-    A shell leaves `--workdir=~/x` as it is.
+    Shells do not expand the `~` in `--workdir=~/x`.
 
-    >>> folder("runs/first").parts
+    >>> expand_path("runs/first").parts
     ('runs', 'first')
 
     Raises:
-        UserError: for an empty text, a null character, or the home of nobody.
+        UserError: for an empty text, a null character, or the home
+            of an unknown user.
     """
     problem = ""
     if not str(text).strip():
@@ -37,6 +38,9 @@ def folder(text: str | Path) -> Path:
             fix="write the whole path, as /home/me/runs",
         )
     return path
+
+
+folder = expand_path  # its earlier name, which cli/simulate/options.py imports
 
 
 @contextlib.contextmanager

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
-from fluoro_jax.errors import UserError
+from fluoro_jax.errors import UserError, refuse
 
 MOST_PIXELS = 2**26  # of one frame: 8192 x 8192
 MOST_BYTES = 4 * 2**30  # of all frames as float32
@@ -33,7 +32,7 @@ def read_png_folder(folder: Path) -> tuple[np.ndarray, float]:
         frame, own = _read(path)
         if frames is None:
             if len(paths) * frame.size * 4 > MOST_BYTES:
-                _refuse(
+                refuse(
                     f"{folder}: {len(paths)} frames of {frame.shape}",
                     f"at most {MOST_BYTES / 2**30:.0f} GiB",
                     "the whole clip is held in memory",
@@ -41,7 +40,7 @@ def read_png_folder(folder: Path) -> tuple[np.ndarray, float]:
                 )
             frames, depth = np.zeros((len(paths), *frame.shape), np.float32), own
         if frame.shape != frames.shape[1:] or own != depth:
-            _refuse(
+            refuse(
                 f"{path} has {frame.shape} pixels of up to {own:.0f}",
                 f"{frames.shape[1:]} of up to {depth:.0f}, as {paths[0].name}",
                 "frames of one clip have one size and depth",
@@ -58,7 +57,7 @@ def _in_order(folder: Path) -> list[Path]:
     for path in sorted(folder.glob("*.png")):
         digits = re.findall(r"\d+", path.stem)
         if not digits:
-            _refuse(
+            refuse(
                 f"{path}: no number in its name",
                 "names such as frame_0001.png",
                 "the number says when the frame was taken",
@@ -66,7 +65,7 @@ def _in_order(folder: Path) -> list[Path]:
             )
         number = int(digits[-1])
         if number in found:
-            _refuse(
+            refuse(
                 f"{path.name} and {found[number].name} have the same number",
                 "every number once",
                 "the number says when the frame was taken",
@@ -74,11 +73,11 @@ def _in_order(folder: Path) -> list[Path]:
             )
         found[number] = path
     if not found:
-        _refuse(f"no .png in {folder}", "frames", "nothing to read", "check the path")
+        refuse(f"no .png in {folder}", "frames", "nothing to read", "check the path")
     numbers = sorted(found)
     for before, after in itertools.pairwise(numbers):
         if after != before + 1:
-            _refuse(
+            refuse(
                 f"{folder}: frame {before + 1} is missing, after {found[before].name}",
                 "numbers without a gap",
                 "the times of all later frames would be wrong",
@@ -94,14 +93,14 @@ def _read(path: Path) -> tuple[np.ndarray, float]:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
             if image.format != "PNG" or mode not in DEPTH:
-                _refuse(
+                refuse(
                     f"{path}: {image.format} of mode {mode}",
                     "a grey PNG of 8 or 16 bits",
                     "a pixel has one number",
                     "convert it without changing its levels",
                 )
             if size[0] * size[1] > MOST_PIXELS:
-                _refuse(
+                refuse(
                     f"{path}: {size[0]} x {size[1]} pixels",
                     f"at most {MOST_PIXELS}",
                     "no panel has more",
@@ -111,13 +110,9 @@ def _read(path: Path) -> tuple[np.ndarray, float]:
     except UserError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        _refuse(
+        refuse(
             f"{path} cannot be read ({str(error)[:80]})",
             "a whole PNG file",
             "the file is damaged or of another kind",
             "copy the file again",
         )
-
-
-def _refuse(found: str, needed: str, why: str, fix: str) -> NoReturn:
-    raise UserError(found, needed=needed, why=why, fix=fix)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from fluoro_jax.clip import Clip
-from fluoro_jax.errors import UserError
+from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import iso_pixel_mm
-from fluoro_jax.io.files import folder as path_of
+from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.mha import read_mha
 from fluoro_jax.io.png import read_png_folder
 from fluoro_jax.io.sidecar import NAME, Sidecar, read_sidecar
@@ -81,7 +80,7 @@ def read_clip(path: str | Path) -> Clip:
 
 def read_clip_with_sources(path: str | Path) -> ReadClip:
     """Reads a clip as `read_clip` does, and says where each number comes from."""
-    path = path_of(path)
+    path = expand_path(path)
     if path.suffix == ".mha":
         return _from_mha(path)
     if (path / "images").is_dir():
@@ -90,7 +89,8 @@ def read_clip_with_sources(path: str | Path) -> ReadClip:
         return _from_png(path)
     kinds = "a TrackRAD case folder, an .mha file, or a folder of PNG frames"
     there = "no clip that can be read here" if path.exists() else "not there"
-    _refuse(f"{path}: {there}", kinds, "only these are read", "convert it, or check")
+    fix = "convert the file to one of these formats, or correct the path"
+    refuse(f"{path}: {there}", kinds, "only these are read", fix)
 
 
 def _from_mha(path: Path) -> ReadClip:
@@ -106,7 +106,7 @@ def _from_png(path: Path) -> ReadClip:
     slope, zero = sidecar.values["value_per_grey"], sidecar.values["value_at_zero"]
     domain = sidecar.values["domain"]
     if slope is None and domain in ("line_integral", "log"):
-        _refuse(
+        refuse(
             f"{sidecar.path}: no value_per_grey",
             f"the {domain} of one grey level",
             "grey levels are no line integrals",
@@ -126,19 +126,19 @@ def _from_trackrad(path: Path) -> ReadClip:
     found, stated = case.pixel_mm, iso_pixel_mm(read.clip.geometry)
     off = max(abs(f / s - 1.0) for f, s in zip(found, stated, strict=True))
     if off > PIXEL_OFF:
-        _refuse(
+        refuse(
             f"{path}: pixels of {found[0]:.4g} x {found[1]:.4g} mm in the frames, of "
             f"{stated[0]:.4g} x {stated[1]:.4g} mm by {NAME} (at the isocentre)",
-            f"one size, to {PIXEL_OFF:.0%}; pixel_mm is at the detector",
+            f"one size, within {PIXEL_OFF:.0%}; pixel_mm is at the detector",
             "every millimetre depends on it",
             f"correct pixel_mm, sad_mm or sdd_mm in {NAME}",
         )
     gaps = np.diff(read.clip.time_s)
     if gaps.size and np.abs(gaps * case.rate_hz - 1.0).max() > SPACING_OFF:
-        _refuse(
+        refuse(
             f"{path}: {case.rate_hz:g} frames a second in frame-rate.json, frames "
             f"{gaps.min():.4g} to {gaps.max():.4g} s apart by {NAME}",
-            f"one frame rate, to {SPACING_OFF:.0%}",
+            f"one frame rate, within {SPACING_OFF:.0%}",
             "speeds depend on it",
             f"correct frame_s in {NAME}, or frame-rate.json",
         )
@@ -150,7 +150,7 @@ def _from_trackrad(path: Path) -> ReadClip:
 
 def _clip(array: np.ndarray, sidecar: Sidecar, kind: str, path: Path) -> ReadClip:
     if array.ndim != 3:
-        _refuse(
+        refuse(
             f"{path}: {array.ndim} axes",
             "3 axes: [T, H, W]; in the header of an .mha columns, rows, frames",
             "a clip is a sequence of frames",
@@ -159,7 +159,7 @@ def _clip(array: np.ndarray, sidecar: Sidecar, kind: str, path: Path) -> ReadCli
     frames = np.asarray(array, np.float32)
     if not np.isfinite(frames).all():
         bad = int(np.argmin(np.isfinite(frames).all(axis=(1, 2))))
-        _refuse(
+        refuse(
             f"{path}: frame {bad} holds values that are not finite",
             "finite numbers in every pixel",
             "one NaN reaches every pixel of the answer",
@@ -182,7 +182,3 @@ def _clip(array: np.ndarray, sidecar: Sidecar, kind: str, path: Path) -> ReadCli
     )
     sources["rows"] = sources["cols"] = str(path)
     return ReadClip(clip, kind, (path, sidecar.path), sources)
-
-
-def _refuse(found: str, needed: str, why: str, fix: str) -> NoReturn:
-    raise UserError(found, needed=needed, why=why, fix=fix)

@@ -1,4 +1,4 @@
-"""`geometry.json`: what frames in an image format do not say of themselves.
+"""Reads and writes `geometry.json`: view, times and units of frames in image files.
 
     {
       "sad_mm": 1000.0,             source to isocentre
@@ -41,7 +41,7 @@ LEAST_PIXEL_MM = 1e-3
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What a `geometry.json` holds, checked.
+    """Holds the checked values of a `geometry.json`.
 
     Attributes:
         path: of the file.

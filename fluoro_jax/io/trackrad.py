@@ -27,7 +27,7 @@ MOST_RARE_HZ, MOST_OFTEN_HZ = 0.01, 1000.0
 
 @dataclass
 class TrackRadCase:
-    """What a case folder holds.
+    """Holds the contents of a case folder.
 
     Attributes:
         frames: `[T, H, W]`, row 0 at the top, in the type of the file.

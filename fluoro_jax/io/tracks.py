@@ -17,7 +17,7 @@ from fluoro_jax.io.files import beside
 from fluoro_jax.io.mha import MetaImage, write_mha
 
 FILES = ("track.csv", "masks.mha", "run.json")
-STATEMENT = "Research software. Not a medical device. Not for clinical use."
+DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
 COLUMNS = {
     "frame": "index of the frame, from 0",
     "time_s": "acquisition time, s",
@@ -29,7 +29,7 @@ COLUMNS = {
     "y_iso_mm": "superior of the isocentre, in the isocentre plane",
     "area_iso_mm2": "area of the mask in masks.mha, in the isocentre plane",
     "confidence": "mean probability inside the mask; not a calibrated error",
-    "status": "ok, low_confidence, missed (empty prediction) or held",
+    "status": "ok, low_confidence or missed (empty prediction); held is reserved",
     "latency_ms": "from acquisition to answer: wait for later frames and computation",
 }
 
@@ -79,7 +79,7 @@ def write_tracks(
     down_mm, right_mm = iso_pixel_mm(clip.geometry)
     gaps = np.diff(np.asarray(clip.time_s, float))
     spacing = (right_mm, down_mm, float(np.median(gaps)) if gaps.size else 1.0)
-    about = {"statement": STATEMENT, **run, "columns": COLUMNS, "files": list(FILES)}
+    about = {"statement": DISCLAIMER, **run, "columns": COLUMNS, "files": list(FILES)}
     try:
         with beside(*(folder / name for name in FILES)) as (table, image, record):
             with table.open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Each frame less its own smooth background, so that faint shadows stand out."""
+"""Subtracts a Gaussian-smoothed background from each frame."""
 
 from __future__ import annotations
 

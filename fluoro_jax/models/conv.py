@@ -34,7 +34,10 @@ def _plain(x: Array, kernel: Array) -> Array:
 
 
 def _patches(x: Array, kh: int, kw: int) -> Array:
-    """What each output pixel sees: `[N, H - kh + 1, W - kw + 1, kh kw C]`."""
+    """Returns the input pixels of each output pixel, for a kernel of kh x kw.
+
+    `[N, H, W, C]` to `[N, H - kh + 1, W - kw + 1, kh kw C]`.
+    """
     h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
     seen = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
     return jnp.concatenate(seen, axis=-1)

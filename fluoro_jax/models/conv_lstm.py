@@ -79,7 +79,7 @@ def _recurrence_forward(zx: Array, kernel: Array):
 
 
 def _before(states: Array) -> Array:
-    """What each frame starts from: zeros, then the states one frame late."""
+    """Returns the state that each frame starts from: zeros, then the one before."""
     return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
 
 
@@ -123,8 +123,8 @@ class ConvLSTM(nn.Module):
     """A layer of ConvLSTM: one cell forward in time or one each way, concatenated.
 
     Applied with the collection `STREAM` mutable, a forward layer goes on from the state
-    held there and leaves its new one: frames may then come one call at a time. That
-    way has no gradient of its own making and is for inference.
+    held there and leaves its new one: frames may then come one call at a time. This
+    path bypasses the custom gradient; use it for inference only.
 
     Attributes:
         features: output channels; half of them for each direction.

@@ -29,7 +29,7 @@ class Critic(nn.Module):
     cap: int = 128
     kernel: int = 4
     lstm_kernel: int = 3
-    output: str = "linear"
+    output: str = "sigmoid"
     dtype: str = "float32"
     group_size: int = 4
 

@@ -52,15 +52,18 @@ class Generator(nn.Module):
     group_size: int = 4
     remat: bool = False
     dtype: str = "float32"
-    input_mean: float = 0.0
-    input_scale: float = 1.0
+    input_mean: float = 3.0
+    input_scale: float = 2.0
     background_px: float = 0.0
     patch: int = 1
     stem: int = 0
 
     @nn.compact
     def __call__(self, stack: Stack) -> GeneratorOutput:
-        """Line integrals `[B, T, H, W, 3]`, neighbours as channels, to logits."""
+        """Returns logits of stacked line integrals `[B, T, H, W, C]`.
+
+        C is `data.stack.stack_channels(mode)`, 3 or (mode "moving") 4.
+        """
         common: dict[str, Any] = dict(
             base=self.base,
             cap=self.cap,
@@ -115,10 +118,16 @@ def from_patches(x: Real[Array, "B T h w ss"], size: int) -> Real[Array, "B T H 
     return x.reshape(b, t, rows * size, cols * size)
 
 
-def predict(generator: Generator, params: Any, stack: Stack) -> Masks:
-    """Mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, 3]`."""
+def predict(generator: Any, params: Any, stack: Stack) -> Masks:
+    """Returns mask probabilities `[B, T, H, W]` of stacked frames `[B, T, H, W, C]`.
+
+    Args:
+        generator: a `Generator`, or a module with the same output.
+        params: its parameters.
+        stack: of `data.stack.stack_frames`.
+    """
     output = cast(GeneratorOutput, generator.apply({"params": params}, stack))
-    return jax.nn.sigmoid(output.logits)
+    return jax.nn.sigmoid(output.logits.astype(jnp.float32))
 
 
 def init_carry(
@@ -129,7 +138,7 @@ def init_carry(
     Args:
         generator: forward in time only.
         params: its parameters.
-        stack: `[B, T, H, W, 3]`, of which only the shape counts.
+        stack: `[B, T, H, W, C]`, of which only the shape counts.
 
     Returns:
         A pytree of zeros for `step`, empty for a generator without a ConvLSTM.
@@ -150,7 +159,7 @@ def step(
         generator: forward in time only.
         params: its parameters.
         carry: of `init_carry`, or of the call before.
-        stack: `[B, T, H, W, 3]`; T = 1 for one frame.
+        stack: `[B, T, H, W, C]`; T = 1 for one frame.
 
     Returns:
         New carry, and mask probabilities `[B, T, H, W]`.

@@ -7,6 +7,7 @@ dash as well. Lengths are mm in the isocentre plane.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ STYLES = {  # colour, dash
     "phase_prior": ("#009E73", ":"),
     "phase_prior_frame0": ("#009E73", "-."),
 }
+MORE_STYLES = (("#CC79A7", "--"), ("#0072B2", "-."), ("#56B4E9", ":"))  # any other key
 DPI = 130
 
 
@@ -66,7 +68,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Example:
-    """One case to be shown: the clip, the prediction, and why it was chosen."""
+    """One case to be shown.
+
+    Attributes:
+        title: the case and why it was chosen.
+        clip: frames and true masks, `[T, H, W]`.
+        pred: predicted masks, `[T, H, W]`.
+        iou: of each frame, `[T]` in [0, 1].
+    """
 
     title: str
     clip: Clip
@@ -211,6 +220,12 @@ def traces(
     return save(fig, path, title, caption)
 
 
+def styles_of(keys: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Returns (colour, dash) of each method; keys without their own take turns."""
+    more = itertools.cycle(MORE_STYLES)
+    return {key: STYLES[key] if key in STYLES else next(more) for key in keys}
+
+
 def _trace_columns(
     time_s: np.ndarray, places: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
@@ -227,8 +242,9 @@ def _trace_lines(
     lines: Mapping[str, np.ndarray],
     labels: Mapping[str, str],
 ) -> None:
+    styles = styles_of(lines)
     for key, values in lines.items():
-        colour, dash = STYLES[key]
+        colour, dash = styles[key]
         wide = 2.2 if key == "truth" else 1.3
         mark = "o" if key == "ours" else None
         look = {"color": colour, "ls": dash, "lw": wide, "marker": mark, "ms": 2.5}
@@ -257,12 +273,14 @@ def error_distribution(
     left.set_ylabel("frames")
     left.legend(fontsize=7)
     grid_mm = np.linspace(0, 20, 201)
-    columns = {"distance_mm": grid_mm}
+    columns, styles = {"distance_mm": grid_mm}, styles_of(scores)
     for key, each in scores.items():
-        far = np.concatenate([np.where(s.empty, np.inf, s.distance_mm) for s in each])
-        far = far[~np.isnan(far)]
-        share = 100.0 * np.mean(far[None, :] <= grid_mm[:, None], axis=1)
-        colour, dash = STYLES[key]
+        distance_mm = np.concatenate(
+            [np.where(s.empty, np.inf, s.distance_mm) for s in each]
+        )
+        distance_mm = distance_mm[~np.isnan(distance_mm)]
+        share = 100.0 * np.mean(distance_mm[None, :] <= grid_mm[:, None], axis=1)
+        colour, dash = styles[key]
         right.plot(grid_mm, share, color=colour, ls=dash, label=labels[key], lw=1.5)
         columns[f"{key}_pct"] = share
     for limit in (2, 3):
@@ -326,7 +344,8 @@ def learning_curves(
         path,
         "Learning curves",
         "From metrics.jsonl, one run (one seed). Validation values are means over all "
-        "frames of the validation cases, which are in neither split. " + choices,
+        "frames of the validation split, used neither for training nor for testing. "
+        + choices,
     )
 
 
@@ -362,7 +381,7 @@ def read_curves(metrics_path: Path) -> dict[str, tuple[list[float], list[float]]
 
 
 def _is_loss(name: str) -> bool:
-    parts = ("l1", "ssim", "iou", "iou_loss", "cross_entropy")
+    parts = ("l1", "ssim", "iou", "cross_entropy")
     return name.startswith("train/") and name.split("/")[-1] in parts
 
 

@@ -64,7 +64,7 @@ def write_report(
         training=training_words(cfg, table),
         environment=_environment(path.parent),
         version=fluoro_jax.__version__,
-        stratum_rows=[r for r in tables.ROWS if r.key in tables.STRATUM_ROWS],
+        stratum_rows=[r for r in tables.ROWS if r.key in summary.COMPARED],
         labels={c["key"]: c["label"] for c in table["columns"]},
         seen={c["key"]: causality(c) for c in table["columns"]},
     )
@@ -80,6 +80,7 @@ def _template() -> jinja2.Template:
     environment.filters["value"] = summary.format_value
     environment.filters["causality"] = causality
     environment.filters["empty"] = summary.empty_predictions
+    environment.filters["reference"] = summary.reference_given
     return environment.from_string(text.read_text(encoding="utf-8"))
 
 
@@ -92,8 +93,8 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
     Returns:
         Lines with `result`: "better" or "worse" (the 95 % intervals do not touch),
         "undecided", or "no verdict" on an axis along which the truth does not move;
-        `why` says so; `blind` is "yes" for a baseline that never looks: the given
-        frame 0, if any, is all that it sees.
+        `why` says so; `blind` is "yes" for a baseline that uses no image but the
+        given frame 0, if any.
     """
     lines = []
     for row in table["rows"]:
@@ -112,7 +113,7 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
                 {
                     "measure": row["label"],
                     "against": column["label"],
-                    "given": column["given"],
+                    "given": summary.reference_given(column),
                     "causality": causality(column),
                     "blind": "yes" if key in BLIND else "no",
                     "ours": summary.format_value(ours, row["decimals"]),
@@ -125,7 +126,7 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def headline(lines: Sequence[Mapping[str, str]]) -> str:
-    """Returns one sentence of the verdict, against the baselines that never look."""
+    """Returns one sentence of the verdict, against the baselines that use no image."""
     judged = [x for x in lines if x["blind"] == "yes" and x["result"] != STILL]
     still = {x["measure"]: x["why"] for x in lines if x["result"] == STILL}
     left_out = "".join(f" No verdict on {m}: {why}." for m, why in still.items())
@@ -133,14 +134,14 @@ def headline(lines: Sequence[Mapping[str, str]]) -> str:
     if judged and not short:
         measures = " and ".join(dict.fromkeys(line["measure"] for line in judged))
         return (
-            "Better than every baseline that never looks (static and phase prior, "
+            "Better than every baseline that uses no image (static and phase prior, "
             f"without and with frame 0) in {measures}." + left_out
         )
     words = "; ".join(f"{x['measure']} against {x['against']}" for x in short)
     if not judged:
         words = "no measure could be compared"
     return (
-        f"NOT shown to be better than the baselines that never look: {words}."
+        f"NOT shown to be better than the baselines that use no image: {words}."
         + left_out
     )
 
@@ -231,12 +232,11 @@ def _frame(geometry: Geometry) -> tuple[int, int]:
 
 
 def _embed(figure: Figure) -> dict[str, str]:
-    kind = "gif" if figure.path.suffix == ".gif" else "png"
     data = base64.b64encode(figure.path.read_bytes()).decode()
     return {
         "title": figure.title,
         "caption": figure.caption,
-        "data": f"data:image/{kind};base64,{data}",
+        "data": f"data:image/png;base64,{data}",
         "name": figure.path.name,
     }
 

@@ -1,4 +1,4 @@
-"""Which figures a study's report shows, and of which cases."""
+"""Chooses the figures of a study's report, and the cases that they show."""
 
 from __future__ import annotations
 

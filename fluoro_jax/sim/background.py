@@ -76,14 +76,16 @@ def render_body(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
     return _render(case, geometry, voxel_mm)
 
 
-def render_paths(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
-    """Returns soft tissue and bone on every ray, without the tumour; see `render_body`.
+def render_areal_density(case: Case, geometry: Geometry, *, voxel_mm: float) -> Array:
+    """Returns areal densities of soft tissue and bone, without the tumour.
+
+    Arguments as in `render_body`.
 
     Returns:
         `[2, T, rows, cols]` g/cm^2, for `detector.acquire`.
     """
-    paths = _render(case, geometry, voxel_mm, by_material=True)
-    return CM_PER_MM * jnp.moveaxis(paths, 1, 0)
+    integrals = _render(case, geometry, voxel_mm, by_material=True)
+    return CM_PER_MM * jnp.moveaxis(integrals, 1, 0)
 
 
 def _render(
@@ -229,7 +231,7 @@ def _refuse(what: str, needed: str, why: str) -> None:
 
 
 def heart_phase(case: Case) -> Array | None:
-    """Heart beats since 0 s, `[T]` cycles; None if it does not beat."""
+    """Returns heart beats since 0 s, `[T]` cycles; None if it does not beat."""
     if not case.heartbeat:
         return None
     return jnp.asarray(case.time_s, jnp.float32) * case.anatomy.heart_rate_hz

@@ -5,11 +5,11 @@ the two densities: together they attenuate at the CT's own energy as its HU says
 together they weigh what the HU-density line says. Where a share would be negative there
 is none: below about 55 HU all is soft tissue.
 
-Motion. The phantom's rule for the inside of the chest: what lies at height h (0 at the
-lung's apex, 1 at the dome and below) goes down by SI w(h), w = 3 h^2 - 2 h^3; what lies
-between the spine and the sternum goes forward by AP g(y). The descent fades to nothing
-towards the chest wall and the spine, which a single CT cannot tell from what slides
-along them: the field is smooth, and a rib bends where a real one would turn.
+Motion. The phantom's rule for the inside of the chest: tissue at height h (0 at the
+lung's apex, 1 at the dome and below) moves inferiorly by SI w(h), w = 3 h^2 - 2 h^3;
+tissue between the spine and the sternum moves anteriorly by AP g(y). The descent fades
+to nothing towards the chest wall and the spine, which a single CT cannot tell from what
+slides along them: the field is smooth, and a rib bends where a real one would turn.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ from scipy import ndimage
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Grid
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.xray.attenuation import SOFT_MASS_MM2_G
+from fluoro_jax.sim.xray.attenuation import BONE_MU_PER_DENSITY, SOFT_MU_PER_DENSITY
 
 Array = jax.Array
 Scalar = Any
 
-# Mass attenuation, (1/mm) per (g/cc): ICRU 44 compositions, Elam et al. 2002 tables.
-BONE_MASS_MM2_G = 0.06045 / 1.92  # cortical bone at 60 keV
-CT_SOFT_MASS_MM2_G = 0.02031 / 1.06  # at 70 keV, the effective energy of 120 kVp
-CT_BONE_MASS_MM2_G = 0.04935 / 1.92
+# Attenuation over density, 1/mm per g/cm^3: ICRU 44 compositions, Elam et al. 2002.
+CT_SOFT_MU_PER_DENSITY = 0.02031 / 1.06  # at 70 keV, the effective energy of 120 kVp
+CT_BONE_MU_PER_DENSITY = 0.04935 / 1.92
 CT_WATER = 0.01929  # 1/mm
 # Density of tissue denser than water, g/cc: 1.03 + 0.5886 HU/1000 (as in DeepDRR,
 # Unberath et al. 2018, doi:10.1007/978-3-030-00937-3_12).
@@ -69,8 +68,8 @@ class CtVolume:
     grid: Grid
 
     def mu(self) -> Array:
-        """Attenuation at 60 keV, `[Z, Y, X]` 1/mm: what `projector.project` takes."""
-        return SOFT_MASS_MM2_G * self.soft + BONE_MASS_MM2_G * self.bone
+        """Returns attenuation at 60 keV, `[Z, Y, X]` 1/mm, for `projector.project`."""
+        return SOFT_MU_PER_DENSITY * self.soft + BONE_MU_PER_DENSITY * self.bone
 
 
 @struct.dataclass
@@ -99,10 +98,11 @@ class Landmarks:
 
 
 def densities(hu: AnyArray) -> tuple[Array, Array]:
-    """Soft tissue and bone of each voxel, g/cc.
+    """Returns soft tissue and bone of each voxel, g/cc.
 
-    With a = 1 + HU/1000 in units of water, mass attenuations s, b at the CT's 70 keV
-    and the density line rho(HU): soft + bone = rho, s soft + b bone = a mu_water.
+    With a = 1 + HU/1000 in units of water, attenuation over density s, b at the CT's
+    70 keV and the density line rho(HU): soft + bone = rho and
+    s soft + b bone = a mu_water.
 
     Args:
         hu: any shape; clipped to -1000 ... 3071.
@@ -113,9 +113,9 @@ def densities(hu: AnyArray) -> tuple[Array, Array]:
     hu = jnp.clip(jnp.asarray(hu, jnp.float32), *HU_RANGE)
     mu = CT_WATER * (1.0 + hu / 1000.0)
     rho = DENSITY_AT_0 + DENSITY_PER_HU * hu
-    bone = (mu - CT_SOFT_MASS_MM2_G * rho) / (CT_BONE_MASS_MM2_G - CT_SOFT_MASS_MM2_G)
-    bone = jnp.clip(bone, 0.0, mu / CT_BONE_MASS_MM2_G)
-    soft = (mu - CT_BONE_MASS_MM2_G * bone) / CT_SOFT_MASS_MM2_G
+    soft_mu, bone_mu = CT_SOFT_MU_PER_DENSITY, CT_BONE_MU_PER_DENSITY
+    bone = jnp.clip((mu - soft_mu * rho) / (bone_mu - soft_mu), 0.0, mu / bone_mu)
+    soft = (mu - bone_mu * bone) / soft_mu
     return jnp.maximum(soft, 0.0), bone
 
 
@@ -171,7 +171,7 @@ def ct_volume(hu: Any, grid: Grid, *, isocentre_mm: Any = None) -> CtVolume:
 
 
 def find_lung(volume: CtVolume) -> np.ndarray:
-    """The lungs: light tissue inside the body, small vessels filled in.
+    """Returns the lungs: light tissue inside the body, small vessels filled in.
 
     Returns:
         `[Z, Y, X]` bool. Air that touches the volume's sides is not lung.
@@ -193,7 +193,7 @@ def find_lung(volume: CtVolume) -> np.ndarray:
 
 
 def find_landmarks(lung: np.ndarray, grid: Grid, *, taken_at: float = 0.0) -> Landmarks:
-    """Landmarks from the extent of the lungs.
+    """Returns landmarks from the extent of the lungs.
 
     The dome is the median of the lungs' lower surface; spine and sternum are the back
     (a quarter in) and the front of their box.
@@ -260,6 +260,7 @@ def animate(
     Raises:
         UserError: at once, if the field's Jacobian would leave 0.2 to 1.8.
     """
+    time_s = np.asarray(time_s, np.float32)
     si, ap = (
         np.asarray(s) - landmarks.taken_at for s in breathing_signal(breathing, time_s)
     )
@@ -273,7 +274,7 @@ def animate(
     )
 
 
-def displacement(
+def tissue_displacement_mm(
     landmarks: Landmarks,
     place: tuple[Array, Array, Array],
     si_mm: Scalar,
@@ -295,19 +296,19 @@ def displacement(
 
 
 def _forward_share(landmarks: Landmarks, y: Array) -> Array:
-    """0 at the spine and behind, 1 at the sternum and before, smooth between."""
+    """Returns 0 from the spine back, 1 from the sternum on, smooth between."""
     depth = landmarks.spine_mm - landmarks.sternum_mm
     return _smooth((landmarks.spine_mm - y) / depth)
 
 
 def _height_share(landmarks: Landmarks, z: Array) -> Array:
-    """0 at the apex and above, 1 at the dome and below, smooth between."""
+    """Returns 0 at the apex and above, 1 at the dome and below, smooth between."""
     height = landmarks.apex_mm - landmarks.dome_mm
     return _smooth((landmarks.apex_mm - z) / height)
 
 
 def _across_share(landmarks: Landmarks, x: Array, y: Array) -> Array:
-    """1 in the middle of the chest's ellipse, 0 at its wall and in the spine."""
+    """Returns 1 in the middle of the chest, 0 at its wall and in the spine."""
     radius = 0.5 * (landmarks.back_mm - landmarks.sternum_mm)
     aside = x - landmarks.middle_mm
     along = (y - 0.5 * (landmarks.back_mm + landmarks.sternum_mm)) / radius
@@ -320,7 +321,7 @@ def _across_share(landmarks: Landmarks, x: Array, y: Array) -> Array:
 
 
 def _between(x: Array, low: Scalar, high: Scalar) -> Array:
-    """0 up to `low`, 1 from `high` on, smooth between."""
+    """Returns 0 up to `low`, 1 from `high` on, smooth between."""
     return _smooth((x - low) / (high - low))
 
 
@@ -330,8 +331,10 @@ def _smooth(x: Array) -> Array:
 
 
 def _check_field(landmarks: Landmarks, si: np.ndarray, ap: np.ndarray) -> None:
-    """The determinant is a product of two stretches, each linear in its amplitude and
-    furthest from 1 halfway: 1 + 1.5 SI / height and 1 + 1.5 AP / depth.
+    """Checks the Jacobian determinant of the field over all times.
+
+    It is a product of two stretches, each linear in its amplitude and furthest from 1
+    halfway: 1 + 1.5 SI / height and 1 + 1.5 AP / depth.
     """
     height = float(landmarks.apex_mm - landmarks.dome_mm)
     depth = float(landmarks.spine_mm - landmarks.sternum_mm)
@@ -364,7 +367,7 @@ def _check_field(landmarks: Landmarks, si: np.ndarray, ap: np.ndarray) -> None:
 def _warp(
     volume: CtVolume, landmarks: Landmarks, lung: Array, si_mm: Array, ap_mm: Array
 ) -> CtVolume:
-    """The volume moved by a forward field, by its inverse at every voxel."""
+    """Returns the volume moved by a forward field, by its inverse at every voxel."""
     nz, ny, nx = volume.soft.shape
     (x0, y0, z0), (dx, dy, dz) = volume.grid.origin_mm, volume.grid.spacing_mm
     x = (x0 + dx * jnp.arange(nx, dtype=jnp.float32)).reshape(1, 1, nx)
@@ -385,7 +388,7 @@ def _warp(
 
 
 def _undo(place: Array, move: Any) -> tuple[Array, Array]:
-    """Where what is now at `place` came from along one axis, and its stretch there."""
+    """Returns where tissue now at `place` was along one axis, and its stretch."""
     origin = place
     slope_at = lambda q: jax.jvp(move, (q,), (jnp.ones_like(q),))[1]
     for _ in range(STEADY_STEPS):

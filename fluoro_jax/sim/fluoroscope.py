@@ -25,14 +25,14 @@ from fluoro_jax.sim.background import (
     heart_phase,
     in_chunks,
     lung_at,
+    render_areal_density,
     render_body,
-    render_paths,
 )
 from fluoro_jax.sim.body import solids, tissues
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import pose_at
-from fluoro_jax.sim.lung import LungState, displacement_mm, lung_density
+from fluoro_jax.sim.lung import LungState, breathing_displacement_mm, lung_density
 from fluoro_jax.sim.tumor.replaced import replaced_path_mm
 from fluoro_jax.sim.tumor.shapes import even_directions
 from fluoro_jax.sim.tumor.tumor import (
@@ -48,12 +48,12 @@ from fluoro_jax.sim.xray.photon_noise import draw_quanta
 
 __all__ = [  # beside what is defined here
     "Case",
-    "displacement_mm",
+    "breathing_displacement_mm",
     "heart_phase",
     "lung_at",
     "lung_density",
+    "render_areal_density",
     "render_body",
-    "render_paths",
 ]
 
 Array = jax.Array
@@ -72,7 +72,7 @@ def add_tumor(
 ) -> Clip:
     """Returns a clip of the case: its tumour in place of the tissue that was there.
 
-    Along every ray, with chord c and paths v, a of vessel and of airway within it,
+    Along every ray, with chord c and lengths v, a of vessel and of airway within it,
     L_new = L + (mu_tumor - mu_lung(t)) c - (mu_blood - mu_lung(t)) v + mu_lung(t) a.
     This holds only while the tumour lies wholly in the lung (`lung_clearance_mm` >= 0).
 
@@ -96,7 +96,7 @@ def add_tumor(
     parts = (background, case.time_s, lung)
     frames, mask, centroid, centre = in_chunks(run, parts, (case, geometry))
     if noisy:
-        frames = _noisy(frames, key, photons)
+        frames = jitted_quantum_noise(frames, key, photons)
     return Clip(
         frames=frames,
         time_s=jnp.asarray(case.time_s, jnp.float32),
@@ -132,7 +132,7 @@ def _tumor_frames(
 
 
 @jax.jit
-def _tumor_paths(
+def _tumor_areal_density(
     soft: Array,
     time_s: AnyArray,
     lung: LungState,
@@ -140,7 +140,11 @@ def _tumor_paths(
     body: Body,
     geometry: Geometry,
 ) -> Array:
-    """Returns soft tissue `[t, rows, cols]` g/cm^2 with the tumour in its place."""
+    """Returns areal densities of soft tissue with the tumour in its place.
+
+    Returns:
+        `[t, rows, cols]` g/cm^2.
+    """
     path = tumor_path_mm(tumor, body[0], time_s, body[1])
     chord, vessel, airway = _tumor_lengths(path, lung, tumor, geometry)
     parenchyma = tissues.LUNG * lung.density_g_cc.reshape(-1, 1, 1)
@@ -152,7 +156,7 @@ def _tumor_paths(
 def _tumor_lengths(
     path: Array, lung: LungState, tumor: Tumor, geometry: Geometry
 ) -> tuple[Array, Array, Array]:
-    """Chord of the tumour, vessel and airway within it, `[t, rows, cols]` mm."""
+    """Returns tumour chord, vessel and airway within it, `[t, rows, cols]` mm."""
     chord = _each(lambda c: tumor_chord_mm(geometry, tumor, c), path, tumor)
     replaced = lambda now: replaced_path_mm(
         geometry, tumor, now[0], now[1], vessel=now[2], airway=now[3]
@@ -163,7 +167,7 @@ def _tumor_lengths(
 
 
 def _each(fn: Callable[[Array], Array], path: Array, tumor: Tumor) -> Array:
-    """`fn` at every place of the path; shapes one by one, which bounds the memory."""
+    """Returns `fn` at every place of the path; shapes one by one, to bound memory."""
     if tumor.shape is None:
         return jax.vmap(fn)(path)
     return jax.lax.map(fn, path)
@@ -187,7 +191,7 @@ def add_quantum_noise(line: Array, key: Array, photons: Scalar) -> Array:
     return -jnp.log(jnp.maximum(counts, 0.5) / photons)
 
 
-_noisy = jax.jit(add_quantum_noise)
+jitted_quantum_noise = jax.jit(add_quantum_noise)
 
 
 def simulate(
@@ -244,12 +248,12 @@ def simulate(
         )
     moments = dataclasses.replace(case, time_s=_moments(case, exposure).reshape(-1))
     fine = detector.refine(geometry, exposure.panel.binning)
-    paths = render_paths(moments, fine, voxel_mm=voxel_mm)
-    return expose_tumor(paths, case, geometry, exposure=exposure, key=key)
+    areal_density = render_areal_density(moments, fine, voxel_mm=voxel_mm)
+    return expose_tumor(areal_density, case, geometry, exposure=exposure, key=key)
 
 
 def expose_tumor(
-    paths: Array,
+    areal_density: Array,
     case: Case,
     geometry: Geometry,
     *,
@@ -259,8 +263,9 @@ def expose_tumor(
     """Returns the clip that a detector reads: the tumour added to the patient's tissue.
 
     Args:
-        paths: `[2, S * T, rows, cols]` g/cm^2 from `render_paths` at the S moments of
-            each exposure (S = 1 without `pulse_s`), with `detector.refine`d pixels.
+        areal_density: `[2, S * T, rows, cols]` g/cm^2 from `render_areal_density` at
+            the S moments of each exposure (S = 1 without `pulse_s`), with
+            `detector.refine`d pixels.
         case: the case.
         geometry: the view of the frames.
         exposure: the X-ray machine's setting.
@@ -273,13 +278,13 @@ def expose_tumor(
     times = _moments(case, exposure)
     moments = dataclasses.replace(case, time_s=times.reshape(-1))
     body = (case.breathing, case.anatomy)
-    run = lambda chunk: _tumor_paths(*chunk, case.tumor, body, fine)
-    parts = (paths[0], moments.time_s, lung_at(moments))
+    run = lambda chunk: _tumor_areal_density(*chunk, case.tumor, body, fine)
+    parts = (areal_density[0], moments.time_s, lung_at(moments))
     soft = in_chunks(run, parts, (case, geometry))
-    paths = jnp.stack([soft, *paths[1:]])
+    areal_density = jnp.stack([soft, *areal_density[1:]])
     if exposure.pulse_s is not None:
-        paths = paths.reshape(2, *times.shape, fine.rows, fine.cols)
-    frames = detector.acquire(paths, fine, exposure, key)
+        areal_density = areal_density.reshape(2, *times.shape, fine.rows, fine.cols)
+    frames = detector.acquire(areal_density, fine, exposure, key)
     blank = jnp.zeros((times.shape[-1], geometry.rows, geometry.cols), jnp.float32)
     truth = add_tumor(blank, case, geometry)
     return dataclasses.replace(truth, frames=frames, domain=exposure.output)
@@ -299,7 +304,7 @@ def _moments(case: Case, exposure: Exposure) -> Array:
 def lung_clearance_mm(
     anatomy: Anatomy, breathing: Breathing, tumor: Tumor, time_s: AnyArray
 ) -> Array:
-    """Returns how far inside the lung a tumour stays, at least, over surface and time.
+    """Returns the least clearance of a tumour in the lung, over its surface and time.
 
     Args:
         anatomy: the patient.
@@ -312,7 +317,7 @@ def lung_clearance_mm(
         same solids as the volume, at 200 points of the sphere.
     """
     path = tumor_path_mm(tumor, breathing, time_s, anatomy)
-    si, ap = displacement_mm(breathing, time_s)
+    si, ap = breathing_displacement_mm(breathing, time_s)
     surface = jnp.asarray(SURFACE) * (0.5 * tumor.diameter_mm)
 
     def worst(now: tuple[Array, Array, Array]) -> Array:

@@ -39,7 +39,9 @@ class LungState:
     airway: Tubes
 
 
-def displacement_mm(breathing: Breathing, time_s: AnyArray) -> tuple[Array, Array]:
+def breathing_displacement_mm(
+    breathing: Breathing, time_s: AnyArray
+) -> tuple[Array, Array]:
     """Returns diaphragm (inferior) and chest wall (anterior) motion, each `[T]` mm."""
     si, ap = breathing_signal(breathing, time_s)
     return si * breathing.si_mm, ap * breathing.ap_mm
@@ -61,7 +63,7 @@ def lung_density(anatomy: Anatomy, breathing: Breathing, time_s: AnyArray) -> Ar
     rho(t) = `anatomy.lung_density_g_cc` V(exhale) / V(t). Vessels and
     airways are not part of it.
     """
-    return _density(anatomy, *displacement_mm(breathing, time_s))
+    return _density(anatomy, *breathing_displacement_mm(breathing, time_s))
 
 
 def _density(anatomy: Anatomy, si_mm: Array, ap_mm: Array) -> Array:
@@ -84,7 +86,7 @@ def lung_state(
         time_s: `[T]` s.
         vessel: `vessels.grow` of the same patient.
     """
-    si_mm, ap_mm = displacement_mm(breathing, time_s)
+    si_mm, ap_mm = breathing_displacement_mm(breathing, time_s)
     airway = organs.world_tubes(anatomy, organs.TRACHEA, *organs.BRONCHI)
     repeat = lambda leaf: jnp.broadcast_to(leaf, (si_mm.shape[0], *leaf.shape))
     return LungState(

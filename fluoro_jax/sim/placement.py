@@ -1,4 +1,9 @@
-"""Samples tumour positions at which the whole tumour stays in the lung."""
+"""Samples tumour positions at which the whole tumour stays in the lung.
+
+The label `lobe` is a zone: thirds of the lung's height, named upper, middle and lower.
+Zones are not anatomical lobes (there are no fissures, and a left lung has no middle
+lobe); the key stays `lobe` in stored data.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +18,20 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.body.motion import check_pose, pose_at
-from fluoro_jax.sim.body.motion import displacement_mm as lung_motion_mm
+from fluoro_jax.sim.body.motion import check_pose, lung_displacement_mm, pose_at
 from fluoro_jax.sim.body.solids import lung_distance, to_reference
-from fluoro_jax.sim.fluoroscope import displacement_mm, lung_clearance_mm
+from fluoro_jax.sim.fluoroscope import breathing_displacement_mm, lung_clearance_mm
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
 
 SIDES = ("right", "left")
-LOBES = ("upper", "middle", "lower")
+LOBES = ("upper", "middle", "lower")  # zones: thirds of the height
 SITES = [(side, lobe) for side in SIDES for lobe in LOBES]
 _CUBE = np.array([v for v in np.ndindex(3, 3, 3) if v != (1, 1, 1)]) - 1.0
 ROUGH_SURFACE = _CUBE / np.linalg.norm(_CUBE, axis=1, keepdims=True)  # 26 directions
-LUNG_BOX_MM = ((4.0, 125.0), (-95.0, 98.0), (-85.0, 127.0))  # |x|, y, z, reference
+# |x|, y and z of a box about one lung of the reference patient at exhale, in which
+# candidates are drawn. It holds every centre of a sphere of 20 mm that is in the lung
+# (`lung_clearance_mm` decides); the lateral recess reaches 10 mm further out.
+LUNG_BOX_MM = ((4.0, 125.0), (-95.0, 98.0), (-85.0, 127.0))
 CANDIDATES = 256  # places looked at together
 ROUNDS = 8  # times so many before a site counts as full
 
@@ -45,8 +52,9 @@ def sample_tumor(
 
     It moves as far as the diaphragm or, if it `rides`, with the lung around it.
 
-    Side and lobe are sampled first, then places within them, until the whole sphere
-    stays in the lung at every time; a site without room gives way to the next.
+    Side and zone are sampled first, then positions within them, until the whole sphere
+    stays in the lung at every time; if a site has no valid position, the next site is
+    tried.
 
     Args:
         rng: where the random numbers come from.
@@ -56,7 +64,7 @@ def sample_tumor(
         diameter_mm: of the sphere.
         medial: take, of the places tried, the one nearest the midline.
         si_mm: the tumour's own superior-inferior motion; None means the body's.
-        site: (side, part) of the lung, as in `SITES`; None means any.
+        site: (side, zone) of the lung, as in `SITES`; None means any.
         rides: the lung carries it.
 
     Returns:
@@ -65,7 +73,7 @@ def sample_tumor(
 
     Raises:
         UserError: for a diameter or amplitude no tumour can have, a breath that the
-            body cannot take, or if there is no room in either lung.
+            body cannot take, or if neither lung has a valid position.
     """
     _check_motion(diameter_mm, breathing)
     check_pose(anatomy, float(breathing.si_mm), float(breathing.ap_mm))
@@ -87,9 +95,10 @@ def sample_tumor(
             rounds = [np.concatenate(list(rounds))]
         for places in rounds:
             places = places.astype(np.float32)
-            room = np.array(_rough_room(anatomy, breathing, tumor, time_s, places))
-            best = max(best, room.max())
-            places = places[room >= 0.0]
+            clearance = _rough_clearance(anatomy, breathing, tumor, time_s, places)
+            clearance = np.array(clearance)
+            best = max(best, clearance.max())
+            places = places[clearance >= 0.0]
             if medial:
                 places = places[np.argsort(np.abs(places[:, 0]))]
             for place in places:
@@ -97,8 +106,8 @@ def sample_tumor(
                 if lung_clearance_mm(anatomy, breathing, found, time_s) >= 0.0:
                     return _with_amplitudes(found, anatomy, breathing)
     raise UserError(
-        f"a tumour of {diameter_mm:.1f} mm is larger than the lung has room for, "
-        f"moving {tumor.si_mm:.1f} mm down and {tumor.ap_mm:.1f} mm forward",
+        f"a tumour of {diameter_mm:.1f} mm is larger than the lung allows, "
+        f"moving {tumor.si_mm:.1f} mm inferiorly and {tumor.ap_mm:.1f} mm anteriorly",
         needed=f"at most about {max(diameter_mm + 2.0 * best, 0.0):.0f} mm here",
         why="the whole sphere must stay in the lung at every phase of the breath",
         fix="take a smaller diameter or amplitude, or a larger body",
@@ -106,10 +115,10 @@ def sample_tumor(
 
 
 def lobe_edges_mm(anatomy: Anatomy, side: str) -> np.ndarray:
-    """Heights `[4]` (rising) between lower, middle and upper part at exhale, mm.
+    """Returns heights `[4]` (rising) of the lower, middle and upper zone at exhale, mm.
 
-    Thirds from the top of the side's dome to the apex, as in an AP radiograph; the
-    lower part goes on down into the recess lateral to the dome.
+    Thirds from the top of the side's dome to the apex, as in an AP radiograph, not
+    anatomical lobes; the lower zone includes the recess lateral to the dome.
     """
     dome = anatomy.dome_right_mm - (anatomy.dome_step_mm if side == "left" else 0.0)
     bottom, apex = LUNG_BOX_MM[2]
@@ -118,7 +127,7 @@ def lobe_edges_mm(anatomy: Anatomy, side: str) -> np.ndarray:
 
 
 def _site_box(anatomy: Anatomy, side: str, lobe: str) -> tuple[np.ndarray, np.ndarray]:
-    """Opposite corners `[3]` mm of the box around one part of one lung at exhale."""
+    """Returns opposite corners `[3]` mm of the box around one zone of one lung."""
     (inner, outer), depth, _ = LUNG_BOX_MM
     across = (inner, outer) if side == "left" else (-outer, -inner)
     edges = lobe_edges_mm(anatomy, side)
@@ -134,24 +143,26 @@ def _site_box(anatomy: Anatomy, side: str, lobe: str) -> tuple[np.ndarray, np.nd
 
 
 @jax.jit
-def _rough_room(
+def _rough_clearance(
     anatomy: Anatomy,
     breathing: Breathing,
     tumor: Tumor,
     time_s: AnyArray,
     places_mm: jax.Array,
 ) -> jax.Array:
-    """About the clearance of a tumour at each of `[N, 3]` places, `[N]` mm.
+    """Returns the approximate clearance of a tumour at `[N, 3]` places, `[N]` mm.
 
     At the two ends of the breath and 26 points of the sphere only: a fortieth of the
-    work of `lung_clearance_mm`, which has the last word.
+    work of `lung_clearance_mm`, which decides.
     """
-    si, ap = displacement_mm(breathing, time_s)
+    si, ap = breathing_displacement_mm(breathing, time_s)
     surface = jnp.asarray(ROUGH_SURFACE) * (0.5 * tumor.diameter_mm)
 
     def moved(end: jax.Array) -> jax.Array:
         if tumor.rides:
-            return places_mm + lung_motion_mm(anatomy, si[end], ap[end], places_mm)
+            return places_mm + lung_displacement_mm(
+                anatomy, si[end], ap[end], places_mm
+            )
         still = dataclasses.replace(tumor, centre_mm=jnp.zeros(3))
         return places_mm + tumor_path_mm(still, breathing, time_s)[end].reshape(1, 3)
 
@@ -168,7 +179,7 @@ def _with_amplitudes(tumor: Tumor, anatomy: Anatomy, breathing: Breathing) -> Tu
     if not tumor.rides:
         return tumor
     centre = jnp.asarray(tumor.centre_mm).reshape(1, 3)
-    move = lung_motion_mm(anatomy, breathing.si_mm, breathing.ap_mm, centre)[0]
+    move = lung_displacement_mm(anatomy, breathing.si_mm, breathing.ap_mm, centre)[0]
     left, back, up = (np.float32(part) for part in np.asarray(move))
     return dataclasses.replace(tumor, si_mm=-up, ap_mm=-back, lr_mm=left)
 
@@ -184,11 +195,11 @@ def _check_motion(diameter_mm: float, breathing: Breathing) -> None:
             raise UserError(
                 f"{name} = {float(value):g} mm",
                 needed=least,
-                why="it is a length; directions are fixed (down and forward to inhale)",
+                why="it is a length; inhaling moves inferiorly and anteriorly",
                 fix="give its size without a sign",
             )
 
 
 def to_numpy(tree: Any) -> Any:
-    """Float32 numpy leaves, so that every case has the same types under jit."""
+    """Returns float32 numpy leaves, so that every case has the same types under jit."""
     return jax.tree.map(lambda x: np.asarray(x, np.float32), jax.device_get(tree))

@@ -88,7 +88,7 @@ def measure(pixels: int, diameter_mm: float, *, seed: int = 0) -> dict[str, floa
 def table(
     frames: Sequence[int] = FRAMES, diameters_mm: Sequence[float] = DIAMETERS_MM
 ) -> str:
-    """The measurements as a Markdown table."""
+    """Returns the measurements as a Markdown table."""
     lines = [HEAD, "|" + " --- |" * (HEAD.count("|") - 1)]
     for pixels in frames:
         for diameter_mm in diameters_mm:

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from fluoro_jax.geometry import Geometry, depth_mm
 from fluoro_jax.sim.body import bones, solids
 from fluoro_jax.sim.body.motion import pose_at
-from fluoro_jax.sim.fluoroscope import Case, displacement_mm, heart_phase
+from fluoro_jax.sim.fluoroscope import Case, breathing_displacement_mm, heart_phase
 from fluoro_jax.sim.tumor.tumor import sphere_centroid_px, tumor_mask, tumor_path_mm
 from fluoro_jax.sim.xray import projector
 
@@ -86,7 +86,7 @@ def overlap(case: Case, geometry: Geometry, *, voxel_mm: float) -> dict[str, Arr
 
 
 def window_px(case: Case, geometry: Geometry) -> int | None:
-    """Side of a square of pixels that holds the tumour's shadow at every time.
+    """Returns the side, px, of a square that holds the tumour's shadow at all times.
 
     In steps, so that a few compilations serve all tumours; None, the whole panel, for
     traced values.
@@ -108,7 +108,7 @@ def window_px(case: Case, geometry: Geometry) -> int | None:
 
 
 def _window(geometry: Geometry, middle_px: Array, side: int | None) -> Geometry:
-    """The panel's pixels about one place, `side` rows and columns of them."""
+    """Returns the panel's pixels about one place, `side` rows and columns of them."""
     if side is None:
         return geometry
     counts = (min(geometry.rows, side), min(geometry.cols, side))
@@ -161,5 +161,5 @@ def _overlap(
         return {name: jnp.sum(mask * over) / area for name, over in shadows.items()}
 
     path = tumor_path_mm(case.tumor, case.breathing, case.time_s, case.anatomy)
-    si, ap = displacement_mm(case.breathing, case.time_s)
+    si, ap = breathing_displacement_mm(case.breathing, case.time_s)
     return jax.lax.map(frame, (path, si, ap, heart_phase(case)))

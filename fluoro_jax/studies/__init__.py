@@ -23,8 +23,8 @@ from fluoro_jax.studies.registry import KINDS, SPLITS, STUDIES, Kind, Sets, Stud
 from fluoro_jax.studies.sets import (
     collimated,
     fresh_factor,
-    set_body,
     set_case,
+    set_patient,
     sets_of,
     with_factor,
 )
@@ -53,7 +53,7 @@ __all__ = [
     "draw_rng",
     "fresh_case",
     "fresh_tumor",
-    "pool_body",
+    "pool_patient",
     "sample_group_case",
     "study_case",
 ]
@@ -82,7 +82,7 @@ def study_case(spec: StudySpec, split: str, index: int) -> StudyCase:
     """
     if spec.study.of_sets:
         case, labels = set_case(spec, split, index)
-        view = _view(spec, set_body(spec, labels["set"]))
+        view = _view(spec, set_patient(spec, labels["set"]))
         return StudyCase(
             index, split, index, case, view, f"set {labels['set']}", labels
         )
@@ -94,14 +94,14 @@ def study_case(spec: StudySpec, split: str, index: int) -> StudyCase:
     return StudyCase(index, split, index, case, view, f"{split} {index}", labels)
 
 
-def pool_body(spec: StudySpec, seed: int, number: int) -> tuple[Case, Geometry]:
-    """Body `number` of the endless list that run `seed` trains on when simulating.
+def pool_patient(spec: StudySpec, seed: int, number: int) -> tuple[Case, Geometry]:
+    """Returns patient `number` of the endless list that run `seed` simulates from.
 
     From the training population, with random numbers that no split uses; in a study of
     sets the training patients themselves, in turn.
     """
     if spec.study.of_sets:
-        case = set_body(spec, number % sets_of(spec).count)
+        case = set_patient(spec, number % sets_of(spec).count)
         return case, _view(spec, case)
     rng = np.random.default_rng([spec.seed, STREAMS["pool"], seed, number])
     case = sample_group_case(rng, spec)
@@ -117,13 +117,13 @@ def fresh_case(
     diameter_mm: tuple[float, float],
     even_in: str = "diameter",
 ) -> Case:
-    """Another training case for body `number` of the pool.
+    """Returns another training case of patient `number` of the pool.
 
     Args:
         rng: where the random numbers come from.
         spec: the study.
-        case: the body.
-        number: of the body in the pool.
+        case: the patient.
+        number: of the patient in the pool.
         diameter_mm: range of a new tumour; in a study of sets the tumour stays and
             moves by another amplitude near the trained ones.
         even_in: how the diameter is drawn, see `fresh_tumor`.

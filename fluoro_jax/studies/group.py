@@ -29,7 +29,10 @@ from fluoro_jax.studies.spec import STREAMS, StudySpec
 SI_MM = (16.0, 40.0)
 AP_MM = (8.0, 20.0)
 AP_LAG_CYCLES = (0.0, 0.1)  # ours: the chest a little behind the diaphragm
-HEART_SHARE = (0.01, 0.3)  # of the shadow: at most, without; at least, with overlap
+# Share of the tumour's shadow under the heart: at most 0.01 in any frame "without"
+# overlap, at least 0.3 on average over the frames "with" it. Cases between the two are
+# of neither kind, so that the kinds are distinct.
+HEART_SHARE = (0.01, 0.3)
 OVERLAP_VOXEL_MM = 8.0
 OVERLAP_DRAWS = 60
 
@@ -51,7 +54,7 @@ def group_view(spec: StudySpec, split: str, index: int) -> Geometry:
     """Returns the view of a case: the study's, or an angle of its own."""
     if spec.study.gantry_deg is None:
         return spec.geometry()
-    rng = np.random.default_rng([spec.seed, STREAMS["breath"], STREAMS[split], index])
+    rng = np.random.default_rng([spec.seed, STREAMS["view"], STREAMS[split], index])
     least, most = spec.study.gantry_deg
     angle = rng.uniform(least - most, most - least)
     angle += np.copysign(least, angle)
@@ -82,9 +85,12 @@ def sample_group_case(
     anatomy, breathing, time_s = to_numpy((anatomy, breathing, time_s))
     diameter_mm = rng.uniform(*kind.diameter_mm)
     tumor = sample_tumor(
-        *(rng, anatomy, breathing, time_s),
+        rng,
+        anatomy,
+        breathing,
+        time_s,
         diameter_mm=diameter_mm,
-        medial=kind.medial,
+        medial=kind.nearest_midline,
         rides=spec.study.motion is not None,
     )
     return Case(

@@ -1,6 +1,7 @@
 """Every study as data: who is drawn, which kinds of cases each split has, how many.
 
-A new study is a new entry of `STUDIES`; nothing else asks for a study by its name.
+A new study is a new entry of `STUDIES`. The modules of `studies` never compare a
+study's name.
 
 The paper's ranges: tumour diameter 20-40 mm, left or right lung, upper, middle or lower
 part. It says that test tumours "could be smaller or bigger" and their places "more
@@ -21,16 +22,17 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Kind:
-    """What is special about a case of a group study.
+    """Constrains the tumour of a case of a group study.
 
     Attributes:
         diameter_mm: range of the tumour's diameter.
-        medial: of the places tried, the one nearest the midline, over heart and spine.
+        nearest_midline: of the places tried, take the one nearest the midline, over
+            heart and spine.
         heart: True: the heart lies over the tumour; False: it never does; None: either.
     """
 
     diameter_mm: tuple[float, float] = (20.0, 40.0)
-    medial: bool = False
+    nearest_midline: bool = False
     heart: bool | None = None
 
 
@@ -38,7 +40,7 @@ KINDS: Mapping[str, Kind] = {
     "population": Kind(),  # as trained on
     "smaller": Kind((12.0, 18.0)),  # than any trained on
     "larger": Kind((42.0, 48.0)),
-    "hard": Kind(medial=True),
+    "hard": Kind(nearest_midline=True),
     "large": Kind((30.0, 40.0)),
     "small": Kind((15.0, 25.0)),
     "tiny": Kind((8.0, 15.0)),
@@ -75,7 +77,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Sets:
-    """What a study of sets fixes; a set is one patient with many tumour amplitudes.
+    """Defines the sets of a study; a set is one patient with many tumour amplitudes.
 
     Attributes:
         count: sets.
@@ -86,7 +88,7 @@ class Sets:
         site: (side, part) of the lung, or None for any.
         tested: first and last number (from 0) of the factors that test.
         shuffled: random amplitudes train.
-        watched: validation cases of each set.
+        num_val_per_set: validation cases of each set.
         patient: added to the number of a set, so that studies have other patients.
     """
 
@@ -98,14 +100,14 @@ class Sets:
     site: tuple[str, str] | None
     tested: tuple[int, int]
     shuffled: bool = False
-    watched: int = 1
+    num_val_per_set: int = 1
     patient: int = 0
 
     @property
     def numbers(self) -> dict[str, int]:
         """Cases of every split."""
         test = self.tested[1] - self.tested[0]
-        each = {"train": self.factors - test, "val": self.watched, "test": test}
+        each = {"train": self.factors - test, "val": self.num_val_per_set, "test": test}
         return {split: self.count * number for split, number in each.items()}
 
 
@@ -144,7 +146,7 @@ class Study:
 
     @property
     def of_sets(self) -> bool:
-        """Whether one patient gives many cases."""
+        """Returns whether one patient gives many cases."""
         return self.sets is not None
 
     @property
@@ -165,7 +167,7 @@ class Study:
 SUBGROUP = Sets(15, 20, 16.0, (8.0, 20.0), (20.0, 40.0), None, (10, 20))
 PATIENT = Sets(
     *(1, 100, 8.0, (8.0, 8.0), (30.0, 30.0), ("right", "upper"), (40, 60)),
-    watched=10,
+    num_val_per_set=10,
     patient=100,
 )
 BEYOND = Population(

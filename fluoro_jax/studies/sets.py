@@ -10,11 +10,12 @@ times, of which the first and the last forty train and the middle twenty (number
 
 The paper gives no amplitude: the diaphragm moves 16 mm (sub-group) or 8 mm (patient),
 and the factor is of the superior-inferior motion alone, as ten times the chest's motion
-would leave the lung. Every tumour stays in the lung at its set's largest amplitude.
-Validation cases lie half a step above a trained and above a tested amplitude in turn,
-so that they have both kinds, interpolated and as far from training as the test; they
-are other cases than the test's, but of the same patients. A set's clip without tumour
-is the same in all of its cases; its quanta are drawn anew for each.
+would leave the lung. Amplitudes up to 87 mm (10.9 times 8 mm) follow the paper's
+factors and are not physiological. Every tumour stays in the lung at its set's largest
+amplitude. Validation cases lie half a step above a trained and above a tested amplitude
+in turn, so that they have both kinds, interpolated and as far from training as the
+test; they are other cases than the test's, but of the same patients. A set's clip
+without tumour is the same in all of its cases; its quanta are drawn anew for each.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def set_case(spec: StudySpec, split: str, index: int) -> tuple[Case, dict[str, A
     number, place = divmod(index, most // sets_of(spec).count)
     factors = set_factors(spec, number)
     factor = factors[split][place]
-    case = with_factor(set_body(spec, number), factor)
+    case = with_factor(set_patient(spec, number), factor)
     beside = factor - BETWEEN if split == "val" else factor
     kind = "trained" if np.isclose(factors["train"], beside).any() else "tested"
     return case, {**case_labels(case), "kind": kind, "set": number}
@@ -67,7 +68,7 @@ def sets_of(spec: StudySpec) -> Sets:
 
 
 def set_factors(spec: StudySpec, number: int) -> dict[str, np.ndarray]:
-    """Amplitude factors of set `number` by split, in order."""
+    """Returns the amplitude factors [1] of set `number` by split, in order."""
     study = sets_of(spec)
     every = 1.0 + STEP * np.arange(study.factors)
     order = np.arange(study.factors)
@@ -77,32 +78,47 @@ def set_factors(spec: StudySpec, number: int) -> dict[str, np.ndarray]:
     first, last = study.tested
     test = np.sort(order[first:last])
     train = np.sort(np.delete(order, np.s_[first:last]))
+    beside = _validation_numbers(train, test, number, study.num_val_per_set)
     return {
         "train": every[train],
-        "val": every[_watched(train, test, number, study.watched)] + BETWEEN,
+        "val": every[beside] + BETWEEN,
         "test": every[test],
     }
 
 
-def _watched(
+def _validation_numbers(
     train: np.ndarray, test: np.ndarray, number: int, count: int
 ) -> np.ndarray:
     """Returns amplitude numbers, from `train` and from `test` in turn over all sets.
 
     Each is another place of its range, never the last, above which nothing was checked
     to have room.
+
+    Args:
+        train: amplitude numbers that train, sorted; `test` likewise.
+        test: see `train`.
+        number: of the set.
+        count: validation cases of each set.
     """
     chosen = []
     for place in range(number * count, (number + 1) * count):
         source = (train, test)[place % 2]
         room = len(source) - 1
+        # With one case a set, steps of 4 visit all 9 places of the sub-group's ten
+        # amplitudes over the sets (4 and 9 have no common factor). With several, half
+        # of them come from this source: steps of room / (count / 2), rounded up.
         step = 4 if count == 1 else -(-2 * room // count)
         chosen.append(source[(step * (place // 2)) % room])
     return np.array(chosen)
 
 
 def with_factor(case: Case, factor: float) -> Case:
-    """The case with its tumour moving `factor` times as far as the diaphragm."""
+    """Returns the case with another tumour amplitude.
+
+    Args:
+        case: any.
+        factor: SI amplitude of the tumour over the diaphragm's [1].
+    """
     si_mm = np.float32(factor * float(case.breathing.si_mm))
     return dataclasses.replace(case, tumor=dataclasses.replace(case.tumor, si_mm=si_mm))
 
@@ -113,15 +129,15 @@ def fresh_factor(rng: np.random.Generator, spec: StudySpec, number: int) -> floa
     return float(rng.choice(trained) + rng.uniform(-0.5, 0.5) * STEP)
 
 
-def set_body(spec: StudySpec, number: int) -> Case:
+def set_patient(spec: StudySpec, number: int) -> Case:
     """Returns the patient of set `number`, whose tumour moves as far as in any case."""
-    return _set_body(
+    return _set_patient(
         spec.name, spec.seed, spec.num_frames, frame_s=spec.frame_s, number=number
     )
 
 
 @functools.lru_cache(maxsize=64)
-def _set_body(
+def _set_patient(
     name: str, seed: int, num_frames: int, *, frame_s: float, number: int
 ) -> Case:
     study, population = STUDIES[name].sets, STUDIES[name].population

@@ -29,8 +29,11 @@ STREAMS = {
     "simulate": 5,
     "set": 903077131,
     "shuffle": 7,
-    "breath": 8,
+    "view": 8,
+    "recorded": 77,
 }
+# Structures whose overlap with the tumour is stored for each case, `<name>_overlap`.
+OVERLAPS = ("rib", "heart", "spine", "diaphragm")
 SET_STUDIES = tuple(name for name, study in STUDIES.items() if study.of_sets)
 
 
@@ -105,12 +108,12 @@ class StudySpec:
 
     @property
     def periodic(self) -> bool:
-        """Whether every clip is exactly one breath."""
+        """Returns whether every clip is exactly one breath."""
         return self.study.periodic
 
     @property
     def exposed(self) -> bool:
-        """Whether a panel with spectrum, scatter and noise takes the frames."""
+        """Returns whether a panel with spectrum, scatter and noise takes the frames."""
         return self.study.exposed
 
     def geometry(self) -> Geometry:
@@ -156,7 +159,8 @@ class StudyCase:
         index: number in its split, from 0.
         case: what is simulated; numpy float32 leaves.
         geometry: the view.
-        body: cases of one study with the same word have the same clip without tumour.
+        background_id: cases of one study with the same id have the same clip without
+            the tumour.
         labels: diameter_mm, si_mm, ap_mm, factor (floats); set (a number); side, lobe,
             kind (words). `factor` is the tumour's SI amplitude over the diaphragm's.
     """
@@ -166,7 +170,7 @@ class StudyCase:
     index: int
     case: Case
     geometry: Geometry
-    body: str
+    background_id: str
     labels: dict[str, Any]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from fluoro_jax.clip import DOMAINS, Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, iso_pixel_mm
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.learned import TrainingDomain
 
 Reference = tuple[np.ndarray, np.ndarray]  # frame 0 and its true mask, each [H, W]
 
@@ -29,24 +29,29 @@ SPACING_OFF = 0.25  # relative difference of the time between two frames
 LONGEST_GAP = 4.25  # frame spacings; after more, breathing has moved on too far
 FARTHEST_MM = 1000.0  # no panel is shifted by more, whatever the tracker
 LARGEST_LINE_INTEGRAL = 20.0  # transmission 2e-9: no frame has this median
-USUAL_MEDIAN = (0.8, 8.0)  # of line integrals; the studies' clips have 2.9 to 4.6
-POLARITY_MARGIN = 0.25  # the studies' mediastinum exceeds the lungs by about 1
+# Of line integrals. The studies' clips have 2.9 to 4.6; the limits leave a factor of
+# 1.7 to 3.6 either way for other patients, views and energies, while counts and most
+# frames scaled to [0, 1] lie outside.
+USUAL_MEDIAN = (0.8, 8.0)
+# The studies' mediastinum exceeds the lungs by about 1, and is lower by as much in an
+# inverted frame: a quarter of that is clear of noise and leaves room for less contrast.
+POLARITY_MARGIN = 0.25
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What the checks of the next frame need; part of every tracker's state.
+class FrameCheck:
+    """The state that the checks of the next frame need; part of a tracker's state.
 
     Attributes:
         geometry: the view of the frames.
-        learned: what the tracker was trained on; None if it does not look at frames.
+        learned: what the tracker was trained on; None if it uses no image.
         frame_s: time between frames that the tracker needs; None for any.
         last_s: time of the newest frame; None before the first.
         late: the newest frame came after a gap.
     """
 
     geometry: Geometry
-    learned: Learned | None = None
+    learned: TrainingDomain | None = None
     frame_s: float | None = None
     last_s: float | None = None
     late: bool = False
@@ -57,16 +62,16 @@ def begin(
     reference: Reference | None,
     *,
     domain: str,
-    learned: Learned | None = None,
+    learned: TrainingDomain | None = None,
     frame_s: float | None = None,
-) -> Watch:
-    """Returns the `Watch` of a sequence that is about to start.
+) -> FrameCheck:
+    """Returns the `FrameCheck` of a sequence that is about to start.
 
     Args:
         geometry: the view of every frame.
         reference: None, or frame 0 and its true mask.
         domain: what the frames hold, see `Clip`.
-        learned: what the tracker was trained on, if it looks at frames.
+        learned: what the tracker was trained on, if it uses the images.
         frame_s: time between frames that it needs; by default that of `learned`.
 
     Raises:
@@ -87,13 +92,13 @@ def begin(
         _check_reference(geometry, reference)
     if frame_s is None and learned is not None:
         frame_s = learned.frame_s
-    return Watch(geometry, learned, frame_s)
+    return FrameCheck(geometry, learned, frame_s)
 
 
 def next_frame(
-    watch: Watch, frame: np.ndarray, time_s: float
-) -> tuple[Watch, np.ndarray]:
-    """Returns the next `Watch` and the frame as float32 `[H, W]`.
+    check: FrameCheck, frame: np.ndarray, time_s: float
+) -> tuple[FrameCheck, np.ndarray]:
+    """Returns the next `FrameCheck` and the frame as float32 `[H, W]`.
 
     A refused frame leaves the tracker's state as it was: the caller may go on with the
     next one.
@@ -103,7 +108,7 @@ def next_frame(
             that does not follow.
     """
     frame = np.asarray(frame, np.float32)
-    view = watch.geometry
+    view = check.geometry
     if frame.shape != (view.rows, view.cols):
         raise UserError(
             f"a frame of shape {frame.shape}",
@@ -119,25 +124,27 @@ def next_frame(
             why="one NaN would reach every pixel of this and of all later answers",
             fix="leave this frame out and go on with the next; the state is unchanged",
         )
-    following = _tick(watch, time_s)
-    if watch.learned is not None:
-        _check_values(frame, watch.learned, first=watch.last_s is None)
+    following = _tick(check, time_s)
+    if check.learned is not None:
+        _check_values(frame, check.learned, first=check.last_s is None)
     if following.late:
         _warn(
-            f"{time_s - (watch.last_s or 0.0):.3g} s between two frames",
-            f"trained on {watch.frame_s:g} s; answers may be less exact",
+            f"{time_s - (check.last_s or 0.0):.3g} s between two frames",
+            f"trained on {check.frame_s:g} s; answers may be less exact",
             "check for dropped frames",
         )
     return following, frame
 
 
 def check_clip(
-    clip: Clip, learned: Learned | None = None, reference: Reference | None = None
+    clip: Clip,
+    learned: TrainingDomain | None = None,
+    reference: Reference | None = None,
 ) -> None:
     """Refuses a clip that a tracker cannot use.
 
     Args:
-        clip: frames `[T, H, W]`; its truth is not looked at.
+        clip: frames `[T, H, W]`; its truth is not read.
         learned: what the tracker was trained on, or None.
         reference: None, or frame 0 and its true mask.
 
@@ -152,7 +159,7 @@ def check_clip(
             why="a tracker is fed one frame at a time",
             fix="check how the clip was read or cut",
         )
-    watch = begin(clip.geometry, reference, domain=clip.domain, learned=learned)
+    check = begin(clip.geometry, reference, domain=clip.domain, learned=learned)
     finite = np.isfinite(frames).all(axis=(1, 2))
     if not finite.all():
         raise UserError(
@@ -162,35 +169,35 @@ def check_clip(
             fix="repair or leave out that frame",
         )
     for time_s in times:
-        watch = _tick(watch, float(time_s))
+        check = _tick(check, float(time_s))
 
 
-def _tick(watch: Watch, time_s: float) -> Watch:
-    """The `Watch` after a frame at `time_s`; raises if that time cannot follow."""
+def _tick(check: FrameCheck, time_s: float) -> FrameCheck:
+    """The `FrameCheck` after a frame at `time_s`; raises if that time cannot follow."""
     if not math.isfinite(time_s):
         _refuse_time(f"a frame at {time_s} s", "a finite time in seconds")
-    if watch.last_s is None:
-        return replace(watch, last_s=time_s)
-    gap = time_s - watch.last_s
+    if check.last_s is None:
+        return replace(check, last_s=time_s)
+    gap = time_s - check.last_s
     if not gap > 0.0:
         _refuse_time(
-            f"a frame at {time_s:g} s after one at {watch.last_s:g} s",
+            f"a frame at {time_s:g} s after one at {check.last_s:g} s",
             "times that increase from frame to frame",
         )
     late = False
-    if watch.frame_s is not None:
-        usual = watch.frame_s
+    if check.frame_s is not None:
+        usual = check.frame_s
         late = gap > (1.0 + SPACING_OFF) * usual
-        too_late = gap > LONGEST_GAP * usual or (late and watch.late)
+        too_late = gap > LONGEST_GAP * usual or (late and check.late)
         if gap < (1.0 - SPACING_OFF) * usual or too_late:
             _refuse_time(
-                f"{gap:.4g} s between the frames at {watch.last_s:g} and {time_s:g} s",
-                f"{usual:g} s, to {SPACING_OFF:.0%}; one gap of up to 4 frames",
+                f"{gap:.4g} s between the frames at {check.last_s:g} and {time_s:g} s",
+                f"{usual:g} s within {SPACING_OFF:.0%}; one gap of up to 4 frames",
                 why="the tracker has learned how far a tumour moves in that time",
                 fix="resample the clip in time (fluoro track does), or begin again "
                 "with init after a longer gap",
             )
-    return replace(watch, last_s=time_s, late=late)
+    return replace(check, last_s=time_s, late=late)
 
 
 def _check_view(view: Geometry) -> None:
@@ -224,7 +231,7 @@ def _numbers(view: Geometry) -> Iterator[tuple[str, float]]:
             yield f"{name}[{axis}]", float(getattr(view, name)[axis])
 
 
-def _check_learned_view(view: Geometry, learned: Learned) -> None:
+def _check_learned_view(view: Geometry, learned: TrainingDomain) -> None:
     """Refuses another grid, angle or panel position than those trained on."""
     trained = learned.view
     want, found = iso_pixel_mm(trained), iso_pixel_mm(view)
@@ -233,33 +240,34 @@ def _check_learned_view(view: Geometry, learned: Learned) -> None:
     if not same_size or off > PIXEL_OFF:
         raise UserError(
             f"frames of {_grid(view)} at the isocentre",
-            needed=f"{_grid(trained)}, to {PIXEL_OFF:.0%}",
+            needed=f"{_grid(trained)}, within {PIXEL_OFF:.0%}",
             why="a network recognises a tumour by its appearance at that scale",
             fix="resample the frames and pass the geometry of the new ones "
             "(fluoro_jax.tracking.resample; fluoro track does it)",
         )
     turn = float(view.gantry_deg) - float(trained.gantry_deg)
     turn = abs((turn + 180.0) % 360.0 - 180.0)
-    if turn > learned.gantry_within_deg:
+    least, most = learned.gantry_from_deg, learned.gantry_within_deg
+    if not least <= turn <= most:
+        limits = f"{least:.0f} to {most:.0f}" if least else f"at most {most:.0f}"
         raise UserError(
             f"gantry_deg = {float(view.gantry_deg):g}",
-            needed=f"{float(trained.gantry_deg):g} degrees, to "
-            f"{learned.gantry_within_deg:g}",
+            needed=f"{limits} degrees either side of {float(trained.gantry_deg):g}",
             why="from another side the anatomy looks different from what was learned",
             fix="use weights trained for this angle",
         )
-    for axis, name in enumerate(("down", "to the right")):
+    for axis, name in enumerate(("below", "to the right of")):
         shift = float(view.offset_mm[axis]) - float(trained.offset_mm[axis])
         if abs(shift) > learned.offset_within_mm:
             raise UserError(
-                f"a panel {shift:g} mm {name} of where it was in training",
+                f"panel centre {shift:g} mm {name} the training position",
                 needed=f"at most {learned.offset_within_mm:g} mm at the detector",
                 why="the frames would show other anatomy than was learned",
                 fix="check offset_mm of the geometry: (row, column) in mm",
             )
 
 
-def _check_domain(domain: str, learned: Learned) -> None:
+def _check_domain(domain: str, learned: TrainingDomain) -> None:
     if domain not in ("line_integral", "log"):
         raise UserError(
             f"a clip whose domain is {domain!r}",
@@ -303,7 +311,7 @@ def _check_reference(view: Geometry, reference: Reference) -> None:
         )
 
 
-def _check_values(frame: np.ndarray, learned: Learned, *, first: bool) -> None:
+def _check_values(frame: np.ndarray, learned: TrainingDomain, *, first: bool) -> None:
     """Refuses impossible line integrals; warns, on the first frame, of unlikely."""
     middle = float(np.median(frame))
     if middle > LARGEST_LINE_INTEGRAL:

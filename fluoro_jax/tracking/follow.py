@@ -42,12 +42,12 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """How many pairs `run` yields."""
+        """Returns the number of pairs that `run` yields."""
         behind = self.tracker.lookahead_frames
         return sum(len(part) + min(behind, len(part)) for part in self.parts)
 
     def warm_up(self) -> float:
-        """Compiles the tracker on the first frame; returns the seconds that took."""
+        """Compiles the tracker on the first frame; returns the seconds it took."""
         begun = time.perf_counter()
         clip = self.clips[0]
         state = self.tracker.init(clip.geometry, domain=clip.domain)

@@ -1,4 +1,4 @@
-"""What a tracker was trained on, which decides the clips that it accepts."""
+"""Describes the clips that a tracker was trained on, and so those it accepts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from fluoro_jax.geometry import Geometry
 from fluoro_jax.studies import STUDIES, StudySpec
 
 GANTRY_OFF_DEG = 5.0
-GANTRY_STUDY_DEG = 60.0  # the held-out study of other angles spans so much
+ROUNDING_DEG = 1e-3  # stored angles are float32
 FOLLOWING_MM = 240.0  # a panel that follows the tumour stays on a 480 mm panel
 
 
 @dataclass(frozen=True)
-class Learned:
-    """The clips that a tracker was trained on.
+class TrainingDomain:
+    """Describes the clips that a tracker was trained on.
 
     Attributes:
         view: their geometry.
         frame_s: time between their frames, s.
         exposed: frames come from a simulated real panel, not from ideal line integrals.
-        gantry_within_deg: accepted difference of the gantry angle.
+        gantry_from_deg: least accepted difference of the gantry angle; 0 but for a
+            study that draws every case's angle from a range to either side.
+        gantry_within_deg: largest accepted difference.
         offset_within_mm: accepted difference of the panel's centre, at the detector.
         whole_chest: the panel is centred and sees both lungs.
     """
@@ -29,20 +31,23 @@ class Learned:
     view: Geometry
     frame_s: float
     exposed: bool
+    gantry_from_deg: float
     gantry_within_deg: float
     offset_within_mm: float
     whole_chest: bool
 
     @classmethod
-    def from_study(cls, study: Any) -> Learned:
+    def from_study(cls, study: Any) -> TrainingDomain:
         """From `cfg.study` of the run that trained the tracker."""
         spec = StudySpec.from_config(study)
-        other_angles = STUDIES[spec.name].gantry_deg is not None
+        angles = STUDIES[spec.name].gantry_deg
+        least, most = angles or (0.0, GANTRY_OFF_DEG)
         return cls(
             view=spec.geometry(),
             frame_s=spec.frame_s,
             exposed=spec.exposed,
-            gantry_within_deg=GANTRY_STUDY_DEG if other_angles else GANTRY_OFF_DEG,
+            gantry_from_deg=max(least - ROUNDING_DEG, 0.0),
+            gantry_within_deg=most + ROUNDING_DEG,
             offset_within_mm=FOLLOWING_MM if spec.collimate else spec.detector_mm / 4,
-            whole_chest=not (spec.collimate or other_angles or spec.gantry_deg % 180.0),
+            whole_chest=not (spec.collimate or angles or spec.gantry_deg % 180.0),
         )

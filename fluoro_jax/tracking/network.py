@@ -20,8 +20,9 @@ from fluoro_jax.clip import Track
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.models.generator import predict
+from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
+from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.tracker import make_track
 
 
@@ -30,14 +31,14 @@ class NetworkState:
     """The window so far and its answer.
 
     Attributes:
-        watch: the view, and what the check of the next frame needs.
+        check: the view, and what the check of the next frame needs.
         periodic: the clip is exactly one period of the window's length.
         frames: the last N frames at most, each `[H, W]`.
         count: frames seen.
         answer: `[N, H, W]` probabilities of the newest window, or None if not run.
     """
 
-    watch: Watch
+    check: FrameCheck
     periodic: bool
     frames: tuple[np.ndarray, ...] = ()
     count: int = 0
@@ -68,7 +69,7 @@ class NetworkTracker:
     lookahead_frames: int
     causal: bool = field(init=False)
     window_frames: int = field(init=False)
-    learned: Learned = field(init=False)
+    learned: TrainingDomain = field(init=False)
 
     def __post_init__(self) -> None:
         window = self.cfg.study.num_frames
@@ -81,7 +82,7 @@ class NetworkTracker:
             )
         object.__setattr__(self, "window_frames", window)
         object.__setattr__(self, "causal", self.lookahead_frames == 0)
-        object.__setattr__(self, "learned", Learned.from_study(self.cfg.study))
+        object.__setattr__(self, "learned", TrainingDomain.from_study(self.cfg.study))
 
     def init(
         self,
@@ -92,16 +93,16 @@ class NetworkTracker:
         domain: str = "line_integral",
     ) -> NetworkState:
         """See `Tracker.init`; `periodic`: one period of exactly `window_frames`."""
-        watch = begin(geometry, reference, domain=domain, learned=self.learned)
-        return NetworkState(watch, periodic)
+        check = begin(geometry, reference, domain=domain, learned=self.learned)
+        return NetworkState(check, periodic)
 
     def step(
         self, state: NetworkState, frame: np.ndarray, time_s: float
     ) -> tuple[NetworkState, Track | None]:
         """See `Tracker.step`."""
-        watch, frame = next_frame(state.watch, frame, time_s)
+        check, frame = next_frame(state.check, frame, time_s)
         frames = (*state.frames, frame)[-self.window_frames :]
-        state = NetworkState(watch, state.periodic, frames, state.count + 1)
+        state = NetworkState(check, state.periodic, frames, state.count + 1)
         if state.count <= self.lookahead_frames:
             return state, None
         state = replace(state, answer=self._run(state))
@@ -130,7 +131,7 @@ class NetworkTracker:
         return make_track(
             state.count - 1 - back,
             state.answer[self.window_frames - 1 - back],
-            state.watch.geometry,
+            state.check.geometry,
             threshold=self.cfg.evaluation.threshold,
         )
 
@@ -139,9 +140,11 @@ class NetworkTracker:
 def forward(
     generator: Any, stack_mode: str, params: Any, frames: jax.Array
 ) -> jax.Array:
-    """Probabilities `[B, T, H, W]` of `frames` `[B, T, H, W]`; one compile a shape."""
-    stack = stack_frames(frames, stack_mode)
-    return jax.nn.sigmoid(generator.apply({"params": params}, stack).logits)
+    """Returns probabilities `[B, T, H, W]` of frames `[B, T, H, W]`.
+
+    Compiled once for each shape of `frames`.
+    """
+    return predict(generator, params, stack_frames(frames, stack_mode))
 
 
 def _stack_mode(trained: str, *, whole_period: bool) -> str:

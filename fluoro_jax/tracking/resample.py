@@ -22,7 +22,7 @@ from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, iso_pixel_mm
 from fluoro_jax.tracking.checks import SPACING_OFF
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.learned import TrainingDomain
 
 LEAST_COVER = 0.75  # of the tracker's field of view that a clip must show
 JITTER = 0.1  # of a frame spacing, by which the ends of a clip may be off
@@ -67,7 +67,7 @@ class Resampler:
         )
 
 
-def make_resampler(view: Geometry, learned: Learned) -> Resampler:
+def make_resampler(view: Geometry, learned: TrainingDomain) -> Resampler:
     """Returns the resampler from `view` to the pixels of `learned`.
 
     The target keeps the clip's gantry angle and source. Its panel is centred as in
@@ -184,7 +184,7 @@ def _sequence(time_s: np.ndarray, through: int, frame_s: float) -> np.ndarray:
         gap = gaps[worst] if off.size else time_s[-1] - time_s[0]
         raise UserError(
             f"{gap:.4g} s between usable frames, from {time_s[index[worst]]:g} s on",
-            needed=f"a frame near every {frame_s:g} s, to {SPACING_OFF:.0%}",
+            needed=f"a frame near every {frame_s:g} s, within {SPACING_OFF:.0%}",
             why="the network has learned how far a tumour moves in that time; frames "
             "in between are not made up",
             fix="use weights trained at this spacing, or cut the clip at its gaps",
@@ -193,7 +193,7 @@ def _sequence(time_s: np.ndarray, through: int, frame_s: float) -> np.ndarray:
 
 
 def _edges_mm(view: Geometry, axis: int) -> tuple[float, float]:
-    """Where the panel begins and ends in the isocentre plane, mm (down or right)."""
+    """Returns the panel's ends in the isocentre plane, mm (down or right)."""
     count, pitch = (view.rows, view.cols)[axis], iso_pixel_mm(view)[axis]
     middle = float(view.offset_mm[axis]) * float(view.sad_mm) / float(view.sdd_mm)
     return middle - 0.5 * count * pitch, middle + 0.5 * count * pitch

@@ -16,26 +16,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.clip import Track
+from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.models import generator as networks
-from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
+from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.tracker import make_track
+
+STACK = "causal"  # the one mode of `data.stack` that a stream can make: past frames
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """What is kept between two frames.
+    """The state of a stream between two frames.
 
     Attributes:
-        watch: the view, and what the check of the next frame needs.
+        check: the view, and what the check of the next frame needs.
         carry: the state of every ConvLSTM.
         latest: the last two frames, `[H, W]` each; none before the first.
         count: frames seen.
     """
 
-    watch: Watch
+    check: FrameCheck
     carry: Any
     latest: tuple[np.ndarray, ...] = ()
     count: int = 0
@@ -62,20 +65,20 @@ class StreamTracker:
     generator: Any
     params: Any
     cfg: Any
-    causal: bool = True
-    lookahead_frames: int = 0
-    learned: Learned = field(init=False)
+    causal: bool = field(default=True, init=False)
+    lookahead_frames: int = field(default=0, init=False)
+    learned: TrainingDomain = field(init=False)
 
     def __post_init__(self) -> None:
         stack, both = self.cfg.data.stack, self.generator.bidirectional
-        if both or stack != "causal":
+        if both or stack != STACK:
             raise UserError(
                 f'gen.bidirectional = {both}, data.stack = "{stack}"',
                 needed='gen.bidirectional = False and data.stack = "causal"',
                 why="a stream has no later frame to read when it answers",
                 fix="train with both, or use NetworkTracker with a window",
             )
-        object.__setattr__(self, "learned", Learned.from_study(self.cfg.study))
+        object.__setattr__(self, "learned", TrainingDomain.from_study(self.cfg.study))
 
     def init(
         self,
@@ -86,28 +89,28 @@ class StreamTracker:
         domain: str = "line_integral",
     ) -> StreamState:
         """See `Tracker.init`; `periodic` changes nothing."""
-        watch = begin(geometry, reference, domain=domain, learned=self.learned)
-        shape = (1, 1, geometry.rows, geometry.cols, 3)
+        check = begin(geometry, reference, domain=domain, learned=self.learned)
+        shape = (1, 1, geometry.rows, geometry.cols, stack_channels(STACK))
         stack = jax.ShapeDtypeStruct(shape, jnp.float32)
         carry = networks.init_carry(self.generator, self.params, stack)
-        return StreamState(watch, carry)
+        return StreamState(check, carry)
 
     def step(
         self, state: StreamState, frame: np.ndarray, time_s: float
     ) -> tuple[StreamState, Track]:
         """See `Tracker.step`: answers for the frame it is given."""
-        watch, frame = next_frame(state.watch, frame, time_s)
+        check, frame = next_frame(state.check, frame, time_s)
         frames = (*state.latest, frame)
-        frames = (frames[0],) * (3 - len(frames)) + frames
+        frames = (frames[0],) * (stack_channels(STACK) - len(frames)) + frames
         stack = np.stack(frames, axis=-1)[None, None]
         carry, answer = _next(self.generator, self.params, state.carry, stack)
         track = make_track(
             state.count,
             np.asarray(answer[0, 0]),
-            watch.geometry,
+            check.geometry,
             threshold=self.cfg.evaluation.threshold,
         )
-        state = StreamState(watch, carry, frames[1:], state.count + 1)
+        state = StreamState(check, carry, frames[1:], state.count + 1)
         return state, track
 
     def flush(self, state: StreamState) -> list[Track]:

@@ -21,16 +21,29 @@ State = Any
 
 @runtime_checkable
 class Tracker(Protocol):
-    """A network, a baseline, or anything a user writes."""
+    """A network, a baseline, or a user's own tracker.
+
+    Optional members, read where they exist:
+
+    - `fit(arrays, threshold=)`, a class method of baselines: fits the tracker to the
+      training arrays of `data.dataset.load_split` (mask `[N, T, H, W]`, centroid_px
+      `[N, T, 2]`, time_s `[N, T]`); `threshold` is the probability from which a pixel
+      is tumour.
+    - `learned`, a `learned.TrainingDomain`: the clips it was trained on. Clips of
+      another view, domain or frame spacing are then refused; without it any clip is
+      accepted. `fluoro track` and `follow.make_plan` need it, to resample.
+    - `window_frames`: frames that it reads at once. Only a clip of exactly so many is
+      announced as periodic in `init`; without it every periodic clip is.
+    """
 
     @property
     def causal(self) -> bool:
-        """True if the answer for frame t uses no frame after t."""
+        """Returns True if the answer for frame t uses no frame after t."""
         ...
 
     @property
     def lookahead_frames(self) -> int:
-        """How many frames after t it waits for."""
+        """Returns the number of frames after t that it waits for."""
         ...
 
     def init(
@@ -119,11 +132,17 @@ def track_clip(
 def make_track(
     frame: int, probability: np.ndarray, geometry: Geometry, *, threshold: float = 0.5
 ) -> Track:
-    """A `Track` from a probability map `[H, W]`, cut at p >= `threshold`.
+    """Returns the `Track` of a probability map, cut at p >= `threshold`.
 
     The centroid is that of the cut mask; the confidence is the mean probability inside
     it, and 0 for an empty prediction. Below the middle of the values it can take,
     (1 + threshold) / 2, the status is "low_confidence".
+
+    Args:
+        frame: index of the frame.
+        probability: `[H, W]` in [0, 1].
+        geometry: the view; gives the centroid in mm in the isocentre plane.
+        threshold: probability from which a pixel is tumour.
     """
     probability = np.asarray(probability, np.float32)
     mask = probability >= threshold

@@ -1,4 +1,4 @@
-"""Which of the generator's parameters stay as they are in fine-tuning."""
+"""Labels the generator's parameters as trained or frozen in fine-tuning."""
 
 from __future__ import annotations
 

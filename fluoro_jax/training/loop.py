@@ -27,6 +27,7 @@ from fluoro_jax.io.files import write_text
 from fluoro_jax.stages import timed
 from fluoro_jax.training import memory, parallel
 from fluoro_jax.training.checkpoint import Checkpoints
+from fluoro_jax.training.monitor import RunMonitor
 from fluoro_jax.training.nets import Nets, build, describe, summary
 from fluoro_jax.training.parent import (
     check_parent,
@@ -39,7 +40,6 @@ from fluoro_jax.training.progress import FirstCall, StopRequest
 from fluoro_jax.training.state import TrainState, digest
 from fluoro_jax.training.step import make_critic_update, make_gen_update
 from fluoro_jax.training.validation import Validation
-from fluoro_jax.training.watch import Watch
 from fluoro_jax.training.workdir import (
     check_same_config,
     locked,
@@ -173,7 +173,7 @@ def _run(
         note_parent(workdir, parent)
     record(cfg, workdir, start=start)
     with contextlib.ExitStack() as stack:
-        watch = stack.enter_context(Watch(cfg, workdir, start))
+        monitor = stack.enter_context(RunMonitor(cfg, workdir, start))
         stop = stack.enter_context(StopRequest())
         batches = prefetch(source, start * micro * count, parallel.shard)
         stack.enter_context(batches)
@@ -181,34 +181,35 @@ def _run(
         for step in range(start, last + 1):
             if validate is not None and due(step, cfg.train.eval_every):
                 with timed("validation"):
-                    watch.evaluated(step, validate(state.ema))
+                    monitor.evaluated(step, validate(state.ema))
             if stop.signal or due(step, cfg.train.save_every):
                 checkpoints.save(step, state, resolve(cfg))
             if step == last:
                 break
             if stop.signal:
                 checkpoints.wait()
-                watch.progress.say(f"stopped; step {step} is saved, run again to go on")
+                told = f"stopped; step {step} is saved, run again to go on"
+                monitor.progress.say(told)
                 raise SystemExit(128 + stop.signal)
             group = [[next(batches) for _ in range(count)] for _ in range(micro)]
             judged = cfg.train.critic_updates * (step >= cfg.loss.critic_start)
             calls = [(p_gen, several) for several in group[: cfg.train.gen_updates]]
             calls += [(p_critic, several) for several in group[:judged]]
-            state = _updates(state, calls, watch)
-            watch.progress.advance(step + 1)
+            state = _updates(state, calls, monitor)
+            monitor.progress.advance(step + 1)
             if due(step + 1, cfg.train.log_every):
-                watch.log(step + 1, state.skipped)
+                monitor.log(step + 1, state.skipped)
     return state
 
 
 def _updates(
-    state: TrainState, calls: list[tuple[FirstCall, list]], watch: Watch
+    state: TrainState, calls: list[tuple[FirstCall, list]], monitor: RunMonitor
 ) -> TrainState:
     """Runs the updates of one step in turn, without implicit transfers."""
     with jax.transfer_guard("disallow"):
         for update, several in calls:
             state, averages = update(state, *several)
-            watch.collect(averages)
+            monitor.collect(averages)
     return state
 
 

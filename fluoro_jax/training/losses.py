@@ -13,7 +13,7 @@ towards an empty mask, where the sigmoid has no gradient left.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -118,9 +118,9 @@ def gradient_penalty(
     return jnp.square(norm - 1.0), norm
 
 
-def is_adversarial(cfg: Any) -> bool:
-    """Whether the critic's score is ever part of the generator's loss."""
-    return cfg.loss.adversarial > 0 and cfg.loss.adv_start < cfg.train.num_steps
+def is_adversarial(loss_cfg: Any, num_steps: int) -> bool:
+    """Returns whether the critic's score is ever part of the generator's loss."""
+    return loss_cfg.adversarial > 0 and loss_cfg.adv_start < num_steps
 
 
 def adversarial(fake_score: Scores) -> Scores:
@@ -155,7 +155,11 @@ def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
 
 
 def hybrid(
-    truth: Clips, logits: Clips, weights: dict[str, Array], *, foreground_weight: float
+    truth: Clips,
+    logits: Clips,
+    weights: Mapping[str, Array | float],
+    *,
+    foreground_weight: float,
 ) -> tuple[Scores, dict[str, Scores]]:
     """Returns the weighted sum of the terms that need no critic, and the terms.
 
@@ -183,7 +187,7 @@ def hybrid(
     return jnp.sum(jnp.stack(weighted), axis=0), terms
 
 
-def _alike(truth: Array, other: Array) -> tuple[Array, Array]:
+def _alike(truth: Array | np.ndarray, other: Array | np.ndarray) -> tuple[Array, Array]:
     """Both arrays as float32 `[B, T, H, W]`; refuses shapes that would broadcast."""
     if truth.ndim != 4:
         raise ValueError(f"truth has shape {truth.shape}, not [B, T, H, W]")
@@ -191,7 +195,7 @@ def _alike(truth: Array, other: Array) -> tuple[Array, Array]:
     return jnp.asarray(truth, jnp.float32), jnp.asarray(other, jnp.float32)
 
 
-def _check_shapes(shape: tuple[int, ...], **arrays: Array) -> None:
+def _check_shapes(shape: tuple[int, ...], **arrays: Array | np.ndarray) -> None:
     for name, array in arrays.items():
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}, needed {shape}")

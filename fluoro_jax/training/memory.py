@@ -72,11 +72,14 @@ def check(cfg: Any, state: PyTree, *, free: int | None = None) -> None:
 
 
 def _on_devices(cfg: Any, state: PyTree, devices: int) -> list[Need]:
-    """What lies on this process's devices, all together."""
+    """Returns the lower bounds of the memory on this process's devices together."""
     share = cfg.data.batch_size // jax.process_count()
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     _, shape = body_grid(cfg.study.voxel_mm)
     nets = sum(_activations(cfg, net) for net in ("coarse", "refine"))
+    # 5/4: an update adds the gradients, a quarter of the generator's four copies
+    # (parameters, average, Adam's two moments). 5 clips an example of a batch: frames,
+    # mask, and three stacked channels.
     needs = [
         Need("the training state", held * devices * 5 // 4, "gen.base", 2),
         Need("a body's voxels", 3 * 4 * math.prod(shape), "study.voxel_mm", -3),
@@ -94,6 +97,7 @@ def _on_host(cfg: Any) -> list[Need]:
     study = cfg.study
     cases = study.num_val + study.num_train * (cfg.data.source == "dataset")
     key = "study.num_train" if study.num_train >= study.num_val else "study.num_val"
+    # 4 bytes of float32 a pixel, and the 2 + 1 that it is decoded from: 7/4.
     return [Need("the study's cases", cases * _clip_bytes(cfg) * 7 // 4, key)]
 
 
@@ -198,7 +202,7 @@ def free_bytes() -> int | None:
 
 
 def _free_on_host() -> int:
-    """What this process can still take: of the machine, its cgroup and its ulimit.
+    """Returns the bytes left to this process by machine, cgroup and ulimit.
 
     `SC_AVPHYS_PAGES` leaves out the files cached in memory, which are most of it; so
     without Linux's own count, all there is.

@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on, and how it is stopped."""
+"""Shows the progress of a run, and handles requests to stop it."""
 
 from __future__ import annotations
 
@@ -103,6 +103,9 @@ class FirstCall:
         """Starts to compile for these arguments in a thread, beside other work."""
         ready: Future[None] = Future()
         self._ready = ready
+        # tqdm makes its lock on first use, and two threads that do so at once, this one
+        # and a progress bar of the main one, wait for each other for ever (seen).
+        tqdm.get_lock()
         run = lambda: _settle(ready, lambda: self._compile(state, *batches))
         threading.Thread(target=run, daemon=True).start()
 
@@ -146,7 +149,7 @@ def _settle(future: Future[None], work: Callable[[], None]) -> None:
 class StopRequest:
     """Turns SIGTERM and Ctrl-C into a request to save and exit.
 
-    The first is acknowledged at once and obeyed after the current step or compilation;
+    The first is acknowledged at once and handled after the current step or compilation;
     the second exits immediately. Only in the main thread of a run of one process:
     several processes could not agree on the step, so they end at once and resume from
     their last checkpoint.

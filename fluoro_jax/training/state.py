@@ -74,7 +74,7 @@ def init_state(
 
     Args:
         cfg: seed, study.{num_frames, rows, cols}, data.stack.
-        gen: `[B, T, H, W, 3] -> GeneratorOutput`.
+        gen: `[B, T, H, W, C] -> GeneratorOutput`, C = stack_channels(data.stack).
         critic: `[B, T, H, W] -> [B]`.
         gen_tx: the generator's optimizer.
         critic_tx: the critic's optimizer.

@@ -77,7 +77,7 @@ def make_gen_update(
             none = lambda prob: jnp.zeros(len(prob))
             terms["adversarial"] = (
                 jax.lax.cond(weights["adversarial"] > 0, judge, none, prob)
-                if losses.is_adversarial(cfg)
+                if losses.is_adversarial(cfg.loss, cfg.train.num_steps)
                 else none(prob)
             )
             terms["loss"] = total + weights["adversarial"] * terms["adversarial"]

@@ -1,8 +1,7 @@
-"""The numbers watched while training: 16 further cases, in neither split."""
+"""Computes IoU and centroid error on the validation split during training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fluoro_jax import metrics
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.geometry import px_to_iso_mm
+from fluoro_jax.models.generator import predict
 from fluoro_jax.studies import StudySpec
 
 PyTree = Any
@@ -33,11 +33,22 @@ class Validation:
         self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
         self._frames, self._mask = _cases(spec, data_dir)
         self._chunk = min(cfg.data.batch_size, len(self._frames))
-        self._predict = jax.jit(_predict_fn(gen, cfg.data.stack))
+        self._predict = jax.jit(
+            lambda params, frames: predict(
+                gen, params, stack_frames(frames, cfg.data.stack)
+            )
+        )
 
     def __call__(self, ema: PyTree) -> dict[str, float]:
-        """`eval/iou`, `eval/vertical_mm`, `eval/horizontal_mm` (mean distance at the
-        isocentre, mask against mask) and `eval/lost` (fraction of frames).
+        """Returns the means over all frames with a tumour.
+
+        Args:
+            ema: the averaged parameters.
+
+        Returns:
+            `eval/iou` [1]; `eval/vertical_mm` and `eval/horizontal_mm`, centroid of
+            mask to centroid of mask in the isocentre plane, mm;
+            `eval/empty_predictions`, a fraction of the frames.
         """
         prob = self._probabilities(jax.device_get(ema))
         pred = prob >= self._threshold
@@ -45,11 +56,12 @@ class Validation:
         shift_mm = np.asarray(px_to_iso_mm(self._geometry, shift_px))
         seen = self._mask.any(axis=(-2, -1))
         mean = lambda values: float(np.mean(values[seen])) if seen.any() else np.nan
+        empty = metrics.is_empty_prediction(pred, self._mask)
         return {
             "eval/iou": mean(metrics.iou(pred, self._mask)),
             "eval/vertical_mm": mean(shift_mm[..., 0]),
             "eval/horizontal_mm": mean(shift_mm[..., 1]),
-            "eval/lost": mean(metrics.is_empty_prediction(pred, self._mask)),
+            "eval/empty_predictions": mean(empty),
         }
 
     def _probabilities(self, params: PyTree) -> np.ndarray:
@@ -60,14 +72,6 @@ class Validation:
             rows = np.arange(start, start + size) % count
             parts.append(np.asarray(self._predict(params, self._frames[rows])))
         return np.concatenate(parts)[:count]
-
-
-def _predict_fn(gen: Net, mode: str) -> Callable:
-    def predict(params: PyTree, frames: jax.Array) -> jax.Array:
-        output = gen.apply({"params": params}, stack_frames(frames, mode))
-        return jax.nn.sigmoid(output.logits.astype(np.float32))
-
-    return predict
 
 
 def _cases(spec: StudySpec, data_dir: Path) -> tuple[np.ndarray, np.ndarray]:

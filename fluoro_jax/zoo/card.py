@@ -1,4 +1,4 @@
-"""The card of trained weights: what they are, what was measured, where they end.
+"""The card of trained weights: what they are, what was measured, and their limits.
 
 A card is a dictionary that lies beside the weights as JSON; a page is made from it.
 """
@@ -10,11 +10,15 @@ from typing import Any
 
 from fluoro_jax import fingerprint
 from fluoro_jax.choices import choices_caption
-from fluoro_jax.evaluation.summary import empty_predictions, format_value
+from fluoro_jax.evaluation.summary import (
+    empty_predictions,
+    format_value,
+    reference_given,
+)
+from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.studies import STUDIES
 
 LICENCE = "Apache-2.0"
-DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
 SECTIONS = ("name", "config", "weights", "metrics", "cases", "training", "limits")
 PAGE = """# Trained weights
 
@@ -83,10 +87,10 @@ def make_card(
 
 
 def stale(card: Mapping[str, Any]) -> str:
-    """Returns why the card's numbers need not be found again now; "" if they must.
+    """Returns why the card's numbers need not be reproduced now; "" if they must.
 
-    They were measured with the simulator, tracker and metrics of their time. Weights
-    do not become worse by a change of those, but their numbers are others.
+    They were measured with the simulator, tracker and metrics of their time. A change
+    of those changes the numbers, not the weights.
     """
     from fluoro_jax.data.dataset import RENDERERS  # late: zoo.load needs neither
     from fluoro_jax.evaluation.evaluate import SOURCES
@@ -106,7 +110,11 @@ def stale(card: Mapping[str, Any]) -> str:
 
 
 def limits(cfg: Any) -> list[str]:
-    """Where the weights stop being what the card says, in sentences."""
+    """Returns the conditions under which a card's numbers hold, as sentences.
+
+    Args:
+        cfg: the run's config; lengths in mm, times in s, angles in degrees.
+    """
     study, data = cfg.study, cfg.data
     pitch_mm = study.detector_mm / study.rows
     panel = "the panel follows each tumour" if study.collimate else "a centred panel"
@@ -184,7 +192,7 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
     lines = [
         _line("", text("label")),
         _line("---", ["---"] * len(columns)),
-        _line("given", text("given")),
+        _line("reference given", [reference_given(column) for column in columns]),
         _line("causal", ["yes" if c["causal"] else "no" for c in columns]),
         _line("lookahead [frames]", text("lookahead_frames")),
     ]

@@ -1,4 +1,5 @@
-"""From a finished run to weights by name: nothing is written that is not found again.
+"""Publishes a run as named weights after re-running the first test cases to confirm
+their IoU.
 
 Above evaluation, because it asks whether the run's tables are those of its weights.
 """
@@ -30,7 +31,7 @@ from fluoro_jax.training.workdir import HISTORY
 from fluoro_jax.training.writer import read_rows, training_seconds
 from fluoro_jax.zoo import registry as zoo
 
-NUM_CASES = 4  # of the test split, kept in the card to be found again
+NUM_CASES = 4  # of the test split, kept in the card to be reproduced
 TOLERANCE = 2e-3  # of a case's IoU: another machine rounds otherwise
 
 
@@ -64,7 +65,7 @@ def publish(
 
     Raises:
         UserError: no checkpoint, no tables or those of other weights, numbers that are
-            not found again; and as `zoo.save`.
+            not reproduced; and as `zoo.save`.
     """
     zoo.check_name(name, folder=folder, overwrite=overwrite)
     workdir = Path(workdir)
@@ -118,7 +119,7 @@ def recheck(weights: zoo.Weights) -> list[tuple[int, float, float]]:
 
 
 def first_cases(folder: Path) -> list[dict[str, Any]]:
-    """The first test cases of per_case.csv as the network did them.
+    """Reads the network's scores of the first test cases from per_case.csv.
 
     Returns:
         dicts of index (in the test split), case (its id), diameter_mm and iou.
@@ -138,7 +139,7 @@ def first_cases(folder: Path) -> list[dict[str, Any]]:
 
 
 def training(workdir: Path) -> dict[str, Any]:
-    """How a run was trained: command, commit, machine, packages, seconds.
+    """Returns how a run was trained: command, commit, machine, packages, seconds.
 
     The command is the one it was begun by, and `history` says from which step to which
     each call went, by which commit; the machine is that of the last call. Seconds as in
@@ -204,7 +205,7 @@ def _read_tables(folder: Path, sha256: str, cfg: Any, workdir: Path) -> dict[str
         if there
         else f"no {folder / 'results.json'}",
         needed=f"the tables of the newest checkpoint of {workdir}, made by this code",
-        why="a card that tells the numbers of other weights would be a lie",
+        why="a card must report the metrics of exactly these weights",
         fix=f"python -m launch.evaluate --config=<that of {cfg.name}> "
         f"--workdir={workdir}, then this command again",
     )
@@ -217,6 +218,6 @@ def _check(found: list[tuple[int, float, float]]) -> None:
         raise UserError(
             f"test case {case} has IoU {now:.4f} here and {before:.4f} in the tables",
             needed=f"a difference of at most {TOLERANCE}",
-            why="what a card says must be found again from the file and its config",
+            why="a card's IoU must be reproduced from the file and its config",
             fix="evaluate the run again on this machine, then this command again",
         )

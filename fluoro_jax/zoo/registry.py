@@ -27,9 +27,10 @@ from fluoro_jax.config import validate
 from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
+from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.tracking.network import NetworkTracker
-from fluoro_jax.zoo.card import DISCLAIMER, SECTIONS, make_card
+from fluoro_jax.zoo.card import SECTIONS, make_card
 
 FOLDER = Path(__file__).parent / "weights"
 NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
@@ -45,7 +46,8 @@ class Weights:
 
     Attributes:
         cfg: its config, checked and frozen.
-        generator: the module, `[B, T, H, W, 3] -> GeneratorOutput`.
+        generator: the module, `[B, T, H, W, C] -> GeneratorOutput`, with
+            C = stack_channels(cfg.data.stack).
         params: its parameters, float32, whatever they are stored in.
         card: what was measured, and the limits (`card.make_card`).
     """
@@ -68,7 +70,11 @@ class WeightsTracker(NetworkTracker):
 
 
 def names(*, folder: str | Path | None = None) -> list[str]:
-    """Names that `load` takes, sorted; `folder`: elsewhere than in the package."""
+    """Returns the names that `load` takes, sorted.
+
+    Args:
+        folder: where the weights lie, if not in the package.
+    """
     return sorted(path.stem for path in _folder(folder).glob("*.safetensors"))
 
 

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 def unet_gflop(
     params: Mapping[str, Any], pixels: int, frames: int, first: int = 0
 ) -> float:
-    """Of one forward pass of a U-Net (or the critic's way down).
+    """Returns the operations of one forward pass of a U-Net or the critic's encoder.
 
     A convolution takes 2 x taps x inputs x outputs operations for each pixel it
     computes (strided, 3 x 3) or reads (transposed). Norms, gates and activations are
@@ -42,5 +42,8 @@ def unet_gflop(
 
 
 def generator_gflop(params: Mapping[str, Any], pixels: int, frames: int) -> float:
-    """Of one forward pass of the generator; arguments as of `unet_gflop`."""
+    """Returns the operations of one forward pass of the generator, 10^9.
+
+    Arguments as of `unet_gflop`.
+    """
     return sum(unet_gflop(params[net], pixels, frames) for net in ("coarse", "refine"))

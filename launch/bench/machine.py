@@ -1,4 +1,4 @@
-"""What the benchmark ran on, and how fast that machine is at its best."""
+"""Describes the benchmark's machine and measures its peak rates."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _run(nets: Nets, name: str, first: TrainState, count: int, clips: int) -> Ru
 
 
 def all_reduces(text: str) -> list[int]:
-    """How many values each all-reduce of a compiled program takes from each device."""
+    """Returns the number of values in each all-reduce of a compiled program's text."""
     size = lambda dims: int(np.prod([int(n) for n in dims.split(",") if n], dtype=int))
     return [
         sum(size(dims) for dims in SHAPE.findall(shapes))

@@ -56,7 +56,7 @@ class Part:
 
 
 def simulate(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
-    """A clip of one body, a further tumour, X-ray machine, overlaps, the whole data.
+    """Returns rows of a body, a further tumour, X-ray machine, overlaps, whole data.
 
     Args:
         cfg: its `study` gives sizes, its `name` the preset.
@@ -97,7 +97,7 @@ def _rows(parts: dict[str, Part], names: Row, repeats: int) -> list[Row]:
 
 
 def make_parts(spec: StudySpec) -> dict[str, Part]:
-    """All parts by name, compiled for one case of the study at gantry 0."""
+    """Returns all parts by name, compiled for one case of the study at gantry 0."""
     view, case = spec.geometry(), study_case(spec, "train", 0).case
     voxel_mm = spec.voxel_mm
     grid_shape = solids.body_grid(voxel_mm)[1]
@@ -107,7 +107,8 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
     rng = np.random.default_rng(0)
     frames = rng.uniform(1.0, 5.0, (spec.num_frames, spec.rows, spec.cols))
     frames = frames.astype(np.float32)
-    paths = np.stack([6.0 * frames, 0.2 * frames])  # g/cm^2 of soft tissue and bone
+    # g/cm^2 of soft tissue and bone
+    areal_density = np.stack([6.0 * frames, 0.2 * frames])
     make = timing.compile_program
     exposure = varian_fluoro()
     side = window_px(case, view) or spec.rows
@@ -118,33 +119,24 @@ def make_parts(spec: StudySpec) -> dict[str, Part]:
             samples,
         ),
         "body, two materials": Part(
-            make(lambda c: fl.render_paths(c, view, voxel_mm=voxel_mm), case),
+            make(lambda c: fl.render_areal_density(c, view, voxel_mm=voxel_mm), case),
             MATERIALS * voxels,
             MATERIALS * samples,
         ),
         "tumour": Part(
             # as in training: the lung is computed once for all tumours of a patient
-            make(
-                lambda f, c, lung: fl.add_tumor(f, c, view, lung=lung),
-                frames,
-                case,
-                fl.lung_at(case),
-            ),
+            make(_add_tumor(view), frames, case, fl.lung_at(case)),
             0,
             pixels,
         ),
-        "spectrum": Part(make(_spectrum(exposure), paths), 0, MATERIALS * pixels),
+        "spectrum": Part(
+            make(_spectrum(exposure), areal_density), 0, MATERIALS * pixels
+        ),
         "panel": Part(
             make(_panel(view, exposure), frames, jax.random.key(0)), 0, pixels
         ),
         "overlap": Part(
-            # a traced tumour would be looked for on the whole panel
-            make(
-                lambda a: overlap(
-                    dataclasses.replace(case, anatomy=a), view, voxel_mm=voxel_mm
-                ),
-                case.anatomy,
-            ),
+            make(_overlap(case, view, voxel_mm), case.anatomy),
             SHADOWS * voxels,
             SHADOWS * spec.num_frames * grid_shape[1] * min(spec.rows, side) ** 2,
         ),
@@ -160,8 +152,18 @@ def _to_copy() -> np.ndarray:
     return np.ones(COPY_MIB * 2**18, np.float32)
 
 
+def _add_tumor(view: Geometry) -> Any:
+    return lambda frames, case, lung: fl.add_tumor(frames, case, view, lung=lung)
+
+
+def _overlap(case: fl.Case, view: Geometry, voxel_mm: float) -> Any:
+    # only the anatomy is traced: a traced tumour would be searched on the whole panel
+    patient = lambda anatomy: dataclasses.replace(case, anatomy=anatomy)
+    return lambda anatomy: overlap(patient(anatomy), view, voxel_mm=voxel_mm)
+
+
 def _spectrum(exposure: Exposure) -> Any:
-    return lambda paths: spectrum.line_integral(paths, exposure_beam(exposure))
+    return lambda density: spectrum.line_integral(density, exposure_beam(exposure))
 
 
 def _panel(view: Geometry, exposure: Exposure) -> Any:
@@ -186,7 +188,7 @@ def add_rates(row: Row, part: Part, copied: float) -> None:
 
 
 def line_of(row: Row, spec: StudySpec) -> str:
-    """One row in words: its time, its limit, its rates beside the floor."""
+    """Returns one row in words: its time, its limit, its rates beside the floor."""
     name, took_s = row["variant"], 1e-3 * row["median_ms"]
     if name == "copy":
         return (
@@ -219,7 +221,7 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
     rng = np.random.default_rng(0)
     for number in range(-1, bodies):  # the first compiles
         spent = {name: [] for name in took}
-        case = _timed(spent["draw"], lambda n=number: _person(spec, n))
+        case = _timed(spent["draw"], lambda n=number: _patient(spec, n))
         body = _timed(
             spent["body"], lambda c=case: fl.render_body(c, view, voxel_mm=voxel_mm)
         )
@@ -248,12 +250,12 @@ def whole_data(spec: StudySpec) -> dict[str, float]:
     return {"whole_data_s": clips_s, "whole_data_overlap_s": everything}
 
 
-def _person(spec: StudySpec, number: int) -> fl.Case:
+def _patient(spec: StudySpec, number: int) -> fl.Case:
     return study_case(spec, "train", number + 1).case
 
 
 def _timed(seconds: list[float], work: Any) -> Any:
-    """What `work` answers, waited for; its seconds go on the list."""
+    """Returns what `work` answers, waited for; its seconds go on the list."""
     start = time.perf_counter()
     answer = jax.block_until_ready(work())
     seconds.append(time.perf_counter() - start)

@@ -24,7 +24,7 @@ FRAMES = 300  # of the stream: p99 is then the third slowest
 
 
 def stream(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
-    """From a frame in memory to its track, batch 1, with the state carried along.
+    """Returns rows: latency from a frame in memory to its track, batch 1.
 
     Untrained weights: they change what is found and not how long it takes. The sliding
     window, which runs all its frames again, is timed `repeats` times beside it.
@@ -58,7 +58,7 @@ def stream(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
 def _latencies(
     tracker: Tracker, view: Any, frames: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Seconds of each frame, and of the very first one, which compiles."""
+    """Returns seconds of each frame, and of the very first one, which compiles."""
     clock = time.perf_counter
     start = clock()
     tracker.step(tracker.init(view), frames[0], 0.0)
@@ -73,7 +73,7 @@ def _latencies(
 
 
 def inputs(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
-    """One micro-batch on the device, from stored cases and from the simulator.
+    """Returns rows: time of a micro-batch, from stored cases and the simulator.
 
     The simulator's bodies are rendered before the clock starts, as they are once in
     many steps. The stored split is cut to one batch; reading is from memory.
@@ -106,6 +106,6 @@ def inputs(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
 
 
 def _warm(take: Callable[[], Any]) -> None:
-    """Past the batches made ahead and the first drawing of every body."""
+    """Skips the batches made ahead and the first drawing of every body."""
     for _ in range(8):
         take()

@@ -199,7 +199,14 @@ def failed_row(reason: PeerFailed, **names: Any) -> dict[str, Any]:
 
 
 def ratio_line(label: str, peer: str, ours: np.ndarray, theirs: np.ndarray) -> str:
-    """How many times longer the peer takes: median of the pairs, with its interval."""
+    """Returns the median ratio of peer to ours over the pairs, with its interval.
+
+    Args:
+        label: of what was timed.
+        peer: its name.
+        ours: seconds of each run.
+        theirs: likewise, run in turn with ours.
+    """
     pairs = theirs / ours
     low, high, cover = median_interval(pairs)
     return (

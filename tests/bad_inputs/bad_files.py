@@ -11,7 +11,7 @@ from clips import edit_json, put_mha, put_png, put_trackrad, small_clip
 from PIL import Image
 
 from fluoro_jax.geometry import Grid
-from fluoro_jax.io.files import folder as path_of
+from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.mha import MetaImage, read_mha, write_mha
 from fluoro_jax.io.read_clip import read_clip
 from fluoro_jax.sim.ct import ct_volume
@@ -195,8 +195,8 @@ SIDECAR = [
     Bad("two axes", _clip(np.ones((3, 4))), ("2 axes",)),
     Bad("nothing", lambda folder: read_clip(folder / "x"), ("not there",)),
     Bad("empty folder", read_clip, ("no clip that can be read",)),
-    Bad("home", lambda folder: path_of("~nobody-at-all/x"), ("no home folder",)),
-    Bad("no path", lambda folder: path_of(" "), ("an empty path",)),
+    Bad("home", lambda folder: expand_path("~nobody-at-all/x"), ("no home folder",)),
+    Bad("no path", lambda folder: expand_path(" "), ("an empty path",)),
 ]
 PNG = [
     Bad("png gap", _png(lambda f: (f / "frame_10.png").unlink()), ("10 is missing",)),

@@ -13,12 +13,12 @@ from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.checks import begin, check_clip, next_frame
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.resample import interleave, make_resampler
 from fluoro_jax.tracking.tracker import track_clip
 
 VIEW = square_panel(8)
-LEARNED = Learned.from_study(dataclasses.asdict(StudySpec(rows=8, cols=8)))
+LEARNED = TrainingDomain.from_study(dataclasses.asdict(StudySpec(rows=8, cols=8)))
 FRAMES = np.full((3, 8, 8), 4.0, np.float32)
 SHAPE = np.pad(np.ones((2, 2)), 3)
 
@@ -43,9 +43,9 @@ def _view(**changed):
 
 def _step(frame, time_s=0.5):
     def call(folder):
-        watch = begin(VIEW, None, domain="line_integral", learned=LEARNED)
-        watch, _ = next_frame(watch, FRAMES[0] + SPINE, 0.0)
-        next_frame(watch, frame, time_s)
+        check = begin(VIEW, None, domain="line_integral", learned=LEARNED)
+        check, _ = next_frame(check, FRAMES[0] + SPINE, 0.0)
+        next_frame(check, frame, time_s)
 
     return call
 
@@ -119,7 +119,7 @@ ROWS = [
     Bad("prior: empty", _baseline(PRIOR, EMPTY), ("empty",)),
     Bad(
         "resample: small",
-        lambda f: make_resampler(square_panel(8, detector_mm=99), LEARNED),
+        lambda f: make_resampler(square_panel(8, detector_mm=99.0), LEARNED),
         ("field of view",),
     ),
     Bad(

@@ -240,7 +240,7 @@ def test_an_x_ray_machine_takes_the_film(second):
     drawn, ideal, _ = second
     asked = options_of("--out=x", *SMALL, "--shape=lobulated", "--kvp=80")
     spec, sources = cases.study_spec(asked)
-    machine = cases.machine_of(asked)
+    machine = cases.machine_of(asked, spec.geometry())
     clip, seen = cases.simulate_case(drawn, spec, machine)
     np.testing.assert_array_equal(clip.mask, ideal.mask)
     want = cases.fl.simulate(
@@ -263,6 +263,15 @@ def test_an_x_ray_machine_takes_the_film(second):
     json.dumps(truth)
 
 
+@pytest.mark.parametrize("panel", ["varian", "elekta"])
+def test_the_air_gap_is_that_of_the_view(panel):
+    """SDD 1500 less SAD 1000 less half a patient of 240 mm, whatever the panel."""
+    asked = options_of("--out=x", *SMALL, "--kvp=90", f"--panel={panel}")
+    spec, _ = cases.study_spec(asked)
+    machine = cases.machine_of(asked, spec.geometry())
+    assert machine.scatter.gap_mm == 380.0
+
+
 def test_the_diameter_asked_for_is_the_tumours(second):
     asked = options_of("--out=x", "--diameter-mm=9", *QUICK)
     spec, _ = cases.study_spec(asked)
@@ -279,7 +288,7 @@ def test_other_breathing_keeps_the_deepest_breath(kind, second):
     asked = options_of("--out=x", f"--breathing={kind}", *QUICK)
     spec, _ = cases.study_spec(asked)
     drawn = cases.draw_case(spec, asked, 1)
-    si, ap = cases.fl.displacement_mm(drawn.case.breathing, drawn.case.time_s)
+    si, ap = cases.fl.breathing_displacement_mm(drawn.case.breathing, drawn.case.time_s)
     want = second[0].case.breathing
     assert float(si.max()) == pytest.approx(float(want.si_mm), rel=1e-4)
     assert float(ap.max()) == pytest.approx(float(want.ap_mm), rel=1e-4)

@@ -85,7 +85,7 @@ def test_shares_make_up_the_global_batch(arrays, count):
 
 def test_simulated_batch_is_a_function_of_its_number(simulator):
     batch = jax.device_get(simulator.batch_at(1))
-    for i in (9, 0, 4):  # 9: every body of the pool has been renewed since
+    for i in (9, 0, 4):  # 9: every patient of the pool has been renewed since
         simulator.batch_at(i)
     assert same(batch, simulator.batch_at(1))
     assert batch["frames"].shape == (BATCH, 10, 32, 32)
@@ -178,8 +178,8 @@ def test_noise_is_fresh_for_every_example():
     assert same(a, SimulatorSource(cfg).batch_at(0))
 
 
-def test_one_body_at_a_time_is_renewed():
-    numbers = [[batches.body_number(s, r, 3) for s in range(3)] for r in range(5)]
+def test_one_patient_at_a_time_is_renewed():
+    numbers = [[batches.patient_number(s, r, 3) for s in range(3)] for r in range(5)]
     assert numbers == [[0, 1, 2], [3, 1, 2], [3, 4, 2], [3, 4, 5], [6, 4, 5]]
 
 

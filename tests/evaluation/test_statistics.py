@@ -8,8 +8,8 @@ from fluoro_jax.evaluation.statistics import (
     bootstrap_mean,
     by_patient,
     case_means,
+    distance_summary,
     frame_rows,
-    lead,
     score_frames,
     summarise,
     truth_span_mm,
@@ -128,10 +128,10 @@ def test_median_and_range_of_the_cases_are_kept():
 
 
 def test_what_leads_a_table():
-    found = lead([1.0, 2.0, 3.0, 14.0, float("nan")])
+    found = distance_summary([1.0, 2.0, 3.0, 14.0, float("nan")])
     assert found["median_mm"] == 2.5 and (found["missed"], found["n"]) == (1, 4)
     assert found["p90_mm"] == pytest.approx(3.0 + 0.7 * 11.0)
-    assert lead([float("nan")])["median_mm"] is None
+    assert distance_summary([float("nan")])["median_mm"] is None
 
 
 def test_the_truths_range_is_within_a_patient_where_patients_are_known():

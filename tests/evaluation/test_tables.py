@@ -36,7 +36,8 @@ def test_units_of_one_error_agree(results):
 
 def test_every_column_says_what_it_was_given(results):
     given = {c["key"]: c["given"] for c in results.table["columns"]}
-    assert given["ours"] == "frame 0 and its mask" and given["static"] == "nothing"
+    assert given["ours"] == "frame 0 and its mask" and given["static"] == "none"
+    assert summary.reference_given({"given": "nothing"}) == "none"  # older tables
     assert all(
         "causal" in c and "lookahead_frames" in c for c in results.table["columns"]
     )
@@ -83,8 +84,8 @@ def test_json_and_csv_give_the_numbers_back(results, tmp_path):
     assert found[0]["high95"] == ""  # four cases have no interval
     assert float(found[0]["max"]) == value["most"]
     led = {x["measure"]: x for x in lines if x["tracker"] == "static"}
-    far = results.table["lead"]["static"]["median_mm"]
-    assert float(led["distance_median_mm"]["mean"]) == far
+    median_mm = results.table["lead"]["static"]["median_mm"]
+    assert float(led["distance_median_mm"]["mean"]) == median_mm
     assert {"distance_p90_mm", "missed_pct_of_cases"} <= set(led)
 
 
@@ -110,12 +111,12 @@ def test_strata_split_by_size_and_overlap(results):
 
 
 def test_what_was_trained_beyond_the_stored_sizes_is_said():
-    cfg = config()
-    assert trained_beyond(cfg, 20.0, 40.0) == ("none trained", "none trained")
-    cfg.data.source = "simulator"
+    data = config().data
+    assert trained_beyond(data, 20.0, 40.0) == ("none trained", "none trained")
+    data.source = "simulator"
     words = ("simulated down to 10 mm", "none trained")
-    assert trained_beyond(cfg, 20.0, 40.0) == words
-    assert trained_beyond(cfg, 5.0, 39.0)[1] == "simulated up to 40 mm"
+    assert trained_beyond(data, 20.0, 40.0) == words
+    assert trained_beyond(data, 5.0, 39.0)[1] == "simulated up to 40 mm"
 
 
 def test_nothing_is_a_dash_and_valid_json():
@@ -132,7 +133,7 @@ def test_the_distance_leads_and_the_short_form_has_eight_rows(results):
     assert rows[5:9] == [*summary.LEAD_LABELS, "IoU"]
     short = tables.to_markdown(results.table, short=True)
     rows = [line.split("|")[1].strip() for line in short.splitlines() if "|" in line]
-    assert rows[2:5] == ["given", "causal", "lookahead [frames]"]
+    assert rows[2:5] == ["reference given", "causal", "lookahead [frames]"]
     assert len(rows[5:]) == 8 and rows[-1] == "empty predictions [frames]"
 
 

@@ -119,8 +119,8 @@ def test_a_renamed_part_keeps_its_table():
 
 def test_a_baseline_that_beats_the_network_is_named_part_by_part():
     made = record([case(0)])
-    assert plan_tables.ahead({"a": made}) == ""
+    assert plan_tables.baselines_better({"a": made}) == ""
     made["table"]["rows"][0]["values"]["phase_prior_frame0"] = {"mean": 0.9}
-    text = plan_tables.ahead({"a": made})
+    text = plan_tables.baselines_better({"a": made})
     assert "- `a`: The baseline “phase prior + frame 0”" in text
     assert "IoU (0.900; network 0.500)" in text

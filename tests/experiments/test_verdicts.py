@@ -73,7 +73,7 @@ def test_a_verdict_stands_where_it_could_have_failed():
 
 def test_no_verdict_where_a_blind_baseline_passes():
     word = judge(record(static=interval(0.12, 0.02)))
-    assert word == "no verdict: baselines that never look pass too (static)"
+    assert word == "no verdict: baselines that use no image pass too (static)"
 
 
 def test_no_verdict_on_an_axis_without_motion():
@@ -100,6 +100,9 @@ def test_what_differs_from_the_paper_is_read_from_the_config():
     ours = departures.departures(best_group.get_config("cpu").to_dict())
     assert {"no critic", "background-subtracted frames"} <= set(ours)
     assert any("10 to 48 mm" in words for words in ours)
+    coarse = {**SMALL, "loss": {**SMALL["loss"], "coarse": 0.5}}
+    found = departures.departures(coarse)
+    assert found[-1] == "losses on the coarse network's own answer too"
     sets = departures.departures(best_patient.get_config("cpu").to_dict())
     assert any("clips with new amplitudes" in words for words in sets)
 

@@ -74,20 +74,20 @@ def test_generator_rows_and_equal_outputs(tmp_path, capsys):
 @pytest.fixture
 def thin_bodies(monkeypatch):
     """Drawing a body takes 20 s to compile: an even one stands in, counted."""
-    filmed = []
+    rendered = []
 
     def render(case, geometry, *, voxel_mm):
-        filmed.append(voxel_mm)
+        rendered.append(voxel_mm)
         shape = (len(case.time_s), geometry.rows, geometry.cols)
         return jnp.full(shape, 3.0) + 0.0 * case.anatomy.bmi
 
     monkeypatch.setattr(fluoroscope, "render_body", render)
-    monkeypatch.setattr(fluoroscope, "render_paths", render)
+    monkeypatch.setattr(fluoroscope, "render_areal_density", render)
     monkeypatch.setattr(batches, "render_body", render)
     shares = lambda *args, **named: {"rib": render(*args, **named)}
     monkeypatch.setattr(bench_simulate, "overlap", shares)
     monkeypatch.setattr(bench_simulate, "COPY_MIB", 4)
-    return filmed
+    return rendered
 
 
 @pytest.mark.usefixtures("thin_bodies")

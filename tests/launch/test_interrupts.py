@@ -1,4 +1,4 @@
-"""Ctrl-C is answered at once and obeyed, whatever the main thread does."""
+"""Ctrl-C is answered at once and handled, whatever the main thread does."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.models.generator import Generator, init_carry, step
 
 T, SIDE = 3, 16
-SMALL = dict(levels=2, refine_levels=2, base=4, cap=8)
+UNSCALED = dict(input_mean=0.0, input_scale=1.0)
+SMALL = dict(levels=2, refine_levels=2, base=4, cap=8, **UNSCALED)
 CHANGES = {
     "bottom": dict(lstm="bottom"),
     "none": dict(lstm="none"),

@@ -11,10 +11,18 @@ from compare import normal, quick_jit
 
 from configs.base import SCALES, base_config
 from fluoro_jax.models.critic import Critic
+from fluoro_jax.models.generator import Generator
 from fluoro_jax.training.losses import gradient_penalty
 
 B, T, SIDE = 2, 3, 16
-SMALL = dict(levels=2, base=4, cap=8)
+SMALL = dict(levels=2, base=4, cap=8, output="linear")
+
+
+@pytest.mark.parametrize("section", ["gen", "critic"])
+def test_defaults_are_those_of_the_config(section):
+    made = {"gen": Generator, "critic": Critic}[section]()
+    values = base_config()[section].to_dict()
+    assert {name: getattr(made, name) for name in values} == values
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,7 @@ def case():
 
 
 def score_fn(params, **switches):
-    critic = Critic(**SMALL, **switches)
+    critic = Critic(**{**SMALL, **switches})
     return quick_jit(lambda masks: critic.apply({"params": params}, masks))
 
 
@@ -104,7 +112,7 @@ def test_slope_of_the_gradient_penalty_is_its_finite_difference(case):
 
 
 def test_a_fresh_critic_neither_fades_nor_grows():
-    critic = Critic(levels=4, base=8, cap=32)
+    critic = Critic(levels=4, base=8, cap=32, output="linear")
     masks = normal(1, 1, T, 32, 32)
     params = quick_jit(critic.init)(jax.random.key(0), masks)["params"]
     spreads = counts.spreads(critic, params, masks)

@@ -15,7 +15,8 @@ from fluoro_jax.models.generator import Generator, predict
 from fluoro_jax.models.unet import UNet, widths
 
 B, T, SIDE = 2, 3, 16
-SMALL = dict(levels=2, refine_levels=2, base=4, cap=8)
+UNSCALED = dict(input_mean=0.0, input_scale=1.0)  # as the normal inputs below
+SMALL = dict(levels=2, refine_levels=2, base=4, cap=8, **UNSCALED)
 FORWARD = dict(bidirectional=False)
 
 
@@ -147,7 +148,7 @@ def test_bfloat16_computes_with_float32_parameters(case):
 
 
 def test_a_fresh_generator_neither_fades_nor_grows():
-    generator = Generator(levels=4, refine_levels=3, base=8, cap=32)
+    generator = Generator(levels=4, refine_levels=3, base=8, cap=32, **UNSCALED)
     stack = normal(3, 1, T, 32, 32, 3)
     params = quick_jit(generator.init)(jax.random.key(0), stack)["params"]
     spreads = counts.spreads(generator, params, stack)

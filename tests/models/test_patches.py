@@ -13,7 +13,8 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.models.generator import Generator, from_patches, to_patches
 from fluoro_jax.training import freeze
 
-SMALL = dict(levels=2, refine_levels=1, base=4, cap=8, bidirectional=False)
+UNSCALED = dict(input_mean=0.0, input_scale=1.0)
+SMALL = dict(levels=2, refine_levels=1, base=4, cap=8, bidirectional=False, **UNSCALED)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

@@ -66,6 +66,20 @@ def test_trace_with_empty_predictions_is_drawn(results, tmp_path):
     assert np.isnan(columns["ours_vertical_mm"][1])
 
 
+def test_a_method_of_a_new_key_is_drawn(results, tmp_path):
+    scores = {key: run.scores for key, run in results.runs.items()}
+    scores |= {"optical_flow": scores["ours"], "another": scores["static"]}
+    figure = figures.error_distribution(
+        scores, tmp_path / "e.png", labels={key: key for key in scores}
+    )
+    assert figure.path.exists()
+    errors = np.genfromtxt(tmp_path / "e.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(errors["optical_flow_pct"], errors["ours_pct"])
+    styles = figures.styles_of(scores)
+    assert len({*styles.values()}) == len(styles)
+    assert styles["ours"] == figures.STYLES["ours"]
+
+
 def test_superior_is_up_and_patient_left_is_right_at_gantry_0():
     left, right, bottom, top = drawing.extent_mm(VIEW)
     assert top == pytest.approx(160) and bottom == pytest.approx(-160)
@@ -80,7 +94,7 @@ def page(results, pictures):
         "words": "A minute of breathing.",
         "figures": pictures[1:2],
         "rows": [
-            dict(key="ours", label="ours, 1 s behind", given="nothing", causal=False)
+            dict(key="ours", label="ours, 1 s behind", given="none", causal=False)
             | dict(lookahead_frames=2, iou=0.8, vertical_mm=1.0, horizontal_mm=0.5)
             | dict(p95_mm=3.0, within_3mm=95.0, empty_predictions=0, frames=120)
         ],
@@ -133,13 +147,13 @@ def test_headline_names_what_is_not_shown(results):
         "vertical error [mm at isocentre]",
         "horizontal error [mm at isocentre]",
     }
-    assert "Better than every baseline that never looks" in headline(
+    assert "Better than every baseline that uses no image" in headline(
         [dict(line, result="better") for line in lines]
     )
     assert "NOT shown" in headline([dict(line, result="worse") for line in lines])
 
 
-def test_a_baseline_shown_frame_0_alone_never_looks(results):
+def test_a_baseline_given_frame_0_alone_is_blind(results):
     lines = verdict(results.table)
     assert {x["against"] for x in lines if x["blind"] == "yes"} == {
         *("static", "phase prior", "phase prior + frame 0"),

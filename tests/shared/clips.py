@@ -56,6 +56,6 @@ def put_png(folder: Path, clip: Clip | None = None, *, dtype: str = "uint16") ->
 
 def edit_json(path: Path, **changed) -> None:
     """Changes entries of a JSON file; None removes one."""
-    values = {**json.loads(path.read_text()), **changed}
+    values = {**json.loads(path.read_text("utf-8")), **changed}
     kept = {key: value for key, value in values.items() if value is not None}
     path.write_text(json.dumps(kept))

@@ -46,7 +46,7 @@ def test_water_and_soft_tissue_have_their_attenuation():
 @pytest.mark.parametrize("hu", [100.0, 300.0, 700.0, 1200.0, 1600.0, 3000.0])
 def test_bone_attenuates_as_its_hu_says_and_weighs_as_the_line_says(hu):
     soft, bone = (float(v) for v in ct.densities(jnp.float32(hu)))
-    mu70 = soft * ct.CT_SOFT_MASS_MM2_G + bone * ct.CT_BONE_MASS_MM2_G
+    mu70 = soft * ct.CT_SOFT_MU_PER_DENSITY + bone * ct.CT_BONE_MU_PER_DENSITY
     assert mu70 == pytest.approx(0.01929 * (1 + hu / 1000), rel=1e-5)
     assert soft >= 0.0 and bone > 0.0
     if hu < 1700.0:
@@ -195,7 +195,7 @@ def test_jacobian_is_that_of_the_field():
     points = np.random.default_rng(0).uniform((-100, -60, -50), (100, 60, 90), (50, 3))
 
     def forward(p):
-        ahead, low = ct.displacement(LIFE, (p[0], p[1], p[2]), 24.0, 10.0)
+        ahead, low = ct.tissue_displacement_mm(LIFE, (p[0], p[1], p[2]), 24.0, 10.0)
         return p + jnp.stack([0.0 * ahead, -ahead, -low])
 
     def stretches(p):

@@ -86,7 +86,7 @@ def test_lung_keeps_its_mass():
     grid, shape = solids.body_grid(5.0)
     place = solids.grid_axes(grid, shape)
     density = fl.lung_density(Anatomy(), BREATH, TIMES)
-    si, ap = fl.displacement_mm(BREATH, TIMES)
+    si, ap = fl.breathing_displacement_mm(BREATH, TIMES)
 
     @jax.jit
     def volume_of(si_mm, ap_mm):
@@ -203,7 +203,7 @@ def brute_clearance(case, points):
         ball, axis=1, keepdims=True
     )
     ball = ball * case.tumor.diameter_mm / 2
-    si, ap = fl.displacement_mm(case.breathing, case.time_s)
+    si, ap = fl.breathing_displacement_mm(case.breathing, case.time_s)
     worst = -np.inf
     for fraction, s, a in zip([0.0, 0.5, 1.0], si, ap, strict=True):
         centre = case.tumor.centre_mm - np.array([0, 8.0, 20.0]) * fraction
@@ -254,8 +254,10 @@ def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
     mu = draw(still)
     x, y, z = solids.grid_axes(grid, shape)
     centre = case.tumor.centre_mm
-    far = jnp.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
-    np.testing.assert_allclose(mu[far < 15.0], 0.005, atol=1e-6)
+    distance = jnp.sqrt(
+        (x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2
+    )
+    np.testing.assert_allclose(mu[distance < 15.0], 0.005, atol=1e-6)
 
 
 def test_overlap_finds_the_heart_and_ribs():
@@ -298,7 +300,7 @@ def test_a_heart_beat_changes_the_heart_alone(case):
 
 
 @pytest.mark.slow
-def test_film_gradient_with_respect_to_the_body_is_finite(case):
+def test_clip_gradient_with_respect_to_the_body_is_finite(case):
     small = Geometry(1000.0, 1500.0, 0.0, 12, 12, (40.0, 40.0))
 
     def total(anatomy):

@@ -55,7 +55,8 @@ def test_a_set_is_one_person_and_one_tumour(subgroup):
             same = dataclasses.replace(case.case, tumor=moved)
             for a, b in zip(*map(jax.tree.leaves, (same, first.case)), strict=True):
                 np.testing.assert_array_equal(a, b)
-            assert case.body == first.body and case.geometry == first.geometry
+            assert case.background_id == first.background_id
+            assert case.geometry == first.geometry
     assert len({float(c.case.tumor.diameter_mm) for c in subgroup["test"]}) == 15
 
 
@@ -132,8 +133,9 @@ def test_simulated_training_reads_the_sets_themselves():
     batch = jax.device_get(source.batch_at(0))
     assert batch["mask"].any(axis=(2, 3)).all()
     spec = StudySpec.from_config(cfg.study)
-    for body in source._pool.values():
-        assert body.geometry == study_case(spec, "train", 10 * body.number).geometry
+    for patient in source._pool.values():
+        same = study_case(spec, "train", 10 * patient.number)
+        assert patient.geometry == same.geometry
 
 
 @pytest.mark.parametrize(

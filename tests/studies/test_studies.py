@@ -21,7 +21,7 @@ from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import pose_at
 from fluoro_jax.sim.body.solids import lung_distance, to_reference
-from fluoro_jax.sim.fluoroscope import displacement_mm
+from fluoro_jax.sim.fluoroscope import breathing_displacement_mm
 from fluoro_jax.sim.placement import sample_tumor
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.studies import (
@@ -68,7 +68,7 @@ def test_no_person_and_no_tumour_twice(study):
     bodies = {float(c.case.anatomy.scale_lateral) for c in cases}
     places = {tuple(c.case.tumor.centre_mm.tolist()) for c in cases}
     assert len(bodies) == len(places) == 156
-    pool = [studies.pool_body(SPEC, seed=0, number=k)[0] for k in range(8)]
+    pool = [studies.pool_patient(SPEC, seed=0, number=k)[0] for k in range(8)]
     assert bodies.isdisjoint(float(c.anatomy.scale_lateral) for c in pool)
 
 
@@ -119,7 +119,7 @@ def test_every_sphere_stays_in_the_lung(study):
     @jax.jit
     def deepest(case):
         time_s = jnp.linspace(0.0, 5.0, 21)
-        si, ap = displacement_mm(case.breathing, time_s)
+        si, ap = breathing_displacement_mm(case.breathing, time_s)
         path = tumor_path_mm(case.tumor, case.breathing, time_s)
         surface = jnp.asarray(points, jnp.float32) * (case.tumor.diameter_mm / 2)
 

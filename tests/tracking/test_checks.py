@@ -12,10 +12,10 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, square_panel
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.checks import begin, check_clip, next_frame
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.learned import TrainingDomain
 
 SPEC = StudySpec(rows=16, cols=16)
-LEARNED = Learned.from_study(dataclasses.asdict(SPEC))
+LEARNED = TrainingDomain.from_study(dataclasses.asdict(SPEC))
 VIEW = square_panel(16)
 
 
@@ -32,7 +32,7 @@ def clip_of(**changed):
 
 
 def learned_of(**changed):
-    return Learned.from_study({**dataclasses.asdict(SPEC), **changed})
+    return TrainingDomain.from_study({**dataclasses.asdict(SPEC), **changed})
 
 
 def test_a_clip_like_those_trained_on_passes():
@@ -45,6 +45,13 @@ def test_a_clip_like_those_trained_on_passes():
     check_clip(clip_of(geometry=following), learned_of(collimate=True))
     oblique = dataclasses.replace(VIEW, gantry_deg=-48.0)
     check_clip(clip_of(geometry=oblique), learned_of(name="gantry"))
+
+
+@pytest.mark.parametrize("angle", [0.0, 14.0, -10.0, 61.0, 180.0])
+def test_angles_outside_of_the_trained_ranges_are_refused(angle):
+    view = dataclasses.replace(VIEW, gantry_deg=angle)
+    with pytest.raises(UserError, match="15 to 60 degrees either side of 0"):
+        check_clip(clip_of(geometry=view), learned_of(name="gantry"))
 
 
 def first_frame(frame, learned=LEARNED, domain="line_integral"):
@@ -78,9 +85,9 @@ def test_a_bed_of_another_view_is_not_taken_for_inverted():
 
 
 def test_one_gap_is_a_warning_and_a_slower_clip_an_error():
-    watch, _ = first_frame(chest()[0])
+    check, _ = first_frame(chest()[0])
     with pytest.warns(UserWarning, match="1 s between two frames"):
-        late, _ = next_frame(watch, chest()[0], 1.0)
+        late, _ = next_frame(check, chest()[0], 1.0)
     next_frame(late, chest()[0], 1.5)
     with pytest.raises(UserError, match="1 s between the frames at 1 and 2 s"):
         next_frame(late, chest()[0], 2.0)
@@ -92,5 +99,5 @@ def test_a_tracker_that_never_looks_takes_any_scale_and_spacing():
     view = Geometry(1000.0, 1500.0, 90.0, 16, 16, (3.0, 2.0), (400.0, 0.0))
     frames = 1000.0 * chest()
     check_clip(clip_of(frames=frames, geometry=view, domain="counts"))
-    watch = begin(view, None, domain="counts")
-    next_frame(next_frame(watch, frames[0], 0.0)[0], frames[1], 60.0)
+    check = begin(view, None, domain="counts")
+    next_frame(next_frame(check, frames[0], 0.0)[0], frames[1], 60.0)

@@ -12,7 +12,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, iso_pixel_mm, position_iso_mm, square_panel
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.learned import Learned
+from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.resample import (
     Resampler,
     interleave,
@@ -21,7 +21,7 @@ from fluoro_jax.tracking.resample import (
     to_view,
 )
 
-LEARNED = Learned.from_study(dataclasses.asdict(StudySpec(rows=96, cols=96)))
+LEARNED = TrainingDomain.from_study(dataclasses.asdict(StudySpec(rows=96, cols=96)))
 
 
 def disc(view, centre_iso_mm, radius_mm):

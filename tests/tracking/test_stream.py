@@ -14,7 +14,8 @@ from fluoro_jax.tracking.stream import StreamTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 SIDE, FRAMES = 16, 6
-SMALL = dict(levels=2, refine_levels=2, base=4, cap=8)
+UNSCALED = dict(input_mean=0.0, input_scale=1.0)
+SMALL = dict(levels=2, refine_levels=2, base=4, cap=8, **UNSCALED)
 
 
 def config(stack="causal"):

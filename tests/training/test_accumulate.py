@@ -36,7 +36,7 @@ def test_two_micro_batches_are_one_of_twice_the_size(kind):
     p_whole = parallel.p_update(UPDATES[kind], devices=TWO)
     p_halves = parallel.p_accumulated(UPDATES[kind], 2, devices=TWO)
     whole, averages = p_whole(start(), place(joined(*halves)))
-    state, meaned = p_halves(start(), *map(place, halves))
+    state, averaged = p_halves(start(), *map(place, halves))
     fresh = start()
     moved = 0.0
     for a, b, c in zip(*map(jax.tree.leaves, (whole, state, fresh)), strict=True):
@@ -44,11 +44,11 @@ def test_two_micro_batches_are_one_of_twice_the_size(kind):
         moved = max(moved, float(abs(np.float64(a) - np.float64(c)).max()))
     assert moved > 1e-5
     assert int(getattr(state, kind).updates) == 1
-    assert step.merge([averages]) == pytest.approx(step.merge([meaned]), rel=1e-4)
+    assert step.merge([averages]) == pytest.approx(step.merge([averaged]), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", UPDATES)
-def test_micro_batches_are_added_without_a_collective_and_meaned_by_one(kind):
+def test_micro_batches_are_added_without_a_collective_and_averaged_by_one(kind):
     empty, add, finish = parallel.accumulating(UPDATES[kind], 3)
     state, batch = jax.eval_shape(INIT), disc_batch(0)
     sums = jax.eval_shape(empty, state, batch)

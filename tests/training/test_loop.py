@@ -180,7 +180,7 @@ def test_updates_that_are_never_finite_stop_the_run(tmp_path, monkeypatch):
 
 
 def test_an_empty_mask_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("fluoro_jax.training.watch.COLLAPSED_BELOW", 2.0)
+    monkeypatch.setattr("fluoro_jax.training.monitor.COLLAPSED_BELOW", 2.0)
     with pytest.raises(UserError, match="empty masks") as error:
         loop.train(stand_in_run.config(collapse_after=2), tmp_path)
     assert "steps 1 to 2" in error.value.found

@@ -76,7 +76,7 @@ def assert_equal_trees(one, other):
 
 def edit_card(folder, change, *, sign=True):
     path = folder / "made.json"
-    card = json.loads(path.read_text())
+    card = json.loads(path.read_text("utf-8"))
     change(card)
     path.write_text(json.dumps(zoo.sign(card) if sign else card))
 
@@ -120,7 +120,7 @@ def test_the_tracker_answers_as_the_run_does(run, shelf, lookahead):
 def test_frames_of_another_size_or_scale_are_refused(shelf, view, words):
     with pytest.raises(UserError, match=words) as caught:
         zoo.tracker("made", folder=shelf).init(view)
-    assert caught.value.needed == "32 x 32 pixels of 10 mm, to 5%"
+    assert caught.value.needed == "32 x 32 pixels of 10 mm, within 5%"
 
 
 def test_bfloat16_comes_back_as_float32_and_has_its_own_numbers(run, shelf):
@@ -176,7 +176,7 @@ def test_the_card_for_people(shelf):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"study.name": "patient"}, "of the patient study, who are"),
+        ({"study.name": "patient"}, "of the patient study, which are"),
         ({"study.photons": 1e5}, "100000 quanta a pixel"),
         ({"study.collimate": True}, "the panel follows each tumour"),
         ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
@@ -200,7 +200,7 @@ def test_limits_follow_the_config(run, changed, words):
 )
 def test_the_command_is_one_that_can_be_typed(run, tmp_path, line, command):
     for name in ("env.json", "metrics.jsonl"):
-        (tmp_path / name).write_text((run.workdir / name).read_text())
+        (tmp_path / name).write_text((run.workdir / name).read_text("utf-8"), "utf-8")
     calls = [
         {"time": "T", "commit": commit, "command": called, "from": first, "to": 4}
         for commit, called, first in (("a", line, 0), ("b", "python again.py", 2))
@@ -214,7 +214,7 @@ def test_the_command_is_one_that_can_be_typed(run, tmp_path, line, command):
 
 def test_the_page_of_the_docs_is_that_of_the_cards():
     cards = [zoo.load(name).card for name in zoo.names()]
-    assert (ROOT / "docs" / "weights.md").read_text() == page(cards), (
+    assert (ROOT / "docs" / "weights.md").read_text("utf-8") == page(cards), (
         "python docs/make_weights.py"
     )
 
@@ -361,17 +361,17 @@ def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
         assert path.read_bytes() == (shelf / path.name).read_bytes()
 
 
-# --- every card's numbers are found again --------------------------------------------
+# --- every card's numbers are reproduced ---------------------------------------------
 
 
 def shipped(name):
     """A name in the package as a test's parameter; large frames take minutes."""
-    card = json.loads((zoo.FOLDER / f"{name}.json").read_text())
+    card = json.loads((zoo.FOLDER / f"{name}.json").read_text("utf-8"))
     large = card["config"]["study"]["rows"] > 128
     return pytest.param(name, marks=pytest.mark.slow if large else ())
 
 
-def assert_found_again(weights):
+def assert_reproduced(weights):
     found = recheck(weights)
     assert found and len(found) == len(weights.card["cases"])
     for case, in_card, now in found:
@@ -383,30 +383,30 @@ def test_the_package_finds_its_cards_numbers_or_says_that_they_are_stale(name):
     card = zoo.load(name).card
     if words := stale(card):
         assert f"**Stale.** {words}" in card_markdown(card)
-        assert words in (ROOT / "docs" / "weights.md").read_text()
+        assert words in (ROOT / "docs" / "weights.md").read_text("utf-8")
     else:
-        assert_found_again(zoo.load(name))
+        assert_reproduced(zoo.load(name))
 
 
 @pytest.mark.parametrize("name", ["made", "made-16"])
 def test_made_weights_find_their_cards_numbers(shelf, name):
     weights = zoo.load(name, folder=shelf)
     assert any(case["iou"] > TOLERANCE for case in weights.card["cases"])
-    assert_found_again(weights)
+    assert_reproduced(weights)
 
 
 def test_other_weights_do_not_find_them(shelf):
     weights = zoo.load("made", folder=shelf)
     other = jax.tree.map(lambda leaf: -leaf, weights.params)
     with pytest.raises(AssertionError, match="case"):
-        assert_found_again(dataclasses.replace(weights, params=other))
+        assert_reproduced(dataclasses.replace(weights, params=other))
 
 
 # --- the wheel -----------------------------------------------------------------------
 
 
 def test_the_wheel_holds_weights_and_cards(shelf):
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
     patterns = settings["setuptools"]["package-data"]["fluoro_jax"]
     for path in shelf.iterdir():
         packed = Path("zoo/weights") / path.name

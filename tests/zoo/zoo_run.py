@@ -99,14 +99,14 @@ def copy_of(run, folder):
 
 def of_other_weights(workdir):
     path = workdir / "tables" / "results.json"
-    table = json.loads(path.read_text())
+    table = json.loads(path.read_text("utf-8"))
     table["checkpoint"]["sha256"] = "0" * 64
     path.write_text(json.dumps(table))
 
 
 def with_another_iou(workdir):
     path = workdir / "tables" / "per_case.csv"
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     row = lines[2].split(",")
     row[lines[0].split(",").index("iou")] = "0.9"
     path.write_text("\n".join([*lines[:2], ",".join(row), *lines[3:]]))

@@ -37,6 +37,7 @@ from fluoro_jax.sim.xray.exposure import (
 from fluoro_jax.sim.xray.exposure import (
     validate as check_exposure,
 )
+from fluoro_jax.sim.xray.scatter import air_gap_mm
 from fluoro_jax.studies import STREAMS, StudySpec, case_labels, sample_group_case
 
 IDEAL = "line integrals at 60 keV, bone bright"
@@ -51,7 +52,7 @@ class Drawn:
     Attributes:
         name: of its folder.
         case: what is simulated.
-        labels: diameter, amplitudes, side, lobe, shape.
+        labels: diameter, amplitudes, side, lobe (a zone: see placement.py), shape.
         noise_key: a JAX key.
     """
 
@@ -90,7 +91,7 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
 
 
 def _of_an_option(error: UserError, asked: dict[str, Any]) -> UserError:
-    """The error of a study's key, told as that of the option that gave its value."""
+    """Returns the error of a study's key as that of the option that gave its value."""
     key = error.found.removeprefix("study.").split(" ")[0]
     if key not in asked:
         return error
@@ -103,8 +104,13 @@ def _of_an_option(error: UserError, asked: dict[str, Any]) -> UserError:
     )
 
 
-def machine_of(options: Options) -> Exposure | None:
+def machine_of(options: Options, view: Geometry) -> Exposure | None:
     """Returns the X-ray machine, or None for ideal line integrals.
+
+    Args:
+        options: its tube and panel.
+        view: of the clip. Every panel is put at its distance (not at a machine's own
+            SDD), so the air gap is the view's.
 
     Raises:
         UserError: for a setting that no machine has.
@@ -114,6 +120,9 @@ def machine_of(options: Options) -> Exposure | None:
     mas = DEFAULT_MAS if options.mas is None else options.mas
     make = {"varian": varian_fluoro, "elekta": elekta_fluoro}[options.panel]
     exposure = make(options.kvp, mas)
+    assert exposure.scatter is not None
+    scatter = exposure.scatter.replace(gap_mm=air_gap_mm(view))
+    exposure = exposure.replace(scatter=scatter)
     check_exposure(exposure)
     return exposure
 
@@ -145,7 +154,7 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
     if kind == "mixed":
         kind = KINDS[int(rng.integers(len(KINDS)))]
     density = np.float32(options.density_g_cc)
-    shape = sample_shape(rng, kind)  # within the sphere that was found room for
+    shape = sample_shape(rng, kind)  # within the sphere that was placed
     case = dataclasses.replace(
         case,
         tumor=dataclasses.replace(case.tumor, shape=shape, density_g_cc=density),
@@ -187,8 +196,10 @@ _irregular = jax.jit(sample_breathing, static_argnums=1)
 def simulate_case(
     drawn: Drawn, spec: StudySpec, exposure: Exposure | None = None
 ) -> tuple[Clip, dict[str, np.ndarray]]:
-    """Returns the clip, and per frame `[T]`: overlaps, contrast (at 60 keV)
-    and, with `spec.photons`, contrast to noise.
+    """Returns the clip and its visibility per frame.
+
+    Visibility, each `[T]`: overlaps, contrast (at 60 keV) and, with `spec.photons`,
+    contrast to noise.
     """
     geometry, case = spec.geometry(), drawn.case
     body = fl.render_body(case, geometry, voxel_mm=spec.voxel_mm)
@@ -202,7 +213,7 @@ def simulate_case(
         seen["contrast_to_noise"] = contrast_to_noise(
             body, plain.frames, plain.mask, quanta
         )
-        noisy = _noisy(plain.frames, drawn.noise_key, quanta)
+        noisy = fl.jitted_quantum_noise(plain.frames, drawn.noise_key, quanta)
         clip = dataclasses.replace(plain, frames=noisy)
     if exposure is not None:
         key, voxel_mm = drawn.noise_key, spec.voxel_mm
@@ -210,11 +221,8 @@ def simulate_case(
     return jax.tree.map(np.asarray, clip), jax.device_get(seen)
 
 
-_noisy = jax.jit(fl.add_quantum_noise)
-
-
 def coverage_of(clip: Clip, tumor: Tumor) -> np.ndarray:
-    """The soft masks `[T, H, W]`: share of each pixel that the shadow covers."""
+    """Returns soft masks `[T, H, W]`: share of each pixel that the shadow covers."""
     path = iec_to_lps(jnp.asarray(clip.centre_mm))
     return np.asarray(_coverage(clip.geometry, tumor, path))
 
@@ -297,7 +305,7 @@ def _geometry_json(spec: StudySpec, sources: dict[str, str]) -> dict[str, Any]:
 
 
 def plain_json(tree: Any) -> Any:
-    """A pytree of numbers as dictionaries, lists and floats; None stays."""
+    """Returns a pytree of numbers as dictionaries, lists and floats; None stays."""
     if dataclasses.is_dataclass(tree):
         names = [field.name for field in dataclasses.fields(tree)]
         return {name: plain_json(getattr(tree, name)) for name in names}

@@ -67,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kvp", type=float, help="tube voltage, 60 to 120; switches on"
     )
     machine.add_argument("--mas", type=float, help="charge of a frame (default 0.4)")
-    machine.add_argument("--panel", default="varian", help=_one_of(PANELS))
+    machine.add_argument(
+        "--panel", default="varian", help=_one_of(PANELS) + ", at the view's SDD"
+    )
     files = parser.add_argument_group("files")
     files.add_argument("-o", "--out", metavar="DIR", help="where cases go (required)")
     files.add_argument("--overwrite", action="store_true", help="replace cases there")
@@ -125,7 +127,7 @@ def _add_clip_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
-    """What was asked for; `rest` is what argparse did not know.
+    """Returns the options; `rest` is what argparse did not know.
 
     Raises:
         UserError: for a missing folder, unknown words, or values that cannot be.

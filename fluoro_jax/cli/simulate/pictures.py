@@ -20,7 +20,7 @@ MARGIN_PX = 16
 
 
 def frame_pictures(clip: Clip) -> list[Image.Image]:
-    """Every frame with its outline, bone bright, one grey scale for the clip."""
+    """Returns frames with outlines, bone bright, one grey scale for the clip."""
     frames, masks = np.asarray(clip.frames), np.asarray(clip.mask)
     low, high = np.percentile(frames, (1.0, 99.5))
     grey = np.clip((frames - low) / max(high - low, 1e-6), 0.0, 1.0) * 255.0
@@ -36,14 +36,14 @@ def frame_pictures(clip: Clip) -> list[Image.Image]:
 
 
 def edge(mask: np.ndarray) -> np.ndarray:
-    """The mask's own pixels that touch its outside, `[H, W]` bool."""
+    """Returns the mask's own pixels that touch its outside, `[H, W]` bool."""
     inner = np.pad(mask, 1)
     inside = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
     return mask & ~inside
 
 
 def write_animation(path: Path, clip: Clip) -> None:
-    """An animated GIF or WebP (by the suffix) at the clip's own speed, endless."""
+    """Writes an endless GIF or WebP (by the suffix) at the clip's own speed."""
     pictures = frame_pictures(clip)
     pause_ms = (
         round(1000.0 * float(np.mean(np.diff(clip.time_s))))
@@ -56,7 +56,7 @@ def write_animation(path: Path, clip: Clip) -> None:
 
 
 def sheet_row(clip: Clip, words: str) -> Image.Image:
-    """Up to six frames of a clip side by side, a caption above, a scale bar below."""
+    """Returns up to six frames of a clip in a row, with caption and scale bar."""
     pictures = frame_pictures(clip)
     count = min(SHEET_FRAMES, len(pictures))
     # a breath's last frame is nearly its first
@@ -76,7 +76,7 @@ def sheet_row(clip: Clip, words: str) -> Image.Image:
 
 
 def write_sheet(path: Path, rows: Sequence[Image.Image]) -> None:
-    """All rows below each other, as a PNG; whole or not at all."""
+    """Writes all rows below each other as a PNG, atomically."""
     width = max(row.width for row in rows)
     sheet = Image.new("RGB", (width, sum(row.height for row in rows)))
     top = 0

@@ -27,6 +27,7 @@ from fluoro_jax.cli.simulate.cases import (
     coverage_of,
     draw_case,
     machine_of,
+    plain_json,
     simulate_case,
     study_spec,
     truth_of,
@@ -39,10 +40,11 @@ from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.read_clip import read_clip
 from fluoro_jax.io.sidecar import NAME, write_sidecar
 from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
+from fluoro_jax.sim.xray.exposure import Exposure
 from fluoro_jax.studies import StudySpec
 
 SHEET = "contact_sheet.png"
-SHEET_CASES = 24  # rows of the sheet; more would be a picture nobody opens
+SHEET_CASES = 24  # rows of the sheet; larger sheets are impractical
 
 
 def simulate(options: Options) -> None:
@@ -55,9 +57,9 @@ def simulate(options: Options) -> None:
             that holds other cases already.
     """
     spec, sources = study_spec(options)
-    exposure = machine_of(options)
+    exposure = machine_of(options, spec.geometry())
     names = [f"case_{number:04d}" for number in range(options.cases)]
-    recipe = recipe_of(spec, options)
+    recipe = recipe_of(spec, options, exposure)
     finished = _check_folder(options, names, recipe)
     if len(finished) == len(names) and (options.out / SHEET).exists():
         _tell(options, f"all {options.cases} cases are in {options.out} already")
@@ -93,12 +95,14 @@ def simulate(options: Options) -> None:
     _tell(options, f"{options.cases} cases in {options.out}, all in {SHEET}")
 
 
-def recipe_of(spec: StudySpec, options: Options) -> str:
+def recipe_of(spec: StudySpec, options: Options, exposure: Exposure | None) -> str:
     """Returns the hash of everything that decides what a case of a number holds."""
     kept = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     for name in ("out", "cases", "config", "overrides", "overwrite", "quiet"):
         del kept[name]
     made = {"fluoro_jax": __version__, "spec": dataclasses.asdict(spec), **kept}
+    if exposure is not None:  # recipes without one stay as they were
+        made["exposure"] = plain_json(exposure)
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
@@ -110,7 +114,7 @@ def _tell(options: Options, words: str) -> None:
 def _write_case(
     staging: Path, drawn: Drawn, clip: Clip, *, truth: dict[str, Any], suffix: str
 ) -> Image.Image:
-    """One case's folder inside `staging`; returns its row of the sheet."""
+    """Writes one case's folder inside `staging`; returns its row of the sheet."""
     view, folder = clip.geometry, staging / drawn.name
     shrink = view.sad_mm / view.sdd_mm
     spacing = (1.0, view.pixel_mm[0] * shrink, view.pixel_mm[1] * shrink)
@@ -132,7 +136,7 @@ def _write_case(
 
 
 def _row_of(folder: Path) -> Image.Image:
-    """The sheet's row of a case that is written already."""
+    """Returns the sheet's row of a case that is written already."""
     truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     return sheet_row(read_clip(folder), _words(truth))
 
@@ -200,7 +204,7 @@ def _remove_abandoned(out: Path) -> None:
 
 
 def _progress(options: Options) -> Iterator[int]:
-    """Case numbers; a bar with the time left, or plain lines where nobody looks."""
+    """Yields case numbers; shows a bar, or lines on a non-interactive stderr."""
     numbers = range(options.cases)
     if options.quiet:
         yield from numbers

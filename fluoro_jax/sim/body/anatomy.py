@@ -25,7 +25,7 @@ class Anatomy:
 
     Attributes:
         sex: 0 male, 1 female.
-        bmi: body mass index, kg/m^2: fat, and the outline with it.
+        bmi: body mass index; sets the fat, and the outline with it.
         scale_lateral: width of everything, factor.
         scale_ap: depth of everything, factor.
         scale_height: height of everything, factor.
@@ -161,13 +161,13 @@ def fitted(anatomy: Anatomy) -> Anatomy:
     )
 
 
-def fat_mm(anatomy: Anatomy) -> Scalar:
-    """Thickness of the fat under the skin, mm; a woman's is a little thicker."""
+def fat_thickness_mm(anatomy: Anatomy) -> Scalar:
+    """Returns the thickness of the fat under the skin, mm; women's is 2 mm more."""
     return jnp.maximum(anatomy.fat_mm + girth_mm(anatomy) + 2.0 * anatomy.sex, 3.0)
 
 
 def girth_mm(anatomy: Anatomy) -> Scalar:
-    """How far the outline stands out for this BMI, mm all round.
+    """Returns the shift of the outline at this BMI against a BMI of 24, mm all round.
 
     About 6 mm of chest girth, 1 mm of radius, per kg/m^2: a body of given height weighs
     in proportion to its section, so radius goes with the root of BMI (150 mm / 2 / 24 =

@@ -64,7 +64,7 @@ SCAPULA_BOX = ((-165.0, 165.0), (-25.0, 125.0), (-25.0, 155.0))
 
 
 def rib_tubes(pose: Pose) -> Tubes:
-    """All ribs as flat pieces of tube, 12 a rib, world mm."""
+    """Returns all ribs as flat pieces of tube, 12 a rib, world mm."""
     anatomy, nodes = pose.anatomy, pose.ribs
     start, end = nodes[:, :-1], nodes[:, 1:]
     axis = end - start
@@ -82,13 +82,19 @@ def rib_tubes(pose: Pose) -> Tubes:
 
 
 def rib_distance(pose: Pose, grid: Grid, shape: Shape) -> Array:
-    """Signed distance to the nearest rib, `[Z, Y, X]` mm, one voxel at most."""
+    """Returns the signed distance to the nearest rib, `[Z, Y, X]` mm, at most a voxel.
+
+    Args:
+        pose: the body now.
+        grid: cubic voxels.
+        shape: `[Z, Y, X]`.
+    """
     ribs = rib_tubes(pose)
     return tubes.tube_distance(ribs, grid, shape, reach_mm=RIB_REACH_MM)
 
 
 def cartilage_tubes(pose: Pose) -> Tubes:
-    """Costal cartilages, from the ribs' front ends along the wall to their goals."""
+    """Returns costal cartilages, from the ribs' front ends along the wall, world mm."""
     anatomy = pose.anatomy
     ends = pose.ribs.reshape(2, 12, -1, 3)[:, :10, -1]
     scale = (anatomy.scale_lateral, anatomy.scale_ap, anatomy.scale_height)
@@ -97,7 +103,7 @@ def cartilage_tubes(pose: Pose) -> Tubes:
     x0 = jnp.abs(ends[..., 0]) / (scale[0] * lateral)
     y0, z0 = ends[..., 1] / scale[1], ends[..., 2] / scale[2]
     goal = jnp.asarray(CARTILAGE_END)
-    wide = stretch(z0, pose.advance_mm)[0]
+    wide = stretch(z0, pose.anterior_shift_mm)[0]
     x1 = jnp.broadcast_to(goal[None, :, 0], x0.shape)
     x1 = jnp.where(jnp.arange(10)[None] < 7, x1, x1 * wide)
     z1 = goal[:, 1] + pose.rise_mm
@@ -112,9 +118,9 @@ def cartilage_tubes(pose: Pose) -> Tubes:
 
 
 def _front_wall(pose: Pose, x: Array, z: Array) -> Array:
-    """The y of the middle of the front wall now, at |x| and z, reference mm."""
+    """Returns y of the middle of the front wall now, at |x| and z, reference mm."""
     half, front, back = cage_section(z)
-    wide, deep, _ = stretch(z, pose.advance_mm)
+    wide, deep, _ = stretch(z, pose.anterior_shift_mm)
     bottom, top = solids.CAGE_TOP
     w = jnp.clip((z - bottom) / (top - bottom), 0.0, 0.95)
     close = jnp.sqrt(1.0 - w**4)
@@ -126,13 +132,22 @@ def _front_wall(pose: Pose, x: Array, z: Array) -> Array:
 
 
 def cartilage_distance(pose: Pose, grid: Grid, shape: Shape) -> Array:
-    """Signed distance to costal cartilage, `[Z, Y, X]` mm, one voxel at most."""
+    """Returns the signed distance to costal cartilage, mm, as `rib_distance`."""
     bars = cartilage_tubes(pose)
     return tubes.tube_distance(bars, grid, shape, reach_mm=CARTILAGE_REACH_MM)
 
 
 def sternum_distance(pose: Pose, place: Axes, cage: Array) -> Array:
-    """Signed distance to the sternum, a plate on the front of the cage."""
+    """Returns the signed distance to the sternum, a plate on the front of the cage.
+
+    Args:
+        pose: the body now.
+        place: reference (x, y, z), mm, any shapes of one rank that broadcast.
+        cage: `solids.cage_distance` at the same places, mm.
+
+    Returns:
+        Reference mm, negative inside.
+    """
     x, y, z = place
     z = z - pose.rise_mm
     across = jnp.abs(x) - table(z, STERNUM_Z, STERNUM_HALF)
@@ -143,7 +158,15 @@ def sternum_distance(pose: Pose, place: Axes, cage: Array) -> Array:
 
 
 def spine_distance(anatomy: Anatomy, place: Axes) -> Array:
-    """Signed distance to the vertebrae: bodies, pedicles and processes."""
+    """Returns the signed distance to the vertebrae: bodies, pedicles and processes.
+
+    Args:
+        anatomy: the patient.
+        place: reference (x, y, z), mm, any shapes of one rank that broadcast.
+
+    Returns:
+        Reference mm, negative inside.
+    """
     x, y, z = place
     z = z - anatomy.vertebra_shift_mm
     x = x - anatomy.scoliosis_mm * jnp.sin(z / 60.0)
@@ -170,7 +193,7 @@ def spine_distance(anatomy: Anatomy, place: Axes) -> Array:
 
 
 def long_bone_tubes(anatomy: Anatomy) -> Tubes:
-    """Clavicles and upper arms, world mm."""
+    """Returns clavicles and upper arms as tubes, world mm."""
     lift = jnp.asarray([0.0, 0.0, SHOULDER_LIFT_MM]) * anatomy.arms_up
     outer = jnp.asarray(CLAVICLE_END) + lift.reshape(1, 3) * jnp.asarray([[0.6], [1.0]])
     clavicle = jnp.concatenate([jnp.asarray(CLAVICLE), outer])
@@ -187,7 +210,7 @@ def long_bone_tubes(anatomy: Anatomy) -> Tubes:
 
 
 def _arm(anatomy: Anatomy) -> tuple[Array, Array]:
-    """Shoulder and elbow of the left arm, reference mm."""
+    """Returns shoulder and elbow of the left arm, `[3]` reference mm."""
     lift = jnp.asarray([0.0, 0.0, SHOULDER_LIFT_MM]) * anatomy.arms_up
     shoulder = jnp.asarray(SHOULDER) + lift
     low, high = (math.radians(a) for a in ARM_DEG)
@@ -197,7 +220,7 @@ def _arm(anatomy: Anatomy) -> tuple[Array, Array]:
 
 
 def arm_distance(anatomy: Anatomy, place: Axes) -> Array:
-    """Signed distance to the skin of the upper arms."""
+    """Returns the signed distance to the upper arms' skin, as `spine_distance`."""
     x, y, z = place
     shoulder, elbow = _arm(anatomy)
     # the sleeve begins inside the chest, so that the armpit is closed
@@ -207,7 +230,10 @@ def arm_distance(anatomy: Anatomy, place: Axes) -> Array:
 
 
 def scapula_distance(anatomy: Anatomy, place: Axes) -> Array:
-    """Signed distance to the shoulder blades: a curved plate, its spine and neck."""
+    """Returns the signed distance to the shoulder blades, as `spine_distance`.
+
+    A plate parallel to the rib cage, with its spine, neck and coracoid process.
+    """
     x, y, z = place
     place = (jnp.abs(x), y, z)
     up = anatomy.arms_up
@@ -220,6 +246,9 @@ def scapula_distance(anatomy: Anatomy, place: Axes) -> Array:
         long = jnp.sqrt((bx - ax) ** 2 + (bz - az) ** 2)
         edge = ((bz - az) * (place[0] - ax) - (bx - ax) * (z - az)) / long
         outside = jnp.maximum(outside, edge)
+    # 3.6 mm of bone, its middle 12 mm outside the middle of the cage wall: ribs and the
+    # muscle between lie within. Only behind y = 12 mm, as the cage also goes round the
+    # front. Thickness and distance are ours.
     plate = jnp.abs(solids.cage_at_rest(place) - 12.0) - 1.8
     plate = jnp.maximum(jnp.maximum(plate, outside), 12.0 - y)
     lift = SHOULDER_LIFT_MM * up

@@ -3,7 +3,7 @@
 A curve is a fraction: 0 at full exhale, 1 at the reference inhale. XCAT's periodic
 curve is two half cosines, inhaling for 0.4 and exhaling for 0.6 of the period; Lujan's
 is a power of a cosine. Breath by breath the curve may be stretched, held and shifted
-(`Breaths`, drawn in `irregular`), and a recorded trace may take its place altogether.
+(`Breaths`, drawn in `irregular_breathing`), and a recorded trace may replace it.
 All are functions of time: any frame rate reads the same breath.
 """
 
@@ -24,6 +24,7 @@ from fluoro_jax.geometry import AnyArray
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
 INHALE_FRACTION = 0.4  # of the period; the other 0.6 is exhalation (XCAT)
 COUGH_S = 0.6  # length of a cough
@@ -41,11 +42,11 @@ class Breaths:
         cough: `[N]` height of a cough halfway through each exhalation [1].
     """
 
-    start_s: AnyArray
-    baseline: AnyArray
-    amplitude: AnyArray
-    hold_s: AnyArray
-    cough: AnyArray
+    start_s: Leaf
+    baseline: Leaf
+    amplitude: Leaf
+    hold_s: Leaf
+    cough: Leaf
 
 
 @struct.dataclass
@@ -71,14 +72,14 @@ class Breathing:
     ap_mm: Scalar = 12.0
     ap_lag: Scalar = 0.0
     start: Scalar = 0.0
-    trace: AnyArray | None = None
+    trace: Leaf | None = None
     trace_rate_hz: Scalar = 10.0
     breaths: Breaths | None = None
     lujan_n: Scalar | None = None
 
 
 def cosine_breath(phase: Real[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
-    """XCAT's curve as two half cosines, in [0, 1], for a phase in cycles.
+    """Returns XCAT's curve as two half cosines, in [0, 1], for a phase in cycles.
 
     s(p) = (1 - cos(pi p / 0.4)) / 2              for p <= 0.4
     s(p) = (1 + cos(pi (p - 0.4) / 0.6)) / 2      for p > 0.4
@@ -100,7 +101,7 @@ def cosine_breath(phase: Real[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def lujan_breath(phase: Real[AnyArray, "*shape"], n: Scalar) -> Float[Array, "*shape"]:
-    """Lujan's curve s(p) = cos^2n(pi (p - 1/2)), in [0, 1], for a phase in cycles.
+    """Returns Lujan's curve s(p) = cos^2n(pi (p - 1/2)), in [0, 1], at phase p.
 
     With n = 1 inhale and exhale last alike; the larger n, the longer the exhale rests
     and the shorter the inhale dwells.
@@ -150,7 +151,7 @@ def breathing_signal(
 def breaths_signal(
     breathing: Breathing, seconds: Float[Array, "*t"]
 ) -> Float[Array, "*t"]:
-    """Fraction at each time of `breathing.breaths`, `[T]` [1] for `[T]` s.
+    """Returns the fraction of `breathing.breaths` at each time, `[T]` [1] for `[T]` s.
 
     Within a breath: the baseline, linear from its start to the next, plus the amplitude
     times the curve, which pauses at its top for `hold_s`, plus the cough.
@@ -187,7 +188,7 @@ def _curve(breathing: Breathing, cycles: Array) -> Array:
 
 
 def trace_names() -> list[str]:
-    """Names of the recorded traces that ship with the package."""
+    """Returns names of the recorded traces that ship with the package."""
     folder = resources.files("fluoro_jax.sim.body") / "traces"
     files = [p.name for p in folder.iterdir() if p.name.endswith(".csv")]
     return sorted(name.removesuffix(".csv") for name in files)

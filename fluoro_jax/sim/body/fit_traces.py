@@ -8,7 +8,7 @@ where from): `Frame;Timestamp[ms];x;y;z`, mm, decimal commas. Each trace is resa
 into breaths at its minima. The three markers of one session are one patient: medians
 over markers first, then mean and standard deviation over sessions. Sessions of fewer
 than 10 breaths (one: three breaths of 20 s) are shown and left out. The last lines are
-the numbers that `irregular.Irregularity` holds.
+the numbers that `irregular_breathing.Irregularity` holds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Session = dict[str, tuple[np.ndarray, dict[str, float]]]  # by marker: trace, nu
 
 
 def read_trace(path: Path) -> np.ndarray:
-    """One recording as displacement at 10 Hz, mm `[N]`, inhale (anterior) positive."""
+    """Returns a recording as displacement at 10 Hz, mm `[N]`, inhale positive."""
     lines = path.read_text().replace(",", ".").splitlines()[1:]
     rows = np.array([[float(v) for v in line.split(";")] for line in lines if line])
     time_s = rows[:, 1] / 1000.0
@@ -48,8 +48,9 @@ def read_trace(path: Path) -> np.ndarray:
 
 
 def breaths(mm: np.ndarray) -> dict[str, np.ndarray]:
-    """Breath by breath: period_s, amplitude, baseline (mean exhale), inhale (share of
-    the period), from a trace `[N]` mm at 10 Hz.
+    """Returns numbers of each breath of a trace `[N]` mm at 10 Hz.
+
+    Keys: period_s, amplitude (mm), baseline (exhale, mm), inhale (share of the period).
     """
     low_pass = cast(tuple[np.ndarray, np.ndarray], butter(2, 1.0 / (0.5 * RATE_HZ)))
     smooth = filtfilt(*low_pass, mm)
@@ -69,8 +70,10 @@ def breaths(mm: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def statistics(mm: np.ndarray) -> dict[str, float]:
-    """One trace in numbers: spreads of the logarithms of period and amplitude, of the
-    baseline in mean amplitudes, and how much a breath resembles the one before.
+    """Returns statistics of one trace.
+
+    Spreads of the logarithms of period and amplitude, of the baseline in mean
+    amplitudes, and correlations of neighbouring breaths.
     """
     found = breaths(mm)
     period, amplitude = np.log(found["period_s"]), np.log(found["amplitude"])
@@ -90,13 +93,13 @@ def statistics(mm: np.ndarray) -> dict[str, float]:
 
 
 def _memory(x: np.ndarray) -> float:
-    """Correlation of neighbouring breaths."""
+    """Returns the correlation of neighbouring breaths."""
     x = x - x.mean()
     return float(np.sum(x[1:] * x[:-1]) / np.sum(x * x))
 
 
 def lag_cycles(first: np.ndarray, second: np.ndarray, period_s: float) -> float:
-    """How far `second` runs behind `first`, cycles, by cross-correlation."""
+    """Returns the delay of `second` against `first`, cycles, by cross-correlation."""
     count = min(len(first), len(second))
     a, b = (x[:count] - x[:count].mean() for x in (first, second))
     most = int(MAX_LAG_S * RATE_HZ)
@@ -125,7 +128,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def fit(sessions: dict[str, Session]) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation over sessions of every number."""
+    """Returns mean and standard deviation over sessions of every number."""
     table, lags = defaultdict(list), []
     for markers in sessions.values():
         numbers = [n for _, n in markers.values()]

@@ -74,7 +74,7 @@ def sample_breathing(
     ap_mm: Scalar = 12.0,
     irregularity: Irregularity | None = None,
 ) -> Breathing:
-    """One patient's irregular breathing.
+    """Returns one patient's irregular breathing.
 
     Args:
         key: a typed JAX key.
@@ -125,7 +125,7 @@ def sample_breathing(
 def _sample_breaths(
     key: Array, count: int, mean_s: Array, spread: list[Array], rules: Irregularity
 ) -> Breaths:
-    """So many breaths; the first begins at 0."""
+    """Returns `count` breaths; the first begins at 0 s."""
     draw = lambda i: jax.random.uniform(jax.random.fold_in(key, i), (7,))
     uniform = jax.vmap(draw)(1 + jnp.arange(count + 1))
     normal = _normal(uniform[:, :3])
@@ -156,7 +156,7 @@ def _normal(uniform: Array) -> Array:
 
 
 def _remember(fresh: Array, memory: float) -> Array:
-    """Standard normal numbers `[N]`, each correlated by `memory` with the last."""
+    """Returns standard normals `[N]`, each correlated by `memory` with the last."""
 
     def follow(last: Array, new: Array) -> tuple[Array, Array]:
         now = memory * last + math.sqrt(1.0 - memory**2) * new

@@ -2,8 +2,8 @@
 
 Lengths here are those of the reference patient (`Anatomy` scales divided out), so that
 every solid is written once. Full exhale is the rest position. Across the body the chest
-stretches about its back: what lies at the front wall advances by all of `ap_mm`, what
-lies at the back by nothing, and each side moves out (`to_rest` undoes it). Down the
+stretches about its back: tissue at the front wall moves anteriorly by all of `ap_mm`,
+tissue at the back not at all, and each side moves out (`to_rest` undoes it). Down the
 body the lung follows the diaphragm, all of the way at the dome and not at the apex.
 """
 
@@ -25,10 +25,16 @@ from fluoro_jax.sim.body.shapes import Axes, tables
 Array = jax.Array
 Scalar = Any
 
-# Share of the diaphragm's descent that the heart follows, and of the chest's advance.
+# Share of the diaphragm's descent that the heart follows: mean slope of the left main
+# coronary artery on the right diaphragm, 0.17 to 0.93 in 12 volunteers (Danias et al.
+# 1999, Relationship between motion of coronary arteries and diaphragm during free
+# breathing). Of the chest wall's anterior shift it follows half: ours.
 HEART_SI_SHARE = 0.6
 HEART_AP_SHARE = 0.5
-BEAT = 0.05  # the ventricles' half widths shrink by this much in systole
+# Share by which the ventricles' semi-axes shrink in systole, 14 % of the volume: ours.
+# The solid is the heart's outer (epicardial) surface. Myocardium keeps its volume, so
+# that surface moves much less than the chambers' walls.
+BEAT = 0.05
 
 # fmt: off
 # Rib cage at exhale, middle of the wall: half width, front and back against height.
@@ -38,13 +44,15 @@ CAGE_HALF = (143.5, 141.0, 139.7, 133.6, 125.9, 121.6, 118.2, 114.3, 112.3, 116.
 CAGE_FRONT = (-78.2, -82.5, -87.7, -90.6, -90.1, -85.5, -78.4, -70.0, -60.6, -55.6,
     -56.5)
 CAGE_BACK = (85.4, 89.4, 93.8, 101.3, 104.6, 102.9, 98.0, 93.1, 92.7, 95.6, 98.1)
-# Per mm that the chest wall advances: the front at this height, and each side outward.
-# From the turning ribs of skeleton.py, fitted.
-ADVANCE = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.15, 1.2, 1.1, 0.85, 0.3)
+# Per mm that the chest wall moves anteriorly: shift of the front at this height, and of
+# each side outward. From the turning ribs of skeleton.py, fitted.
+ANTERIOR_PER_MM = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.15, 1.2, 1.1, 0.85, 0.3)
 WIDEN = (0.15, 0.25, 0.40, 0.48, 0.48, 0.45, 0.42, 0.41, 0.45, 0.5, 0.5)
 # fmt: on
 APEX_Z = 128.0  # the lung above does not follow the diaphragm
-MOST_SI_MM = 60.0  # Charing Cross 1994: maximal excursion 6.0 +- 0.7 cm
+# Largest excursion of the right hemidiaphragm in ten supine volunteers, 6.0 +- 0.7 cm:
+# Thorax 1994; 49: 885-889 (PMID 7940428).
+MOST_SI_MM = 60.0
 LEAST_MM = -10.0  # below the usual exhale; recorded breaths go a little there
 SCALES = (0.8, 1.2)
 
@@ -55,19 +63,19 @@ class Pose:
 
     Attributes:
         anatomy: whose body it is.
-        drop_mm: diaphragm and abdominal organs, inferior.
-        advance_mm: front of the chest wall, anterior.
+        inferior_shift_mm: diaphragm and abdominal organs, inferior.
+        anterior_shift_mm: front of the chest wall, anterior.
         heart_mm: heart, (anterior, inferior).
-        squeeze: ventricles smaller by this share.
+        systolic_contraction: share by which the ventricles' semi-axes are shorter.
         ribs: `[24, 13, 3]` centrelines now, world mm: 12 left, 12 right.
         rise_mm: sternum, superior: the mean of ribs 2 to 7.
     """
 
     anatomy: Anatomy
-    drop_mm: Scalar
-    advance_mm: Scalar
+    inferior_shift_mm: Scalar
+    anterior_shift_mm: Scalar
     heart_mm: tuple[Scalar, Scalar]
-    squeeze: Scalar
+    systolic_contraction: Scalar
     ribs: Array
     rise_mm: Scalar
 
@@ -75,7 +83,7 @@ class Pose:
 def pose_at(
     anatomy: Anatomy, si_mm: Scalar, ap_mm: Scalar, heart_phase: Scalar = 0.0
 ) -> Pose:
-    """The body with its diaphragm `si_mm` lower and its chest `ap_mm` further out.
+    """Returns the pose with the diaphragm `si_mm` lower and the chest `ap_mm` anterior.
 
     Args:
         anatomy: the patient at full exhale.
@@ -86,61 +94,68 @@ def pose_at(
     Returns:
         The pose; all but ribs and sternum is linear in the two displacements.
     """
-    drop = si_mm / anatomy.scale_height
-    advance = ap_mm / anatomy.scale_ap
-    heart = (HEART_AP_SHARE * advance, HEART_SI_SHARE * drop)
+    inferior = si_mm / anatomy.scale_height
+    anterior = ap_mm / anatomy.scale_ap
+    heart = (HEART_AP_SHARE * anterior, HEART_SI_SHARE * inferior)
     # contraction and refilling take the first half of the beat
     beat = jnp.mod(jnp.asarray(heart_phase, jnp.float32), 1.0) / 0.5
-    squeeze = BEAT * jnp.square(jnp.sin(jnp.pi * jnp.minimum(beat, 1.0)))
+    contraction = BEAT * jnp.square(jnp.sin(jnp.pi * jnp.minimum(beat, 1.0)))
     ribs = skeleton.rib_nodes(anatomy, ap_mm)
     ends = lambda nodes: nodes.reshape(2, 12, -1, 3)[:, 1:7, -1, 2]
     risen = jnp.mean(ends(ribs) - ends(skeleton.rib_nodes(anatomy, 0.0)))
     rise = risen / anatomy.scale_height
-    return Pose(anatomy, drop, advance, heart, squeeze, ribs, rise)
+    return Pose(anatomy, inferior, anterior, heart, contraction, ribs, rise)
 
 
 def cage_section(z: Array) -> tuple[Array, Array, Array]:
-    """Half width, front and back (y) of the rib cage at exhale, reference mm."""
+    """Returns half width, front and back (y) of the cage at exhale, reference mm."""
     half, front, back, _, _ = _cage(z)
     return half, front, back
 
 
 def _cage(z: Array) -> tuple[Array, ...]:
     # always all columns, so that one product serves every caller in a program
-    columns = (CAGE_HALF, CAGE_FRONT, CAGE_BACK, WIDEN, ADVANCE)
+    columns = (CAGE_HALF, CAGE_FRONT, CAGE_BACK, WIDEN, ANTERIOR_PER_MM)
     return tables(z, CAGE_Z, columns)
 
 
-def stretch(z: Array, advance_mm: Scalar) -> tuple[Array, Array, Array]:
-    """(width factor, depth factor, y that stays) of the chest at height z."""
-    half, front, back, widen, advance = _cage(z)
-    wide = 1.0 + advance_mm * widen / half
-    deep = 1.0 + advance_mm * advance / (back - front)
+def stretch(z: Array, anterior_shift_mm: Scalar) -> tuple[Array, Array, Array]:
+    """Returns how the chest is stretched at height z.
+
+    Args:
+        z: any shape, reference mm.
+        anterior_shift_mm: front of the chest wall, reference mm.
+
+    Returns:
+        (width factor [1], depth factor [1], y of the back wall, reference mm), as z.
+    """
+    half, front, back, widen, anterior = _cage(z)
+    wide = 1.0 + anterior_shift_mm * widen / half
+    deep = 1.0 + anterior_shift_mm * anterior / (back - front)
     return wide, deep, back
 
 
 def to_rest(pose: Pose, place: Axes) -> tuple[Array, Array]:
-    """Where x and y of a reference place were before the chest stretched."""
+    """Returns x and y of a reference place before the chest stretched, mm."""
     x, y, z = place
-    wide, deep, back = stretch(z, pose.advance_mm)
+    wide, deep, back = stretch(z, pose.anterior_shift_mm)
     return x / wide, back - (back - y) / deep
 
 
 def follow(anatomy: Anatomy, z: Array) -> Array:
-    """Share of the diaphragm's descent at height z (reference mm, exhale).
+    """Returns the share of the diaphragm's descent at height z (reference mm, exhale).
 
     w = 3 h^2 - 2 h^3 from h = 0 at the apex to 1 at the top of the right dome: half way
-    at mid lung (a coached patient: carina 10, lower bronchi 17.5 mm), smooth at both
-    ends.
+    at mid lung, smooth at both ends. The form is ours.
     """
     h = jnp.clip((APEX_Z - z) / (APEX_Z - anatomy.dome_right_mm), 0.0, 1.0)
     return jnp.square(h) * (3.0 - 2.0 * h)
 
 
-def displacement_mm(
+def lung_displacement_mm(
     anatomy: Anatomy, si_mm: Scalar, ap_mm: Scalar, points: Array
 ) -> Array:
-    """How far lung tissue has moved since exhale: the displacement field (DVF).
+    """Returns the displacement of lung tissue since exhale (DVF).
 
     u_z = -si w(h) with `follow`'s w; then, at the new height, depth and width are
     stretched as the chest is. Smooth and invertible: every factor is monotone.
@@ -168,7 +183,7 @@ def displacement_mm(
 
 
 def check_pose(anatomy: Anatomy, si_mm: float, ap_mm: float) -> None:
-    """Refuses impossible breathing amplitudes; takes numbers, not traced values.
+    """Checks breathing amplitudes; takes numbers, not traced values.
 
     Args:
         anatomy: the patient; numpy or plain leaves.

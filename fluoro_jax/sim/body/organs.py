@@ -1,4 +1,4 @@
-"""What fills the mediastinum and the abdomen, drawn once at exhale.
+"""Organs and vessels of the mediastinum and the abdomen, drawn once at exhale.
 
 Organs of the abdomen ride on the diaphragm as one block; vessels and airways of the
 mediastinum stay. Tables in reference mm at exhale (x left, y posterior, z superior),
@@ -63,7 +63,7 @@ TUBE_REACH_MM = 76.0
 
 
 def world_tubes(anatomy: Anatomy, *lines: Chain) -> Tubes:
-    """Chains of (x, y, z, radius), reference mm, as tubes in world mm."""
+    """Returns chains of (x, y, z, radius), reference mm, as tubes in world mm."""
     parts = []
     for line in lines:
         nodes = jnp.asarray(line, jnp.float32)
@@ -72,14 +72,29 @@ def world_tubes(anatomy: Anatomy, *lines: Chain) -> Tubes:
 
 
 def draw_tubes(anatomy: Anatomy, grid: Grid, shape: Shape, *lines: Chain) -> Array:
-    """Share of each voxel inside tubes, `[Z, Y, X]`."""
+    """Returns the share of each voxel inside tubes, `[Z, Y, X]` in [0, 1].
+
+    Args:
+        anatomy: the patient.
+        grid: cubic voxels.
+        shape: `[Z, Y, X]`.
+        lines: chains of (x, y, z, radius), reference mm.
+    """
     found = world_tubes(anatomy, *lines)
-    far = tubes.tube_distance(found, grid, shape, reach_mm=TUBE_REACH_MM)
-    return occupancy(far, grid.spacing_mm[0])
+    distance = tubes.tube_distance(found, grid, shape, reach_mm=TUBE_REACH_MM)
+    return occupancy(distance, grid.spacing_mm[0])
 
 
 def liver_distance(anatomy: Anatomy, place: Axes) -> Array:
-    """Signed distance to the liver, before the diaphragm cuts it."""
+    """Returns the signed distance to the liver, before the diaphragm cuts it.
+
+    Args:
+        anatomy: the patient.
+        place: reference (x, y, z), mm, any shapes of one rank that broadcast.
+
+    Returns:
+        Reference mm, negative inside.
+    """
     size = lambda semi: [s * anatomy.liver_scale for s in semi]
     right = shapes.ellipsoid(place, LIVER_RIGHT[0], size(LIVER_RIGHT[1]))
     left = shapes.ellipsoid(place, LIVER_LEFT[0], size(LIVER_LEFT[1]))
@@ -87,22 +102,32 @@ def liver_distance(anatomy: Anatomy, place: Axes) -> Array:
 
 
 def spleen_distance(place: Axes) -> Array:
-    """Signed distance to the spleen, before the diaphragm cuts it."""
+    """Returns the signed distance to the spleen, mm, as `liver_distance`."""
     return shapes.ellipsoid(place, *SPLEEN)
 
 
 def gas_distance(anatomy: Anatomy, place: Axes) -> Array:
-    """Signed distance to the gas in the stomach, in front as one lies supine."""
+    """Returns the signed distance to the gas in the stomach, mm, as `liver_distance`.
+
+    It lies in front, as it rises there in a supine patient.
+    """
     centre, form = GAS
+    # The table is for a left dome 13 mm below the right one, the default step, and a
+    # right dome at 0 mm: the bubble stays under the dome of every patient.
     lower = anatomy.dome_right_mm - anatomy.dome_step_mm + 13.0
     centre = (centre[0], centre[1], centre[2] + lower)
     return shapes.ellipsoid(place, centre, [f * anatomy.gas_mm for f in form])
 
 
 def draw_abdomen(pose: Pose, grid: Grid, shape: Shape) -> Array:
-    """Soft tissue below the diaphragm at exhale, `[Z, Y, X]` g/cc.
+    """Returns soft tissue below the diaphragm at exhale, `[Z, Y, X]` g/cc.
 
-    Inside the cage only; what is above the diaphragm is never looked at.
+    Only voxels inside the cage and below the diaphragm are used.
+
+    Args:
+        pose: the patient at exhale.
+        grid: cubic voxels.
+        shape: `[Z, Y, X]`.
     """
     anatomy, voxel = pose.anatomy, grid.spacing_mm[0]
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
@@ -125,7 +150,7 @@ def draw_abdomen(pose: Pose, grid: Grid, shape: Shape) -> Array:
 
 
 def draw_mediastinum(anatomy: Anatomy, grid: Grid, shape: Shape) -> Array:
-    """Soft tissue between the lungs, `[Z, Y, X]` g/cc."""
+    """Returns soft tissue between the lungs, `[Z, Y, X]` g/cc, on cubic voxels."""
     soft = jnp.full(shape, tissues.MEDIASTINUM[0], jnp.float32)
     gullet = draw_tubes(anatomy, grid, shape, GULLET)
     soft = paint(soft, gullet, tissues.OESOPHAGUS[0])
@@ -137,10 +162,10 @@ def draw_mediastinum(anatomy: Anatomy, grid: Grid, shape: Shape) -> Array:
 
 
 def draw_airway(anatomy: Anatomy, grid: Grid, shape: Shape) -> Array:
-    """Share of each voxel inside trachea and bronchi, `[Z, Y, X]`."""
+    """Returns the share of each voxel inside trachea and bronchi, `[Z, Y, X]`."""
     return draw_tubes(anatomy, grid, shape, TRACHEA, *BRONCHI)
 
 
 def paint(density: Array, share: Array, value: Scalar) -> Array:
-    """`density` with `value` put over it where `share` says."""
+    """Returns `density` overlaid by `value`, in the share of each voxel given."""
     return density + share * (value - density)

@@ -21,12 +21,12 @@ Rows = tuple[tuple[float, ...], ...]
 
 
 def occupancy(distance: Array, voxel: Scalar) -> Array:
-    """Share of each voxel inside a solid, from its signed distance."""
+    """Returns the share of each voxel inside a solid, from its signed distance."""
     return jnp.clip(0.5 - distance / voxel, 0.0, 1.0)
 
 
 def rows_between(origin: float, step: float, count: int, span: Any) -> slice:
-    """Voxels of one axis whose middles lie in (low, high) mm, at least one."""
+    """Returns voxels of one axis whose middles lie in (low, high) mm, at least one."""
     low = min(max(math.ceil((span[0] - origin) / step), 0), count - 1)
     high = max(min(math.floor((span[1] - origin) / step) + 1, count), low + 1)
     return slice(low, high)
@@ -63,14 +63,14 @@ def tables(
 
 
 def length(x: Array, y: Array, z: Array) -> Array:
-    """Euclidean length, with a slope everywhere."""
+    """Returns the euclidean length, with a slope everywhere."""
     return jnp.sqrt(jnp.square(x) + jnp.square(y) + jnp.square(z) + 1e-6)
 
 
 def squircle(
     x: Array, y: Array, half: tuple[Array, Array], square: float
 ) -> tuple[Array, Array]:
-    """Squares of the norm (1 on the outline) and of the distance to the middle, mm^2.
+    """Returns squares of the norm (1 on the outline) and of the radius, mm^2.
 
     Between an ellipse (square = 0) and a rectangle (1):
     p + q - square p q = 1 with p = (x / a)^2, q = (y / b)^2.
@@ -87,19 +87,19 @@ def squircle(
 def squircle_distance(
     x: Array, y: Array, half: tuple[Array, Array], square: float
 ) -> Array:
-    """Signed distance to a squircle along the line to its middle, mm."""
-    norm_sq, far_sq = squircle(x, y, half, square)
-    return jnp.sqrt(far_sq) * (1.0 - jax.lax.rsqrt(norm_sq))
+    """Returns the signed distance to a squircle along the line to its middle, mm."""
+    norm_sq, radius_sq = squircle(x, y, half, square)
+    return jnp.sqrt(radius_sq) * (1.0 - jax.lax.rsqrt(norm_sq))
 
 
 def squircle_edge(x: Array, half: tuple[Array, Array], square: float) -> Array:
-    """|y| of a squircle's outline at x, mm; 0 beyond its ends."""
+    """Returns |y| of a squircle's outline at x, mm; 0 beyond its ends."""
     p = jnp.clip(jnp.square(x / half[0]), 0.0, 1.0)
     return half[1] * jnp.sqrt((1.0 - p) / (1.0 - square * p) + 1e-9)
 
 
 def ellipsoid(place: Axes, centre: Any, semi: Any, axes: Rows | None = None) -> Array:
-    """Signed distance to an ellipsoid, first order.
+    """Returns the signed distance to an ellipsoid, first order.
 
     Args:
         place: (x, y, z), mm.
@@ -118,7 +118,7 @@ def ellipsoid(place: Axes, centre: Any, semi: Any, axes: Rows | None = None) -> 
 
 
 def capsule(place: Axes, start: Any, end: Any, radius: Any) -> Array:
-    """Signed distance to a straight tube with round ends.
+    """Returns the signed distance to a straight tube with round ends.
 
     Args:
         place: (x, y, z), mm.
@@ -140,7 +140,7 @@ def capsule(place: Axes, start: Any, end: Any, radius: Any) -> Array:
 def flat_capsule(
     place: Axes, start: Any, end: Any, normal: Any, half: tuple[Any, Any]
 ) -> Array:
-    """Signed distance to a tube whose section is an ellipse, first order.
+    """Returns the signed distance to a tube whose section is an ellipse, first order.
 
     Args:
         place: (x, y, z), mm.
@@ -163,7 +163,7 @@ def flat_capsule(
 
 
 def soft_radius(radius: Array, voxel: Scalar) -> Array:
-    """Radius at which a soft-edged tube holds the volume of a sharp one, mm.
+    """Returns the radius at which a soft-edged tube has a sharp one's volume, mm.
 
     clip(1/2 - d/v, 0, 1) over a disc of radius r integrates to pi (r^2 + v^2 / 12), or
     to pi (r + v/2)^3 / (3 v) if r < v/2: solved for the volume wanted, pi r^2. Without

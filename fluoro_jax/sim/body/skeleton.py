@@ -1,4 +1,4 @@
-"""Where the ribs, the sternum and the spine are, and how ribs turn with a breath.
+"""Positions of the ribs, the sternum and the spine, and rotation of the ribs.
 
 The tables are of one chest CT at inspiration, the two sides averaged, 12 % wider:
 LIDC-IDRI-0001 (Armato III et al., doi:10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0), as
@@ -60,7 +60,7 @@ RIBS = (  # 12 pairs x 13 nodes, costovertebral joint to anterior end
 )
 # Half the mean thickness of each rib pair, mm, as a share of the mean of all.
 RIB_THICK = (1.10, 0.93, 0.89, 0.95, 1.0, 1.07, 1.07, 1.0, 1.02, 1.0, 0.84, 0.75)
-# How far each pair's front end advances, per mm of the chest wall's advance.
+# Anterior shift of each pair's front end, per mm of the chest wall's.
 RIB_SHARE = (0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.7, 0.3, 0.3)
 # Vertebral bodies C6 to L3: y and z of their centres.
 SPINE_Z = (-205.0, -177.0, -149.0, -121.0, -95.0, -68.0, -45.0, -23.0, 0.0, 24.0, 47.0,
@@ -72,17 +72,17 @@ SPINE_Y = (-2.0, 4.0, 10.0, 18.0, 27.0, 36.0, 43.0, 48.0, 52.0, 53.0, 50.0, 44.0
 # The CT is at inspiration: front ends of the ribs lie this far behind it at exhale.
 EXHALE_MM = 12.0
 # Ribs turn about an axis through the costovertebral joint, in the horizontal plane, at
-# this angle to the midplane. CT of breathing men gives 35 degrees, which would spread
-# the chest more than it advances; XCAT's AP expansion is a rise with little spread.
+# this angle to the midplane. CT of breathing men gives 35 degrees, which would widen
+# the chest more than deepen it; XCAT's AP expansion is a rise with little spread.
 AXIS_DEG = 60.0
-REACH = 0.985  # share of a rib's sagittal reach it may be asked to advance to
+REACH = 0.985  # largest anterior position of a rib's end, share of its sagittal reach
 
 
 def rib_nodes(anatomy: Anatomy, ap_mm: Scalar) -> Array:
-    """Centrelines of all ribs, `[24, 13, 3]` world mm: 12 left, 12 right.
+    """Returns centrelines of all ribs, `[24, 13, 3]` world mm: 12 left, 12 right.
 
-    Each rib is rigid and turns about its joint until its front end has advanced by its
-    share of `ap_mm` since exhale, exactly.
+    Each rib is rigid and turns about its joint until its front end has moved anteriorly
+    by its share of `ap_mm` since exhale, exactly.
 
     Source:
         Wilson et al. 1987, doi:10.1152/jappl.1987.62.4.1665 (rigid rotation).
@@ -99,10 +99,13 @@ def rib_nodes(anatomy: Anatomy, ap_mm: Scalar) -> Array:
 
 
 def most_ap_mm(anatomy: Anatomy) -> Array:
-    """How far each rib pair lets the chest advance, `[12]` mm, the worse side."""
+    """Returns the largest anterior shift that each rib pair allows, `[12]` mm.
+
+    Of the two sides, the smaller.
+    """
     _, _, along, across, _ = _levers(anatomy)
-    room = REACH * jnp.hypot(along, across) + along
-    return jnp.min(room / _share() + _exhale_mm(anatomy), axis=0)
+    most = REACH * jnp.hypot(along, across) + along
+    return jnp.min(most / _share() + _exhale_mm(anatomy), axis=0)
 
 
 def _share() -> Array:
@@ -114,7 +117,7 @@ def _exhale_mm(anatomy: Anatomy) -> Scalar:
 
 
 def _levers(anatomy: Anatomy) -> tuple[Array, Array, Array, Array, Array]:
-    """Ribs of the CT in world mm, all as if on the left; their axis and levers.
+    """Returns the CT's ribs in world mm, all as if on the left, their axis and levers.
 
     Returns:
         nodes `[2, 12, 13, 3]`, axis `[3]`, and of each front end's turning arm what
@@ -146,7 +149,7 @@ def _levers(anatomy: Anatomy) -> tuple[Array, Array, Array, Array, Array]:
 
 
 def _turn(along: Array, across: Array, ahead_mm: Array) -> Array:
-    """Angle at which along cos + across sin has fallen by `ahead_mm`, rad."""
+    """Returns the angle at which along cos + across sin is `ahead_mm` less, rad."""
     reach = jnp.hypot(along, across)
     want = jnp.clip((along - ahead_mm) / reach, -0.99999, 0.99999)
     middle, half = jnp.arctan2(across, along), jnp.arccos(want)

@@ -22,7 +22,7 @@ from fluoro_jax.sim.body.anatomy import Anatomy, girth_mm
 from fluoro_jax.sim.body.motion import Pose, cage_section, to_rest
 from fluoro_jax.sim.body.outline import (
     EXTENT_MM,
-    SKIN_ADVANCE,
+    SKIN_ANTERIOR_PER_MM,
     SKIN_BACK,
     SKIN_FRONT,
     SKIN_HALF,
@@ -72,7 +72,7 @@ AORTA_R = 12.0
 
 
 def body_grid(voxel_mm: float) -> tuple[Grid, tuple[int, int, int]]:
-    """The grid of every body volume with cubic voxels, and its `[Z, Y, X]` shape."""
+    """Returns the grid of body volumes with cubic voxels, and the shape `[Z, Y, X]`."""
     nx, ny, nz = (max(2, round(length / voxel_mm)) for length in EXTENT_MM)
     first = lambda n: -0.5 * (n - 1) * voxel_mm
     spacing = (voxel_mm, voxel_mm, voxel_mm)
@@ -80,7 +80,7 @@ def body_grid(voxel_mm: float) -> tuple[Grid, tuple[int, int, int]]:
 
 
 def grid_axes(grid: Grid, shape: tuple[int, int, int]) -> Axes:
-    """World x `[1, 1, X]`, y `[1, Y, 1]` and z `[Z, 1, 1]` of voxel centres, mm."""
+    """Returns x `[1, 1, X]`, y `[1, Y, 1]`, z `[Z, 1, 1]` of voxel centres, mm."""
     nz, ny, nx = shape
     along = lambda i, n: grid.origin_mm[i] + jnp.arange(n) * grid.spacing_mm[i]
     return (
@@ -93,7 +93,7 @@ def grid_axes(grid: Grid, shape: tuple[int, int, int]) -> Axes:
 def box(
     grid: Grid, shape: tuple[int, int, int], spans: tuple
 ) -> tuple[slice, slice, slice]:
-    """Part of a volume, `[z, y, x]` slices, that holds a place in every body.
+    """Returns the `[z, y, x]` slices of a volume that hold a region in every body.
 
     Args:
         grid: of the volume, plain numbers.
@@ -111,13 +111,13 @@ def box(
 
 
 def part_of(place: Axes, part: tuple[slice, slice, slice]) -> Axes:
-    """The places of such a part, from those of `grid_axes`."""
+    """Returns the places of such a part, from those of `grid_axes`, mm."""
     x, y, z = place
     return x[:, :, part[2]], y[:, part[1]], z[part[0]]
 
 
 def to_reference(anatomy: Anatomy, place: Axes) -> Axes:
-    """World mm to reference mm: the patient's scalings divided out."""
+    """Returns reference mm of world mm: the patient's scalings divided out."""
     x, y, z = place
     side = jnp.where(x > 0.0, 1.0 + anatomy.asymmetry, 1.0 - anatomy.asymmetry)
     return (
@@ -128,7 +128,7 @@ def to_reference(anatomy: Anatomy, place: Axes) -> Axes:
 
 
 def to_world(anatomy: Anatomy, points: Any) -> Array:
-    """Reference mm `[..., 3]` to world mm."""
+    """Returns world mm of reference mm, both `[..., 3]`."""
     x, y, z = jnp.moveaxis(jnp.asarray(points, jnp.float32), -1, 0)
     side = jnp.where(x > 0.0, 1.0 + anatomy.asymmetry, 1.0 - anatomy.asymmetry)
     return jnp.stack(
@@ -142,50 +142,63 @@ def to_world(anatomy: Anatomy, points: Any) -> Array:
 
 
 def cage_distance(pose: Pose, place: Axes) -> Array:
-    """Signed distance to the middle of the rib cage wall."""
+    """Returns the signed distance to the middle of the rib cage wall, reference mm.
+
+    Args:
+        pose: the body now.
+        place: reference (x, y, z), mm, any shapes of one rank that broadcast.
+    """
     x, y = to_rest(pose, place)
     return cage_at_rest((x, y, place[2]))
 
 
 def cage_at_rest(place: Axes) -> Array:
-    """`cage_distance` at exhale: a stack of squircles, closed at the top."""
+    """Returns `cage_distance` at exhale, mm: squircles stacked in z, closed above."""
     x, y, z = place
     half, front, back = cage_section(z)
     size = (half, 0.5 * (back - front))
-    norm_sq, far_sq = shapes.squircle(x, y - 0.5 * (front + back), size, CAGE_SQUARE)
+    middle = 0.5 * (front + back)
+    norm_sq, radius_sq = shapes.squircle(x, y - middle, size, CAGE_SQUARE)
     bottom, top = CAGE_TOP
     w = jnp.maximum(z - bottom, 0.0) / (top - bottom)
     value = norm_sq + jnp.square(jnp.square(w)) - 1.0
-    slope = 4.0 * jnp.square(norm_sq) / far_sq
+    slope = 4.0 * jnp.square(norm_sq) / radius_sq
     slope = slope + jnp.square(4.0 * w**3 / (top - bottom)) + (0.3 / 120.0) ** 2
     return value * jax.lax.rsqrt(slope)
 
 
 def heart_distance(pose: Pose, place: Axes) -> Array:
-    """Signed distance to the heart: oblique ventricles, the atria behind them."""
+    """Returns the signed distance to the heart, mm; arguments as in `cage_distance`.
+
+    Oblique ventricles with the atria behind them: the outer (epicardial) surface.
+    """
     anatomy, (forward, down) = pose.anatomy, pose.heart_mm
     middle = (
         anatomy.heart_x_mm + 8.0,
         HEART_Y - forward,
         HEART_Z + 0.5 * anatomy.dome_right_mm - down,
     )
-    size = lambda semi, beat: [s * anatomy.heart_scale * beat for s in semi]
+    size = lambda semi, factor: [s * anatomy.heart_scale * factor for s in semi]
     off = size(ATRIA_OFF, 1.0)
     behind = [m + o for m, o in zip(middle, off, strict=True)]
-    pump = 1.0 - pose.squeeze
-    ventricles = shapes.ellipsoid(place, middle, size(VENTRICLES, pump), HEART_AXES)
+    contraction = pose.systolic_contraction
+    semi = size(VENTRICLES, 1.0 - contraction)
+    ventricles = shapes.ellipsoid(place, middle, semi, HEART_AXES)
     # the atria fill while the ventricles empty
-    atria = shapes.ellipsoid(place, behind, size(ATRIA, 1.0 + 0.5 * pose.squeeze))
+    atria = shapes.ellipsoid(place, behind, size(ATRIA, 1.0 + 0.5 * contraction))
     return jnp.minimum(ventricles, atria)
 
 
 def dome_distance(pose: Pose, place: Axes) -> Array:
-    """Signed distance to what lies under the diaphragm (negative below it)."""
+    """Returns the signed distance to the diaphragm, mm, negative below it.
+
+    Arguments as in `cage_distance`.
+    """
     x, y = to_rest(pose, place)
     z = place[2]
     left = x > 0.0
     pick = lambda i: jnp.where(left, DOME_LEFT[i], DOME_RIGHT[i])
-    right_top = pose.anatomy.dome_right_mm - pose.drop_mm
+    right_top = pose.anatomy.dome_right_mm - pose.inferior_shift_mm
     top = right_top - jnp.where(left, pose.anatomy.dome_step_mm, 0.0)
     across, along = jnp.abs(x) - pick(0), y - pick(1)
     wide, deep = pick(2), pick(3)
@@ -197,20 +210,25 @@ def dome_distance(pose: Pose, place: Axes) -> Array:
 
 
 def mediastinum_distance(pose: Pose, place: Axes) -> Array:
-    """Signed distance (sideways) to what keeps the two lungs apart."""
+    """Returns the lateral signed distance to the mediastinum with the aorta, mm.
+
+    Arguments as in `cage_distance`.
+    """
     x, y = to_rest(pose, place)
     z = place[2]
     spread = table(y, SPREAD_Y, SPREAD)
     half = jnp.where(x > 0.0, *tables(z, MIDDLE_Z, (MIDDLE_LEFT, MIDDLE_RIGHT)))
     between = jnp.abs(x) - (2.0 + (half + pose.anatomy.mediastinum_mm) * spread)
     middle = tables(z, AORTA_Z, (AORTA_X, AORTA_Y))
-    far_sq = jnp.square(x - middle[0]) + jnp.square(y - middle[1])
-    aorta = jnp.sqrt(far_sq + 1e-6)
+    axis_sq = jnp.square(x - middle[0]) + jnp.square(y - middle[1])
+    aorta = jnp.sqrt(axis_sq + 1e-6)
     return jnp.minimum(between, aorta - AORTA_R)
 
 
 def lung_distance(pose: Pose, place: Axes, cage: Array | None = None) -> Array:
-    """Signed distance to both lungs: the cage's inside less what fills it.
+    """Returns the signed distance to both lungs.
+
+    A lung is the rib cage interior minus diaphragm, heart and mediastinum.
 
     Args:
         pose: the body now.
@@ -227,13 +245,16 @@ def lung_distance(pose: Pose, place: Axes, cage: Array | None = None) -> Array:
 
 
 def skin_distance(pose: Pose, place: Axes) -> Array:
-    """Signed distance to the outline of the trunk and neck, breasts and arms apart."""
+    """Returns the signed distance to the skin of trunk and neck, mm.
+
+    Without breasts and arms. Arguments as in `cage_distance`.
+    """
     x, y, z = place
     more = pose.anatomy.skin_mm + girth_mm(pose.anatomy)
-    columns = (SKIN_HALF, SKIN_FRONT, SKIN_BACK, SKIN_WIDEN, SKIN_ADVANCE)
-    half, front, back, widen, advance = tables(z, SKIN_Z, columns)
-    half = half + more + pose.advance_mm * widen
-    front = front - more - pose.advance_mm * advance
+    columns = (SKIN_HALF, SKIN_FRONT, SKIN_BACK, SKIN_WIDEN, SKIN_ANTERIOR_PER_MM)
+    half, front, back, widen, anterior = tables(z, SKIN_Z, columns)
+    half = half + more + pose.anterior_shift_mm * widen
+    front = front - more - pose.anterior_shift_mm * anterior
     back = back + more
     depth = 0.5 * (back - front)
     middle = 0.5 * (front + back)
@@ -241,13 +262,15 @@ def skin_distance(pose: Pose, place: Axes) -> Array:
 
 
 def breast_distance(pose: Pose, place: Axes) -> Array:
-    """Signed distance to the breasts; a man has none (a mm under his skin)."""
+    """Returns the signed distance to the breasts, mm; in men, within the trunk.
+
+    Arguments as in `cage_distance`.
+    """
     x, y, z = place
     anatomy = pose.anatomy
     out = anatomy.breast_mm * anatomy.sex
-    chest = (
-        outline.BREAST_BASE_Y - anatomy.skin_mm - girth_mm(anatomy) - pose.advance_mm
-    )
+    chest = outline.BREAST_BASE_Y - anatomy.skin_mm - girth_mm(anatomy)
+    chest = chest - pose.anterior_shift_mm
     # deep in the chest, so that only a cap with a thin rim stands out
     centre = (64.0, chest + outline.BREAST_DEPTH_MM, -28.0)
     semi = [mm + share * out for mm, share in outline.BREAST_SEMI]

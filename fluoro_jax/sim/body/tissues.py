@@ -1,9 +1,10 @@
 """Densities of tissues, each as soft tissue and cortical bone that attenuate so.
 
-At 60 keV a voxel attenuates by soft * SOFT_MASS_MM2_G + bone * BONE_MASS_MM2_G. The
-first number of a tissue is g/cc of soft tissue (ICRU Report 44), the second g/cc of
-cortical bone (ICRU 44, 1.92 g/cc). Where a tissue is composed otherwise (fat), the
-first number is the density of soft tissue that attenuates alike at 60 keV.
+At 60 keV a voxel attenuates by soft * SOFT_MU_PER_DENSITY + bone * BONE_MU_PER_DENSITY
+(attenuation.py). The first number of a tissue is g/cc of soft tissue (ICRU Report 44),
+the second g/cc of cortical bone (ICRU 44, 1.92 g/cc). Where a tissue is composed
+otherwise (fat), the first number is the density of soft tissue that attenuates alike at
+60 keV.
 
 Sources: attenuation at 60 keV from ICRU Report 44 compositions and densities (cortical
 bone 1.92, muscle 1.05, adipose 0.95, blood 1.06, cartilage 1.10 g/cc) with the tables
@@ -16,17 +17,15 @@ from __future__ import annotations
 
 from fluoro_jax.sim.xray import attenuation as att
 
-SOFT_MASS_MM2_G = att.SOFT_MASS_MM2_G
-BONE_MASS_MM2_G = att.BONE_MASS_MM2_G
-LUNG = att.LUNG_MASS_MM2_G / att.SOFT_MASS_MM2_G  # soft g/cc per g/cc of lung
+LUNG = att.LUNG_MU_PER_DENSITY / att.SOFT_MU_PER_DENSITY  # soft g/cc per g/cc of lung
 
 Tissue = tuple[float, float]  # soft, bone; g/cc
 
 AIR: Tissue = (0.0, 0.0)
 SKIN: Tissue = (1.09, 0.0)
-ADIPOSE: Tissue = (att.ADIPOSE / SOFT_MASS_MM2_G, 0.0)
-MUSCLE: Tissue = (att.MUSCLE / SOFT_MASS_MM2_G, 0.0)
-BLOOD: Tissue = (att.BLOOD / SOFT_MASS_MM2_G, 0.0)
+ADIPOSE: Tissue = (att.ADIPOSE / att.SOFT_MU_PER_DENSITY, 0.0)
+MUSCLE: Tissue = (att.MUSCLE / att.SOFT_MU_PER_DENSITY, 0.0)
+BLOOD: Tissue = (att.BLOOD / att.SOFT_MU_PER_DENSITY, 0.0)
 HEART: Tissue = (1.055, 0.0)  # muscle and blood
 LIVER: Tissue = (1.06, 0.0)
 SPLEEN: Tissue = (1.06, 0.0)

@@ -39,7 +39,7 @@ class Tubes:
 
 
 def pieces(nodes: Array, radius: Array) -> Tubes:
-    """Round tubes along chains of nodes.
+    """Returns round tubes along chains of nodes.
 
     Args:
         nodes: `[..., K, 3]` world mm.
@@ -58,12 +58,12 @@ def pieces(nodes: Array, radius: Array) -> Tubes:
 
 
 def join(*parts: Tubes) -> Tubes:
-    """Several lists of round tubes as one."""
+    """Returns several lists of round tubes as one."""
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def tube_distance(tubes: Tubes, grid: Grid, shape: Shape, *, reach_mm: float) -> Array:
-    """Signed distance to the nearest tube, `[Z, Y, X]` mm, one voxel at most.
+    """Returns the signed distance to the nearest tube, `[Z, Y, X]` mm, at most a voxel.
 
     Farther away than a voxel nothing needs to be known, so windows stay small. Radii
     are made smaller by `shapes.soft_radius`, so that mass is right on any grid.
@@ -114,7 +114,7 @@ def tube_distance(tubes: Tubes, grid: Grid, shape: Shape, *, reach_mm: float) ->
 
 
 def _corners(tubes: Tubes, grid: Grid, shape: Shape, size: Shape) -> Array:
-    """First voxel (z, y, x) of each piece's window, `[N, 3]`, inside the volume."""
+    """Returns the first voxel (z, y, x) of each piece's window, `[N, 3]`."""
     origin = jnp.asarray(grid.origin_mm, jnp.float32).reshape(1, 3)
     middle = 0.5 * (tubes.start + tubes.end)
     nearest = jnp.floor((middle - origin) / grid.spacing_mm[0] + 0.5)

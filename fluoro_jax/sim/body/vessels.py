@@ -2,7 +2,8 @@
 
 Sixty-four tips in each lung, spread evenly about the hilum; tips that look alike share
 a branch, down to two at the root (a balanced binary tree over their directions). Radii
-fall from 6 mm at the hilum to 1 mm at the tips, about as Murray's law has it.
+fall from 7.4 mm at the hilum (`ROOT_RADIUS_MM` / `SHRINK`^0.5) to 1.3 mm at the tips,
+about as Murray's law has it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from fluoro_jax.geometry import Grid
 from fluoro_jax.sim.body import solids, tubes
 from fluoro_jax.sim.body.anatomy import Anatomy
-from fluoro_jax.sim.body.motion import displacement_mm, pose_at
+from fluoro_jax.sim.body.motion import lung_displacement_mm, pose_at
 from fluoro_jax.sim.body.shapes import occupancy
 from fluoro_jax.sim.body.tubes import Shape, Tubes
 
@@ -26,18 +27,18 @@ Scalar = Any
 LEVELS = 6  # branchings; 2^6 tips a lung
 TIPS = 2**LEVELS
 HILUM = ((30.0, 8.0, 20.0), (-28.0, 4.0, 14.0))  # left, right; reference mm
-ROOT_RADIUS_MM = 6.4
+ROOT_RADIUS_MM = 6.4  # in the middle of a first branch
 SHRINK = 0.75  # a little more than Murray's 2^(-1/3): side branches not drawn
 SWAY = 0.16  # how far a node strays, share of its distance from the hilum
 MARGIN_MM = 4.0  # tips end this far from the lung's edge
-SAMPLES = 24  # looks along the way
+SAMPLES = 24  # points along the way
 LONGEST_MM = 190.0
 COARSE = 3  # branchings drawn in large windows
 REACH_MM = (60.0, 40.0)  # large and small windows
 
 
 def _directions() -> np.ndarray:
-    """Unit vectors of the tips of the left lung, sorted into a tree, `[64, 3]`."""
+    """Returns directions `[64, 3]` of the left lung's tips, sorted into a tree."""
     index = np.arange(TIPS) + 0.5
     turn = np.pi * (1.0 + 5.0**0.5) * index
     out = 1.0 - index / TIPS * 1.25  # cosine with the lateral axis, to -0.25
@@ -47,7 +48,7 @@ def _directions() -> np.ndarray:
 
 
 def _halve(ways: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Order in which neighbours in the tree stand side by side."""
+    """Returns the order in which neighbours in the tree are adjacent."""
     if len(order) == 1:
         return order
     spread = ways[order] - ways[order].mean(0)
@@ -58,8 +59,9 @@ def _halve(ways: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _tree() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Level and parent (0: the hilum) of the 126 nodes of a lung, and the weights
-    `[126, 64]` that make the tips' mean, drawn in towards the hilum, of each.
+    """Returns level and parent (0: the hilum) of the 126 nodes of a lung, and weights.
+
+    A node is the mean of its tips, drawn in towards the hilum: weights `[126, 64]`.
     """
     level, parent, mean = [], [], []
     for depth in range(1, LEVELS + 1):
@@ -92,14 +94,14 @@ def grow(anatomy: Anatomy) -> Tubes:
     chance = jax.random.normal(key, (2, 3 * TIPS, 3))
     ways = (jnp.asarray(DIRECTIONS)[None] + 0.06 * chance[:, :TIPS]) * side
     ways = ways / jnp.linalg.norm(ways, axis=-1, keepdims=True)
-    tips = ways * _room_mm(anatomy, hilum, ways)[..., None]
+    tips = ways * _reach_mm(anatomy, hilum, ways)[..., None]
     # all branchings in one product: level by level they took thrice as long to compile
     exact = jax.lax.Precision.HIGHEST
     mean = jnp.einsum("nt,stc->snc", jnp.asarray(NODE_MEAN), tips, precision=exact)
     shake = chance[:, TIPS : TIPS + len(NODE_LEVEL)]
-    far = jnp.linalg.norm(mean, axis=-1, keepdims=True)
+    hilum_distance = jnp.linalg.norm(mean, axis=-1, keepdims=True)
     loose = 0.5 * SWAY * (1.0 - (NODE_LEVEL / LEVELS) ** 2)
-    nodes = hilum + mean + shake * far * loose.reshape(1, -1, 1)
+    nodes = hilum + mean + shake * hilum_distance * loose.reshape(1, -1, 1)
     before = jnp.concatenate([jnp.broadcast_to(hilum, (2, 1, 3)), nodes], axis=1)
     radius = ROOT_RADIUS_MM * SHRINK ** (NODE_LEVEL - 1.0)
     ends = np.stack([radius / SHRINK**0.5, radius * SHRINK**0.5], axis=-1)
@@ -111,20 +113,20 @@ def grow(anatomy: Anatomy) -> Tubes:
     return jax.tree.map(flat, found)
 
 
-def _room_mm(anatomy: Anatomy, hilum: Array, ways: Array) -> Array:
-    """How far the lung goes from the hilum along each way, `[2, 64]` mm."""
-    far = jnp.linspace(0.0, LONGEST_MM, SAMPLES + 1)[1:].reshape(1, 1, -1)
-    points = hilum[..., None, :] + ways[..., None, :] * far[..., None]
+def _reach_mm(anatomy: Anatomy, hilum: Array, ways: Array) -> Array:
+    """Returns the depth of the lung from the hilum along each way, `[2, 64]` mm."""
+    distance = jnp.linspace(0.0, LONGEST_MM, SAMPLES + 1)[1:].reshape(1, 1, -1)
+    points = hilum[..., None, :] + ways[..., None, :] * distance[..., None]
     place = (points[..., 0], points[..., 1], points[..., 2])
     depth = -solids.lung_distance(pose_at(anatomy, 0.0, 0.0), place)
-    # the last look that was well inside
-    reach = jnp.max(jnp.where(depth > MARGIN_MM, far, 0.0), axis=-1)
+    # the furthest point well inside
+    reach = jnp.max(jnp.where(depth > MARGIN_MM, distance, 0.0), axis=-1)
     return jnp.maximum(reach, 20.0)
 
 
 def carried(anatomy: Anatomy, vessel: Tubes, si_mm: Scalar, ap_mm: Scalar) -> Tubes:
     """Returns vessels of exhale where the lung has carried them, world mm."""
-    move = lambda p: p + displacement_mm(anatomy, si_mm, ap_mm, p)
+    move = lambda p: p + lung_displacement_mm(anatomy, si_mm, ap_mm, p)
     return Tubes(move(vessel.start), move(vessel.end), vessel.radius)
 
 
@@ -141,8 +143,8 @@ def vessel_share(vessel: Tubes, grid: Grid, shape: Shape) -> Array:
         jax.tree.map(lambda leaf: leaf[:coarse], vessel),
         jax.tree.map(lambda leaf: leaf[coarse:], vessel),
     )
-    far = [
+    distance = [
         tubes.tube_distance(part, grid, shape, reach_mm=reach)
         for part, reach in zip(parts, REACH_MM, strict=True)
     ]
-    return occupancy(jnp.minimum(*far), grid.spacing_mm[0])
+    return occupancy(jnp.minimum(*distance), grid.spacing_mm[0])

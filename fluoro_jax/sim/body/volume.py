@@ -16,7 +16,7 @@ from flax import struct
 
 from fluoro_jax.geometry import Grid
 from fluoro_jax.sim.body import bones, organs, solids, tissues, tubes, vessels
-from fluoro_jax.sim.body.anatomy import Anatomy, fat_mm
+from fluoro_jax.sim.body.anatomy import Anatomy, fat_thickness_mm
 from fluoro_jax.sim.body.motion import Pose, pose_at
 from fluoro_jax.sim.body.organs import paint
 from fluoro_jax.sim.body.shapes import Axes, occupancy
@@ -85,7 +85,7 @@ def draw_still(
 def _still_bones(
     anatomy: Anatomy, grid: Grid, place: Axes, shape: Shape
 ) -> tuple[Array, Array, Array]:
-    """Share, soft tissue and mineral (both times share) of spine and shoulders."""
+    """Returns share, soft tissue and mineral (times share) of spine and shoulders."""
     voxel = grid.spacing_mm[0]
     limbs = bones.long_bone_tubes(anatomy)
     long = tubes.tube_distance(limbs, grid, shape, reach_mm=90.0)
@@ -131,7 +131,7 @@ def body_densities(
     lung_g_cc: Scalar,
     heart_phase: Scalar = 0.0,
 ) -> tuple[Array, Array]:
-    """Soft tissue and bone mineral of the whole thorax at one moment.
+    """Returns soft tissue and bone mineral of the whole thorax at one moment.
 
     Args:
         anatomy: the patient.
@@ -176,7 +176,7 @@ def body_volume(
     mu_lung: Scalar,
     heart_phase: Scalar = 0.0,
 ) -> Array:
-    """Attenuation of the whole thorax at one moment.
+    """Returns the attenuation of the whole thorax at one moment.
 
     Args:
         anatomy: the patient.
@@ -194,33 +194,33 @@ def body_volume(
         grid,
         still=still,
         displacement_mm=displacement_mm,
-        lung_g_cc=mu_lung / att.LUNG_MASS_MM2_G,
+        lung_g_cc=mu_lung / att.LUNG_MU_PER_DENSITY,
         heart_phase=heart_phase,
     )
-    return soft * tissues.SOFT_MASS_MM2_G + bone * tissues.BONE_MASS_MM2_G
+    return soft * att.SOFT_MU_PER_DENSITY + bone * att.BONE_MU_PER_DENSITY
 
 
 def _moving_bones(
     soft: Array, pose: Pose, place: Axes, cage: Array, grid: Grid
 ) -> tuple[Array, Array]:
-    """Cartilage, sternum and ribs laid on the soft tissue: (soft, bone), g/cc."""
+    """Returns (soft, bone), g/cc: `soft` overlaid by cartilage, sternum and ribs."""
     share = lambda distance: occupancy(distance, grid.spacing_mm[0])
     bone, shape = jnp.zeros_like(soft), _shape_of(soft)
     gristle = share(bones.cartilage_distance(pose, grid, shape))
-    soft, bone = _lay(soft, bone, gristle, tissues.CARTILAGE)
+    soft, bone = _overlay_bone(soft, bone, gristle, tissues.CARTILAGE)
     plate = share(bones.sternum_distance(pose, place, cage))
-    soft, bone = _lay(soft, bone, plate, tissues.STERNUM)
+    soft, bone = _overlay_bone(soft, bone, plate, tissues.STERNUM)
     rib = bones.rib_distance(pose, grid, shape)
-    soft, bone = _lay(soft, bone, share(rib), tissues.RIB_SHELL)
+    soft, bone = _overlay_bone(soft, bone, share(rib), tissues.RIB_SHELL)
     inner = share(rib + tissues.RIB_SHELL_MM)
-    return _lay(soft, bone, inner, tissues.RIB_MARROW)
+    return _overlay_bone(soft, bone, inner, tissues.RIB_MARROW)
 
 
 def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
-    """Skin, fat and muscle, as if the body were full of muscle, `[Z, Y, X]` g/cc."""
+    """Returns soft tissue of skin, fat and a body full of muscle, `[Z, Y, X]` g/cc."""
     share = lambda distance: occupancy(distance, voxel)
     trunk = solids.skin_distance(pose, place)
-    fat = fat_mm(pose.anatomy)
+    fat = fat_thickness_mm(pose.anatomy)
     outline = jnp.minimum(trunk, still.arm)
     flesh = jnp.minimum(trunk + fat, still.arm + jnp.minimum(fat, 8.0))
     outline = jnp.minimum(outline, solids.breast_distance(pose, place))
@@ -230,12 +230,12 @@ def _wall(pose: Pose, place: Axes, still: Still, voxel: float) -> Array:
 
 
 def _spare_rows(grid: Grid) -> tuple[int, int]:
-    """Rows that the abdomen may slide up and down by."""
+    """Returns the rows by which the abdomen may slide up and down."""
     return tuple(math.ceil(mm / grid.spacing_mm[2]) + 1 for mm in SLIDE_MM)
 
 
 def _taller(grid: Grid, shape: Shape) -> tuple[Grid, Shape]:
-    """The grid with its spare rows below and above."""
+    """Returns the grid with its spare rows below and above."""
     below, above = _spare_rows(grid)
     x, y, z = grid.origin_mm
     origin = (x, y, z - below * grid.spacing_mm[2])
@@ -243,8 +243,8 @@ def _taller(grid: Grid, shape: Shape) -> tuple[Grid, Shape]:
 
 
 def _filling(pose: Pose, place: Axes, still: Still, grid: Grid) -> Array:
-    """What the rib cage holds beside lung and heart, `[Z, Y, X]` g/cc."""
-    down = pose.drop_mm * pose.anatomy.scale_height / grid.spacing_mm[2]
+    """Returns soft tissue of mediastinum and abdomen now, `[Z, Y, X]` g/cc."""
+    down = pose.inferior_shift_mm * pose.anatomy.scale_height / grid.spacing_mm[2]
     whole = jnp.floor(down)
     first = whole.astype(jnp.int32) + _spare_rows(grid)[0]
     shape = still.mediastinum.shape
@@ -259,5 +259,8 @@ def _shape_of(volume: Array) -> Shape:
     return nz, ny, nx
 
 
-def _lay(soft: Array, bone: Array, share: Array, tissue: Tissue) -> tuple[Array, Array]:
+def _overlay_bone(
+    soft: Array, bone: Array, share: Array, tissue: Tissue
+) -> tuple[Array, Array]:
+    """Returns (soft, bone), g/cc, with `tissue` over both where `share` says."""
     return paint(soft, share, tissue[0]), paint(bone, share, tissue[1])

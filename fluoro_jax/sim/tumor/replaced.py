@@ -39,7 +39,7 @@ def replaced_path_mm(
     vessel: Tubes,
     airway: Tubes,
 ) -> tuple[Float[Array, "rows cols"], Float[Array, "rows cols"]]:
-    """Path lengths of vessel and of airway within a tumour, on every ray.
+    """Returns the path lengths of vessel and of airway within a tumour, on every ray.
 
     Sampled on 24 x 24 rays and 16 points a ray, as shares of the chord; a tube
     has a soft edge about as wide as the points are apart, as it has in the body's
@@ -79,7 +79,7 @@ def replaced_path_mm(
 
 
 def _points(window: Geometry, tumor: Tumor, centre_mm: AnyArray) -> tuple[Axes, Array]:
-    """Points on the window's rays and their distance, mm.
+    """Returns points on the window's rays and their distance, mm.
 
     Returns:
         (right, down, beam) `[R, R, P]` mm about the tumour's centre; `[R, R]` mm, 0 on
@@ -114,11 +114,11 @@ def _inside(tumor: Tumor, points: Axes, axes: Array) -> Array:
     def part_of(part: Any) -> Array:
         turn = part.turn @ axes.T / (part.semi * tumor.diameter_mm).reshape(3, 1)
         shift = turn @ (axes @ part.offset * tumor.diameter_mm)
-        far_sq = jnp.zeros((1, 1, 1), jnp.float32)
+        norm_sq = jnp.zeros((1, 1, 1), jnp.float32)
         for i in range(3):
             along = sum(turn[i, k] * points[k] for k in range(3))
-            far_sq = far_sq + jnp.square(along - shift[i])
-        return far_sq <= 1.0
+            norm_sq = norm_sq + jnp.square(along - shift[i])
+        return norm_sq <= 1.0
 
     found = jax.lax.map(part_of, shape)
     return jnp.any(found, axis=0).astype(jnp.float32)
@@ -146,8 +146,9 @@ def _distance(near: Tubes, points: Axes, edge: Scalar) -> Array:
         here = shapes.capsule(points, start, end, (radius[0], radius[1]))
         return jnp.minimum(field, here), None
 
-    far = jnp.full(jnp.broadcast_shapes(*(p.shape for p in points)), 1e3, jnp.float32)
-    return jax.lax.scan(draw, far, (near.start, near.end, thick))[0]
+    shape = jnp.broadcast_shapes(*(p.shape for p in points))
+    outside = jnp.full(shape, 1e3, jnp.float32)  # mm; further than any tube
+    return jax.lax.scan(draw, outside, (near.start, near.end, thick))[0]
 
 
 def _to_panel(values: Array, window: Geometry, geometry: Geometry) -> Array:

@@ -25,6 +25,7 @@ from fluoro_jax.geometry import AnyArray, Geometry, pixel_positions_mm, view_axe
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
 KINDS = ("sphere", "ellipsoid", "lobulated", "spiculated")
 LOBES = (3, 6)  # spheres of a lobulated mass
@@ -47,15 +48,15 @@ class Shape:
         turn: `[K, 3, 3]`; row i is the direction of semi-axis i in world axes.
     """
 
-    offset: AnyArray
-    semi: AnyArray
-    turn: AnyArray
+    offset: Leaf
+    semi: Leaf
+    turn: Leaf
 
 
 def ellipsoid(
     axes_mm: Sequence[float], *, turn_deg: Sequence[float] = (0.0, 0.0, 0.0)
 ) -> tuple[Shape, float]:
-    """One ellipsoid.
+    """Returns one ellipsoid.
 
     Args:
         axes_mm: three full axis lengths; along x, y, z before turning.
@@ -81,7 +82,7 @@ def ellipsoid(
 
 
 def sample_shape(rng: np.random.Generator, kind: str) -> Shape | None:
-    """A random shape of one of `KINDS`; None for the sphere.
+    """Returns a random shape of one of `KINDS`; None for the sphere.
 
     Args:
         rng: where the random numbers come from.
@@ -113,7 +114,7 @@ def _sample_ellipsoid(rng: np.random.Generator) -> Shape:
 
 
 def _sample_lobulated(rng: np.random.Generator) -> Shape:
-    """A middle sphere and others that overlap it, scaled into the enclosing sphere."""
+    """Returns a middle sphere and others that overlap it, in the enclosing sphere."""
     count = int(rng.integers(LOBES[0], LOBES[1] + 1))
     radius = np.concatenate([[1.0], rng.uniform(0.5, 0.8, count - 1)])
     away = _spread(rng, count - 1) * rng.uniform(0.6, 0.9, (count - 1, 1))
@@ -126,7 +127,7 @@ def _sample_lobulated(rng: np.random.Generator) -> Shape:
 
 
 def _sample_spiculated(rng: np.random.Generator) -> Shape:
-    """A core, and needles through its surface that end on the enclosing sphere."""
+    """Returns a core with needles that end on the enclosing sphere."""
     count = int(rng.integers(SPOKES[0], SPOKES[1] + 1))
     core = 0.5 * rng.uniform(*CORE_SHARE)
     toward = _spread(rng, count)
@@ -143,7 +144,7 @@ def _sample_spiculated(rng: np.random.Generator) -> Shape:
 
 
 def even_directions(count: int) -> np.ndarray:
-    """Points spread evenly over the unit sphere, `[count, 3]` (Fibonacci)."""
+    """Returns points spread evenly over the unit sphere, `[count, 3]` (Fibonacci)."""
     index = np.arange(count) + 0.5
     z = 1.0 - 2.0 * index / count
     angle = np.pi * (1.0 + 5.0**0.5) * index
@@ -152,7 +153,7 @@ def even_directions(count: int) -> np.ndarray:
 
 
 def _spread(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Directions `[count, 3]`, even over the sphere but for a random shift of each."""
+    """Returns directions `[count, 3]`, even over the sphere but for random shifts."""
     points = even_directions(count) @ _any_turn(rng) + rng.normal(0.0, 0.2, (count, 3))
     return points / np.linalg.norm(points, axis=1, keepdims=True)
 
@@ -163,7 +164,7 @@ def _any_turn(rng: np.random.Generator) -> np.ndarray:
 
 
 def _first_axis_along(direction: np.ndarray) -> np.ndarray:
-    """Rows of an orthonormal basis whose first is `direction`."""
+    """Returns rows of an orthonormal basis whose first is `direction`."""
     other = np.eye(3)[np.argmin(np.abs(direction))]
     second = np.cross(direction, other)
     second /= np.linalg.norm(second)
@@ -171,7 +172,7 @@ def _first_axis_along(direction: np.ndarray) -> np.ndarray:
 
 
 def _shape(offset: Any, semi: Any, turn: Any, count: int = 1) -> Shape:
-    """A shape of `count` parts, the first repeated until there are so many."""
+    """Returns a shape of `count` parts, the first repeated until there are so many."""
     parts = []
     for values in (offset, semi, turn):
         stacked = np.stack([*values]).astype(np.float32)
@@ -186,7 +187,7 @@ def shape_chord_mm(
     centre_mm: Float[AnyArray, " 3"],
     diameter_mm: Scalar,
 ) -> Float[Array, "rows cols"]:
-    """Path length of every pixel's ray through a union of ellipsoids.
+    """Returns the path length of every pixel's ray through a union of ellipsoids.
 
     A ray p + t d meets ellipsoid k where |q + t e| <= 1 with q, e = p, d turned into
     its axes and divided by its semi-axes: t = -q.e/e.e +- sqrt((1 - |m|^2) / e.e),
@@ -234,7 +235,7 @@ def shape_chord_mm(
 
 
 def union_length(start: Array, end: Array) -> Array:
-    """Length of the union of K intervals a ray, from `[K, ...]` starts and ends."""
+    """Returns the length of the union of K intervals `[K, ...]` on each ray."""
     starts, ends = list(start), list(end)
     # compare and swap: XLA's own sort takes ten times as long on a CPU
     for i, j in sorting_network(len(starts)):
@@ -252,7 +253,7 @@ def union_length(start: Array, end: Array) -> Array:
 
 
 def sorting_network(count: int) -> list[tuple[int, int]]:
-    """Pairs to compare in turn that sort any `count` values.
+    """Returns pairs to compare in turn that sort any `count` values.
 
     Source:
         Batcher's odd-even merge sort: Knuth, TAOCP 3, 5.2.2, algorithm M.

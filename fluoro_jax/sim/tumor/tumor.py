@@ -27,11 +27,12 @@ from fluoro_jax.geometry import (
 )
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.body.motion import displacement_mm
+from fluoro_jax.sim.body.motion import lung_displacement_mm
 from fluoro_jax.sim.tumor.shapes import Shape, shape_chord_mm
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
 DIAMETER_MM = (5.0, 60.0)
 # From pure ground glass (-750 to -300 HU) through part solid to solid (20 to 60 HU).
@@ -57,7 +58,7 @@ class Tumor:
             amplitudes (XCAT's mode 0), False moves by them (mode 1).
     """
 
-    centre_mm: AnyArray
+    centre_mm: Leaf
     diameter_mm: Scalar
     si_mm: Scalar
     ap_mm: Scalar
@@ -121,7 +122,9 @@ def tumor_path_mm(
         if anatomy is None:
             raise ValueError("a tumour that rides on the lung needs the anatomy")
         si, ap = breathing_signal(breathing, time_s)
-        carry = lambda si_mm, ap_mm: displacement_mm(anatomy, si_mm, ap_mm, centre[0])
+        carry = lambda si_mm, ap_mm: lung_displacement_mm(
+            anatomy, si_mm, ap_mm, centre[0]
+        )
         return centre + jax.vmap(carry)(si * breathing.si_mm, ap * breathing.ap_mm)
     late = dataclasses.replace(breathing, start=breathing.start - tumor.lag)
     si, ap = breathing_signal(late, time_s)
@@ -150,7 +153,7 @@ def tumor_chord_mm(
 def tumor_mask(
     geometry: Geometry, tumor: Tumor, centre_mm: Float[AnyArray, " 3"]
 ) -> Float[Array, "rows cols"]:
-    """`[rows, cols]` in {0, 1}: 1 where a pixel centre's ray crosses the tumour."""
+    """Returns `[rows, cols]`: 1 where a pixel's ray crosses the tumour, else 0."""
     return (tumor_chord_mm(geometry, tumor, centre_mm) > 0.0).astype(jnp.float32)
 
 
@@ -208,7 +211,9 @@ def tumor_centroid_px(
 def _ellipsoid_centroid_px(
     geometry: Geometry, tumor: Tumor, centre_mm: AnyArray
 ) -> Array:
-    """With S = sum a_i^2 v_i v_i' over semi-axes a_i along v_i, and the centre c from
+    """Returns the centroid of an ellipsoid's outline, `[2]` (row, column) px.
+
+    With S = sum a_i^2 v_i v_i' over semi-axes a_i along v_i, and the centre c from
     the source, the outline's dual conic is c c' - S; its centre is the last column,
     x = sdd (c_n c_x - S_nx) / (c_n^2 - S_nn). The sphere's formula is S = r^2 I.
     """
@@ -226,7 +231,7 @@ def _ellipsoid_centroid_px(
 
 
 def _union_centroid_px(geometry: Geometry, tumor: Tumor, centre_mm: AnyArray) -> Array:
-    """Centroid of the rays that hit, on a window around the shadow."""
+    """Returns the centroid of the rays that hit, on a window around the shadow."""
     window = shadow_window(geometry, tumor, centre_mm, CENTROID_RAYS)
     hit = tumor_mask(window, tumor, centre_mm)
     rows, cols = pixel_positions_mm(window)
@@ -328,7 +333,7 @@ def sphere_centroid_px(
 
 
 def _from_source(geometry: Geometry, point_mm: Array) -> tuple[Array, Array, Array]:
-    """A world point `[3]` as (right, down, beam) components from the source."""
+    """Returns a world point `[3]` as (right, down, beam) components from the source."""
     right, down, _ = view_axes(geometry)
     ahead = depth_mm(geometry, point_mm)
     return jnp.dot(point_mm, right), jnp.dot(point_mm, down), ahead

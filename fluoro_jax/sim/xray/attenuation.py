@@ -25,19 +25,20 @@ BLOOD = 0.02180
 SOFT = 0.02171  # 1.06 g/cc
 BONE = 0.06045  # cortical, 1.92 g/cc
 
-SOFT_MASS_MM2_G = SOFT / 1.06  # mu over density: (1/mm) per (g/cc)
-BONE_MASS_MM2_G = BONE / 1.92
-LUNG_MASS_MM2_G = 0.0204  # the same for inflated lung (ICRU 44 composition)
+# Attenuation over density, 1/mm per g/cm^3 (a tenth of the mass attenuation in cm^2/g).
+SOFT_MU_PER_DENSITY = SOFT / 1.06
+BONE_MU_PER_DENSITY = BONE / 1.92
+LUNG_MU_PER_DENSITY = 0.0204  # inflated lung, ICRU 44 composition
 
 
 def mu_lung(density_g_cc: Density) -> Density:
     """Returns the attenuation of lung, 1/mm, at a density in g/cc (any shape)."""
-    return LUNG_MASS_MM2_G * density_g_cc
+    return LUNG_MU_PER_DENSITY * density_g_cc
 
 
 def mu_tumor(density_g_cc: Density) -> Density:
     """Returns the attenuation of tumour (soft tissue), 1/mm, at a density in g/cc."""
-    return SOFT_MASS_MM2_G * density_g_cc
+    return SOFT_MU_PER_DENSITY * density_g_cc
 
 
 def mass_attenuation(material: str, energy_kev: Any) -> Any:

@@ -34,7 +34,7 @@ def blur(
 
 
 def _spread(count: int, sigma_px: Scalar, closed: bool) -> Array:
-    """`[to, from]` shares: the Gaussian's integral over the receiving pixel."""
+    """Returns `[to, from]` shares: the Gaussian's integral over the receiving pixel."""
     sigma = jnp.maximum(jnp.asarray(sigma_px, jnp.float32), 1e-3)
     index = jnp.arange(count, dtype=jnp.float32)
     to, source = index.reshape(-1, 1), index.reshape(1, -1)

@@ -1,4 +1,4 @@
-"""Detector readings: from path lengths of tissue, or line integrals, to frames.
+"""Detector readings: from areal densities of tissue, or line integrals, to frames.
 
 In order: spectrum, motion blur, collimator, focal spot, scatter, grid, quanta, optical
 blur, gain, lag, electronic noise, saturation, binning, output. Each stage can be off;
@@ -19,9 +19,9 @@ from fluoro_jax.geometry import AnyArray, Geometry, pixel_positions_mm
 from fluoro_jax.sim.xray import spectrum
 from fluoro_jax.sim.xray.blur import blur
 from fluoro_jax.sim.xray.exposure import (
-    Blades,
     Display,
     Exposure,
+    Jaws,
     Lag,
     exposure_beam,
     quanta_per_pixel,
@@ -37,18 +37,20 @@ FLOOR = 1e-8  # of the open beam: darker reads as this, where there are no quant
 
 
 def acquire(
-    paths_g_cm2: Float[AnyArray, "m *moments t h w"],
+    areal_density_g_cm2: Float[AnyArray, "m *moments t h w"],
     geometry: Geometry,
     exposure: Exposure,
     key: Array | None = None,
 ) -> Float[AnyArray, "t rows cols"]:
-    """Returns the frames of a clip from the lengths of tissue on every ray.
+    """Returns the frames of a clip from the areal density of tissue on every ray.
 
     Args:
-        paths_g_cm2: `[M, T, H, W]` density times length, g/cm^2, of the first M of
-            soft tissue, bone and adipose; the tumour is already in the soft path. Or
-            `[M, S, T, H, W]`: S moments within each exposure, averaged.
-        geometry: the view of the paths; with binning, finer than that of the frames.
+        areal_density_g_cm2: `[M, T, H, W]` integral of density along the ray, g/cm^2,
+            of the first M of soft tissue, bone and adipose; the tumour is already in
+            the soft tissue. Or `[M, S, T, H, W]`: S moments within each exposure,
+            averaged.
+        geometry: the view of the areal densities; with binning, finer than that of
+            the frames.
         exposure: the machine's setting.
         key: a typed JAX key; needed for noise.
 
@@ -59,21 +61,21 @@ def acquire(
         UserError: for settings out of range.
     """
     validate(exposure)
-    return read_out(_lines(paths_g_cm2, exposure), geometry, exposure, key)
+    return read_out(_lines(areal_density_g_cm2, exposure), geometry, exposure, key)
 
 
 @jax.jit
-def _lines(paths_g_cm2: Array, exposure: Exposure) -> Array:
+def _lines(areal_density_g_cm2: Array, exposure: Exposure) -> Array:
     if exposure.tube is None:
         beam = spectrum.make_beam(spectrum.mono_spectrum(), nodes=1)
     else:
         beam = exposure_beam(exposure)
-    line = spectrum.line_integral(paths_g_cm2, beam)
+    line = spectrum.line_integral(areal_density_g_cm2, beam)
     return expose(line) if line.ndim == 4 else line
 
 
 def expose(line_sub: Float[Array, " s *shape"]) -> Float[Array, "*shape"]:
-    """Motion blur: line integral `[...]` of the mean signal of moments `[S, ...]`."""
+    """Returns line integrals `[...]` of the mean signal of moments `[S, ...]`."""
     return jnp.log(line_sub.shape[0]) - jax.nn.logsumexp(-line_sub, axis=0)
 
 
@@ -135,11 +137,11 @@ def _read_out(
 def _before_panel(
     line: Array, geometry: Geometry, exposure: Exposure
 ) -> tuple[Array, Scalar]:
-    """Signal at the panel `[T, H, W]` and that of the open beam (1 without a grid)."""
+    """Returns signal at the panel `[T, H, W]` and of the open beam (1 without grid)."""
     bare = jnp.exp(-line)
     primary = bare
-    if exposure.blades is not None:
-        primary = bare * _field(geometry, exposure.blades)[None]
+    if exposure.jaws is not None:
+        primary = bare * _field(geometry, exposure.jaws)[None]
     if exposure.focal_spot_mm is not None:
         enlarged = geometry.sdd_mm / geometry.sad_mm - 1.0
         width = exposure.focal_spot_mm * enlarged / 12.0**0.5
@@ -149,7 +151,7 @@ def _before_panel(
         through, veiled = exposure.grid.primary, exposure.grid.scatter
     signal = through * primary
     if exposure.scatter is not None:
-        bare = primary if exposure.blades is None else bare
+        bare = primary if exposure.jaws is None else bare
         veil = scatter_signal(primary, bare, geometry, exposure.scatter)
         signal = signal + veiled * veil
     return signal, through
@@ -161,7 +163,7 @@ def _panel(
     exposure: Exposure,
     random: tuple[str, Array | None],
 ) -> Array:
-    """Quanta as read `[T, H, W]`, binned, for those expected (or a plain signal)."""
+    """Returns quanta as read `[T, H, W]`, binned, for those expected."""
     panel = exposure.panel
     noise, key = random
     counts = draw_quanta(signal, key, noise)
@@ -182,7 +184,7 @@ def _panel(
 
 
 def gain_map(geometry: Geometry, spread: Scalar, seed: Scalar) -> Float[Array, "1 h w"]:
-    """Fixed pattern `[1, H, W]`: the same for every clip of one seed, mean 1."""
+    """Returns the gain pattern `[1, H, W]` of a seed, mean 1, fixed for all clips."""
     draw = jax.random.normal(jax.random.key(seed), (1, geometry.rows, geometry.cols))
     return 1.0 + spread * jnp.clip(draw, -3.0, 3.0)
 
@@ -213,7 +215,7 @@ def add_lag(frames: Float[Array, "t h w"], lag: Lag) -> Float[Array, "t h w"]:
 def bin_frames(
     frames: Float[Array, "*lead h w"], binning: int
 ) -> Float[Array, "*lead rows cols"]:
-    """Sums of blocks of `binning` squared pixels of `[..., H, W]`."""
+    """Returns sums of blocks of `binning` squared pixels of `[..., H, W]`."""
     if binning == 1:
         return frames
     rows, cols = frames.shape[-2] // binning, frames.shape[-1] // binning
@@ -222,7 +224,7 @@ def bin_frames(
 
 
 def refine(geometry: Geometry, binning: int) -> Geometry:
-    """The view whose frames, binned, are those of `geometry`: finer pixels."""
+    """Returns the view whose frames, binned, are those of `geometry`: finer pixels."""
     if binning == 1:
         return geometry
     row_mm, col_mm = geometry.pixel_mm
@@ -237,7 +239,7 @@ def refine(geometry: Geometry, binning: int) -> Geometry:
 def to_display(
     log_frames: Float[AnyArray, "*shape"], display: Display
 ) -> Float[Array, "*shape"]:
-    """Grey levels in [0, 1] of log frames, any shape, by a fixed window."""
+    """Returns grey levels in [0, 1] of log frames, any shape, by a fixed window."""
     level = (log_frames - display.low) / (display.high - display.low)
     level = jnp.clip(level, 0.0, 1.0)
     level = level if display.bone == "white" else 1.0 - level
@@ -259,17 +261,17 @@ def _mean_line(line: AnyArray, binning: int) -> Array:
     return -jnp.log(bin_frames(jnp.exp(-line), binning) / binning**2)
 
 
-def _field(geometry: Geometry, blades: Blades) -> Array:
-    """Share of the beam at each pixel `[H, W]`: 1 inside, `leak` behind the blades."""
+def _field(geometry: Geometry, jaws: Jaws) -> Array:
+    """Returns the beam's share at each pixel `[H, W]`: `leak` behind the jaws."""
     down, right = pixel_positions_mm(geometry)
     enlarged = geometry.sdd_mm / geometry.sad_mm
-    inside = lambda room: jnp.clip(0.5 + room / blades.penumbra_mm, 0.0, 1.0)
-    rows = inside(down + blades.up_mm * enlarged)
-    rows = rows * inside(blades.down_mm * enlarged - down)
-    cols = inside(right + blades.left_mm * enlarged)
-    cols = cols * inside(blades.right_mm * enlarged - right)
+    inside = lambda margin: jnp.clip(0.5 + margin / jaws.penumbra_mm, 0.0, 1.0)
+    rows = inside(down + jaws.up_mm * enlarged)
+    rows = rows * inside(jaws.down_mm * enlarged - down)
+    cols = inside(right + jaws.left_mm * enlarged)
+    cols = cols * inside(jaws.right_mm * enlarged - right)
     share = rows.reshape(-1, 1) * cols.reshape(1, -1)
-    return blades.leak + (1.0 - blades.leak) * share
+    return jaws.leak + (1.0 - jaws.leak) * share
 
 
 def _blur_mm(frames: Array, geometry: Geometry, sigma_mm: Scalar) -> Array:

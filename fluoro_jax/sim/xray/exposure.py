@@ -40,8 +40,8 @@ LIMITS = {  # (least, most, why)
     "scatter.gap_mm": (0.0, 2000.0, "it is a distance"),
     "grid.primary": (1e-3, 1.0, "it is a share, and without primary is no image"),
     "grid.scatter": (0.0, 1.0, "it is a share"),
-    "blades.leak": (0.0, 1.0, "it is a share"),
-    "blades.penumbra_mm": (0.01, 100.0, "it is the width of an edge"),
+    "jaws.leak": (0.0, 1.0, "it is a share"),
+    "jaws.penumbra_mm": (0.01, 100.0, "it is the width of an edge"),
     "panel.native_mm": (0.01, 10.0, "it is the pitch of a pixel"),
     "panel.csi_mm": (0.01, 5.0, "it is a thickness; panels have 0.4 to 1"),
     "panel.blur_mm": (0.0, 50.0, "it is a width"),
@@ -71,7 +71,7 @@ class Tube:
 
 
 @struct.dataclass
-class Blades:
+class Jaws:
     """Collimator jaws: distances of their edges from the central ray, mm at isocentre.
 
     Attributes:
@@ -161,7 +161,7 @@ class Exposure:
         pulse_s: length of the exposure, during which the body moves, s.
         scatter: scattered radiation.
         grid: anti-scatter grid.
-        blades: collimator.
+        jaws: collimator.
         panel: the flat panel.
         display: used by the output "display".
         sub_phases: static; moments averaged over `pulse_s`.
@@ -169,7 +169,7 @@ class Exposure:
         output: static; "log" (bone bright: minus the logarithm of the reading over
             the open beam's), "counts" (bone dark: quanta as read), "display" ([0, 1],
             see `Display`) or "line_integral" (bone bright: the primary alone, without
-            scatter, blades and panel).
+            scatter, jaws and panel).
     """
 
     tube: Tube | None = None
@@ -179,7 +179,7 @@ class Exposure:
     pulse_s: Scalar | None = None
     scatter: Scatter | None = None
     grid: AntiscatterGrid | None = None
-    blades: Blades | None = None
+    jaws: Jaws | None = None
     panel: Panel = Panel()
     display: Display = Display()
     sub_phases: int = struct.field(pytree_node=False, default=3)
@@ -191,19 +191,19 @@ class Exposure:
         """Whether every stage is off, so that the reading is the line integral."""
         panel = self.panel
         parts = (self.tube, self.mas, self.quanta, self.focal_spot_mm, self.pulse_s)
-        parts += (self.scatter, self.grid, self.blades, panel.blur_mm, panel.lag)
+        parts += (self.scatter, self.grid, self.jaws, panel.blur_mm, panel.lag)
         parts += (panel.gain_sd, panel.electronic_quanta, panel.saturation_quanta)
         off = all(part is None for part in parts) and panel.binning == 1
         return off and self.output in ("log", "line_integral")
 
 
 def ideal() -> Exposure:
-    """Every stage off: noiseless line integrals at 60 keV."""
+    """Returns settings with every stage off: noiseless line integrals at 60 keV."""
     return Exposure()
 
 
 def varian_fluoro(kvp: Scalar = 80.0, mas: Scalar = 0.4) -> Exposure:
-    """Fluoroscopy on a Varian on-board imager: a panel with a fixed grid, SDD 1500.
+    """Returns settings of a Varian on-board imager: a fixed grid, SDD 1500.
 
     Typical values; no machine was measured for them (docs/xray.md gives sources).
     """
@@ -226,7 +226,7 @@ def varian_fluoro(kvp: Scalar = 80.0, mas: Scalar = 0.4) -> Exposure:
 
 
 def elekta_fluoro(kvp: Scalar = 100.0, mas: Scalar = 0.4) -> Exposure:
-    """Fluoroscopy on an Elekta XVI: no grid, SDD 1536, coarser own pixels.
+    """Returns settings of an Elekta XVI: no grid, SDD 1536, coarser own pixels.
 
     Typical values; no machine was measured for them (docs/xray.md gives sources).
     """
@@ -248,7 +248,7 @@ def elekta_fluoro(kvp: Scalar = 100.0, mas: Scalar = 0.4) -> Exposure:
 
 
 def exposure_beam(exposure: Exposure) -> Beam:
-    """The tube's beam as this panel reads it; `exposure.tube` must be set."""
+    """Returns the tube's beam as this panel reads it; `exposure.tube` must be set."""
     tube = exposure.tube
     assert tube is not None
     spectrum = tube_spectrum(tube.kvp, added_al_mm=tube.added_al_mm)
@@ -256,7 +256,7 @@ def exposure_beam(exposure: Exposure) -> Beam:
 
 
 def quanta_per_pixel(geometry: Geometry, exposure: Exposure) -> Scalar | None:
-    """Absorbed quanta of one unattenuated pixel without a grid; None with no noise.
+    """Returns absorbed quanta of an unattenuated pixel without grid; None: no noise.
 
     Args:
         geometry: the view; its pixel's area and distance count.
@@ -301,7 +301,7 @@ def validate(exposure: Exposure) -> None:
 
 
 def _setting(exposure: Exposure, name: str) -> Any:
-    """The value of a dotted name; None if its stage is off."""
+    """Returns the value of a dotted name; None if its stage is off."""
     value = exposure
     for part in name.split("."):
         value = None if value is None else getattr(value, part)

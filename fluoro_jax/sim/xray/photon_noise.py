@@ -20,7 +20,7 @@ MOST_OF_FEW = 90  # no pixel of fewer than 32 expected quanta gets more
 def draw_quanta(
     expected: Float[Array, "*shape"], key: Array | None, noise: str
 ) -> Float[Array, "*shape"]:
-    """Quanta drawn about their expectation, any shape.
+    """Returns quanta drawn about their expectation, any shape.
 
     Args:
         expected: mean number of quanta.
@@ -40,7 +40,7 @@ def draw_quanta(
 def poisson_quantile(
     expected: Float[Array, "*shape"], z: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """The Poisson quantile at the level of a normal number.
+    """Returns the Poisson quantile at the level of a normal number.
 
     From 32 expected quanta on, by Cornish and Fisher's expansion, rounded:
     m + sqrt(m) z + (z^2 - 1) / 6 + (z - z^3) / (72 sqrt(m)); below, by adding up

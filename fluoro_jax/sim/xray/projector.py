@@ -41,7 +41,7 @@ CHUNK = 8  # planes gathered together: bounds memory
 def project(
     mu: Float[AnyArray, "z y x"], grid: Grid, geometry: Geometry
 ) -> Float[Array, "rows cols"]:
-    """Line integrals from the source to every pixel centre.
+    """Returns line integrals from the source to every pixel centre.
 
     Args:
         mu: `[Z, Y, X]` attenuation, 1/mm, world (LPS) axes.
@@ -59,7 +59,7 @@ def project(
 
 
 def quarter_turn(geometry: Geometry) -> int | None:
-    """The gantry angle as 0, 1, 2, 3 quarter turns, or None (another, or traced)."""
+    """Returns the gantry angle as quarter turns, 0 to 3; None if another or traced."""
     if isinstance(geometry.gantry_deg, Tracer):
         return None
     angle = np.asarray(geometry.gantry_deg)
@@ -69,7 +69,7 @@ def quarter_turn(geometry: Geometry) -> int | None:
 
 
 def turned(geometry: Geometry, quarter: int | None) -> Geometry:
-    """The view with its `quarter_turn` as a plain number, where `jit` traced it."""
+    """Returns the view with a traced `quarter_turn` as a plain number."""
     if quarter is None:
         return geometry
     return dataclasses.replace(geometry, gantry_deg=90.0 * quarter)
@@ -82,7 +82,7 @@ def march(
     *,
     samples: int | None = None,
 ) -> Float[Array, "rows cols"]:
-    """The same integrals by trilinear sampling of each ray: slow, plain, general.
+    """Returns the same integrals by trilinear sampling of each ray: slow, general.
 
     Args:
         mu: `[Z, Y, X]` 1/mm.
@@ -120,7 +120,7 @@ def march(
 def _planes(
     shape: tuple[int, ...], grid: Grid, samples: int | None = None
 ) -> tuple[Array, Array]:
-    """Plane depths about the volume's middle, mm, and their distance, for any angle.
+    """Returns plane depths about the volume's middle and their distance, mm.
 
     One plane per voxel, so that linear interpolation weights add up to one exactly
     along an aligned axis, wherever the planes fall.
@@ -137,7 +137,7 @@ def _planes(
 
 
 def _mid_depth(shape: tuple[int, ...], grid: Grid, geometry: Geometry) -> Array:
-    """Depth from the source of the volume's middle, mm."""
+    """Returns the depth from the source of the volume's middle, mm."""
     _, ny, nx = shape
     beam = view_axes(geometry)[2]
     x = grid.origin_mm[0] + 0.5 * (nx - 1) * grid.spacing_mm[0]
@@ -146,7 +146,7 @@ def _mid_depth(shape: tuple[int, ...], grid: Grid, geometry: Geometry) -> Array:
 
 
 def _ray_factor(geometry: Geometry) -> Array:
-    """Length of each ray per unit of depth, 1 / cos, `[rows, cols]`."""
+    """Returns the length of each ray per unit of depth, 1 / cos, `[rows, cols]`."""
     down, right = pixel_positions_mm(geometry)
     slope_sq = jnp.square(down / geometry.sdd_mm).reshape(-1, 1) + jnp.square(
         right / geometry.sdd_mm
@@ -155,7 +155,7 @@ def _ray_factor(geometry: Geometry) -> Array:
 
 
 def _taps(place: Array, count: int) -> tuple[tuple[Array, Array], ...]:
-    """Linear interpolation at `place`: two (index, weight), nothing outside."""
+    """Returns two (index, weight) that interpolate linearly; weight 0 outside."""
     place = jnp.clip(place, -1.0, float(count))
     low = jnp.floor(place)
     share, low = place - low, low.astype(jnp.int32)
@@ -168,7 +168,7 @@ def _taps(place: Array, count: int) -> tuple[tuple[Array, Array], ...]:
 
 
 def _rows(table: Array, index: Array, weight: Array) -> Array:
-    """Weighted whole rows of `[n, m]`: `[..., m]`. Indices must be within."""
+    """Returns weighted whole rows of `[n, m]`: `[..., m]`. Indices must be within."""
     return table.at[index].get(mode="promise_in_bounds") * weight[..., None]
 
 
@@ -188,7 +188,7 @@ def _add_resampled(total: Array, planes: Array, taps: Any) -> Array:
 
 @functools.partial(jax.jit, static_argnums=3)
 def _project_aligned(mu: Array, grid: Grid, geometry: Geometry, quarter: int) -> Array:
-    """Gantry at a quarter turn: the planes are the volume's slices."""
+    """Returns line integrals at a quarter turn, where planes are volume slices."""
     (x0, y0, z0), (dx, dy, dz) = grid.origin_mm, grid.spacing_mm
     lateral = quarter % 2 == 1
     slices = jnp.transpose(mu, (2, 0, 1) if lateral else (1, 0, 2))  # [D, Z, U]
@@ -225,7 +225,10 @@ def _chunks(tree: Any) -> Any:
 
 @jax.jit
 def _project_general(mu: Array, grid: Grid, geometry: Geometry) -> Array:
-    """Any angle: gather whole z columns at four neighbours, then resample along z."""
+    """Returns line integrals at any angle.
+
+    Gathers whole z columns at four neighbours, then resamples along z.
+    """
     nz, ny, nx = mu.shape
     (x0, y0, z0), (dx, dy, dz) = grid.origin_mm, grid.spacing_mm
     table = jnp.transpose(mu, (1, 2, 0)).reshape(ny * nx, nz)

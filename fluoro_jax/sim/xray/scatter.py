@@ -18,9 +18,12 @@ from fluoro_jax.sim.xray.blur import blur
 
 Array = jax.Array
 Scalar = Any
+Leaf = Any  # an array, or what `jax.tree.map` puts in its place
 
-REFERENCE_GAP_MM = 380.0  # patient to panel at SAD 1000, SDD 1500, 240 mm thick
-SOURCE_DEPTH_MM = 175.0  # the scatter seems to come from this far inside the patient
+HALF_PATIENT_MM = 120.0  # a patient 240 mm thick about the isocentre
+REFERENCE_GAP_MM = 380.0  # exit surface to panel at SAD 1000, SDD 1500
+# Effective scatter source inside the exit surface: ours, the middle of 150 to 200 mm.
+SOURCE_DEPTH_MM = 175.0
 DENSE_SHARE = 0.1  # of the frame's pixels: those of largest line integral
 
 
@@ -42,7 +45,7 @@ class Scatter:
     sigma_mm: Scalar = 55.0
     power: Scalar = 1.0
     gap_mm: Scalar = REFERENCE_GAP_MM
-    region: Array | None = None
+    region: Leaf | None = None
 
 
 @struct.dataclass
@@ -68,11 +71,11 @@ def scatter_signal(
     geometry: Geometry,
     scatter: Scatter,
 ) -> Float[Array, "t h w"]:
-    """Scatter at the panel, before any grid.
+    """Returns the scatter at the panel, before any grid.
 
     Args:
-        primary: `[T, H, W]` primary signal, 1 in the open beam, behind the blades.
-        open_primary: the same with the blades open; sets `a`, which is the patient's.
+        primary: `[T, H, W]` primary signal, 1 in the open beam, behind the jaws.
+        open_primary: the same with the jaws open; sets `a`, which is the patient's.
         geometry: the view.
         scatter: its parameters.
 
@@ -93,13 +96,25 @@ def scatter_signal(
 
 
 def gap_factor(gap_mm: Scalar) -> Scalar:
-    """Scatter with this air gap over that with 380 mm: ((380 + x) / (gap + x))^2."""
+    """Returns scatter with an air gap over that with 380 mm [1].
+
+    ((380 + x) / (gap + x))^2 for a point source at depth x in the patient. It changes
+    the strength of scatter only, not the width of its kernel.
+
+    Args:
+        gap_mm: patient's exit surface to panel, mm.
+    """
     nearer = (REFERENCE_GAP_MM + SOURCE_DEPTH_MM) / (gap_mm + SOURCE_DEPTH_MM)
     return nearer * nearer
 
 
+def air_gap_mm(geometry: Geometry) -> Scalar:
+    """Returns the air between a patient 240 mm thick and the panel of a view, mm."""
+    return geometry.sdd_mm - geometry.sad_mm - HALF_PATIENT_MM
+
+
 def dense_region(primary: Float[Array, "h w"]) -> Float[Array, "h w"]:
-    """`[H, W]` in {0, 1}: the tenth of the pixels with the least primary signal."""
+    """Returns `[H, W]`: 1 in the tenth of pixels with the least primary, else 0."""
     return (primary <= jnp.quantile(primary, DENSE_SHARE)).astype(jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""X-ray spectra, and polychromatic line integrals of path lengths of tissue.
+"""X-ray spectra, and polychromatic line integrals of areal densities of tissue.
 
 A tube's spectrum comes from a table; weighted by what a caesium iodide panel reads and
 gathered into a few nodes it is a `Beam`, whose logarithm of transmission is the
@@ -20,7 +20,7 @@ from fluoro_jax.sim.xray.attenuation import mass_attenuation, table
 Array = jax.Array
 Scalar = Any
 
-MATERIALS = ("soft", "bone", "adipose")  # order of the leading axis of path lengths
+MATERIALS = ("soft", "bone", "adipose")  # order of the leading axis of areal densities
 KVP_RANGE = (60.0, 120.0)
 IDEAL_KEV = 60.0
 ALUMINIUM_G_CC = 2.699
@@ -58,7 +58,7 @@ class Beam:
 
 
 def tube_spectrum(kvp: Scalar, *, added_al_mm: Scalar = 0.0) -> Spectrum:
-    """Spectrum of a tungsten tube, linear between the table's 5 kV steps.
+    """Returns the spectrum of a tungsten tube, linear between the table's 5 kV steps.
 
     Args:
         kvp: tube voltage, 60 to 120 kV.
@@ -86,14 +86,14 @@ def tube_spectrum(kvp: Scalar, *, added_al_mm: Scalar = 0.0) -> Spectrum:
 
 
 def mono_spectrum(energy_kev: Scalar = IDEAL_KEV, *, fluence: Scalar = 1.0) -> Spectrum:
-    """One energy, keV; `fluence` photons per cm^2 and mAs at 1 m."""
+    """Returns a spectrum of one energy, keV; photons per cm^2 and mAs at 1 m."""
     xp = jnp if isinstance(energy_kev, jax.Array) else np
     energy = xp.asarray(energy_kev, np.float32).reshape(1)
     return Spectrum(energy, jnp.asarray(fluence, jnp.float32).reshape(1))
 
 
 def absorbed_share(energy_kev: AnyArray, csi_mm: Scalar) -> Array:
-    """Share of photons that interact in a layer of caesium iodide [1]."""
+    """Returns the share of photons that interact in a layer of caesium iodide [1]."""
     depth = 0.1 * CSI_G_CC * csi_mm
     return -jnp.expm1(-mass_attenuation("csi", energy_kev) * depth)
 
@@ -101,7 +101,7 @@ def absorbed_share(energy_kev: AnyArray, csi_mm: Scalar) -> Array:
 def signal_weights(
     spectrum: Spectrum, csi_mm: Scalar, *, water_g_cm2: Scalar = 0.0
 ) -> Array:
-    """Share of each energy in an energy-integrating panel's signal.
+    """Returns the share of each energy in an energy-integrating panel's signal.
 
     Args:
         spectrum: `[K]` bins.
@@ -154,7 +154,7 @@ def make_beam(spectrum: Spectrum, csi_mm: Scalar = 0.6, *, nodes: int = 12) -> B
 
 
 def _deal(size: Array, nodes: int) -> Array:
-    """Share of each of `[K]` bins that falls to each of equal nodes, `[nodes, K]`."""
+    """Returns each bin's share in each of equal nodes, `[nodes, K]`."""
     top = jnp.cumsum(size).reshape(1, -1)
     bottom = top - size.reshape(1, -1)
     count = jnp.arange(nodes + 1, dtype=jnp.float32).reshape(-1, 1)
@@ -163,30 +163,32 @@ def _deal(size: Array, nodes: int) -> Array:
     return jnp.maximum(overlap, 0.0) / size.reshape(1, -1)
 
 
-def line_integral(paths_g_cm2: Array, beam: Beam) -> Array:
-    """Polychromatic line integral: minus the logarithm of the relative signal.
+def line_integral(areal_density_g_cm2: Array, beam: Beam) -> Array:
+    """Returns polychromatic line integrals, minus the logarithm of relative signal.
 
     L = -log sum_k w_k exp(-sum_m (mu/rho)_mk t_m), with the last (hardest) node's
     exponent taken out, so that nothing underflows and one node gives exactly
     sum_m (mu/rho)_m t_m.
 
     Args:
-        paths_g_cm2: `[M, ...]` density times length of each material, g/cm^2; the
-            first M of `MATERIALS`.
+        areal_density_g_cm2: `[M, ...]` integral of density along the ray, g/cm^2, of
+            the first M of `MATERIALS`.
         beam: `[K]` nodes.
 
     Returns:
         `[...]` [1].
     """
-    mu = beam.mass_attenuation[: paths_g_cm2.shape[0]]
+    mu = beam.mass_attenuation[: areal_density_g_cm2.shape[0]]
     hard = mu[:, -1]
-    passed = jnp.zeros(paths_g_cm2.shape[1:], jnp.float32)
+    passed = jnp.zeros(areal_density_g_cm2.shape[1:], jnp.float32)
     for k in range(mu.shape[1]):  # unrolled: one pass over the pixels
-        passed += beam.weight[k] * jnp.exp(-_weighed(paths_g_cm2, mu[:, k] - hard))
-    return _weighed(paths_g_cm2, hard) - jnp.log(passed)
+        passed += beam.weight[k] * jnp.exp(
+            -_weighed(areal_density_g_cm2, mu[:, k] - hard)
+        )
+    return _weighed(areal_density_g_cm2, hard) - jnp.log(passed)
 
 
-def _weighed(paths: Array, mu: Array) -> Array:
-    """Sum over materials of mu `[M]` times path `[M, ...]`."""
-    rest = (mu[m] * paths[m] for m in range(1, paths.shape[0]))
-    return sum(rest, start=mu[0] * paths[0])
+def _weighed(areal_density: Array, mu: Array) -> Array:
+    """Returns the sum over materials of mu `[M]` times areal density `[M, ...]`."""
+    rest = (mu[m] * areal_density[m] for m in range(1, areal_density.shape[0]))
+    return sum(rest, start=mu[0] * areal_density[0])

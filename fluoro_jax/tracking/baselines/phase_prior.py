@@ -1,7 +1,7 @@
-"""The mean training motion by frame index: what a clock alone is worth.
+"""Predicts the mean training trajectory by frame index, without the image.
 
-Where every clip is one regular cycle from the same phase, a tracker may score well
-without looking. This one never looks, so a network has to beat it.
+Where every clip is one regular cycle from the same phase, such a tracker may score
+well: a baseline for every network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.tracking.baselines.shape import mean_shape, place_mask
 from fluoro_jax.tracking.baselines.static import check_shape, start_from
-from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.tracker import make_track
 
 
@@ -24,7 +24,7 @@ from fluoro_jax.tracking.tracker import make_track
 class PhasePriorState:
     """Outline and place at frame 0, and the index of the next frame."""
 
-    watch: Watch
+    check: FrameCheck
     shape: np.ndarray
     start_px: np.ndarray
     frame: int = 0
@@ -32,7 +32,7 @@ class PhasePriorState:
 
 @dataclass(frozen=True)
 class PhasePriorTracker:
-    """Moves one outline along the mean training path; never looks at a frame.
+    """Moves one outline along the mean training path; uses no image.
 
     Blind, it starts from the mean training shape and position. Given frame 0, from
     the true mask of frame 0, and adds the mean training *displacement*. After the last
@@ -77,22 +77,22 @@ class PhasePriorTracker:
         domain: str = "line_integral",
     ) -> PhasePriorState:
         """See `Tracker.init`; `periodic` and `domain` change nothing here."""
-        watch = begin(geometry, reference, domain=domain, frame_s=self.frame_s)
+        check = begin(geometry, reference, domain=domain, frame_s=self.frame_s)
         check_shape(geometry, self.shape)
         shape, start = start_from(reference, self.shape, self.path_px[0])
-        return PhasePriorState(watch, shape, start)
+        return PhasePriorState(check, shape, start)
 
     def step(
         self, state: PhasePriorState, frame: np.ndarray, time_s: float
     ) -> tuple[PhasePriorState, Track | None]:
         """See `Tracker.step`; the frame is checked and not used."""
-        watch, _ = next_frame(state.watch, frame, time_s)
+        check, _ = next_frame(state.check, frame, time_s)
         moved = self.path_px[state.frame % len(self.path_px)] - self.path_px[0]
         probability = place_mask(state.shape, state.start_px + moved)
         track = make_track(
-            state.frame, probability, watch.geometry, threshold=self.threshold
+            state.frame, probability, check.geometry, threshold=self.threshold
         )
-        return replace(state, watch=watch, frame=state.frame + 1), track
+        return replace(state, check=check, frame=state.frame + 1), track
 
     def flush(self, state: PhasePriorState) -> list[Track]:
         """Nothing is owed."""

@@ -9,9 +9,14 @@ from fluoro_jax.metrics import centroid_px
 
 
 def place_mask(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
-    """Moves a mask or probability `[H, W]` so that its centroid is at `place_px`.
+    """Moves a mask or probability so that its centroid is at `place_px`.
 
-    Bilinear between pixels; what leaves the frame is lost.
+    Args:
+        mask: `[H, W]` in [0, 1].
+        place_px: (row, column) in pixels.
+
+    Returns:
+        `[H, W]` float32 in [0, 1]; bilinear between pixels, cut at the frame's border.
     """
     mask = np.asarray(mask, np.float32)
     shift = np.asarray(place_px, float) - centroid_px(mask)
@@ -20,7 +25,7 @@ def place_mask(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
 
 
 def mean_shape(masks: np.ndarray, *, limit: int = 200) -> np.ndarray:
-    """The average of masks moved to the middle of the frame, `[H, W]` in [0, 1].
+    """Returns the average of masks moved to the middle of the frame, `[H, W]`.
 
     Args:
         masks: `[..., H, W]` in {0, 1}; empty ones are left out.

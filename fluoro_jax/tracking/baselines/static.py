@@ -1,4 +1,4 @@
-"""A tracker that never moves: the score of place and shape alone."""
+"""Predicts one fixed outline: the score of place and shape alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.shape import mean_shape, place_mask
-from fluoro_jax.tracking.checks import Reference, Watch, begin, next_frame
+from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.tracker import make_track
 
 
@@ -21,7 +21,7 @@ from fluoro_jax.tracking.tracker import make_track
 class StaticState:
     """The one answer, and the index of the next frame."""
 
-    watch: Watch
+    check: FrameCheck
     probability: np.ndarray
     frame: int = 0
 
@@ -60,20 +60,20 @@ class StaticTracker:
         domain: str = "line_integral",
     ) -> StaticState:
         """See `Tracker.init`; `periodic` and `domain` change nothing here."""
-        watch = begin(geometry, reference, domain=domain)
+        check = begin(geometry, reference, domain=domain)
         check_shape(geometry, self.shape)
         shape, place = start_from(reference, self.shape, self.place_px)
-        return StaticState(watch, place_mask(shape, place))
+        return StaticState(check, place_mask(shape, place))
 
     def step(
         self, state: StaticState, frame: np.ndarray, time_s: float
     ) -> tuple[StaticState, Track | None]:
         """See `Tracker.step`; the frame is checked and not used."""
-        watch, _ = next_frame(state.watch, frame, time_s)
+        check, _ = next_frame(state.check, frame, time_s)
         track = make_track(
-            state.frame, state.probability, watch.geometry, threshold=self.threshold
+            state.frame, state.probability, check.geometry, threshold=self.threshold
         )
-        return StaticState(watch, state.probability, state.frame + 1), track
+        return StaticState(check, state.probability, state.frame + 1), track
 
     def flush(self, state: StaticState) -> list[Track]:
         """Nothing is owed."""

@@ -1,1 +1,1 @@
-"""What a user would write or pick instead, for comparison in `launch.benchmark`."""
+"""Alternative implementations that `launch.benchmark` compares with."""

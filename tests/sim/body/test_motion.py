@@ -7,12 +7,12 @@ import pytest
 
 from fluoro_jax.sim.body import skeleton, solids
 from fluoro_jax.sim.body.anatomy import Anatomy, sample_anatomy
-from fluoro_jax.sim.body.motion import displacement_mm, pose_at
+from fluoro_jax.sim.body.motion import lung_displacement_mm, pose_at
 
 BREATHS = [(0.0, 0.0), (16.0, 8.0), (24.0, 12.0), (40.0, 20.0), (-5.0, -3.0)]
 patient = pytest.mark.parametrize("anatomy", range(4), indirect=True)
 nodes_at = jax.jit(skeleton.rib_nodes)
-moved_by = jax.jit(displacement_mm)
+moved_by = jax.jit(lung_displacement_mm)
 sampled = jax.jit(sample_anatomy)
 
 
@@ -62,7 +62,7 @@ def test_rib_lengths_are_those_of_the_table():
 
 @patient
 @pytest.mark.parametrize("ap_mm", [8.0, 20.0])
-def test_front_ends_advance_as_asked_and_rise(anatomy, ap_mm):
+def test_front_ends_move_anteriorly_as_asked_and_rise(anatomy, ap_mm):
     moved = np.asarray(nodes_at(anatomy, ap_mm) - nodes_at(anatomy, 0.0))[:, -1]
     want = -ap_mm * np.tile(skeleton.RIB_SHARE, 2)
     np.testing.assert_allclose(moved[:, 1], want, atol=0.01)
@@ -139,7 +139,7 @@ def test_diaphragm_and_chest_move_as_far_as_asked(anatomy, si, ap):
 
 @jax.jit
 def field(anatomy, si, ap, points):
-    one = lambda p: p + displacement_mm(anatomy, si, ap, p)
+    one = lambda p: p + lung_displacement_mm(anatomy, si, ap, p)
     return jax.vmap(one)(points), jax.vmap(jax.jacfwd(one))(points)
 
 
@@ -193,7 +193,7 @@ def test_no_breath_no_displacement():
     points = jnp.asarray(np.random.default_rng(0).normal(0, 60, (50, 3)), jnp.float32)
     moved = moved_by(sampled(jax.random.key(0)), 0.0, 0.0, points)
     np.testing.assert_allclose(moved, 0.0, atol=2e-5)
-    down = displacement_mm(Anatomy(), 20.0, 0.0, jnp.asarray([[50.0, 0.0, -40.0]]))
+    down = lung_displacement_mm(Anatomy(), 20.0, 0.0, jnp.asarray([[50.0, 0.0, -40.0]]))
     np.testing.assert_allclose(down, [[0.0, 0.0, -20.0]], atol=1e-4)
 
 
@@ -201,7 +201,8 @@ def test_heart_follows_the_diaphragm_and_beats():
     rest, deep = (pose_at(Anatomy(), si, 0.0) for si in (0.0, 20.0))
     assert deep.heart_mm[1] - rest.heart_mm[1] == pytest.approx(12.0)
     size = [
-        float(pose_at(Anatomy(), 0.0, 0.0, phase).squeeze) for phase in (0, 0.25, 1)
+        float(pose_at(Anatomy(), 0.0, 0.0, phase).systolic_contraction)
+        for phase in (0, 0.25, 1)
     ]
     assert size[0] == size[2] == 0.0 < size[1]
 

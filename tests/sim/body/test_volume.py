@@ -10,7 +10,7 @@ from fluoro_jax.sim import fluoroscope
 from fluoro_jax.sim.body import bones, organs, solids, tissues, vessels, volume
 from fluoro_jax.sim.body.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.body.motion import displacement_mm, pose_at
+from fluoro_jax.sim.body.motion import lung_displacement_mm, pose_at
 from fluoro_jax.sim.body.shapes import occupancy
 from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.sim.xray import attenuation as att
@@ -89,7 +89,7 @@ def drawn():
 def test_densities_attenuate_as_the_volume_does(drawn):
     soft, bone, want = drawn(12.0, 6.0, 0.25)
     assert soft.shape == bone.shape == SHAPE
-    got = soft * tissues.SOFT_MASS_MM2_G + bone * tissues.BONE_MASS_MM2_G
+    got = soft * att.SOFT_MU_PER_DENSITY + bone * att.BONE_MU_PER_DENSITY
     np.testing.assert_allclose(got, want, atol=2e-6)
     assert float(soft.min()) >= 0.0 and float(bone.min()) >= 0.0
     assert float(soft.max()) < 1.2 and float(bone.max()) < 1.92
@@ -118,7 +118,7 @@ def test_lung_keeps_its_mass():
     breath = Breathing(5.0, 30.0, 15.0)
     time_s = np.array([0.0, 1.0, 2.0], np.float32)
     density = np.asarray(fluoroscope.lung_density(Anatomy(), breath, time_s))
-    si, ap = fluoroscope.displacement_mm(breath, time_s)
+    si, ap = fluoroscope.breathing_displacement_mm(breath, time_s)
     mass = [
         float(d * (v["left"] + v["right"]))
         for d, v in zip(
@@ -135,7 +135,7 @@ def test_a_rib_over_lung_has_the_contrast_of_a_rib():
     """10 mm of whole rib less lung of 0.26 g/cc: dL about 0.25; on soft tissue 0.09."""
     thick = 5.0
     inner = ((thick - tissues.RIB_SHELL_MM) / thick) ** 2
-    mu = lambda t: t[0] * tissues.SOFT_MASS_MM2_G + t[1] * tissues.BONE_MASS_MM2_G
+    mu = lambda t: t[0] * att.SOFT_MU_PER_DENSITY + t[1] * att.BONE_MU_PER_DENSITY
     rib = inner * mu(tissues.RIB_MARROW) + (1.0 - inner) * mu(tissues.RIB_SHELL)
     assert 10.0 * (rib - att.mu_lung(0.26)) == pytest.approx(0.25, rel=0.08)
     assert 10.0 * (rib - att.SOFT) == pytest.approx(0.09, rel=0.2)
@@ -152,7 +152,7 @@ ALL_TISSUES = [v for k, v in vars(tissues).items() if isinstance(v, tuple)]
 
 @pytest.mark.parametrize("tissue", ALL_TISSUES)
 def test_tissues_attenuate_between_air_and_cortical_bone(tissue):
-    mu = tissue[0] * tissues.SOFT_MASS_MM2_G + tissue[1] * tissues.BONE_MASS_MM2_G
+    mu = tissue[0] * att.SOFT_MU_PER_DENSITY + tissue[1] * att.BONE_MU_PER_DENSITY
     assert 0.0 <= mu < 0.0605 and min(tissue) >= 0.0
 
 
@@ -188,7 +188,7 @@ def test_vessels_branch_taper_and_ride_on_the_lung():
     np.testing.assert_allclose(radius[attached, 0], radius[parent[attached], 1])
     tips = end[radius[:, 0] < widths[0] + 1e-3]
     assert len(tips) == 2 * vessels.TIPS
-    carried = jax.jit(displacement_mm)(Anatomy(), 30.0, 15.0, jnp.asarray(tips))
+    carried = jax.jit(lung_displacement_mm)(Anatomy(), 30.0, 15.0, jnp.asarray(tips))
     moved = tips + np.asarray(carried)
 
     @jax.jit

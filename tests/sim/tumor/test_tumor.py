@@ -6,7 +6,7 @@ import pytest
 from fluoro_jax.geometry import Geometry, project_point, square_panel
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.body.motion import displacement_mm
+from fluoro_jax.sim.body.motion import lung_displacement_mm
 from fluoro_jax.sim.tumor.tumor import (
     Tumor,
     sphere_centroid_px,
@@ -95,8 +95,8 @@ def test_path_has_a_sideways_amplitude_and_a_lag_of_its_own():
 
 
 def test_mask_of_a_sphere_off_the_panel_is_empty():
-    far = np.array([500.0, 0.0, 0.0])
-    assert np.asarray(tumor_mask(square_panel(16), ball(30.0), far)).sum() == 0
+    outside = np.array([500.0, 0.0, 0.0])
+    assert np.asarray(tumor_mask(square_panel(16), ball(30.0), outside)).sum() == 0
 
 
 def test_a_tumour_that_rides_goes_where_the_lung_goes():
@@ -109,7 +109,7 @@ def test_a_tumour_that_rides_goes_where_the_lung_goes():
         tumor = Tumor(centre, 20.0, si_mm=3.0, ap_mm=4.0, rides=True)
         path = np.asarray(tumor_path_mm(tumor, breathing, time_s, anatomy))
         for place, si, ap in zip(path, *fractions, strict=True):
-            moved = displacement_mm(anatomy, 20.0 * si, 10.0 * ap, centre)
+            moved = lung_displacement_mm(anatomy, 20.0 * si, 10.0 * ap, centre)
             np.testing.assert_allclose(place, centre + moved, atol=1e-4)
         np.testing.assert_allclose(path[0], centre, atol=1e-4)  # exhale
         low.append(path[2, 2] - centre[2])

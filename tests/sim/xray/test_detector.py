@@ -20,8 +20,10 @@ def slabs(frames=2, pixels=32):
     column = np.abs(np.arange(pixels) / pixels - 0.5)
     soft = np.where(column < 0.12, 22.0, np.where(column < 0.42, 9.0, 0.0))
     bone = np.where(column < 0.05, 3.0, 0.0)
-    paths = np.stack([soft, bone]).reshape(2, 1, 1, pixels)
-    return jnp.asarray(np.broadcast_to(paths, (2, frames, pixels, pixels)), jnp.float32)
+    areal_density = np.stack([soft, bone]).reshape(2, 1, 1, pixels)
+    return jnp.asarray(
+        np.broadcast_to(areal_density, (2, frames, pixels, pixels)), jnp.float32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +96,12 @@ def test_air_reads_zero_with_and_without_a_grid(line):
         np.testing.assert_allclose(log, line, atol=1e-4)
 
 
-@pytest.mark.parametrize("part", ["light", "spot"])
+@pytest.mark.parametrize("part", ["optical", "spot"])
 def test_blur_conserves_energy(part, line):
     fine = square_panel(32, detector_mm=8.0)
     plain = ex.Exposure(quanta=1e4, noise="none", output="counts")
     blurred = plain.replace(focal_spot_mm=1.2)
-    if part == "light":
+    if part == "optical":
         blurred = plain.replace(panel=ex.Panel(blur_mm=0.4))
     before, after = (dt.read_out(line, fine, e) for e in (plain, blurred))
     np.testing.assert_allclose(after.sum((1, 2)), before.sum((1, 2)), rtol=1e-5)
@@ -108,7 +110,7 @@ def test_blur_conserves_energy(part, line):
     )
 
 
-def test_light_spreads_after_the_noise_and_ties_pixels_together():
+def test_optical_blur_follows_the_noise_and_correlates_pixels():
     fine = square_panel(200, detector_mm=80.0)
     exposure = ex.Exposure(quanta=1e4, panel=ex.Panel(blur_mm=0.4), output="counts")
     flat = jnp.zeros((1, 200, 200))
@@ -171,9 +173,9 @@ def test_binning_adds_pixels_and_their_noise(line):
     np.testing.assert_allclose(log, want, atol=1e-4)
 
 
-def test_blades_close_the_field_where_they_stand():
-    blades = ex.Blades(up_mm=80.0, down_mm=40.0, left_mm=100.0, right_mm=20.0)
-    exposure = ex.Exposure(quanta=1e6, noise="none", output="counts", blades=blades)
+def test_jaws_close_the_field_where_they_stand():
+    jaws = ex.Jaws(up_mm=80.0, down_mm=40.0, left_mm=100.0, right_mm=20.0)
+    exposure = ex.Exposure(quanta=1e6, noise="none", output="counts", jaws=jaws)
     open_field = dt.read_out(jnp.zeros((1, 32, 32)), VIEW, exposure)[0] > 5e5
     # 15 mm pixels, magnified 1.5: one is 10 mm at the isocentre
     rows, cols = np.flatnonzero(open_field.any(1)), np.flatnonzero(open_field.any(0))
@@ -183,10 +185,12 @@ def test_blades_close_the_field_where_they_stand():
 
 
 def test_motion_blur_is_the_mean_of_intensities():
-    paths = jnp.stack([slabs(), 1.2 * slabs(), 1.4 * slabs()], axis=1)
+    areal_density = jnp.stack([slabs(), 1.2 * slabs(), 1.4 * slabs()], axis=1)
     exposure = ex.Exposure(tube=ex.Tube(80.0))
-    got = dt.acquire(paths, VIEW, exposure)
-    parts = [jnp.exp(-dt.acquire(paths[:, s], VIEW, exposure)) for s in range(3)]
+    got = dt.acquire(areal_density, VIEW, exposure)
+    parts = [
+        jnp.exp(-dt.acquire(areal_density[:, s], VIEW, exposure)) for s in range(3)
+    ]
     np.testing.assert_allclose(jnp.exp(-got), sum(parts) / 3.0, rtol=1e-5)
     same = dt.expose(jnp.stack([got, got]))
     np.testing.assert_allclose(same, got, atol=1e-6)
@@ -204,7 +208,7 @@ def test_polarity_of_each_output(line):
     assert frame.min() >= 0.0 and frame.max() <= 1.0
 
 
-def test_films_repeat_and_jit_and_vmap_agree():
+def test_clips_repeat_and_jit_and_vmap_agree():
     exposure = ex.varian_fluoro(mas=0.01)
     keys = jax.random.split(KEY, 2)
     run = lambda key: dt.acquire(slabs(), VIEW, exposure, key)
@@ -243,7 +247,7 @@ def test_nothing_is_nan_and_thicker_is_never_brighter(kvp, mas, spr, thick, seed
     assert (thicker - thin > -1e-4).all()
 
 
-def test_film_has_a_gradient_with_respect_to_the_machine():
+def test_clip_has_a_gradient_with_respect_to_the_machine():
     base = ex.Exposure(quanta=1e7, noise="gaussian")
 
     @jax.jit

@@ -28,8 +28,8 @@ def case():
 
 
 @pytest.fixture(scope="module")
-def paths(case):
-    return fl.render_paths(case, VIEW, voxel_mm=8.0)
+def areal_density(case):
+    return fl.render_areal_density(case, VIEW, voxel_mm=8.0)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def ideal(case):
     return fl.simulate(case, VIEW, voxel_mm=8.0)
 
 
-def expose(paths, case, exposure, key=None):
-    return fl.expose_tumor(paths, case, VIEW, exposure=exposure, key=key)
+def expose(areal_density, case, exposure, key=None):
+    return fl.expose_tumor(areal_density, case, VIEW, exposure=exposure, key=key)
 
 
 def spot(frames, row, col):
@@ -46,7 +46,7 @@ def spot(frames, row, col):
     return np.asarray(frames)[..., r - 1 : r + 2, c - 1 : c + 2].mean((-2, -1))
 
 
-def test_all_off_is_todays_film_bit_for_bit(case, ideal):
+def test_all_off_is_the_ideal_clip_bit_for_bit(case, ideal):
     exposed = fl.simulate(case, VIEW, voxel_mm=8.0, exposure=ex.ideal())
     np.testing.assert_array_equal(exposed.frames, ideal.frames)
     assert exposed.domain == ideal.domain == "line_integral"
@@ -57,24 +57,24 @@ def test_all_off_is_todays_film_bit_for_bit(case, ideal):
     np.testing.assert_array_equal(noisy.frames, want.frames)
 
 
-def test_paths_at_60_kev_are_the_same_film(case, paths, ideal):
-    assert paths.shape == (2, 3, 32, 32)
-    exposed = expose(paths, case, ex.ideal())
+def test_areal_density_at_60_kev_gives_the_same_clip(case, areal_density, ideal):
+    assert areal_density.shape == (2, 3, 32, 32)
+    exposed = expose(areal_density, case, ex.ideal())
     np.testing.assert_allclose(exposed.frames, ideal.frames, atol=2e-3)
-    soft, bone = (spot(p[0], 0.4, 0.5) for p in paths)
+    soft, bone = (spot(p[0], 0.4, 0.5) for p in areal_density)
     assert 15.0 < soft < 30.0 and 0.5 < bone < 8.0  # over the spine
 
 
-def test_truth_is_that_of_the_ideal_film(case, paths, ideal):
-    exposed = expose(paths, case, ex.varian_fluoro(), jax.random.key(0))
+def test_truth_is_that_of_the_ideal_clip(case, areal_density, ideal):
+    exposed = expose(areal_density, case, ex.varian_fluoro(), jax.random.key(0))
     assert exposed.frames.shape == ideal.frames.shape and exposed.domain == "log"
     np.testing.assert_array_equal(exposed.mask, ideal.mask)
     np.testing.assert_array_equal(exposed.centroid_px, ideal.centroid_px)
 
 
-def test_tumour_shows_in_any_exposure_and_scatter_pales_it(case, paths):
+def test_tumour_shows_in_any_exposure_and_scatter_pales_it(case, areal_density):
     """30 mm of tumour over lung at 80 kVp: 30 to 45 % of the primary."""
-    inside = np.asarray(expose(paths, case, ex.ideal()).mask[0]) > 0
+    inside = np.asarray(expose(areal_density, case, ex.ideal()).mask[0]) > 0
     clear = fl.lung_density(case.anatomy, case.breathing, TIMES)
     without = case.replace(tumor=TUMOR.replace(density_g_cc=clear[0]))
     contrast = {}
@@ -84,7 +84,8 @@ def test_tumour_shows_in_any_exposure_and_scatter_pales_it(case, paths):
         "scatter": ex.Exposure(tube=tube, scatter=Scatter(spr=2.5)),
     }.items():
         exposed = [
-            np.asarray(expose(paths, c, exposure).frames[0]) for c in (case, without)
+            np.asarray(expose(areal_density, c, exposure).frames[0])
+            for c in (case, without)
         ]
         contrast[name] = (1.0 - np.exp(exposed[1] - exposed[0])[inside]).max()
     assert 0.3 < contrast["primary"] < 0.45
@@ -92,11 +93,11 @@ def test_tumour_shows_in_any_exposure_and_scatter_pales_it(case, paths):
 
 
 @pytest.mark.parametrize("kvp", [80.0, 120.0])
-def test_scatter_by_region_is_as_published(case, paths, kvp):
+def test_scatter_by_region_is_as_published(case, areal_density, kvp):
     """Scatter over primary without a grid: mediastinum 1 to 4, lung 0.3 to 1."""
     tube, veil = ex.Tube(kvp), Scatter(spr=2.0)
-    primary = expose(paths, case, ex.Exposure(tube=tube)).frames
-    both = expose(paths, case, ex.Exposure(tube=tube, scatter=veil)).frames
+    primary = expose(areal_density, case, ex.Exposure(tube=tube)).frames
+    both = expose(areal_density, case, ex.Exposure(tube=tube, scatter=veil)).frames
     ratio = np.exp(np.asarray(primary - both)) - 1.0
     lung = np.r_[spot(ratio, 0.32, 0.27), spot(ratio, 0.32, 0.74)]
     assert lung.min() > 0.3 and lung.max() < 1.0
@@ -109,9 +110,11 @@ def test_scatter_by_region_is_as_published(case, paths, kvp):
     assert got == pytest.approx(2.0, rel=0.01)
 
 
-def test_lower_voltage_shows_more(case, paths):
+def test_lower_voltage_shows_more(case, areal_density):
     exposed = {
-        kvp: np.asarray(expose(paths, case, ex.Exposure(tube=ex.Tube(kvp))).frames)
+        kvp: np.asarray(
+            expose(areal_density, case, ex.Exposure(tube=ex.Tube(kvp))).frames
+        )
         for kvp in (60.0, 120.0)
     }
     assert (exposed[60.0] >= exposed[120.0] - 1e-5).all()
@@ -120,13 +123,13 @@ def test_lower_voltage_shows_more(case, paths):
     assert gain.min() > 1.2 and gain.max() < 1.35
 
 
-def test_motion_blur_averages_moments_about_the_frame(case, paths):
+def test_motion_blur_averages_moments_about_the_frame(case, areal_density):
     base = ex.Exposure(tube=ex.Tube(80.0), sub_phases=3)
     one = case.replace(time_s=TIMES[1:2])
     run = lambda pulse_s: fl.simulate(
         one, VIEW, voxel_mm=8.0, exposure=base.replace(pulse_s=pulse_s)
     )
-    sharp, still, long = expose(paths[:, 1:2], one, base), run(0.0), run(0.8)
+    sharp, still, long = expose(areal_density[:, 1:2], one, base), run(0.0), run(0.8)
     np.testing.assert_allclose(still.frames, sharp.frames, atol=2e-3)
     np.testing.assert_array_equal(long.mask, sharp.mask)
     moments = fl._moments(case, base.replace(pulse_s=0.6))
@@ -137,7 +140,7 @@ def test_motion_blur_averages_moments_about_the_frame(case, paths):
 
 
 @pytest.mark.slow
-def test_binned_film_has_the_size_and_truth_asked_for(case, ideal):
+def test_binned_clip_has_the_size_and_truth_asked_for(case, ideal):
     panel = ex.Panel(binning=2)
     exposed = fl.simulate(case, VIEW, voxel_mm=8.0, exposure=ex.Exposure(panel=panel))
     np.testing.assert_array_equal(exposed.mask, ideal.mask)
@@ -145,12 +148,12 @@ def test_binned_film_has_the_size_and_truth_asked_for(case, ideal):
     assert np.abs(np.asarray(exposed.frames - ideal.frames)).mean() < 0.05
 
 
-def test_jit_and_vmap_over_tumours_agree_with_a_loop(case, paths):
+def test_jit_and_vmap_over_tumours_agree_with_a_loop(case, areal_density):
     exposure = ex.Exposure(tube=ex.Tube(80.0), scatter=Scatter())
     sizes = np.array([20.0, 30.0], np.float32)
     run = lambda size: (
         expose(
-            paths, case.replace(tumor=TUMOR.replace(diameter_mm=size)), exposure
+            areal_density, case.replace(tumor=TUMOR.replace(diameter_mm=size)), exposure
         ).frames
     )
     for got, size in zip(jax.jit(jax.vmap(run))(sizes), sizes, strict=True):

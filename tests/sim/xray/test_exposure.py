@@ -10,7 +10,7 @@ from fluoro_jax.sim.xray import detector as dt
 from fluoro_jax.sim.xray import exposure as ex
 from fluoro_jax.sim.xray.scatter import AntiscatterGrid, Scatter
 
-FULL = ex.varian_fluoro().replace(pulse_s=0.1, blades=ex.Blades(90.0, 90.0, 90.0, 90.0))
+FULL = ex.varian_fluoro().replace(pulse_s=0.1, jaws=ex.Jaws(90.0, 90.0, 90.0, 90.0))
 VIEW = square_panel(8)
 
 
@@ -65,14 +65,14 @@ def test_stages_that_need_or_exclude_each_other(exposure, found):
 
 
 def test_acquire_refuses_before_it_computes():
-    paths = jnp.ones((2, 1, 8, 8))
+    areal_density = jnp.ones((2, 1, 8, 8))
     with pytest.raises(UserError, match=r"tube.kvp = 140"):
-        dt.acquire(paths, VIEW, ex.varian_fluoro(140.0), jax.random.key(0))
+        dt.acquire(areal_density, VIEW, ex.varian_fluoro(140.0), jax.random.key(0))
     with pytest.raises(UserError, match="noise without a key"):
-        dt.acquire(paths, VIEW, ex.varian_fluoro())
+        dt.acquire(areal_density, VIEW, ex.varian_fluoro())
     odd = ex.Exposure(panel=ex.Panel(binning=3))
     with pytest.raises(UserError, match="8 x 8 pixels with binning 3"):
-        dt.acquire(paths, VIEW, odd)
+        dt.acquire(areal_density, VIEW, odd)
 
 
 def test_presets_are_valid_and_differ_and_only_ideal_is_ideal():

@@ -54,8 +54,8 @@ def test_slab_measures_its_voxels_exactly(angle, path):
 
 
 def test_outside_the_volume_is_nothing():
-    far = view(0.0, offset_mm=(600.0, 600.0))
-    got = project(jnp.ones((5, 5, 5)), centred((5, 5, 5), (4.0,) * 3), far)
+    beside = view(0.0, offset_mm=(600.0, 600.0))
+    got = project(jnp.ones((5, 5, 5)), centred((5, 5, 5), (4.0,) * 3), beside)
     np.testing.assert_array_equal(got, np.zeros((24, 28)))
 
 

@@ -3,10 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fluoro_jax.geometry import square_panel
+from fluoro_jax.geometry import elekta, square_panel, varian
 from fluoro_jax.sim.xray.blur import blur
+from fluoro_jax.sim.xray.exposure import elekta_fluoro, varian_fluoro
 from fluoro_jax.sim.xray.scatter import (
     Scatter,
+    air_gap_mm,
     dense_region,
     gap_factor,
     scatter_signal,
@@ -41,10 +43,10 @@ def test_closed_blur_keeps_the_sum_and_an_even_field(sigma):
 def test_blur_of_a_point_has_the_width_asked_for():
     point = jnp.zeros((1, 61, 61)).at[0, 30, 30].set(1.0)
     out = np.asarray(run_blur(point, (2.0, 4.0), closed=True))[0]
-    far = np.square(np.arange(61) - 30.0)
+    offset_sq = np.square(np.arange(61) - 30.0)
     # a pixel's own width adds 1/12
-    assert (out.sum(1) * far).sum() == pytest.approx(4.0 + 1 / 12, rel=1e-3)
-    assert (out.sum(0) * far).sum() == pytest.approx(16.0 + 1 / 12, rel=1e-3)
+    assert (out.sum(1) * offset_sq).sum() == pytest.approx(4.0 + 1 / 12, rel=1e-3)
+    assert (out.sum(0) * offset_sq).sum() == pytest.approx(16.0 + 1 / 12, rel=1e-3)
 
 
 def test_open_blur_lets_content_leave():
@@ -81,7 +83,7 @@ def test_scatter_is_smooth_in_proportion_and_needs_a_patient(chest):
     np.testing.assert_array_equal(run_scatter(air, air, VIEW, Scatter()), 0.0)
 
 
-def test_closing_the_blades_lowers_scatter_and_not_its_strength(chest):
+def test_closing_the_jaws_lowers_scatter_and_not_its_strength(chest):
     field = jnp.zeros((1, 1, 48)).at[..., 18:30].set(1.0)
     wide = run_scatter(chest, chest, VIEW, Scatter())
     narrow = run_scatter(chest * field, chest, VIEW, Scatter())
@@ -116,3 +118,8 @@ def test_gradient_through_scatter_is_finite_where_the_beam_is_open(chest):
         jax.grad(lambda p: scatter_signal(p, p, VIEW, Scatter(power=0.8)).sum())
     )
     assert np.isfinite(slope(with_air)).all()
+
+
+def test_presets_have_the_air_gap_of_their_own_geometry():
+    assert air_gap_mm(varian()) == varian_fluoro().scatter.gap_mm == 380.0
+    assert air_gap_mm(elekta()) == elekta_fluoro().scatter.gap_mm == 416.0

@@ -41,14 +41,14 @@ def parse(text: str) -> dict[str, float]:
 
 
 def mixture(text: str, kind: str) -> np.ndarray:
-    """Mass attenuation of a mixture at `ENERGY_KEV`, cm^2/g."""
+    """Returns the mass attenuation of a mixture at `ENERGY_KEV`, cm^2/g."""
     parts = parse(text)
     rows = [w * xraydb.mu_elam(e, ENERGY_KEV * 1e3, kind) for e, w in parts.items()]
     return np.sum(rows, axis=0) / sum(parts.values())
 
 
 def recoil_air() -> np.ndarray:
-    """Energy given to Compton electrons in air, by mass, cm^2/g.
+    """Returns the energy given to Compton electrons in air, by mass, cm^2/g.
 
     Klein-Nishina on free electrons: binding holds back the forward scatter, which
     gives hardly any energy away, so the bound cross section would be too low.

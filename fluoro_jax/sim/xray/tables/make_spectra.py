@@ -26,13 +26,13 @@ STEP_KEV = 0.5
 
 
 def tube(kvp: float) -> spekpy.Spek:
-    """SpekPy's model of the tube at 1 m and 1 mAs."""
+    """Returns SpekPy's model of the tube at 1 m and 1 mAs."""
     spek = spekpy.Spek(kvp=kvp, th=ANODE_DEG, dk=STEP_KEV, z=DISTANCE_CM, mas=1.0)
     return spek.filter("Al", ALUMINIUM_MM)
 
 
 def binned(kvp: float) -> np.ndarray:
-    """Photons per cm^2 in each bin of `ENERGY_KEV`."""
+    """Returns photons per cm^2 in each bin of `ENERGY_KEV`."""
     energy, density = tube(kvp).get_spectrum()
     place = np.floor((energy - 10.0) / 2.0).astype(int)
     held = (place >= 0) & (place < len(ENERGY_KEV))

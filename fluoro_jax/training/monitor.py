@@ -19,7 +19,7 @@ from fluoro_jax.training.writer import Writer
 COLLAPSED_BELOW = 0.01  # mean probability on the tumour's own pixels
 
 
-class Watch:
+class RunMonitor:
     """The numbers of one run; a context that closes its files.
 
     Args:
@@ -35,7 +35,7 @@ class Watch:
         self._writer = Writer(workdir, resumed_step=start) if first else None
         self.progress = Progress(start, cfg.train.num_steps)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> RunMonitor:
         return self
 
     def __exit__(
