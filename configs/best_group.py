@@ -36,6 +36,7 @@ def get_config(preset: str = "full") -> ConfigDict:
         c.gen.update(base=16, cap=128, patch=4, stem=32)
         c.gen.background_px = 16.0
         c.train.gen_updates = 1  # there is no critic that the generator could outrun
+    c.evaluation.answer = "component"
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)
     c.train.update(eval_every=250, save_every=125, ema_decay=0.995)
     set_length(c, 2000 if preset == "cpu" else 2500)

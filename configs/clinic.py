@@ -5,8 +5,8 @@ Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tes
 Time:     not measured yet.
 Expected: not measured yet.
 
-The recipe is that of `configs/best_group.py`. Tumours of 10 to 48 mm, 12 to 40 mm in the
-test; breaths of 2.5 to 6 s that start at any phase, so no clip is one whole breath.
+The recipe is that of `configs/best_group.py`. Tumours of 10 to 48 mm train and of 12 to
+40 mm test; breaths of 2.5 to 6 s start at any phase, so no clip is one whole breath.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class Answer:
 
     Attributes:
         diameter_mm: of the sphere.
-        distance_mm: `[T]` to the true centroid, in the isocentre plane; NaN for an empty
-            prediction.
+        distance_mm: `[T]` to the true centroid, in the isocentre plane; NaN where the
+            prediction is empty.
         iou: `[T]` of the masks.
         confidence: `[T]` the tracker's own.
     """
@@ -167,7 +167,7 @@ def markdown(found: Mapping[str, Any]) -> str:
             "",
             f"Spheres at random sites (seed {found['sites_seed']}), moving with the "
             f"animated lung; found: mean distance at most {FOUND_MM:g} mm in the "
-            "isocentre plane; AUC: of confidence for found against not. One patient, so "
+            "isocentre plane; AUC: of confidence, found against not. One patient, so "
             "no interval. Step "
             f"{found['step']} of the run.",
         ]

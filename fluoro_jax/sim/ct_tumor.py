@@ -15,7 +15,7 @@ from scipy import ndimage
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, Grid
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.ct import CtVolume, Landmarks, displacement
+from fluoro_jax.sim.ct import CtVolume, Landmarks, tissue_displacement_mm
 from fluoro_jax.sim.xray import attenuation as att
 from fluoro_jax.sim.xray import projector
 
@@ -76,7 +76,7 @@ def path_mm(
     si = (si - landmarks.taken_at) * breathing.si_mm
     ap = (ap - landmarks.taken_at) * breathing.ap_mm
     place = tuple(jnp.full_like(si, c) for c in centre_mm)
-    forward, down = displacement(landmarks, place, si, ap)
+    forward, down = tissue_displacement_mm(landmarks, place, si, ap)
     x, y, z = place
     return np.asarray(jnp.stack([x, y - forward, z - down], axis=-1))
 
