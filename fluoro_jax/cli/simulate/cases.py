@@ -121,8 +121,8 @@ def machine_of(options: Options, view: Geometry) -> Exposure | None:
     make = {"varian": varian_fluoro, "elekta": elekta_fluoro}[options.panel]
     exposure = make(options.kvp, mas)
     assert exposure.scatter is not None
-    scatter = exposure.scatter.replace(gap_mm=air_gap_mm(view))
-    exposure = exposure.replace(scatter=scatter)
+    scatter = dataclasses.replace(exposure.scatter, gap_mm=air_gap_mm(view))
+    exposure = dataclasses.replace(exposure, scatter=scatter)
     check_exposure(exposure)
     return exposure
 
