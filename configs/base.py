@@ -66,6 +66,7 @@ def base_config(scale: str = "full") -> Config:
         random_start=False,  # ours, simulator: start the cycle at a random phase
         smallest_mm=20.0,  # paper, its training population: diameters from 20 mm
         largest_mm=40.0,  # paper: to 40 mm; both are read by the simulator alone
+        even_in="diameter",  # ours, simulator: or "log_diameter", more small ones
     )
     c.gen = dict(  # Generator(**cfg.gen)
         levels=levels,  # paper at "full": 7
@@ -147,6 +148,7 @@ def base_config(scale: str = "full") -> Config:
     c.evaluation = dict(
         bootstrap=10_000,  # ours: resamples of an interval
         threshold=0.5,  # ours: masks are cut at this probability
+        answer="mask",  # paper; ours: "component", the most probable one of the mask
         stream_lookahead=5,  # ours: frames of delay on clips longer than one cycle
     )
     return c

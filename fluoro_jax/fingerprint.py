@@ -29,6 +29,8 @@ NO_NUMBER = (
 # new config key needs an entry here, or every stored result becomes stale.
 ABSENT: dict[str, Any] = {
     "choices": "",
+    "data.even_in": "diameter",
+    "evaluation.answer": "mask",
     "gen_opt.schedule": "cosine",
     "critic_opt.schedule": "cosine",
     "gen.patch": 1,

@@ -8,7 +8,8 @@ import pytest
 from configs import ablation
 from configs.ablation import VARIANTS
 from configs.base import SCALES, base_config
-from fluoro_jax.config import RULES, reads_ahead, validate
+from fluoro_jax.config import reads_ahead, validate
+from fluoro_jax.config_rules import RULES
 from fluoro_jax.errors import UserError
 
 PRESETS = [("paper_group", p) for p in ("", *SCALES)]

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from configs.base import base_config
 from fluoro_jax import fingerprint
-from fluoro_jax.config import RULES, validate
+from fluoro_jax.config import validate
+from fluoro_jax.config_rules import RULES
 from fluoro_jax.data import dataset
 from fluoro_jax.evaluation import evaluate
 

@@ -15,6 +15,7 @@ LAYERS = (  # lowest first; a module imports from its own layer or below
     {"metrics"},
     {"models", "io", "sim"},
     {"studies"},
+    {"config_rules"},
     {"config"},
     {"data"},
     {"training", "tracking"},

@@ -27,6 +27,7 @@ VERBS = {  # what does the work: (module, function); imported only when it runs
     "evaluate": ("fluoro_jax.experiments.reproduce", "evaluate_run"),
     "reproduce": ("fluoro_jax.experiments.reproduce", "reproduce"),
     "publish": ("fluoro_jax.zoo.publish", "publish"),
+    "real_anatomy": ("fluoro_jax.experiments.real_anatomy", "evaluate_in_ct"),
 }
 EXTRA = {  # further flags of a verb, handed to its function when given
     "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
@@ -36,9 +37,17 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "folder": "where to; by default into the package",
         "overwrite": "replace weights of that name",
     },
+    "real_anatomy": {
+        "ct": "a whole chest: DICOM folder, .nii.gz or .mha",
+        "count": "simulated tumours in it; by default 48",
+        "sites_seed": "seed of their sites and sizes; by default 0",
+    },
 }
 SWITCHES = ("overwrite",)  # flags of EXTRA without a value
-REQUIRED = {"publish": {"name": "group-cpu"}}
+REQUIRED = {
+    "publish": {"name": "group-cpu"},
+    "real_anatomy": {"ct": "chest.nii.gz"},
+}
 USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]
 
   --config      a config file, as configs/paper_group.py:smoke

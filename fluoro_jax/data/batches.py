@@ -177,7 +177,10 @@ class SimulatorSource:
         patient = self._patient(slot, index // self._data.renew_every)
         sizes = (self._data.smallest_mm, self._data.largest_mm)
         case = fresh_case(
-            rng, self._spec, patient.case, number=patient.number, diameter_mm=sizes
+            *(rng, self._spec, patient.case),
+            number=patient.number,
+            diameter_mm=sizes,
+            even_in=self._data.even_in,
         )
         shift = int(rng.integers(self._spec.num_frames))
         noise_seed = np.uint32(rng.integers(2**32))

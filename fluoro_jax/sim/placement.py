@@ -18,7 +18,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.body.motion import check_pose, pose_at
+from fluoro_jax.sim.body.motion import check_pose, lung_displacement_mm, pose_at
 from fluoro_jax.sim.body.solids import lung_distance, to_reference
 from fluoro_jax.sim.fluoroscope import breathing_displacement_mm, lung_clearance_mm
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
@@ -46,8 +46,11 @@ def sample_tumor(
     medial: bool = False,
     si_mm: float | None = None,
     site: tuple[str, str] | None = None,
+    rides: bool = False,
 ) -> Tumor:
-    """Returns a tumour that never leaves the lung, moving as far as the diaphragm.
+    """Returns a tumour that never leaves the lung.
+
+    It moves as far as the diaphragm or, if it `rides`, with the lung around it.
 
     Side and zone are sampled first, then positions within them, until the whole sphere
     stays in the lung at every time; if a site has no valid position, the next site is
@@ -62,9 +65,11 @@ def sample_tumor(
         medial: take, of the places tried, the one nearest the midline.
         si_mm: the tumour's own superior-inferior motion; None means the body's.
         site: (side, zone) of the lung, as in `SITES`; None means any.
+        rides: the lung carries it.
 
     Returns:
-        The tumour, numpy float32 leaves.
+        The tumour, numpy float32 leaves. The amplitudes of one that rides are those
+        that the lung gives it.
 
     Raises:
         UserError: for a diameter or amplitude no tumour can have, a breath that the
@@ -78,6 +83,7 @@ def sample_tumor(
             diameter_mm,
             si_mm=breathing.si_mm if si_mm is None else si_mm,
             ap_mm=breathing.ap_mm,
+            rides=rides,
         )
     )
     best = -np.inf
@@ -98,7 +104,7 @@ def sample_tumor(
             for place in places:
                 found = dataclasses.replace(tumor, centre_mm=place)
                 if lung_clearance_mm(anatomy, breathing, found, time_s) >= 0.0:
-                    return found
+                    return _with_amplitudes(found, anatomy, breathing)
     raise UserError(
         f"a tumour of {diameter_mm:.1f} mm is larger than the lung allows, "
         f"moving {tumor.si_mm:.1f} mm inferiorly and {tumor.ap_mm:.1f} mm anteriorly",
@@ -150,18 +156,32 @@ def _rough_clearance(
     work of `lung_clearance_mm`, which decides.
     """
     si, ap = breathing_displacement_mm(breathing, time_s)
-    path = tumor_path_mm(
-        dataclasses.replace(tumor, centre_mm=jnp.zeros(3)), breathing, time_s
-    )
     surface = jnp.asarray(ROUGH_SURFACE) * (0.5 * tumor.diameter_mm)
 
+    def moved(end: jax.Array) -> jax.Array:
+        if tumor.rides:
+            return places_mm + lung_displacement_mm(
+                anatomy, si[end], ap[end], places_mm
+            )
+        still = dataclasses.replace(tumor, centre_mm=jnp.zeros(3))
+        return places_mm + tumor_path_mm(still, breathing, time_s)[end].reshape(1, 3)
+
     def deepest(end: jax.Array) -> jax.Array:
-        reach = (surface + path[end].reshape(1, 3)).reshape(1, -1, 3)
-        points = places_mm.reshape(-1, 1, 3) + reach
+        points = moved(end).reshape(-1, 1, 3) + surface.reshape(1, -1, 3)
         place = to_reference(anatomy, tuple(points[..., i] for i in range(3)))
         return lung_distance(pose_at(anatomy, si[end], ap[end]), place).max(axis=1)
 
     return -jnp.maximum(deepest(jnp.argmin(si)), deepest(jnp.argmax(si)))
+
+
+def _with_amplitudes(tumor: Tumor, anatomy: Anatomy, breathing: Breathing) -> Tumor:
+    """Gives a tumour that rides the amplitudes of full inhale, for its labels."""
+    if not tumor.rides:
+        return tumor
+    centre = jnp.asarray(tumor.centre_mm).reshape(1, 3)
+    move = lung_displacement_mm(anatomy, breathing.si_mm, breathing.ap_mm, centre)[0]
+    left, back, up = (np.float32(part) for part in np.asarray(move))
+    return dataclasses.replace(tumor, si_mm=-up, ap_mm=-back, lr_mm=left)
 
 
 def _check_motion(diameter_mm: float, breathing: Breathing) -> None:

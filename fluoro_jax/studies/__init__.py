@@ -115,6 +115,7 @@ def fresh_case(
     *,
     number: int,
     diameter_mm: tuple[float, float],
+    even_in: str = "diameter",
 ) -> Case:
     """Returns another training case of patient `number` of the pool.
 
@@ -125,11 +126,12 @@ def fresh_case(
         number: of the patient in the pool.
         diameter_mm: range of a new tumour; in a study of sets the tumour stays and
             moves by another amplitude near the trained ones.
+        even_in: how the diameter is drawn, see `fresh_tumor`.
     """
     if spec.study.of_sets:
         patient = number % sets_of(spec).count
         return with_factor(case, fresh_factor(rng, spec, patient))
-    tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm)
+    tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm, even_in=even_in)
     return dataclasses.replace(case, tumor=tumor)
 
 

@@ -76,12 +76,7 @@ def sample_group_case(
     """
     body_key = jax.random.key(np.uint32(rng.integers(2**32)))
     anatomy = draw_anatomy(body_key, spec.study.population)
-    breathing = Breathing(
-        period_s=spec.num_frames * spec.frame_s,
-        si_mm=rng.uniform(*SI_MM),
-        ap_mm=rng.uniform(*AP_MM),
-        ap_lag=rng.uniform(*AP_LAG_CYCLES),
-    )
+    breathing = _breathing(rng, spec)
     time_s = np.arange(spec.num_frames) * spec.frame_s
     if spec.study.irregular:
         breathing = sample_breathing(
@@ -96,6 +91,7 @@ def sample_group_case(
         time_s,
         diameter_mm=diameter_mm,
         medial=kind.nearest_midline,
+        rides=spec.study.motion is not None,
     )
     return Case(
         anatomy=anatomy,
@@ -106,21 +102,58 @@ def sample_group_case(
     )
 
 
+def _breathing(rng: np.random.Generator, spec: StudySpec) -> Breathing:
+    """Returns the breath of one patient: the paper's ranges, or the study's motion."""
+    motion = spec.study.motion
+    if motion is None:
+        return Breathing(
+            period_s=spec.num_frames * spec.frame_s,
+            si_mm=rng.uniform(*SI_MM),
+            ap_mm=rng.uniform(*AP_MM),
+            ap_lag=rng.uniform(*AP_LAG_CYCLES),
+        )
+    mean, spread, least, most = motion.si_mm
+    return Breathing(
+        period_s=rng.uniform(*motion.period_s),
+        si_mm=float(np.clip(rng.normal(mean, spread), least, most)),
+        ap_mm=rng.uniform(*motion.ap_mm),
+        ap_lag=rng.uniform(*motion.ap_lag),
+        start=rng.uniform(),
+    )
+
+
 def draw_anatomy(key: jax.Array, population: Population) -> Anatomy:
     """Returns a patient of a population; compiled once a population."""
     return _sampler(population)(key)
 
 
 def fresh_tumor(
-    rng: np.random.Generator, case: Case, *, diameter_mm: tuple[float, float]
+    rng: np.random.Generator,
+    case: Case,
+    *,
+    diameter_mm: tuple[float, float],
+    even_in: str = "diameter",
 ) -> Tumor:
-    """Another tumour for a case's body and breath, its diameter drawn evenly, mm."""
+    """Returns another tumour for a case's body and breath.
+
+    Args:
+        rng: where the random numbers come from.
+        case: gives body, breath, and whether the tumour rides on the lung.
+        diameter_mm: range of its diameter, mm.
+        even_in: "diameter", or "log_diameter" for as many from 10 to 20 mm as from 20
+            to 40 mm.
+    """
+    if even_in == "log_diameter":
+        diameter = float(np.exp(rng.uniform(*np.log(diameter_mm))))
+    else:
+        diameter = rng.uniform(*diameter_mm)
     return sample_tumor(
         rng,
         case.anatomy,
         case.breathing,
         case.time_s,
-        diameter_mm=rng.uniform(*diameter_mm),
+        diameter_mm=diameter,
+        rides=case.tumor.rides,
     )
 
 

@@ -48,8 +48,31 @@ KINDS: Mapping[str, Kind] = {
     "no_heart": Kind(heart=False),
 }
 USUAL = ("population",)
+SIZES = ("smaller", "small", "population", "hard")  # in turn over clinic's cases
 USUAL_POPULATION = Population()
 GROUP_TEST = ("smaller", "larger", "hard", "population")  # in turn over the test set
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Quiet breathing at any phase, the tumour carried by the lung around it.
+
+    Diaphragm motion is normal, cut at its limits; all other values are drawn evenly.
+    A lower tumour then moves 12 +- 6 mm SI with a tail to 30, an upper one 2 mm, as
+    Seppenwoolde et al. 2002 measured (doi:10.1016/S0360-3016(02)02803-1); the chest's
+    delay gives the hysteresis of 1 to 5 mm.
+
+    Attributes:
+        si_mm: (mean, SD, least, most) of the diaphragm's motion, mm.
+        ap_mm: range of the chest's motion, mm.
+        ap_lag: range of the chest's delay against the diaphragm, cycles.
+        period_s: range of a breath's length, s.
+    """
+
+    si_mm: tuple[float, float, float, float] = (14.0, 6.0, 5.0, 32.0)
+    ap_mm: tuple[float, float] = (2.0, 10.0)
+    ap_lag: tuple[float, float] = (0.0, 0.2)
+    period_s: tuple[float, float] = (2.5, 6.0)
 
 
 @dataclass(frozen=True)
@@ -98,6 +121,8 @@ class Study:
         cases: of every split; in a study of sets they follow from the sets.
         population: of the patients.
         irregular: uneven breaths; a clip is then not periodic.
+        motion: of tumours that ride on the lung; None for the paper's amplitudes, in
+            which the tumour moves as far as the diaphragm wherever it lies.
         gantry_deg: least and most angle to either side, drawn for every case; None
             for the config's angle.
         exposed: a panel with spectrum, scatter, blur and quanta takes the frames.
@@ -113,6 +138,7 @@ class Study:
     )
     population: Population = USUAL_POPULATION
     irregular: bool = False
+    motion: Motion | None = None
     gantry_deg: tuple[float, float] | None = None
     exposed: bool = False
     recorded: bool = False
@@ -122,6 +148,11 @@ class Study:
     def of_sets(self) -> bool:
         """Returns whether one patient gives many cases."""
         return self.sets is not None
+
+    @property
+    def periodic(self) -> bool:
+        """Whether every clip is exactly one breath."""
+        return not self.irregular and self.motion is None
 
     @property
     def numbers(self) -> Mapping[str, int]:
@@ -145,6 +176,14 @@ BEYOND = Population(
 STUDIES: Mapping[str, Study] = {
     # The paper's group study: many patients, one tumour each.
     "group": Study(val=GROUP_TEST, test=GROUP_TEST, recorded=True),
+    # Ours: tumours that move as measured in patients.
+    "clinic": Study(
+        val=SIZES,
+        test=SIZES,
+        cases={"train": 110, "val": 32, "test": 60},
+        motion=Motion(),
+        recorded=True,
+    ),
     # Size transfer (the paper's discussion).
     "large_to_small": Study(train=("large",), val=("small", "large"), test=("small",)),
     "small_to_large": Study(train=("small",), val=("large", "small"), test=("large",)),

@@ -52,7 +52,7 @@ class StudySpec:
             panel of fine pixels holds its whole path.
         voxel_mm: of the body when it is rendered.
         photons: unattenuated quanta a pixel; 0 gives noiseless line integrals.
-        num_frames: of a clip; together they are exactly one breath.
+        num_frames: of a clip; together they are one breath in a periodic study.
         frame_s: time between frames.
 
     Raises:
@@ -108,8 +108,8 @@ class StudySpec:
 
     @property
     def periodic(self) -> bool:
-        """Returns whether every case is exactly one breath."""
-        return not self.study.irregular
+        """Returns whether every clip is exactly one breath."""
+        return self.study.periodic
 
     @property
     def exposed(self) -> bool:

@@ -133,6 +133,7 @@ class NetworkTracker:
             state.answer[self.window_frames - 1 - back],
             state.check.geometry,
             threshold=self.cfg.evaluation.threshold,
+            one_component=self.cfg.evaluation.answer == "component",
         )
 
 

@@ -109,6 +109,7 @@ class StreamTracker:
             np.asarray(answer[0, 0]),
             check.geometry,
             threshold=self.cfg.evaluation.threshold,
+            one_component=self.cfg.evaluation.answer == "component",
         )
         state = StreamState(check, carry, frames[1:], state.count + 1)
         return state, track

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from scipy import ndimage
 
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.geometry import Geometry, position_iso_mm
@@ -130,7 +131,12 @@ def track_clip(
 
 
 def make_track(
-    frame: int, probability: np.ndarray, geometry: Geometry, *, threshold: float = 0.5
+    frame: int,
+    probability: np.ndarray,
+    geometry: Geometry,
+    *,
+    threshold: float = 0.5,
+    one_component: bool = False,
 ) -> Track:
     """Returns the `Track` of a probability map, cut at p >= `threshold`.
 
@@ -143,8 +149,12 @@ def make_track(
         probability: `[H, W]` in [0, 1].
         geometry: the view; gives the centroid in mm in the isocentre plane.
         threshold: probability from which a pixel is tumour.
+        one_component: answer with the most probable component of the mask alone; the
+            probability of the others is set to 0.
     """
     probability = np.asarray(probability, np.float32)
+    if one_component:
+        probability = most_probable_component(probability, threshold)
     mask = probability >= threshold
     if not mask.any():
         nowhere = np.full(2, np.nan)
@@ -154,3 +164,21 @@ def make_track(
     confidence = float(probability[mask].mean())
     status = "ok" if confidence >= (1.0 + threshold) / 2 else "low_confidence"
     return Track(frame, middle, place, probability, confidence, status)
+
+
+def most_probable_component(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns the map with all components of its mask but one set to 0.
+
+    The one that stays has the largest sum of probabilities. Pixels touch at sides and
+    corners.
+
+    Args:
+        probability: `[H, W]` in [0, 1].
+        threshold: probability from which a pixel belongs to a component.
+    """
+    labels, count = ndimage.label(probability >= threshold, np.ones((3, 3)))
+    if count < 2:
+        return probability
+    sums = ndimage.sum_labels(probability, labels, np.arange(1, count + 1))
+    others = (labels > 0) & (labels != 1 + int(np.argmax(sums)))
+    return np.where(others, np.float32(0.0), probability)

@@ -46,6 +46,13 @@ ROWS = [
     _row("data.pool_bodies", 10**9, "from 1 to 10000"),
     _row("data.smallest_mm", 1e-6, "1 to 150 mm"),
     _row("data.largest_mm", 1e6, "1 to 150 mm"),
+    _row("data.even_in", "log", "log_diameter"),
+    _row("evaluation.answer", "blob", "mask, component"),
+    Bad(
+        "clips that are not one breath are not rolled",
+        _set(study__name="clinic", data__random_start=True),
+        ("data.random_start = False", "clinic"),
+    ),
     _row("gen.levels", 10**9, "from 1 to 12"),
     _row("gen.base", 10**9, "from 1 to 4096"),
     _row("gen.kernel", 10**9 + 1, "even number from 2 to 16"),

@@ -60,7 +60,9 @@ def config():
             gen=dict(bidirectional=True, lstm="all"),
             init=dict(parent="", frozen="nothing"),
             train=dict(gen_updates=2, critic_updates=1, accumulate=1),
-            evaluation=dict(bootstrap=200, threshold=0.5, stream_lookahead=2),
+            evaluation=dict(
+                bootstrap=200, threshold=0.5, answer="mask", stream_lookahead=2
+            ),
         )
     )
 

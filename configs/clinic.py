@@ -1,0 +1,29 @@
+"""The clinic study: tumours that ride on the lung with amplitudes as in patients.
+
+Command:  python -m launch.reproduce --config=configs/clinic.py:cpu --workdir=DIR
+Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
+Time:     not measured yet.
+Expected: not measured yet.
+
+The recipe is that of `configs/best_group.py`. Tumours of 10 to 48 mm train and of 12 to
+40 mm test; breaths of 2.5 to 6 s start at any phase, so no clip is one whole breath.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import best_group
+from fluoro_jax.studies.registry import STUDIES
+
+
+def get_config(preset: str = "full") -> ConfigDict:
+    """Clinic study at scale `preset`: any of `SCALES`."""
+    c = best_group.get_config(preset)
+    c.name = c.name.replace("best_group", "clinic")
+    c.study.name = "clinic"
+    c.data.random_start = False
+    if preset != "smoke":
+        numbers = STUDIES["clinic"].numbers
+        c.study.update({f"num_{split}": count for split, count in numbers.items()})
+    return c

@@ -1,0 +1,284 @@
+"""Real anatomy: simulated tumours in an animated CT, tracked by a phantom's network.
+
+The table says how far the phantom carries: bones, vessels, hila and heart are a real
+patient's, the breath and the tumours (spheres at random sites) are simulated. Position
+errors are of a case's mean distance, in the isocentre plane.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Geometry, lps_to_iec
+from fluoro_jax.io.ct import read_ct
+from fluoro_jax.io.files import expand_path, write_text
+from fluoro_jax.metrics import iou
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.ct import CtVolume, animate, find_landmarks, find_lung
+from fluoro_jax.sim.ct_tumor import path_mm, sample_sites, sphere_frame
+from fluoro_jax.sim.tumor.tumor import Tumor, tumor_centroid_px, tumor_mask
+from fluoro_jax.sim.xray.projector import project
+from fluoro_jax.stages import stage
+from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.tracker import Tracker, track_clip
+from fluoro_jax.training.nets import restore_generator
+
+FOUND_MM = 3.0
+BREATH = Breathing(period_s=5.0, si_mm=14.0, ap_mm=5.0)  # quiet; see studies.Motion
+TAKEN_AT = 0.5  # of the breath, if nothing is known of the scan
+LARGE_MM = 18.0  # tumours from here on are also counted apart
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a tracker said of one tumour.
+
+    Attributes:
+        diameter_mm: of the sphere.
+        distance_mm: `[T]` to the true centroid, in the isocentre plane; NaN where the
+            prediction is empty.
+        iou: `[T]` of the masks.
+        confidence: `[T]` the tracker's own.
+    """
+
+    diameter_mm: float
+    distance_mm: np.ndarray
+    iou: np.ndarray
+    confidence: np.ndarray
+
+    @property
+    def mean_mm(self) -> float:
+        """Mean distance over the frames; infinite if a frame has no prediction."""
+        lost = np.isnan(self.distance_mm).any()
+        return np.inf if lost else float(self.distance_mm.mean())
+
+
+def evaluate_in_ct(
+    cfg: Any,
+    workdir: str | Path,
+    *,
+    ct: str,
+    count: str = "48",
+    sites_seed: str = "0",
+    data_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Tracks simulated tumours in a CT with a trained run; writes and prints a table.
+
+    Args:
+        cfg: the run's config.
+        workdir: of the run; takes tables/real_anatomy.json.
+        ct: file or folder of a whole chest.
+        count: tumours, a whole number.
+        sites_seed: of their sites and sizes, a whole number.
+        data_dir: not used; every verb is given it.
+
+    Returns:
+        `table` of the answers, and what it was made from.
+
+    Raises:
+        UserError: no checkpoint, a CT that cannot be used, or no whole number.
+    """
+    generator, params, step = restore_generator(cfg, workdir)
+    number = _whole("count", count, least=1)
+    seed = _whole("sites_seed", sites_seed, least=0)
+    study, threshold = cfg.study, cfg.evaluation.threshold
+    with stage("read the CT"):
+        volume = ct_volume(*read_ct(expand_path(ct)))
+    view = StudySpec.from_config(study).geometry()
+    tracker = NetworkTracker(generator, params, cfg, study.num_frames - 1)
+    sequences = clips(
+        volume,
+        view,
+        count=number,
+        seed=seed,
+        num_frames=study.num_frames,
+        frame_s=study.frame_s,
+    )
+    answers = [
+        answer(tracker, diameter, clip, threshold)
+        for diameter, clip in tqdm(sequences, total=number, unit="tumour", leave=False)
+    ]
+    found = {
+        "ct": Path(ct).name,
+        "count": number,
+        "sites_seed": seed,
+        "step": step,
+        "rows": table(answers),
+        "tumours": [_record(a) for a in answers],
+    }
+    path = Path(workdir) / "tables" / "real_anatomy.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(found, indent=1) + "\n")
+    print(markdown(found))
+    print(f"every tumour: {path}")
+    return found
+
+
+def _whole(name: str, text: str, *, least: int) -> int:
+    if text.isdecimal() and int(text) >= least:
+        return int(text)
+    raise UserError(
+        f"--{name}={text}",
+        needed=f"a whole number from {least} on",
+        why="it counts the tumours" if name == "count" else "it is a random seed",
+        fix=f"--{name}=48",
+    )
+
+
+def _record(one: Answer) -> dict[str, Any]:
+    mean = one.mean_mm
+    return {
+        "diameter_mm": round(one.diameter_mm, 2),
+        "distance_mm": round(mean, 3) if np.isfinite(mean) else None,
+        "iou": round(float(one.iou.mean()), 4),
+        "confidence": round(float(one.confidence.mean()), 4),
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Returns the table as Markdown with its caption."""
+    lines = [
+        f"# Simulated tumours in a real CT ({found['ct']})",
+        "",
+        "| tumours | n | found [%] | median distance [mm] | IoU | confidence | AUC |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in found["rows"].items():
+        lines.append(
+            f"| {name} | {row['n']} | {row['found_percent']:.0f} ({row['found']}) | "
+            f"{row['median_mm']:.1f} | {row['iou']:.2f} | {row['confidence']:.2f} | "
+            f"{row['auc']:.2f} |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Spheres at random sites (seed {found['sites_seed']}), moving with the "
+            f"animated lung; found: mean distance at most {FOUND_MM:g} mm in the "
+            "isocentre plane; AUC: of confidence, found against not. One patient, so "
+            "no interval. Step "
+            f"{found['step']} of the run.",
+        ]
+    )
+
+
+def clips(
+    volume: CtVolume,
+    geometry: Geometry,
+    *,
+    count: int,
+    seed: int,
+    num_frames: int = 10,
+    frame_s: float = 0.5,
+    diameter_mm: tuple[float, float] = (12.0, 35.0),
+) -> Iterator[tuple[float, Clip]]:
+    """Yields diameters and clips of one CT with one simulated tumour each.
+
+    Args:
+        volume: the CT, its lungs whole.
+        geometry: the view.
+        count: tumours.
+        seed: of sites and sizes.
+        num_frames: of a clip.
+        frame_s: time between frames.
+        diameter_mm: range of the spheres.
+
+    Raises:
+        UserError: for a CT without lungs, or too small for the tumours or the motion.
+    """
+    lung = find_lung(volume)
+    marks = find_landmarks(lung, volume.grid, taken_at=TAKEN_AT)
+    time_s = np.arange(num_frames) * frame_s
+    moments = list(animate(volume, marks, BREATH, time_s, lung=lung))
+    frames = [project(now.mu(), now.grid, geometry) for now in moments]
+    rng = np.random.default_rng(seed)
+    sites = sample_sites(rng, lung, volume.grid, count=count, diameter_mm=diameter_mm)
+    for centre, diameter in sites:
+        path = path_mm(marks, BREATH, time_s, centre)
+        tumor = Tumor(centre, diameter, 0.0, 0.0)
+        added = [
+            frame + sphere_frame(now, geometry, place, diameter)
+            for frame, now, place in zip(frames, moments, path, strict=True)
+        ]
+        yield (
+            diameter,
+            Clip(
+                frames=np.asarray(jnp.stack(added)),
+                time_s=time_s,
+                geometry=geometry,
+                mask=np.stack([tumor_mask(geometry, tumor, place) for place in path]),
+                centroid_px=np.stack(
+                    [tumor_centroid_px(geometry, tumor, place) for place in path]
+                ),
+                centre_mm=np.asarray(lps_to_iec(jnp.asarray(path))),
+                periodic=num_frames * frame_s == BREATH.period_s,
+            ),
+        )
+
+
+def answer(
+    tracker: Tracker, diameter_mm: float, clip: Clip, threshold: float
+) -> Answer:
+    """Tracks one clip; returns the errors against its truth."""
+    tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
+    shrink = float(clip.geometry.sad_mm) / float(clip.geometry.sdd_mm)
+    pitch = np.array(clip.geometry.pixel_mm, float) * shrink
+    miss = np.stack([t.centroid_px for t in tracks]) - np.asarray(clip.centroid_px)
+    masks = np.stack([np.asarray(t.probability) >= threshold for t in tracks])
+    return Answer(
+        diameter_mm,
+        np.linalg.norm(miss * pitch, axis=-1),
+        np.asarray(iou(masks, np.asarray(clip.mask))),
+        np.array([t.confidence for t in tracks]),
+    )
+
+
+def table(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Returns the table's numbers: of all tumours, and of those from `LARGE_MM` on.
+
+    Per cent found (mean distance at most `FOUND_MM`), median distance (infinite counts
+    as an empty prediction), mean IoU, and the AUC of confidence for found against not.
+    """
+    large = [a for a in answers if a.diameter_mm >= LARGE_MM]
+    return {"all": _row(answers), f"from {LARGE_MM:g} mm on": _row(large)}
+
+
+def _row(answers: Sequence[Answer]) -> dict[str, Any]:
+    distance = np.array([a.mean_mm for a in answers])
+    found = distance <= FOUND_MM
+    confidence = np.array([a.confidence.mean() for a in answers])
+    return {
+        "n": len(answers),
+        "found": int(found.sum()),
+        "found_percent": 100.0 * float(found.mean()) if len(answers) else np.nan,
+        "median_mm": float(np.median(distance)) if len(answers) else np.nan,
+        "iou": float(np.mean([a.iou.mean() for a in answers])) if answers else np.nan,
+        "confidence": float(confidence.mean()) if len(answers) else np.nan,
+        "auc": area_under_roc(confidence, found),
+    }
+
+
+def area_under_roc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Returns the chance that a positive scores higher than a negative; ties half.
+
+    NaN without a positive or a negative.
+    """
+    high, low = score[positive], score[~positive]
+    if not len(high) or not len(low):
+        return np.nan
+    above = (high[:, None] > low[None]).mean() + 0.5 * (
+        high[:, None] == low[None]
+    ).mean()
+    return float(above)

@@ -1,0 +1,121 @@
+"""A sphere in an animated CT: where it fits, how it moves, what it adds to a frame.
+
+The sphere takes the place of the tissue that is there. Line integrals add, so only a
+small box around it is projected, on a grid finer than the CT's.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.ndimage import map_coordinates
+from scipy import ndimage
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import AnyArray, Geometry, Grid
+from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.ct import CtVolume, Landmarks, tissue_displacement_mm
+from fluoro_jax.sim.xray import attenuation as att
+from fluoro_jax.sim.xray import projector
+
+Array = jax.Array
+BOX_VOXELS = 64  # a side of the box; a voxel is then at most 1/50 of the diameter
+MARGIN = 1.2  # box side over diameter
+
+
+def sample_sites(
+    rng: np.random.Generator,
+    lung: np.ndarray,
+    grid: Grid,
+    *,
+    count: int,
+    diameter_mm: tuple[float, float],
+) -> list[tuple[np.ndarray, float]]:
+    """Returns centres and diameters of spheres that lie wholly in the lung.
+
+    Diameters are drawn evenly, then a centre evenly over the voxels that have room.
+
+    Args:
+        rng: where the random numbers come from.
+        lung: `[Z, Y, X]` bool, vessels filled in.
+        grid: where its voxels are.
+        count: spheres.
+        diameter_mm: range, mm.
+
+    Returns:
+        `count` pairs of world `[3]` mm, as the CT was scanned, and mm.
+
+    Raises:
+        UserError: if the largest has no room.
+    """
+    spacing = tuple(float(s) for s in reversed(grid.spacing_mm))
+    clear_mm = ndimage.distance_transform_edt(lung, sampling=spacing)
+    if clear_mm.max() < 0.5 * diameter_mm[1]:
+        raise UserError(
+            f"a sphere of {diameter_mm[1]:g} mm in this lung",
+            needed=f"at most {2.0 * clear_mm.max():.0f} mm",
+            why="the whole sphere must lie in the lung",
+            fix="take smaller tumours",
+        )
+    sites = []
+    for _ in range(count):
+        diameter = float(rng.uniform(*diameter_mm))
+        fits = np.argwhere(clear_mm >= 0.5 * diameter)
+        index = fits[rng.integers(len(fits))][::-1]  # to x, y, z
+        centre = np.array(grid.origin_mm) + index * np.array(grid.spacing_mm)
+        sites.append((centre.astype(np.float32), diameter))
+    return sites
+
+
+def path_mm(
+    landmarks: Landmarks, breathing: Breathing, time_s: AnyArray, centre_mm: np.ndarray
+) -> np.ndarray:
+    """Returns where the tissue at a place of the CT is at each time, `[T, 3]` mm."""
+    si, ap = breathing_signal(breathing, jnp.asarray(time_s))
+    si = (si - landmarks.taken_at) * breathing.si_mm
+    ap = (ap - landmarks.taken_at) * breathing.ap_mm
+    place = tuple(jnp.full_like(si, c) for c in centre_mm)
+    forward, down = tissue_displacement_mm(landmarks, place, si, ap)
+    x, y, z = place
+    return np.asarray(jnp.stack([x, y - forward, z - down], axis=-1))
+
+
+def sphere_frame(
+    volume: CtVolume,
+    geometry: Geometry,
+    centre_mm: AnyArray,
+    diameter_mm: float,
+    *,
+    density_g_cc: float = 1.06,
+) -> Array:
+    """Returns what a sphere adds to the line integrals of a CT, `[rows, cols]`.
+
+    Args:
+        volume: the CT at this moment.
+        geometry: the view.
+        centre_mm: `[3]` world mm, at this moment.
+        diameter_mm: mm.
+        density_g_cc: of its soft tissue.
+    """
+    extra, box = _extra(volume, jnp.asarray(centre_mm), diameter_mm, density_g_cc)
+    return projector.project(extra, box, geometry)
+
+
+@jax.jit
+def _extra(
+    volume: CtVolume, centre_mm: Array, diameter_mm: Array, density_g_cc: Array
+) -> tuple[Array, Grid]:
+    """Attenuation that the sphere adds, `[N, N, N]` 1/mm, and the box's grid."""
+    voxel = MARGIN * diameter_mm / BOX_VOXELS
+    line = (jnp.arange(BOX_VOXELS, dtype=jnp.float32) - 0.5 * (BOX_VOXELS - 1)) * voxel
+    z, y, x = line.reshape(-1, 1, 1), line.reshape(1, -1, 1), line.reshape(1, 1, -1)
+    reach = jnp.sqrt(x * x + y * y + z * z)
+    inside = jnp.clip(0.5 + (0.5 * diameter_mm - reach) / voxel, 0.0, 1.0)
+    (x0, y0, z0), (dx, dy, dz) = volume.grid.origin_mm, volume.grid.spacing_mm
+    places = ((centre_mm[2] + z - z0) / dz, (centre_mm[1] + y - y0) / dy)
+    index = jnp.broadcast_arrays(*places, (centre_mm[0] + x - x0) / dx)
+    here = map_coordinates(volume.mu(), index, order=1, mode="nearest")
+    first = centre_mm + line[0]
+    box = Grid((first[0], first[1], first[2]), (voxel, voxel, voxel))
+    return inside * (att.mu_tumor(density_g_cc) - here), box

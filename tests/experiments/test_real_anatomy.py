@@ -1,0 +1,100 @@
+"""Simulated tumours in a CT: the table, and trackers that are shown the truth."""
+
+import numpy as np
+import pytest
+
+from fluoro_jax.experiments import real_anatomy as ra
+from fluoro_jax.geometry import Grid, square_panel
+from fluoro_jax.sim.ct import ct_volume
+from fluoro_jax.tracking.checks import begin
+from fluoro_jax.tracking.tracker import make_track
+
+PITCH = (8.0, 8.0, 8.0)
+
+
+def chest_hu():
+    """A soft cylinder with two lungs, about the middle, voxels of 8 mm."""
+    z, y, x = np.meshgrid(
+        *((np.arange(n) - (n - 1) / 2) * 8.0 for n in (44, 30, 42)), indexing="ij"
+    )
+    hu = np.where((x / 155) ** 2 + (y / 108) ** 2 < 1.0, 20.0, -1000.0)
+    for side in (-1.0, 1.0):
+        lung = ((x - side * 62) / 50) ** 2 + (y / 72) ** 2 + ((z - 20) / 90) ** 4 < 1.0
+        hu[lung] = -750.0
+    return hu.astype(np.float32)
+
+
+class Shown:
+    """Answers with the true masks, moved by a number of pixels."""
+
+    causal, lookahead_frames = True, 0
+
+    def __init__(self, masks, shift=0):
+        self.masks, self.shift = np.asarray(masks), shift
+
+    def init(self, geometry, reference=None, *, periodic=False, domain=""):
+        return begin(geometry, reference, domain=domain or "line_integral"), 0
+
+    def step(self, state, frame, time_s):
+        check, number = state
+        mask = np.roll(self.masks[number], self.shift, axis=1)
+        return (check, number + 1), make_track(number, mask, check.geometry)
+
+    def flush(self, state):
+        return []
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    volume = ct_volume(chest_hu(), Grid((0.0, 0.0, 0.0), PITCH))
+    made = ra.clips(
+        volume,
+        square_panel(64),
+        count=3,
+        seed=0,
+        num_frames=3,
+        diameter_mm=(30.0, 36.0),
+    )
+    return list(made)
+
+
+def test_clips_hold_the_tumour_where_their_truth_says(sequences):
+    for diameter, clip in sequences:
+        assert 30.0 <= diameter <= 36.0
+        assert clip.mask.shape == clip.frames.shape == (3, 64, 64)
+        rows, cols = np.nonzero(clip.mask[0])
+        middle = [rows.mean(), cols.mean()]
+        np.testing.assert_allclose(middle, clip.centroid_px[0], atol=0.5)
+    first, second = sequences[0][1], sequences[1][1]
+    differ = np.abs(first.frames - second.frames) > 1e-4
+    either = (first.mask > 0) | (second.mask > 0)
+    # elsewhere the frames are the same CT; a box voxel is half a millimetre
+    assert (differ & ~either).mean() < 0.03
+
+
+def test_the_truth_is_found_and_a_shifted_answer_is_not(sequences):
+    diameter, clip = sequences[0]
+    exact = ra.answer(Shown(clip.mask), diameter, clip, 0.5)
+    off = ra.answer(Shown(clip.mask, shift=2), diameter, clip, 0.5)
+    assert exact.mean_mm < 1.0 and exact.iou.min() == 1.0
+    pixel = 480.0 / 64 / 1.5
+    assert off.mean_mm == pytest.approx(2 * pixel, abs=1.0)
+
+
+def test_the_table_counts_found_and_ranks_confidence():
+    say = lambda size, miss, sure: ra.Answer(
+        size, np.array([miss]), np.array([0.5]), np.array([sure])
+    )
+    rows = ra.table(
+        [
+            say(14.0, 1.0, 0.6),
+            say(20.0, 2.0, 0.9),
+            say(30.0, 50.0, 0.4),
+            say(25.0, np.nan, 0.0),
+        ]
+    )
+    assert rows["all"]["found"] == 2 and rows["all"]["n"] == 4
+    assert rows["from 18 mm on"]["n"] == 3
+    assert rows["all"]["auc"] == 1.0
+    assert ra.area_under_roc(np.array([0.5, 0.5]), np.array([True, False])) == 0.5
+    assert np.isnan(ra.area_under_roc(np.array([0.5]), np.array([True])))
