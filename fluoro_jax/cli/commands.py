@@ -44,10 +44,7 @@ EXTRA = {  # further flags of a verb, handed to its function when given
     },
 }
 SWITCHES = ("overwrite",)  # flags of EXTRA without a value
-REQUIRED = {
-    "publish": {"name": "group-cpu"},
-    "real_anatomy": {"ct": "chest.nii.gz"},
-}
+REQUIRED = {"publish": {"name": "my-group"}, "real_anatomy": {"ct": "chest.mha"}}
 USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]
 
   --config      a config file, as configs/paper_group.py:smoke
