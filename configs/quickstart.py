@@ -2,9 +2,9 @@
 
 Command:  make quickstart  (python -m launch.reproduce --config=configs/quickstart.py)
 Hardware: two CPU cores.
-Time:     8 min 34 s with installation and empty caches (AMD EPYC, AVX2).
-Expected: test IoU 0.653 [0.537, 0.741], vertical error 8.1 mm [4.3, 14.7] over 30
-          cases, one seed (static, blind: 0.000 and 31.1 mm [24.8, 38.3]).
+Time:     7 min 12 s with installation and empty caches (AMD EPYC, AVX2).
+Expected: test IoU 0.676 [0.564, 0.756], median distance 2.4 mm, 8 of 30 cases missed,
+          one seed (static, blind: IoU 0.000, 75.9 mm, 30 of 30).
 
 Not the paper's recipe: simulated tumours from 10 mm on, background-subtracted frames, a
 channel for what moves, a ConvLSTM at the bottom alone, cross-entropy and IoU as losses,
