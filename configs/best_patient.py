@@ -2,7 +2,7 @@
 
 Command:  python -m launch.reproduce --config=configs/best_patient.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
-Time:     `:cpu` about 9 min; `full` not measured yet.
+Time:     `:cpu` about 25 min (estimated: 1,000 updates); `full` not measured yet.
 Expected: not measured yet with this simulator and patient; earlier numbers in
           docs/results (shown as stale).
 """

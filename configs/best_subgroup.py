@@ -2,7 +2,7 @@
 
 Command:  python -m launch.reproduce --config=configs/best_subgroup.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
-Time:     `:cpu` about 9 min from scratch; `full` not measured yet.
+Time:     `:cpu` about 20 min from scratch (estimated); `full` not measured yet.
 Expected: not measured yet with this simulator and these patients; earlier numbers in
           docs/results (shown as stale).
 

@@ -47,7 +47,6 @@ def validate(
     _check_groups(cfg)
     _check_causal(cfg)
     _check_diameters(cfg)
-    _check_start(cfg)
     _check_collimation(cfg)
     if training:
         check_devices(cfg.data.batch_size)
@@ -212,19 +211,6 @@ def _check_diameters(cfg: Config) -> None:
             needed="data.largest_mm at least data.smallest_mm",
             why="simulated tumours have diameters between the two",
             fix=f"--config.data.largest_mm={smallest}",
-        )
-
-
-def _check_start(cfg: Config) -> None:
-    from fluoro_jax.studies import STUDIES  # late: it starts JAX
-
-    study = STUDIES.get(cfg.study.name)
-    if cfg.data.random_start and study and not study.periodic:
-        raise UserError(
-            f"data.random_start = True with study.name = {cfg.study.name!r}",
-            needed="data.random_start = False",
-            why="a clip that is not one whole breath cannot be rolled in time",
-            fix="--config.data.random_start=False: its breaths start at any phase",
         )
 
 

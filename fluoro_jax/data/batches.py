@@ -152,11 +152,21 @@ class SimulatorSource:
     Args:
         cfg: the run's config; reads `seed`, `study` and `data`.
         process: (rank, count), by default this JAX process's.
+
+    Raises:
+        UserError: clips that are not one whole breath would start at a random phase.
     """
 
     def __init__(self, cfg: Config, process: tuple[int, int] | None = None) -> None:
         self._spec = StudySpec.from_config(cfg.study)
         self._seed, self._data, self._process = cfg.seed, cfg.data, process
+        if cfg.data.random_start and not self._spec.periodic:
+            raise UserError(
+                f'data.random_start = True with study.name = "{cfg.study.name}"',
+                needed="data.random_start = False",
+                why="a clip that is not one whole breath cannot be rolled in time",
+                fix="--config.data.random_start=False: its breaths start at any phase",
+            )
         self._pool: dict[int, PoolPatient] = {}  # by slot
 
     def batch_at(self, index: int) -> Batch:

@@ -6,6 +6,7 @@ from bad import Bad
 
 from configs.base import base_config
 from fluoro_jax.config import validate
+from fluoro_jax.data.batches import SimulatorSource
 
 
 def _set(*, usual=False, **values):
@@ -23,6 +24,12 @@ def _set(*, usual=False, **values):
 def _row(key, value, *words):
     call = _set(**{key.replace(".", "__"): value})
     return Bad(f"{key}={value}", call, (key, *words))
+
+
+def _rolled(folder):
+    cfg = base_config("smoke")
+    cfg.study.name, cfg.data.random_start = "clinic", True
+    SimulatorSource(cfg)
 
 
 ROWS = [
@@ -50,7 +57,7 @@ ROWS = [
     _row("evaluation.answer", "blob", "mask, component"),
     Bad(
         "clips that are not one breath are not rolled",
-        _set(study__name="clinic", data__random_start=True),
+        _rolled,
         ("data.random_start = False", "clinic"),
     ),
     _row("gen.levels", 10**9, "from 1 to 12"),

@@ -235,7 +235,8 @@ def test_hearts_beat_unless_asked_not_to(written, second):
     assert jax.tree.all(same)
 
 
-def test_an_x_ray_machine_takes_the_film(second):
+@pytest.mark.slow
+def test_an_x_ray_machine_takes_the_clip(second):
     """The same truth, another picture: what the panel of `--kvp` reads."""
     drawn, ideal, _ = second
     asked = options_of("--out=x", *SMALL, "--shape=lobulated", "--kvp=80")

@@ -115,6 +115,7 @@ def test_projector_volume_of_the_full_preset():
         assert face.max() < 0.03 * mu.max()  # DiffDRR's sum is right only then
 
 
+@pytest.mark.slow
 def test_simulate_rows_say_what_a_voxel_and_a_ray_cost(thin_bodies, tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
     argv = ["--what=simulate", "--preset=smoke", "--repeats=2", f"--json={out}"]
@@ -183,6 +184,7 @@ def test_all_parts_have_a_place_for_every_peer():
     assert benchmark.preset_config("gpu", "float32").critic.dtype == "float32"
 
 
+@pytest.mark.slow
 def test_all_runs_each_part_and_a_trace_is_written(monkeypatch, tmp_path, capsys):
     seen = []
     networks = lambda cfg, peers, repeats: seen.append((cfg.gen.dtype, peers)) or []

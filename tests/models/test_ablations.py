@@ -89,7 +89,10 @@ def test_which_answers_depend_on_frame_1(changes, stack, others):
     assert set(reached.tolist()) == {1} | others
 
 
-@pytest.mark.parametrize("change", ["none", "pool", "coarse"])
+@pytest.mark.parametrize(
+    "change",
+    ["none", *(pytest.param(c, marks=pytest.mark.slow) for c in ("pool", "coarse"))],
+)
 def test_it_neither_fades_nor_grows_and_every_parameter_has_a_gradient(change):
     sizes = dict(levels=2, refine_levels=1, base=8, cap=16)
     generator = Generator(**{**sizes, **CHANGES[change]})

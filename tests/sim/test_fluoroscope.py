@@ -243,6 +243,7 @@ def test_a_large_tumour_with_the_papers_amplitudes_fits_in_many_places():
     assert (centres[inside, 0] < 0).any() and (centres[inside, 0] > 0).any()
 
 
+@pytest.mark.slow
 def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
     grid, shape = solids.body_grid(8.0)
     still = jax.jit(lambda a: volume.draw_still(a, grid, shape))(case.anatomy)
@@ -270,6 +271,7 @@ def test_overlap_finds_the_heart_and_ribs():
     assert float(clear["rib"].max()) > 0.0
 
 
+@pytest.mark.slow
 def test_overlap_looks_at_the_tumours_part_of_the_panel_alone():
     shape = sample_shape(np.random.default_rng(0), "spiculated")
     case = make_case(centre=(45.0, 20.0, 0.0), diameter=40.0)

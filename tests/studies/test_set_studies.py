@@ -158,6 +158,7 @@ def test_heart_lies_over_the_tested_tumours_only():
     assert share(study_case(spec, "test", 0)).mean() >= 0.3
 
 
+@pytest.mark.slow
 def test_held_out_views_breaths_and_bodies():
     spec = StudySpec(name="gantry", **SMALL)
     angles = [study_case(spec, "test", i).geometry.gantry_deg for i in range(12)]

@@ -29,6 +29,7 @@ def joined(first, second):
 
 
 @pytest.mark.parametrize("kind", UPDATES)
+@pytest.mark.slow
 def test_two_micro_batches_are_one_of_twice_the_size(kind):
     halves = [disc_batch(0), disc_batch(1)]
     place = lambda batch: parallel.shard(batch, devices=TWO)

@@ -55,6 +55,7 @@ def undisturbed(tmp_path_factory):
         return workdir, digest(loop.train(stand_in_run.config(), workdir))
 
 
+@pytest.mark.slow
 def test_the_critic_waits_for_its_start(tmp_path):
     cfg = stand_in_run.config()
     cfg.loss.critic_start = 3

@@ -26,6 +26,7 @@ def equal(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_its_parents_averaged_networks(tmp_path):
     cfg = stand_in_run.config()
     parent = loop.train(cfg, tmp_path / "group")

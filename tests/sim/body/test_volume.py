@@ -86,6 +86,7 @@ def drawn():
     return run
 
 
+@pytest.mark.slow
 def test_densities_attenuate_as_the_volume_does(drawn):
     soft, bone, want = drawn(12.0, 6.0, 0.25)
     assert soft.shape == bone.shape == SHAPE

@@ -68,6 +68,7 @@ def volume_error(vessel):
     return abs(found / want - 1.0)
 
 
+@pytest.mark.slow
 def test_the_error_of_the_volume_halves_with_the_spacing(request):
     coarse = volume_error(tube(*ACROSS))
     request.getfixturevalue("finer")
@@ -133,6 +134,7 @@ def largest_error(background, added, painted, chord_mm):
     return np.abs(added - painted)[inner].max() / contrast
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("height_mm", [0.0, 9.0])
 def test_the_error_of_a_ray_halves_with_the_spacing(height_mm, request):
     """Points half as far apart, and voxels of 0.5 mm so that they do not count."""

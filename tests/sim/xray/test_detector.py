@@ -208,6 +208,7 @@ def test_polarity_of_each_output(line):
     assert frame.min() >= 0.0 and frame.max() <= 1.0
 
 
+@pytest.mark.slow
 def test_clips_repeat_and_jit_and_vmap_agree():
     exposure = ex.varian_fluoro(mas=0.01)
     keys = jax.random.split(KEY, 2)

@@ -148,6 +148,7 @@ def test_binned_clip_has_the_size_and_truth_asked_for(case, ideal):
     assert np.abs(np.asarray(exposed.frames - ideal.frames)).mean() < 0.05
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_over_tumours_agree_with_a_loop(case, areal_density):
     exposure = ex.Exposure(tube=ex.Tube(80.0), scatter=Scatter())
     sizes = np.array([20.0, 30.0], np.float32)
