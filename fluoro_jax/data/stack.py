@@ -11,6 +11,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray
 
 Array = jax.Array
+# "wrap" needs a clip of exactly one period; "causal" is the one that streams.
 MODES = ("wrap", "edge", "causal", "single", "moving")
 MOVING = "moving"
 # Ours: a change of 0.04, a few millimetres of soft tissue, then weighs like 0.1 of the
@@ -41,9 +42,11 @@ def stack_frames(
     Raises:
         UserError: for any other mode.
     """
+    # Indices by NumPy at trace time: gathers with constant indices.
     index = stack_indices(frames.shape[1], mode)
     channels = [frames[:, steps] for steps in index]
     if mode == MOVING:
+        # Of the whole clip, so the mode reads ahead: `config.reads_ahead` knows it.
         still = jnp.mean(frames, axis=1, keepdims=True)
         channels.append(MOTION_GAIN * (frames - still))
     return jnp.stack(channels, axis=-1)
@@ -66,5 +69,6 @@ def stack_indices(num_frames: int, mode: str) -> np.ndarray:
     offsets = np.array(OFFSETS.get(mode, NEIGHBOURS))
     index = np.arange(num_frames)[None, :] + offsets[:, None]
     if mode == "wrap":
+        # % and not clip: frame -1 of a period is its last.
         return index % num_frames
     return np.clip(index, 0, num_frames - 1)

@@ -31,7 +31,10 @@ from fluoro_jax.training.workdir import HISTORY
 from fluoro_jax.training.writer import read_rows, training_seconds
 from fluoro_jax.zoo import registry as zoo
 
+# Ours: enough to notice another renderer or tracker, few enough for each publishing.
 NUM_CASES = 4  # of the test split, kept in the card to be reproduced
+# Ours, and far under a real change: pixels whose probability is near the threshold move
+# between machines.
 TOLERANCE = 2e-3  # of a case's IoU: another machine rounds otherwise
 
 
@@ -67,10 +70,13 @@ def publish(
         UserError: no checkpoint, no tables or those of other weights, numbers that are
             not reproduced; and as `zoo.save`.
     """
+    # First, since it costs nothing: training and rendering would be for a name that is
+    # taken.
     zoo.check_name(name, folder=folder, overwrite=overwrite)
     workdir = Path(workdir)
     restored = restore_generator(cfg, workdir)
     params, home = restored[1], workdir
+    # Rounding changes the numbers, so the rounded weights get a table of their own.
     if dtype == "bfloat16":
         params, home = _evaluate_rounded(cfg, workdir, restored, data_dir)
     table = _read_tables(home / "tables", fingerprint(cfg, params), cfg, workdir)
@@ -88,6 +94,8 @@ def publish(
         folder=place,
         overwrite=replace,
     )
+    # Saved and read back where nobody looks first: what is checked is the file, not the
+    # arrays in memory.
     with tempfile.TemporaryDirectory() as scratch:
         put(scratch)
         _check(recheck(zoo.load(name, folder=scratch)))
@@ -110,6 +118,7 @@ def recheck(weights: zoo.Weights) -> list[tuple[int, float, float]]:
     for row in card["cases"]:
         one = study_case(spec, "test", row["index"])
         clip = render_case(dataclasses.replace(one, id=row["case"]), spec)
+        # Through the storage's 16 bits, as the cases went that the table scored.
         stored = decode_frames(encode_frames(np.asarray(clip.frames)))
         tracks = track_clip(tracker, dataclasses.replace(clip, frames=stored))
         masks = masks_of(tracks, cfg.evaluation.threshold)
@@ -135,6 +144,7 @@ def first_cases(folder: Path) -> list[dict[str, Any]]:
         }
         for index, row in enumerate(rows)
     ]
+    # A case without a tumour in any frame has no IoU to reproduce.
     return [case for case in cases if math.isfinite(case["iou"])][:NUM_CASES]
 
 
@@ -149,6 +159,7 @@ def training(workdir: Path) -> dict[str, Any]:
     env = json.loads((workdir / "env.json").read_text())
     devices = ", ".join(sorted(set(env["devices"])))
     return {
+        # The first call began the run; later ones only went on with it.
         "command": _command(calls[0]["command"]),
         "history": [{k: c[k] for k in ("from", "to", "commit")} for c in calls],
         "commit": calls[-1]["commit"],
