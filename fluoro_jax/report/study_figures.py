@@ -22,6 +22,7 @@ def study_figures(results: Results, folder: Path) -> list[Figure]:
     """Draws overlays, centroid trace, error distribution and learning curves."""
     labels = {key: run.method.label for key, run in results.runs.items()}
     count = len(results.clips[0].time_s)
+    # From the start of the breath on, and not to its end, where it repeats the start.
     frames = sorted({round(x) for x in np.linspace(0, 0.7 * (count - 1), 4)})
     pictures = [
         figures.overlays(
@@ -58,9 +59,11 @@ def choose_examples(results: Results) -> list[Example]:
     worst = int(np.argmin(np.where(np.isnan(score), np.inf, score)))
     if results.table["study"] in SET_STUDIES:
         sets, farthest = np.asarray(arrays["set"]), np.asarray(arrays["factor"])
+        # 0 for the others: amplitude factors are at least 1.
         last = lambda number: int(np.argmax(np.where(sets == number, farthest, 0.0)))
         ends = easy_and_hard(results.table["cases"])
         wanted = [(last(number), f"{which} set") for which, number in ends.items()]
+        # With a single set its easy and hard case are the same.
         if len(set(ends.values())) == 1:
             wanted = [(last(ends["easy"]), "largest amplitude")]
     else:
@@ -72,6 +75,7 @@ def choose_examples(results: Results) -> list[Example]:
     wanted.append((worst, "the network's worst case"))
     examples, shown = [], set()
     for index, why in wanted:
+        # One case may be the largest and the worst: shown once, under its first reason.
         if index in shown:
             continue
         shown.add(index)
@@ -89,7 +93,9 @@ def choose_examples(results: Results) -> list[Example]:
 def _typical_trace(results: Results, path: Path, labels: Mapping[str, str]) -> Figure:
     """Draws the centroid trace of the case whose IoU is the network's median."""
     run = results.runs["ours"]
+    # Cases without a score sort first, as 0.
     score = np.nan_to_num([case["iou"] for case in run.cases])
+    # The upper of the two in the middle, so that it is a case that exists.
     index = int(np.argsort(score)[len(score) // 2])
     clip = results.clips[index]
     places = {"truth": centroid_px(np.asarray(clip.mask))}
