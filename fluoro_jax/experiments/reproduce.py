@@ -139,7 +139,6 @@ def _evaluate_and_write(
         recorded = track_recorded(results.runs, cfg)
         section = recorded_section(recorded, folder, cfg)
         results.table["recorded"] = section["rows"]
-    # Again, now with the rows of the recorded clip.
     tables.write_tables(results.table, workdir / "tables")
     with stage("report"):
         report = write_report(

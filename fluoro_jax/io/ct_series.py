@@ -168,7 +168,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
 def _compressed(path: Path) -> bool:
     """Returns whether the header names a transfer syntax with compressed pixels."""
     with path.open("rb") as file:
-        # The meta group stands first and is never compressed; 2048 bytes (ours) hold it.
+        # The meta group stands first, never compressed; 2048 bytes (ours) hold it.
         head = file.read(2048)
     return b"1.2.840.10008.1.2.4." in head or b"1.2.840.10008.1.2.5" in head
 

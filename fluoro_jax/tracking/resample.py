@@ -128,7 +128,7 @@ def to_view(clip: Clip, resampler: Resampler) -> Clip:
     """
     mask, centroid = clip.mask, clip.centroid_px
     if mask is not None:
-        # A pixel is tumour if at least half of it is, so a mask neither grows nor shrinks.
+        # A pixel is tumour if at least half of it is: masks neither grow nor shrink.
         mask = (resampler.frames(np.asarray(mask)) >= 0.5).astype(np.float32)
     if centroid is not None:
         centroid = map_px(resampler.source, resampler.target, np.asarray(centroid))

@@ -59,8 +59,7 @@ def make_gen_update(
     """
 
     def gradients(state: TrainState, batch: Batch) -> Gradients:
-        # From the count of updates, which skipped ones advance too: weights follow the
-        # loop's step, not the optimizer's.
+        # Skipped updates count too: weights follow the loop's step.
         step = state.gen.updates // cfg.train.gen_updates
         weights = losses.loss_weights(cfg.loss, step)
         stack = stack_frames(batch["frames"], cfg.data.stack)
@@ -86,8 +85,7 @@ def make_gen_update(
             terms["loss"] = total + weights["adversarial"] * terms["adversarial"]
             return jnp.mean(terms["loss"]), {**terms, "prob": prob}
 
-        # The probabilities come out beside the terms: their average is one over pixels,
-        # not over examples.
+        # "prob" is no term: its average is over pixels, not over examples.
         grads, terms = jax.grad(loss_fn, has_aux=True)(state.gen.params)
         on_truth = _weighted(terms.pop("prob"), truth)
         return grads, {**_average(terms), "p_on_truth": on_truth}
