@@ -264,8 +264,6 @@ def _progress(total: int, *, quiet: bool) -> Callable[[int], None]:
         bar = tqdm(total=total, unit="frame", desc="track")
 
         def move(done: int) -> None:
-            # `update` counts on; more steps may be told than frames, when late answers
-            # are read.
             bar.update(min(done, total) - bar.n)
             if done >= total:
                 bar.close()

@@ -72,7 +72,6 @@ def open_batches(cfg: Config, data_dir: str | Path) -> BatchSource:
 def blank_batch(cfg: Config) -> Batch:
     """Returns a batch of zeros, of the shapes and types of every other."""
     study = cfg.study
-    # This process's share: each feeds its own devices.
     share = cfg.data.batch_size // jax.process_count()
     clip = np.zeros((share, study.num_frames, study.rows, study.cols), np.float32)
     return {"frames": clip, "mask": clip, "id": np.zeros(share, np.int32)}

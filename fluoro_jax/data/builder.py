@@ -92,8 +92,6 @@ class FluoroStudies(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # nothing is downloaded
-        # Study and cases are pure functions of the spec: order and number follow from
-        # it.
         cases = build_study(self._spec())
         self._background = (None, None)
         return {split: self._generate_examples(cases[split]) for split in SPLITS}
@@ -124,7 +122,6 @@ def example_of(
         background: its body without the tumour if it is at hand, `[T, rows, cols]`.
     """
     geometry = case.geometry
-    # To the host at once: devices would hold every case until it is written.
     clip = jax.device_get(render_case(case, spec, background=background))
     over = jax.device_get(overlap(case.case, geometry, voxel_mm=spec.voxel_mm))
     return {

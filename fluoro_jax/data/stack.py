@@ -11,7 +11,6 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray
 
 Array = jax.Array
-# "wrap" needs a clip of exactly one period; "causal" is the one that streams.
 MODES = ("wrap", "edge", "causal", "single", "moving")
 MOVING = "moving"
 # Ours: a change of 0.04, a few millimetres of soft tissue, then weighs like 0.1 of the
@@ -69,6 +68,5 @@ def stack_indices(num_frames: int, mode: str) -> np.ndarray:
     offsets = np.array(OFFSETS.get(mode, NEIGHBOURS))
     index = np.arange(num_frames)[None, :] + offsets[:, None]
     if mode == "wrap":
-        # % and not clip: frame -1 of a period is its last.
         return index % num_frames
     return np.clip(index, 0, num_frames - 1)

@@ -109,8 +109,7 @@ def score_frames(
     if exact_px is not None:
         exact = (metrics.centroid_px(pred) - exact_px) * iso
         exact = np.where(empty[:, None], penalty_iso_mm, exact)
-        # No truth, no error: frames without a tumour are in no mean, whatever was
-        # predicted.
+        # Frames without a tumour are in no mean, whatever was predicted in them.
         exact = np.where(np.isnan(shift), np.nan, exact)
     return FrameScores(
         iou=metrics.iou(pred, truth),

@@ -38,8 +38,6 @@ def strata(
     # Outward to whole mm, so that the printed limits hold every training case.
     least, most = np.floor(known.min()), np.ceil(known.max())
     smaller, larger = trained_beyond(cfg.data, least, most)
-    # A case's overlap is that of its mean frame: one that breathes through a rib counts
-    # in part.
     rib = np.asarray(test["rib_overlap"]).mean(axis=1)
     heart = np.asarray(test["heart_overlap"]).mean(axis=1)
     # 0.1 is ours. The heart goes first, so that no case is in two of these three

@@ -125,7 +125,7 @@ def baselines_ahead(table: Table) -> list[str]:
             ours, theirs = (row["values"][w]["mean"] for w in ("ours", one["key"]))
             if row["key"] not in COMPARED or ours is None or theirs is None:
                 continue
-            # Any better mean is told, however small: the reader sees both numbers.
+            # Any better mean is named, however small; both numbers are printed.
             if theirs > ours if row["higher_is_better"] else theirs < ours:
                 places = row["decimals"]
                 better.append(

@@ -208,7 +208,7 @@ def reproduce_plan(
     print(text, flush=True)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "results.md").write_text(text, encoding="utf-8")
-    # Drawing takes seconds; without a new record the figures are those of before.
+    # Without a new record the figures are those of before.
     if missing or not (workdir / "figures" / "parts.png").exists():
         plan_figures.draw(parts, found, workdir)
     return found

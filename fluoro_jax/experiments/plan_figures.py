@@ -81,7 +81,6 @@ def curves(records: Records, path: Path) -> Path:
             values = [point[key] for point in points]
             if points:
                 axis.plot(steps, values, marker="o", ms=2.5, lw=1.2, label=name)
-            # Every point is in the CSV, also of a run that was too short to draw.
             rows += [(name, key, s, v) for s, v in zip(steps, values, strict=True)]
     axes[0].set(xlabel="step", ylabel="validation IoU", ylim=(0, 1))
     axes[1].set(xlabel="step", ylabel="validation error, vertical [mm at isocentre]")

@@ -240,7 +240,7 @@ def answer(
     tracker: Tracker, diameter_mm: float, clip: Clip, threshold: float
 ) -> Answer:
     """Tracks one clip; returns the errors against its truth."""
-    # Without its mask: a tracker cannot look.
+    # Without its mask, so that no tracker can read it.
     tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
     shrink = float(clip.geometry.sad_mm) / float(clip.geometry.sdd_mm)
     pitch = np.array(clip.geometry.pixel_mm, float) * shrink
@@ -266,8 +266,8 @@ def table(answers: Sequence[Answer]) -> dict[str, Any]:
 
 def _row(answers: Sequence[Answer]) -> dict[str, Any]:
     distance = np.array([a.mean_mm for a in answers])
-    # Confidence is averaged over a clip, as the distance is that decides "found".
     found = distance <= FOUND_MM
+    # Averaged over a clip, as the distance is that decides "found".
     confidence = np.array([a.confidence.mean() for a in answers])
     return {
         "n": len(answers),

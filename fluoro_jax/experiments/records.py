@@ -21,8 +21,6 @@ from fluoro_jax.io.files import write_text
 from fluoro_jax.training.workdir import TRAINERS, differences, resolve
 from fluoro_jax.training.writer import read_rows
 
-# Raised when a reader must know the difference; keys that were added need no new
-# number.
 FORMAT = 2  # of the records; 1 has no fingerprints
 SHOWN = 3  # changes of a kind that are named
 UNRECORDED = "made before fingerprints were recorded"

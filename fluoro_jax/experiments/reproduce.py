@@ -64,7 +64,7 @@ def reproduce(
         _say("train")
         train(cfg, workdir, data_dir=data_dir)
     if jax.process_index() > 0:
-        # Evaluation is NumPy and one device's work; the others have nothing to add.
+        # One process evaluates: its clips are tracked one after the other.
         return Results({}, workdir)
     _say(f"evaluate ({time.perf_counter() - begun:.0f} s since the start)")
     owner, home = network_of or (cfg, workdir)

@@ -164,7 +164,6 @@ conv_valid.defvjp(_conv_forward, _conv_backward)
 
 def conv_same(x: Array, kernel: Array, in_loop: bool = False) -> Array:
     """`conv_valid` with the zeros that keep the shape under an odd kernel."""
-    # An odd kernel: as many zeros on either side.
     half = kernel.shape[0] // 2
     return conv_valid(x, kernel, in_loop, (half, half))
 

@@ -17,6 +17,7 @@ AGAINST = (  # key of a case, axis, factor
     ("rib_overlap", "ribs over the tumour [%]", 100.0),
     ("si_mm", "tumour's SI motion [mm]", 1.0),
 )
+# Of Okabe and Ito's, as in `report.figures`.
 EMPTY_COLOUR, FOUND_COLOUR = "#D55E00", "#0072B2"
 
 
@@ -28,7 +29,7 @@ def errors_by(cases: Sequence[Mapping[str, Any]], path: Path) -> Figure:
         cases: as from `strata.case_rows`; those without a tumour are left out.
         path: of the PNG; a CSV of the same numbers stands beside it.
     """
-    # None where no frame has a tumour: nothing to be right about.
+    # None: no frame of the case has a tumour.
     cases = [case for case in cases if case["iou"] is not None]
     column = lambda key: np.array([case[key] for case in cases], float)
     measures = (("iou", "IoU"), ("distance_mm", "distance [mm at isocentre]"))

@@ -219,6 +219,7 @@ def geometry_rows(geometry: Geometry) -> list[tuple[str, str, str]]:
 
 def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
     """Returns one sentence: what the network was trained on."""
+    # Both texts are made, and one is taken: config keys of either exist in every run.
     source = {
         "dataset": f"the {cfg.study.num_train} stored training cases",
         "simulator": f"fresh tumours of {cfg.data.smallest_mm:g} to "
@@ -242,6 +243,7 @@ def _frame(geometry: Geometry) -> tuple[int, int]:
 
 
 def _embed(figure: Figure) -> dict[str, str]:
+    # From the file, so that the report shows what lies in the folder.
     data = base64.b64encode(figure.path.read_bytes()).decode()
     return {
         "title": figure.title,
@@ -254,4 +256,5 @@ def _embed(figure: Figure) -> dict[str, str]:
 def _environment(workdir: Path) -> str:
     """env.json as training wrote it, or a word that it is not there."""
     path = workdir / "env.json"
+    # A part that evaluates another's network has no training, and so no environment.
     return path.read_text(encoding="utf-8") if path.exists() else "no env.json"

@@ -15,6 +15,7 @@ from fluoro_jax.report.figures import Example, Figure
 from fluoro_jax.report.strata_figure import errors_by
 from fluoro_jax.studies import SET_STUDIES
 
+# Blind baselines would crowd the trace: those shown frame 0 start where the tumour is.
 TRACED = ("ours", "ours_online", "static_frame0", "phase_prior_frame0")
 
 
@@ -53,6 +54,8 @@ def choose_examples(results: Results) -> list[Example]:
     """
     arrays, run = results.arrays, results.runs["ours"]
     size = np.asarray(arrays["diameter_mm"])
+    # Chosen by truth and by size alone, but for the worst: a choice by score would
+    # flatter.
     heart = np.asarray(arrays["heart_overlap"]).mean(axis=1)
     score = np.array([case["iou"] for case in run.cases])
     # A case without a tumour in any frame has no score and is not the worst.
@@ -99,6 +102,7 @@ def _typical_trace(results: Results, path: Path, labels: Mapping[str, str]) -> F
     index = int(np.argsort(score)[len(score) // 2])
     clip = results.clips[index]
     places = {"truth": centroid_px(np.asarray(clip.mask))}
+    # A causal network has no second column of its past alone.
     places |= {
         key: results.runs[key].centroid_px[index]
         for key in TRACED

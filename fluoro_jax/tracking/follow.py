@@ -102,8 +102,7 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
     window = getattr(tracker, "window_frames", None)
     clips = []
     for part in parts:
-        # A part of several is not announced as periodic: its frames may lie up to a
-        # quarter of a spacing off.
+        # The clip is known to be one period, not the sequences that it is split into.
         whole = clip.periodic and len(parts) == 1 and len(part) == window
         one = dataclasses.replace(
             prepared,

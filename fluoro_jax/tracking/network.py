@@ -123,7 +123,7 @@ class NetworkTracker:
         """Probabilities `[N, H, W]` of the window that ends at the newest frame."""
         missing = self.window_frames - len(state.frames)
         window = np.stack((state.frames[0],) * missing + state.frames)
-        # A longer clip's later windows are no whole period, even of a periodic clip.
+        # Windows before the last repeat frame 0 and are no whole period.
         whole = state.periodic and state.count == self.window_frames
         mode = _stack_mode(self.cfg.data.stack, whole_period=whole)
         return np.asarray(forward(self.generator, mode, self.params, window[None])[0])

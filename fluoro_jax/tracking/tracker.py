@@ -114,7 +114,7 @@ def track_clip(
             `checks.check_clip`); nothing is tracked then.
     """
     frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
-    # Before `init`: what is wrong with frame 9 is said before frame 0 costs anything.
+    # The whole clip first: nothing is tracked of a clip whose later frames are refused.
     check_clip(clip, getattr(tracker, "learned", None), reference)
     # A tracker without a window has no length that the period must match.
     window = getattr(tracker, "window_frames", len(frames))

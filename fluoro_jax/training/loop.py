@@ -159,11 +159,10 @@ def _first_state(nets: Nets, parent: TrainState | None) -> TrainState:
 
 
 # The order of a step: validate and save the state *before* it, then batches, updates,
-# log. So the evaluation at r is of the weights in checkpoint r, and a resumed run
-# repeats it. The generator compiles in a thread beside the first batches only with one
-# process and one micro-batch: with more, its arguments are made by other programs.
-# `record` comes once nothing can be refused any more. Step `last` only validates and
-# saves.
+# log. So the validation at r is of the weights in checkpoint r, and a resumed run
+# repeats it. Where there is rendering to wait for, the generator compiles beside it in
+# a thread. `record` comes once nothing can be refused any more. Step `last` only
+# validates and saves.
 def _run(
     nets: Nets,
     state: TrainState,

@@ -20,7 +20,7 @@ def learning_rate(opt_cfg: Any, num_updates: int) -> optax.Schedule:
     warmup = min(opt_cfg.warmup_steps, num_updates // 2)
     peak = opt_cfg.learning_rate
     if opt_cfg.schedule == "constant":
-        # A warm-up of length 0 would otherwise train its first update at rate 0.
+        # optax makes a warm-up of no steps a constant at its initial value.
         start = 0.0 if warmup else peak
         return optax.warmup_constant_schedule(start, peak, warmup)
     return optax.warmup_cosine_decay_schedule(

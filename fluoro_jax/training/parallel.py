@@ -85,7 +85,7 @@ class Program:
         memory = compiled.memory_analysis()
         if memory is None:
             return None
-        # All shards are of one size; the first is this device's.
+        # Shards are of one size, so the first stands for any device.
         on_one = lambda leaf: leaf.addressable_shards[0].data.nbytes
         given = sum(on_one(leaf) for leaf in jax.tree.leaves(others))
         # Donated inputs are written over: outputs that alias them need no memory of
@@ -191,7 +191,6 @@ def mean_over_devices(tree: PyTree) -> PyTree:
     As one vector, so that an update waits for the other devices once, however many
     arrays it has (`pmean` of a tree is a collective for each leaf).
     """
-    # Leaves are raveled in the tree's order, the same on every device.
     flat, restore = jax.flatten_util.ravel_pytree(tree)
     return restore(jax.lax.pmean(flat, AXIS))
 

@@ -143,10 +143,12 @@ def limits(cfg: Any) -> list[str]:
             f"Trained on the patients and tumours of the {study.name} study, which are "
             "tested too; any other patient is outside of it."
         )
+    # Stored cases have the study's own sizes, which its name tells.
     elif data.source == "simulator":
         sentences.append(
             f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained."
         )
+    # `zoo.tracker` takes any lookahead, so the card says whose numbers hold.
     if cfg.gen.bidirectional:
         sentences.append(
             "The network reads its window both ways: with lookahead it is not causal, "
@@ -202,6 +204,7 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
         _line("lookahead [frames]", text("lookahead_frames")),
     ]
     for row in metrics["rows"]:
+        # As the report, which folds the detailed rows away.
         if not row["detail"]:
             values = [row["values"][column["key"]] for column in columns]
             cells = [format_value(value, row["decimals"]) for value in values]

@@ -94,7 +94,7 @@ def publish(
         folder=place,
         overwrite=replace,
     )
-    # Saved and read back where nobody looks first: what is checked is the file, not the
+    # Saved to a temporary folder and read back: what is checked is the file, not the
     # arrays in memory.
     with tempfile.TemporaryDirectory() as scratch:
         put(scratch)
@@ -174,6 +174,7 @@ def training(workdir: Path) -> dict[str, Any]:
 
 def _command(line: str) -> str:
     """A command as it was typed: no interpreter, no folders of that machine."""
+    # The first word is the interpreter.
     script, *words = shlex.split(line)[1:]
     path = Path(script)
     launched = ["python", "-m", f"launch.{path.stem}"]
@@ -189,6 +190,7 @@ def _evaluate_rounded(
     """Parameters rounded to bfloat16, and the folder in which they are evaluated."""
     generator, params, step = restored
     params, home = zoo.rounded(params), workdir / "bfloat16"
+    # The same weights are evaluated once, however often they are published.
     if not _has_tables(home, fingerprint(cfg, params)):
         evaluate(
             cfg,
@@ -223,6 +225,7 @@ def _read_tables(folder: Path, sha256: str, cfg: Any, workdir: Path) -> dict[str
 
 
 def _check(found: list[tuple[int, float, float]]) -> None:
+    # Not `>`: a NaN compares False, and must count as off.
     off = [row for row in found if not abs(row[1] - row[2]) <= TOLERANCE]
     if off:
         case, before, now = off[0]

@@ -106,6 +106,7 @@ def load(name: str, *, folder: str | Path | None = None) -> Weights:
             fix=REINSTALL,
         )
     cfg = _read_config(card, name)
+    # Built from the card, not from a config file of today, which may have changed.
     generator = Generator(**cfg.gen)
     return Weights(cfg, generator, _read_params(data, generator, cfg, path), card)
 
@@ -259,6 +260,7 @@ def _folder(folder: str | Path | None) -> Path:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        # In this order: a card without its parts is told before one that was changed.
         missing = [key for key in SECTIONS if key not in card]
         if not missing and "sha256" not in card["weights"]:
             missing = ["weights.sha256"]
@@ -281,6 +283,7 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 def _read_config(card: Mapping[str, Any], name: str) -> Any:
     try:
+        # Batches and devices are checked for training alone.
         return validate(ConfigDict(card["config"]), training=False)
     except UserError as error:
         raise UserError(
@@ -342,6 +345,7 @@ def _refuse_name(name: str, folder: Path) -> NoReturn:
 
 
 def _refuse_new_name(name: str) -> NoReturn:
+    # What the name would be, so that the message can be copied.
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     raise UserError(
         f"the name {name!r}",

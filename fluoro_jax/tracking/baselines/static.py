@@ -63,7 +63,6 @@ class StaticTracker:
         check = begin(geometry, reference, domain=domain)
         check_shape(geometry, self.shape)
         shape, place = start_from(reference, self.shape, self.place_px)
-        # Placed once: no frame changes the answer.
         return StaticState(check, place_mask(shape, place))
 
     def step(
