@@ -75,9 +75,9 @@ def write_report(
 
 def _template() -> jinja2.Template:
     text = resources.files("fluoro_jax.report") / "study.html"
+    # StrictUndefined: a misspelt name raises instead of leaving a gap. autoescape:
+    # names and config values are a user's text.
     environment = jinja2.Environment(
-        # StrictUndefined: a misspelt name raises instead of leaving a gap. autoescape:
-        # names and config values are a user's text.
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["value"] = summary.format_value

@@ -134,8 +134,8 @@ def p_accumulated(update: Any, count: int, *, devices: Devices = None) -> Progra
     p_empty = p_map(empty, in_axes=(None, 0))
     # The sums are donated, so that a step needs one copy of the gradients, not `count`.
     p_add = p_map(add, in_axes=(None, 0, 0), donate_argnums=(2,))
+    # The state is donated here, once nothing reads it any more.
     p_finish = p_map(
-        # The state is donated here, once nothing reads it any more.
         finish, in_axes=(None, 0), out_axes=(None, None), donate_argnums=(0,)
     )
     wait = _virtual(devices)

@@ -327,8 +327,8 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
             why="the parameters belong to one network and to no other",
             fix=REINSTALL,
         )
+    # float32 whatever the file: the file is smaller, the computation the same.
     return unflatten_dict(
-        # float32 whatever the file: the file is smaller, the computation the same.
         {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}, sep="/"
     )
 
