@@ -119,7 +119,7 @@ def easy_and_hard(cases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     Returns:
         Set number under "easy" and "hard"; empty without cases.
     """
-    # Twice, ours: heart and spine hide a tumour as a whole, a rib hides a strip.
+    # Twice is ours.
     covered: dict[int, list[float]] = {}
     for case in cases:
         over = 2.0 * (case["heart_overlap"] + case["spine_overlap"])

@@ -14,7 +14,6 @@ from fluoro_jax.studies import SET_STUDIES
 Config = Mapping[str, Any]
 # The paper's size, as `configs/base.py` reads it.
 PIXELS, LEVELS, STEPS = 256, (7, 5), 10_000
-# A constant that a test keeps equal to the network's own count.
 PARAMETERS = 7_606_978  # of the generator at that size: `parameter_count`
 LOSSES = dict(l1=100.0, ssim=1.0, iou=1.0, adversarial=1.0)  # eq. 5 and 9 as read
 

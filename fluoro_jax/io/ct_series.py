@@ -92,8 +92,7 @@ def _one_series(folder: Path, simpleitk: Any) -> list[str]:
             fix="move each series into a folder of its own",
         )
     names = list(reader.GetGDCMSeriesFileNames(str(folder), ids[0])) if ids else []
-    # GDCM leaves out files that it cannot read: they are looked for, since each is a
-    # gap.
+    # A file that is not among the names is a slice that could not be read: a gap.
     known = {Path(name).name for name in names}
     others = sorted(
         path.name
@@ -153,7 +152,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
             why="they say where the slice lies",
             fix="export the series again",
         )
-    # GDCM reads the header of a file that is cut off, and fills its missing pixels.
+    # A header can be read although the pixels behind it are cut off (a test does so).
     if path.stat().st_size < rows * cols * bits // 8 and not _compressed(path):
         refuse(
             f"{path}: {path.stat().st_size} bytes",

@@ -306,8 +306,8 @@ class Conv(nn.Module):
         gain = 8.0 if self.form == "up" else 2.0
         he = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
         kernel = self.param("kernel", he, shape).astype(self.dtype)
-        # A bias in every layer, ours: with He's variance the logits have a spread near
-        # 1 at the start; without, training falls into the empty mask.
+        # A bias in every layer, ours: with He's variance and the norm it keeps training
+        # from ending in the empty mask.
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x = x.astype(self.dtype)
         y = FORMS[self.form](x, kernel)

@@ -15,7 +15,7 @@ from fluoro_jax.report.figures import Example, Figure
 from fluoro_jax.report.strata_figure import errors_by
 from fluoro_jax.studies import SET_STUDIES
 
-# Blind baselines would crowd the trace: those shown frame 0 start where the tumour is.
+# Of the baselines those that are shown frame 0: they start where the tumour is.
 TRACED = ("ours", "ours_online", "static_frame0", "phase_prior_frame0")
 
 
