@@ -110,11 +110,11 @@ def _guarded(work: Callable[[], None], *, debug: bool) -> int:
         if stop.code != INTERRUPTED:
             raise
         return INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # an OSError too; `unbroken` answers it
         raise
     except (UserError, OSError, RuntimeError) as error:
         told = _told(error)
-        if told is None:
+        if told is None:  # a fault of the program, not of the user
             raise
         if debug:
             traceback.print_exc()
@@ -190,7 +190,7 @@ def _work(verb: str, call: Call) -> None:
     from fluoro_jax.training.parallel import start_processes
     from fluoro_jax.training.workdir import locked
 
-    start_processes()
+    start_processes()  # before anything else touches JAX
     if "parts" in call.cfg:
         _work_plan(verb, call)
         return
@@ -206,7 +206,7 @@ def _work(verb: str, call: Call) -> None:
     StudySpec.from_config(cfg.study)
     module, name = VERBS[verb]
     work = getattr(importlib.import_module(module), name)
-    raise_if_pressed()
+    raise_if_pressed()  # the import may have swallowed a Ctrl-C
     with locked(call.workdir) if training else contextlib.nullcontext():
         work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
 
@@ -341,7 +341,7 @@ def _unreadable(error: Exception, value: str | None) -> UserError:
             why="every value of a run comes from its config",
             fix=f"{fix} (relative to {Path.cwd()})",
         )
-    cause = list(_chain(error))[-1]
+    cause = list(_chain(error))[-1]  # the first error, behind absl's own
     lines = str(cause).strip().splitlines() or [""]
     return UserError(
         f"config file {path} cannot be loaded ({type(cause).__name__}: "

@@ -41,6 +41,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args, rest = parser().parse_known_args(argv)
     if args.verb == "simulate":
         return _simulate(args, rest)
+    # `simulate` alone takes keys of a config after its own options.
     if rest:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if args.verb == "track":
@@ -58,6 +59,8 @@ class FourLines(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Four lines on stderr, exit code 2."""
+        # argparse prints usage and one line; a mistake here has the four lines of every
+        # other.
         told = UserError(
             message,
             needed=f"what `{self.prog} --help` lists",
@@ -71,6 +74,7 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
     from fluoro_jax.cli.commands import guarded
 
     def work() -> None:
+        # Options are checked before JAX is imported: a mistake is answered at once.
         asked = options.options_from(args, rest)
         from fluoro_jax.cli.simulate.run import simulate
 
@@ -116,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
             epilog=track.EPILOG,
         )
     )
+    # For --help alone: these verbs are dispatched before argparse sees them.
     for verb, words in RUNS.items():
         verbs.add_parser(verb, help=f"{words} (--config=FILE.py --workdir=DIR)")
     return top
@@ -139,6 +144,7 @@ def doctor() -> str:
 def _memory() -> str:
     try:
         size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # `sysconf` and its names are missing on some platforms.
     except (ValueError, OSError, AttributeError):
         return "unknown"
     return f"{size / 2**30:.1f} GiB"

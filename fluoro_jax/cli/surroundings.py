@@ -14,8 +14,10 @@ from collections.abc import Callable
 
 from fluoro_jax.errors import UserError
 
+# As JAX itself reads the variable.
 TRUE = ("1", "true", "t", "yes", "y", "on")
 PROBE = "import jax; jax.devices()"
+# Importing JAX takes 5 s; the limit is for a machine that is stuck.
 PROBE_S = 120
 CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 
@@ -28,6 +30,8 @@ def prepare() -> None:
     """
     if os.environ.get("JAX_ENABLE_X64", "").strip().lower() in TRUE:
         os.environ["JAX_ENABLE_X64"] = "0"
+        # JAX read the variable at its import: a caller who imported it needs the switch
+        # turned.
         if "jax" in sys.modules:
             sys.modules["jax"].config.update("jax_enable_x64", False)
         told = "JAX_ENABLE_X64 is ignored: everything is computed in float32"
@@ -41,6 +45,7 @@ def _check_flags(flags: str) -> None:
     env = dict(
         os.environ, XLA_FLAGS=flags, JAX_PLATFORMS="cpu"
     )  # takes no accelerator's memory
+    # The probe must not join, or wait for, the processes of a run.
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         env.pop(name, None)
     try:
@@ -55,6 +60,7 @@ def _check_flags(flags: str) -> None:
         return  # then JAX itself says what is wrong
     found = re.search(r"Unknown flags? in XLA_FLAGS: *(.*)", done.stderr)
     if done.returncode and found:
+        # The line may go on in words; flags begin with a dash.
         unknown = " ".join(word for word in found[1].split() if word.startswith("-"))
         raise UserError(
             f"XLA_FLAGS = {flags!r}: unknown {unknown or found[1][:80]}",
@@ -67,6 +73,7 @@ def _check_flags(flags: str) -> None:
 def explained(error: RuntimeError) -> UserError | None:
     """Returns JAX's complaint about its platform as a user error, None for others."""
     text = " ".join(str(error).split())
+    # Without JAX_PLATFORMS the user named no platform, and the error is the program's.
     if "backend" not in text or "JAX_PLATFORMS" not in os.environ:
         return None
     return UserError(
@@ -81,6 +88,8 @@ def unbroken(work: Callable[[], int | None]) -> int:
     """Runs `work`; returns its exit code, or 141 if stdout was closed (`| head`)."""
     try:
         try:
+            # Inside the outer try: a closed pipe may show only when the buffer is
+            # flushed.
             return work() or 0
         finally:
             sys.stdout.flush()

@@ -102,10 +102,13 @@ def track(options: Options) -> None:
     from fluoro_jax.tracking.follow import make_plan
 
     begun = time.time()
+    # Before the model is loaded, which takes seconds.
     check_out(options.out, overwrite=options.overwrite)
+    # Caught here: each is printed once, and stands in run.json.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         read = read_clip_with_sources(options.clip)
+        # The model's own lookahead unless asked otherwise: its numbers are for that.
         tracker = zoo.tracker(options.model, lookahead_frames=options.lookahead)
         plan = make_plan(tracker, read.clip)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
@@ -135,6 +138,7 @@ def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
     """
     import numpy as np
 
+    # Together the parts hold every frame, so the largest index tells their number.
     source, count = plan.resampler.source, 1 + max(int(part[-1]) for part in plan.parts)
     masks = np.zeros((count, source.rows, source.cols), np.uint8)
     rows: dict[int, Any] = {}
@@ -142,9 +146,13 @@ def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
     tell = _progress(plan.steps, quiet=quiet)
     first_s = plan.warm_up()
     for place, (answer, latency_ms) in enumerate(plan.run()):
+        # None: a frame given whose answer comes later, or a second answer for the same
+        # frame.
         if answer is not None:
             mask = np.asarray(answer.probability) >= threshold
             masks[answer.frame] = mask
+            # Cut, and uint8 in place of float32: a long clip's answers are kept until
+            # all are written.
             cut = dataclasses.replace(answer, probability=masks[answer.frame])
             rows[answer.frame] = (cut, latency_ms)
         tell(place + 1)
@@ -153,6 +161,8 @@ def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
 
 def _tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
     """Prints this package's warnings, each once, and gives others back to Python."""
+    # Ours begin with "WARNING" (`checks._warn`); other libraries' go where Python sends
+    # them.
     ours = [one for one in caught if str(one.message).startswith("WARNING")]
     for one in caught:
         if one not in ours:
@@ -165,6 +175,7 @@ def _tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
 
 def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
     """Returns versions, model, input, geometry and resampling for `run.json`."""
+    # Here, not at the top: the verb's --help needs none of it.
     import importlib.metadata
 
     import jax
@@ -173,6 +184,7 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
     learned = tracker.learned
     source = plan.resampler.source
     card, weights = tracker.card, tracker.card["weights"]
+    # None for what is derived and not read.
     told = lambda name, value: {"value": value, "source": read.sources.get(name)}
     version = importlib.metadata.version
     return {
@@ -206,6 +218,7 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "lookahead_s": tracker.lookahead_frames * learned.frame_s,
         "window_frames": tracker.window_frames,
         "threshold": float(tracker.cfg.evaluation.threshold),
+        # The one mistake that no check can find is said in every record.
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
         "command": ["fluoro", "track", str(options.clip), f"--model={options.model}"],
     }
@@ -256,6 +269,7 @@ def _progress(total: int, *, quiet: bool) -> Callable[[int], None]:
                 bar.close()
 
         return move
+    # Without a terminal ten lines: a bar would fill a log file.
     every, start = max(total // 10, 1), time.monotonic()
 
     def tell(done: int) -> None:

@@ -79,6 +79,8 @@ def blank_batch(cfg: Config) -> Batch:
 
 def _positions(index: int, batch_size: int, process: tuple[int, int] | None) -> range:
     """Example numbers of one process's share; they count on over micro-batches."""
+    # Micro-batch first, then the process: the global batch is the same for any number
+    # of processes.
     rank, count = process or (jax.process_index(), jax.process_count())
     share = batch_size // count
     start = index * batch_size + rank * share
@@ -108,11 +110,15 @@ class DatasetSource:
     ) -> None:
         self._frames, self._mask = arrays["frames"], arrays["mask"]
         self._batch_size, self._seed, self._process = batch_size, seed, process
+        # An epoch's order is drawn once; two are in use where a micro-batch crosses
+        # over.
         self._order = functools.lru_cache(maxsize=4)(self._order_of)
 
     def case_rows(self, index: int) -> np.ndarray:
         """Returns the rows of stored cases in this process's share of a micro-batch."""
         ids = _positions(index, self._batch_size, self._process)
+        # Epoch and row follow from the example's number alone, so there is no state to
+        # resume.
         places = [divmod(i, len(self._frames)) for i in ids]
         return np.array([self._order(epoch)[row] for epoch, row in places])
 
@@ -120,6 +126,8 @@ class DatasetSource:
         """See `BatchSource`."""
         rows = self.case_rows(index)
         ids = _positions(index, self._batch_size, self._process)
+        # Fancy indexing copies: a batch that waits on the device keeps no view of the
+        # store.
         return {
             "frames": self._frames[rows],
             "mask": self._mask[rows].astype(np.float32),
@@ -127,6 +135,8 @@ class DatasetSource:
         }
 
     def _order_of(self, epoch: int) -> np.ndarray:
+        # A list of numbers seeds each epoch independently; seed + epoch would repeat
+        # orders between runs of neighbouring seeds.
         rng = np.random.default_rng([self._seed, epoch])
         return rng.permutation(len(self._frames))
 
@@ -182,8 +192,11 @@ class SimulatorSource:
 
     def _example(self, index: int, example_id: int) -> tuple[Array, Array]:
         """Frames and mask of one example, each `[T, H, W]`."""
+        # One generator an example, in a fixed order of draws: an example is the same on
+        # any process and after any resume.
         rng = draw_rng(self._spec, self._seed, example_id)
         slot = int(rng.integers(self._data.pool_bodies))
+        # By the micro-batch, not by what was drawn before: all processes renew alike.
         patient = self._patient(slot, index // self._data.renew_every)
         sizes = (self._data.smallest_mm, self._data.largest_mm)
         case = fresh_case(
@@ -192,7 +205,10 @@ class SimulatorSource:
             diameter_mm=sizes,
             even_in=self._data.even_in,
         )
+        # Drawn even where it is not used, so that `random_start` changes no later draw.
         shift = int(rng.integers(self._spec.num_frames))
+        # NumPy's uint32: a Python int from 2^31 on overflows JAX's int32 as an
+        # argument.
         noise_seed = np.uint32(rng.integers(2**32))
         shift = shift if self._data.random_start else 0
         return _render(
@@ -208,6 +224,7 @@ class SimulatorSource:
         """Returns the patient in `slot` after so many renewals."""
         number = patient_number(slot, renewals, self._data.pool_bodies)
         held = self._pool.get(slot)
+        # Rendered when first drawn: a short run renders only what it uses.
         if held is None or held.number != number:
             case, view = pool_patient(self._spec, self._seed, number)
             frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
@@ -225,6 +242,8 @@ def patient_number(slot: int, renewals: int, pool: int) -> int:
     return slot + pool * ((renewals + pool - 1 - slot) // pool)
 
 
+# Static: no photons is another program, without noise. Shift and seed are traced, or
+# each example would compile anew.
 @functools.partial(jax.jit, static_argnames="photons")
 def _render(
     background: tuple[Array, LungState],
@@ -269,6 +288,7 @@ class Prefetcher:
         *,
         depth: int = 2,
     ) -> None:
+        # Bounded: batches lie on the device, and each that waits takes memory there.
         self._ready: queue.Queue = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(
@@ -278,6 +298,8 @@ class Prefetcher:
 
     def _work(self, source: BatchSource, index: int, place_fn: Callable) -> None:
         while not self._stop.is_set():
+            # BaseException: whatever ends the thread must reach `next`, which would
+            # wait for ever.
             try:
                 item = (place_fn(source.batch_at(index)), None)
             except BaseException as error:  # handed over, raised by the consumer
@@ -288,6 +310,7 @@ class Prefetcher:
                 return
 
     def _put(self, item: tuple) -> None:
+        # With a timeout, so that a full queue cannot hold `close` up.
         while not self._stop.is_set():
             try:
                 return self._ready.put(item, timeout=0.1)
@@ -299,6 +322,7 @@ class Prefetcher:
 
     def __next__(self) -> Any:
         if self._stop.is_set():
+            # Batches may still wait in the queue; after `close` none is handed out.
             raise StopIteration
         batch, error = self._ready.get()
         if error is not None:

@@ -23,4 +23,5 @@ def encode_frames(frames: np.ndarray) -> np.ndarray:
 
 def decode_frames(stored: np.ndarray) -> np.ndarray:
     """`uint16` of any shape back to float32 line integrals [1]."""
+    # Powers of two, so that decoding is exact in float32.
     return stored.astype(np.float32) / np.float32(FRAME_STEPS) + np.float32(FRAME_FLOOR)

@@ -39,6 +39,7 @@ FLOATS = (
     *(f"{name}_overlap" for name in OVERLAPS),
     *("diameter_mm", "si_mm", "ap_mm", "factor", "offset_mm", "gantry_deg"),
 )
+# Any change of these rebuilds what is stored; comments and docstrings do not count.
 RENDERERS = (  # code and data files that decide what a stored case looks like
     *("geometry.py", "studies/**/*.py", "sim/**/*.py", "sim/**/*.csv"),
     *("data/builder.py", "data/codec.py"),
@@ -74,7 +75,9 @@ def load_split(spec: StudySpec, data_dir: str | Path, split: str) -> dict[str, A
             fix='use "test" for the held-out cases',
         )
     folder = ensure_built(spec, data_dir)
+    # Three folders up: tfds adds builder, config and version to its data_dir.
     source = _builder(spec, folder.parents[2]).as_data_source(split=split)
+    # tfds stores by the hash of the key; ids give the order of the study.
     examples = sorted(source, key=lambda example: int(example["id"]))
     read = lambda name, dtype: np.array([e[name] for e in examples], dtype)
     arrays: dict[str, Any] = {name: read(name, np.float32) for name in FLOATS}
@@ -82,6 +85,7 @@ def load_split(spec: StudySpec, data_dir: str | Path, split: str) -> dict[str, A
     arrays["mask"] = read("mask", np.uint8)
     arrays |= {name: read(name, np.int32) for name in ("id", "set")}
     for name in ("lobe", "side", "kind"):
+        # tfds answers bytes.
         arrays[name] = [example[name].decode() for example in examples]
     return arrays
 
@@ -95,6 +99,7 @@ def clips_of(arrays: dict[str, Any], spec: StudySpec) -> list[Clip]:
             offset_mm `[N, 2]`.
         spec: the study, for the view.
     """
+    # The panel and the angle may differ from case to case; rows and columns do not.
     view = lambda i: dataclasses.replace(
         spec.geometry(),
         gantry_deg=float(arrays["gantry_deg"][i]),
@@ -120,12 +125,16 @@ def ensure_built(spec: StudySpec, data_dir: str | Path) -> Path:
     Raises:
         UserError: if it has to be written and cannot be.
     """
+    # Importing tfds takes seconds, and a finished dataset needs no more than its
+    # version.
     from fluoro_jax.data.builder import VERSION
 
     data_dir = Path(data_dir).absolute()
     home = data_dir / "fluoro_studies" / spec.slug() / VERSION
+    # Looked at without the lock first: reading needs no permission to write.
     if damage(home, spec) is None:
         return home
+    # The folder before the lock, which is a file in it.
     with _writing_to(data_dir), _lock(data_dir):
         problem = damage(home, spec)  # another process may have built it meanwhile
         if problem is None:
@@ -144,6 +153,7 @@ def damage(home: Path, spec: StudySpec) -> str | None:
     try:
         manifest = json.loads((home / MANIFEST).read_text())
         stored = manifest["files"]
+        # In full: the folder's name is only a short form of the study.
         if manifest["study"] != spec.to_json():
             return "holds another study"
         if manifest["fingerprint"] != fingerprint():
@@ -168,6 +178,7 @@ def _build(spec: StudySpec, data_dir: Path, home: Path) -> None:
     """Renders the study beside its place, then moves it there as a whole."""
     import tensorflow_datasets as tfds
 
+    # Beside its place, so that moving it is a rename within one file system.
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=data_dir))
     try:
         builder = _builder(spec, scratch)
@@ -185,7 +196,9 @@ def _build(spec: StudySpec, data_dir: Path, home: Path) -> None:
             "fingerprint": fingerprint(),
             "files": _digests(folder),
         }
+        # The manifest last: a folder without it is no dataset.
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        # Replaced only once the new one is whole.
         if home.exists():
             shutil.rmtree(home)
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -217,6 +230,7 @@ def _digests(folder: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _lock(data_dir: Path) -> Iterator[None]:
     """One builder a folder at a time; the system frees it if the process dies."""
+    # Waits (no LOCK_NB): the other builds what is wanted here, too.
     with open(data_dir / ".lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

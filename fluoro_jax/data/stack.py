@@ -41,9 +41,11 @@ def stack_frames(
     Raises:
         UserError: for any other mode.
     """
+    # Indices by NumPy at trace time: gathers with constant indices.
     index = stack_indices(frames.shape[1], mode)
     channels = [frames[:, steps] for steps in index]
     if mode == MOVING:
+        # Of the whole clip, so the mode reads ahead: `config.reads_ahead` knows it.
         still = jnp.mean(frames, axis=1, keepdims=True)
         channels.append(MOTION_GAIN * (frames - still))
     return jnp.stack(channels, axis=-1)

@@ -137,12 +137,17 @@ def evaluate(
     workdir = Path(workdir)
     data_dir = Path(data_dir) if data_dir else workdir / "data"
     generator, params, step = restored or restore_generator(cfg, workdir)
+    # The caller may have restored already: reading and verifying takes seconds.
     spec = StudySpec.from_config(cfg.study)
     with stage("load the study"):
         train = load_split(trained_on or spec, data_dir, "train")
+        # A network on another study is compared with baselines of the study that it
+        # learned from.
         test = load_split(spec, data_dir, "test")
     clips = clips_of(test, spec)
     patients = np.asarray(test["set"]) if spec.study.of_sets else None
+    # In studies of sets a patient has many cases, which are alike: intervals are over
+    # patients.
     runs = {}
     for method in methods(cfg, generator, params, train):
         with stage(f"track {len(clips)} clips: {method.label}", part="tracking"):
@@ -178,6 +183,8 @@ def methods(
     static = StaticTracker.fit(train, threshold=threshold)
     prior = PhasePriorTracker.fit(train, threshold=threshold)
     online = NetworkTracker(generator, params, cfg, 0)
+    # The same network shown the past alone: what the published form can do in real
+    # time.
     if reads_ahead(cfg):
         whole = NetworkTracker(generator, params, cfg, cfg.study.num_frames - 1)
         network = [
@@ -260,6 +267,7 @@ def fingerprint(cfg: Any, params: Any) -> str:
     """
     digest = hashlib.sha256(code(*RENDERERS, *SOURCES).encode())
     digest.update(config_fingerprint(cfg.to_dict()).encode())
+    # Each digest has a fixed length, so the three need no separator.
     digest.update(weights_digest(params).encode())
     return digest.hexdigest()
 
@@ -288,6 +296,8 @@ def weights_digest(params: Any) -> str:
     """Returns the sha256 of a tree of parameters: names and values."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        # Leaves come in the order of their sorted paths: no order of insertion changes
+        # the digest.
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
@@ -307,6 +317,8 @@ def scale_of_errors(clips: list[Clip]) -> dict[str, float]:
     for clip in clips:
         truth = np.asarray(clip.mask)
         moved.append(np.nanmean(iou(np.roll(truth, 1, axis=1), truth)))
+        # Rows rolled out at the bottom come in at the top; only a tumour at the border
+        # would show it.
         exact = score_frames(
             truth, truth, clip.geometry, exact_px=np.asarray(clip.centroid_px)
         ).shift_exact_mm

@@ -93,8 +93,13 @@ def score_frames(
     error on each axis, in the unit of that distance.
     """
     pitch = np.array([float(p) for p in geometry.pixel_mm])
+    # Rays diverge: what lies in the isocentre plane is SDD / SAD times larger at the
+    # detector.
     shrink = float(geometry.sad_mm) / float(geometry.sdd_mm)
     iso = tuple(pitch * shrink)
+    # An empty prediction has no centroid. Left out of the mean it would reward a
+    # network that answers only where it is easy; half the diagonal is more than most
+    # misses.
     empty = metrics.is_empty_prediction(pred, truth)
     penalty_iso_mm = metrics.half_diagonal(pred.shape[-2:], iso)
     shift = metrics.centroid_px(pred, truth)
@@ -104,6 +109,7 @@ def score_frames(
     if exact_px is not None:
         exact = (metrics.centroid_px(pred) - exact_px) * iso
         exact = np.where(empty[:, None], penalty_iso_mm, exact)
+        # Frames without a tumour are in no mean, whatever was predicted in them.
         exact = np.where(np.isnan(shift), np.nan, exact)
     return FrameScores(
         iou=metrics.iou(pred, truth),
@@ -134,10 +140,13 @@ def case_means(scores: FrameScores) -> dict[str, float]:
     """
     seen = ~scores.empty_truth
     columns = _columns(scores)
+    # Each frame of a case weighs the same, and then each case: a long clip is no more
+    # evidence about patients than a short one.
     case = {name: _mean(values[seen]) for name, values in columns.items()}
     found = seen & ~scores.empty
     case |= {f"{name}_found": _mean(v[found]) for name, v in columns.items()}
     case["empty_predictions"] = float(scores.empty.sum())
+    # Counted, not averaged: tables add these over cases.
     case["empty_truth"] = float(scores.empty_truth.sum())
     case["false_px_on_empty"] = float(scores.false_px[scores.empty_truth].sum())
     case["frames"] = float(len(seen))
@@ -172,9 +181,13 @@ def bootstrap_mean(
     sd = float(values.std(ddof=1)) if n > 1 else float("nan")
     least, most = float(values.min()), float(values.max())
     spread = (n, sd, float(np.median(values)), least, most)
+    # BCa takes its acceleration from a jackknife, which needs spread; and of one or two
+    # cases the range says all that is known.
     if n < 3 or np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):
         return Interval(mean, least, most, *spread)
     # An outlier among equals has a jackknife that divides by zero; asked for, not a bug
+    # BCa first: the measures are skewed and bounded (IoU by 1, errors by 0), where
+    # percentile intervals are biased.
     with np.errstate(all="ignore"):
         for method in ("BCa", "percentile"):
             low, high = _bootstrap(values, method, resamples, seed)
@@ -196,6 +209,8 @@ def by_patient(
         patients: `[n]` number of each case's patient; None or a single patient leaves
             the cases as they are.
     """
+    # Of one patient there is no spread between patients; the table says that its
+    # interval tells nothing of others.
     if patients is None or len(np.unique(patients)) == 1:
         return [dict(case) for case in cases]
     columns = {name: np.array([case[name] for case in cases]) for name in cases[0]}
@@ -245,6 +260,8 @@ def distance_summary(
         `missed`, the cases beyond `MISSED_MM`; `n`, all cases; None for no case.
     """
     known_mm = np.asarray(distance_mm, float)
+    # Only cases without a tumour in any frame are NaN; an empty prediction has a
+    # distance.
     known_mm = known_mm[~np.isnan(known_mm)]
     if len(known_mm) == 0:
         return {"median_mm": None, "p90_mm": None, "missed": 0, "n": 0}
@@ -277,6 +294,8 @@ def truth_span_mm(
         view = clip.geometry
         shrink = float(view.sad_mm) / float(view.sdd_mm)
         iso = shrink * np.array([float(p) for p in view.pixel_mm])
+        # From the frame's corner, without the panel's offset: the place in the frame is
+        # what a tracker without an image can know.
         places.append(metrics.centroid_px(np.asarray(clip.mask)) * iso)
     owner = np.zeros(len(clips)) if patients is None else np.asarray(patients)
     spans = []
@@ -312,6 +331,7 @@ def _columns(scores: FrameScores) -> dict[str, np.ndarray]:
         error = np.abs(getattr(scores, f"shift_{unit}"))
         columns[f"vertical_{unit}"], columns[f"horizontal_{unit}"] = error.T
     for limit in WITHIN_MM:
+        # On a very small frame the penalty itself may lie within the limit.
         inside = (scores.distance_mm <= limit) & ~scores.empty
         columns[f"within_{limit}mm"] = 100.0 * inside
     missed = (scores.distance_mm > MISSED_MM) | scores.empty
@@ -326,6 +346,7 @@ def _mean(values: np.ndarray) -> float:
 def _bootstrap(
     values: np.ndarray, method: str, resamples: int, seed: int
 ) -> tuple[float, float]:
+    # Degenerate data are handled by the caller, who then takes the percentile interval.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         answer = stats.bootstrap(
@@ -333,6 +354,8 @@ def _bootstrap(
             np.mean,
             n_resamples=resamples,
             method=method,
+            # A generator of its own: an interval depends on its values, not on what was
+            # drawn before.
             rng=np.random.default_rng(seed),
         )
     low, high = answer.confidence_interval

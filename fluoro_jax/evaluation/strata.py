@@ -35,10 +35,13 @@ def strata(
         has a case.
     """
     size, known = np.asarray(test["diameter_mm"]), np.asarray(train["diameter_mm"])
+    # Outward to whole mm, so that the printed limits hold every training case.
     least, most = np.floor(known.min()), np.ceil(known.max())
     smaller, larger = trained_beyond(cfg.data, least, most)
     rib = np.asarray(test["rib_overlap"]).mean(axis=1)
     heart = np.asarray(test["heart_overlap"]).mean(axis=1)
+    # 0.1 is ours. The heart goes first, so that no case is in two of these three
+    # groups.
     over_heart, over_rib = heart > 0.1, (heart <= 0.1) & (rib > 0.1)
     groups = {
         f"diameter under {least:.0f} mm ({smaller})": size < least,
@@ -52,6 +55,7 @@ def strata(
         ),
     }
     rows = []
+    # Groups overlap (size, place), so their cases do not add up to the test set.
     for label, chosen in groups.items():
         cases = [case for case, wanted in zip(run.cases, chosen, strict=True) if wanted]
         if not cases:
@@ -115,6 +119,7 @@ def easy_and_hard(cases: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     Returns:
         Set number under "easy" and "hard"; empty without cases.
     """
+    # Twice is ours.
     covered: dict[int, list[float]] = {}
     for case in cases:
         over = 2.0 * (case["heart_overlap"] + case["spine_overlap"])

@@ -48,6 +48,7 @@ def column(table: Table, who: str = "ours") -> dict[str, Any]:
 
 def value(table: Table, key: str, who: str = "ours") -> dict[str, Any]:
     """Returns one measure of a tracker: mean, low, high, n and, if new, median."""
+    # Every table has every row, so a missing key is a mistake in the code.
     row = next(row for row in table["rows"] if row["key"] == key)
     return row["values"][who]
 
@@ -80,6 +81,7 @@ def format_value(record: Mapping[str, Any], decimals: int) -> str:
     "median 0.91 [range 0.62 to 0.95]"; "0.91 (n = 8)" where an older table has few
     cases and no median.
     """
+    # None where no case has the measure: JSON has no NaN.
     if record["mean"] is None:
         return "-"
     text = lambda *keys: [f"{record[key]:.{decimals}f}" for key in keys]
@@ -99,6 +101,7 @@ def lead_of(table: Table, who: str = "ours") -> dict[str, Any] | None:
     if who != "ours" or "cases" not in table:
         return None
     distance_mm = [case["distance_mm"] for case in table["cases"]]
+    # JSON's None back to the NaN that the summary leaves out.
     return distance_summary([np.nan if d is None else d for d in distance_mm])
 
 
@@ -122,6 +125,7 @@ def baselines_ahead(table: Table) -> list[str]:
             ours, theirs = (row["values"][w]["mean"] for w in ("ours", one["key"]))
             if row["key"] not in COMPARED or ours is None or theirs is None:
                 continue
+            # Any better mean is named, however small; both numbers are printed.
             if theirs > ours if row["higher_is_better"] else theirs < ours:
                 places = row["decimals"]
                 better.append(
@@ -155,6 +159,8 @@ def no_motion(table: Table, key: str, tolerance_mm: float = 0.0) -> str:
     if spans is not None:
         span = spans[AXIS[key]]
     elif key == "vertical_iso_mm" and table.get("cases"):
+        # The SI amplitude is vertical in every view (the panel turns about the SI
+        # axis).
         span = float(np.median([case["si_mm"] for case in table["cases"]]))
     else:
         return "motion not recorded"

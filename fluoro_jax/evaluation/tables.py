@@ -38,6 +38,7 @@ from fluoro_jax.evaluation.summary import (
 )
 from fluoro_jax.geometry import axis_names
 
+# Ours, as a rule of thumb.
 SMALL_N = 30  # under it, a bootstrap interval is too narrow more often than it says
 
 
@@ -82,6 +83,8 @@ class Published:
 
 NOTHING_PUBLISHED = Published()
 
+# Millimetres are in the isocentre plane unless a row says otherwise: the tumour is near
+# it, and views with other magnifications compare.
 ROWS = (
     Row("iou", "IoU", 3, True),
     Row("dice", "Dice", 3, True),
@@ -126,6 +129,7 @@ ROWS = (
         detail=True,
     ),
 )
+# Paired on the same cases: what makes a case hard for every tracker drops out of these.
 PAIRED_ROWS = ("iou", "vertical_iso_mm")
 
 
@@ -171,6 +175,7 @@ def build_table(
         "n_frames": int(sum(case["frames"] for case in first.cases)),
         "columns": columns,
         "lead": {
+            # Over cases even where intervals are over patients: it counts missed cases.
             key: distance_summary([case["distance_mm"] for case in run.cases])
             for key, run in runs.items()
         },
@@ -244,6 +249,8 @@ def write_tables(table: Mapping[str, Any], folder: Path) -> None:
     """Writes results.md, results.csv and results.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.md").write_text(to_markdown(table), encoding="utf-8")
+    # allow_nan=False: a NaN that `as_record` did not see is an error here and not in a
+    # reader.
     text = json.dumps(table, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
@@ -259,6 +266,7 @@ def _csv_rows(table: Mapping[str, Any]) -> Iterator[list[Any]]:
         who = [c["key"], reference_given(c), c["causal"], c["lookahead_frames"]]
         found = lead_of(table, c["key"])
         if found is None or not found["n"]:
+            # No case, no row: a share of nothing would divide by zero.
             continue
         share = 100.0 * found["missed"] / found["n"]
         number = {"distance_median_mm": found["median_mm"]}
@@ -313,10 +321,13 @@ def _paired(
         values = {}
         for name in PAIRED_ROWS:
             column = lambda key, name=name: np.array(
+                # By patient, as the columns are: over cases the difference would have
+                # too narrow an interval.
                 [case[name] for case in by_patient(runs[key].cases, runs[key].patients)]
             )
             ours, theirs = column(keys[0]), column(other)
             values[name] = as_record(
+                # One seed for all: the resamples of every pair draw the same cases.
                 bootstrap_mean(ours - theirs, resamples=resamples, seed=seed)
             )
         answer.append({"key": other, "values": values})

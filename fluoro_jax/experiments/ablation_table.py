@@ -45,6 +45,8 @@ def ablation(records: Mapping[str, Record]) -> str:
     """Returns the table of the ablations; "" without a base."""
     rows: dict[str, dict[int, Record]] = {}
     for record in select(records, section="ablation").values():
+        # Ordered by the plan, so that a row's seeds stand in the same order in every
+        # cell.
         rows.setdefault(record["role"], {})[record["config"]["seed"]] = record
     if "base" not in rows:
         return ""
@@ -88,12 +90,15 @@ def _numbers(role: str, seeds: Seeds) -> list[str]:
 
 def _effect(key: str, decimals: int, seeds: Seeds, base: Seeds) -> list[str]:
     """The differences of every seed shared with the base, and what they show."""
+    # The same seed on both sides: batches are drawn by it, so their luck drops out.
     shared = [seed for seed in seeds if seed in base]
     paired = [paired_difference(seeds[s], base[s], key) for s in shared]
     if not paired:
         return ["-", "no base of this seed"]
     found = [as_record(bootstrap_mean(values)) for values in paired]
     text = ", ".join(format_value(record, decimals) for record in found)
+    # Range of the base's means over seeds: a row within it may differ by its seed
+    # alone.
     spread = np.ptp([_mean(record, key) for record in base.values()])
     return [text, effect(found, float(spread))]
 
@@ -101,9 +106,11 @@ def _effect(key: str, decimals: int, seeds: Seeds, base: Seeds) -> list[str]:
 def paired_difference(row: Record, base: Record, key: str) -> np.ndarray:
     """Returns row minus base of one measure, for the test cases that both have."""
     numbers = [
+        # JSON's None: a case without a tumour has no number.
         {case["id"]: case[key] for case in r["table"]["cases"] if case[key] is not None}
         for r in (row, base)
     ]
+    # By id, not by place: a row may have left out a case that the base has.
     ids = [number for number in numbers[0] if number in numbers[1]]
     return np.array([numbers[0][number] - numbers[1][number] for number in ids])
 
@@ -115,6 +122,8 @@ def effect(found: Sequence[Mapping[str, Any]], base_spread: float) -> str:
         found: the paired difference of each seed: mean, low, high, n.
         base_spread: range of the base's means over its seeds.
     """
+    # In this order each check rests on the one before: intervals, their side of 0, the
+    # seeds' agreement, the size.
     if any(record["n"] < FEW for record in found):
         return f"no effect resolved: fewer than {FEW} cases"
     if any(record["low"] <= 0.0 <= record["high"] for record in found):

@@ -34,6 +34,7 @@ def scale_departures(config: Config) -> list[str]:
     """
     study, gen, steps = config["study"], config["gen"], config["train"]["num_steps"]
     channels = stack_channels(config["data"]["stack"])
+    # Fewer parameters only: a wider network than the paper's is no reduced scale.
     found, count = [], parameter_count(gen, channels)
     if count < PARAMETERS:
         ours, paper = count / 1e6, PARAMETERS / 1e6
@@ -57,6 +58,8 @@ def method_departures(config: Config) -> list[str]:
         found.append("panel centred on the true path (collimate)")
     if data["source"] == "simulator":
         sizes = f"tumours of {data['smallest_mm']:g} to {data['largest_mm']:g} mm"
+        # In studies of sets body and tumour are fixed; amplitudes alone are drawn
+        # afresh.
         drawn = "clips with new amplitudes" if study["name"] in SET_STUDIES else sizes
         found.append(f"fresh simulated {drawn} for stored training cases")
     if data["stack"] != "wrap":
@@ -79,6 +82,7 @@ def method_departures(config: Config) -> list[str]:
 def _training_departures(config: Config) -> list[str]:
     loss, train = config["loss"], config["train"]
     steps, found = train["num_steps"], []
+    # A term from a step on that the run never reaches is a term left out.
     if loss["adv_start"] >= steps or loss["adversarial"] == 0.0:
         found.append("no critic")
     elif config["critic"]["output"] != "sigmoid":
@@ -111,6 +115,7 @@ def row_name(title: str, recipe: str, config: Config | None) -> str:
     """
     if recipe != "published":
         return title
+    # Titles are the plan's, written before it was known at what scale a part would run.
     stem = re.sub(r",? (as published|the paper's form).*$", "", title)
     small = config is not None and scale_departures(config)
     return f"{stem}, the paper's form" + (" at reduced scale" if small else "")
@@ -123,6 +128,8 @@ def parameter_count(gen: Config, channels: int = 3) -> int:
         gen: the config's `gen`, the arguments of `Generator`.
         channels: of a stacked frame.
     """
+    # As JSON, since a cached argument must be hashable; sorted, so that equal configs
+    # hit.
     return _count(json.dumps(dict(gen), sort_keys=True), channels)
 
 

@@ -22,6 +22,7 @@ HEAD = (
     *("cases", "IoU, Dice, [v, h] mm"),
 )
 FIRST_PATIENT_CASE = 41  # of the paper's table 2
+# Ours, as in `evaluation.strata`.
 SHOWN = 0.1  # share of the shadow from which a structure overlaps a tumour
 
 
@@ -35,6 +36,7 @@ def figure_5(records: Records) -> str:
     ribs_alone = lambda c: c["rib_overlap"] > SHOWN and c["heart_overlap"] <= SHOWN
     chosen: dict[str, Callable[[Record], float]] = {
         "heart overlap": lambda c: c["heart_overlap"],
+        # Any case over ribs alone beats all others; among those the smallest wins.
         "small, over ribs": lambda c: ribs_alone(c) * 1e3 - c["diameter_mm"],
         "large": lambda c: c["diameter_mm"],
     }
@@ -54,6 +56,7 @@ def figure_5(records: Records) -> str:
 
 def table_1(records: Records) -> str:
     """Returns the easy and the hard set: from scratch and fine-tuned."""
+    # The paper tables two of its own runs; ours stand beside the one of the same kind.
     kinds = {"subgroup": "scratch", "finetuned": "finetuned"}  # by the paper's study
     lines = []
     for name, record in _by_recipe(_larger_amplitudes(records)).items():
@@ -102,8 +105,10 @@ def fine_tuning(records: Records) -> str:
         cells += [f"{before}{config['train']['num_steps']}"]
         cells += [f"{config['gen_opt']['learning_rate']:g}"]
         for key, decimals in (("iou", 3), ("vertical_iso_mm", 2)):
+            # Set by set: both runs have the same patients, whose difficulty drops out.
             ours, theirs = (by_set(scored(r), key) for r in (record, scratch))
             difference = _interval(ours - theirs, decimals)
+            # Against itself the difference is 0 by definition.
             same = record is scratch
             cells += [_interval(ours, decimals), "-" if same else difference]
         lines.append("| " + " | ".join(cells) + " |")
@@ -120,6 +125,7 @@ def _larger_amplitudes(records: Records) -> Records:
 def _by_recipe(records: Records) -> Records:
     """The paper's own recipe first, then ours."""
     first = select(records, recipe="published")
+    # A dict keeps the first place of a name, so the paper's recipe leads.
     return {**first, **records}
 
 
@@ -154,6 +160,7 @@ def table_2(records: Records) -> str:
         + " |",
         "|" + "---|" * (5 + 4 * len(runs)),
     ]
+    # Runs of one study have the same test cases, so row n is one case in all of them.
     for number, row in enumerate(zip(*columns, strict=True)):
         iou, dice, vertical, horizontal = published.TABLE_2[number]
         cells = [f"{iou:.2f} | {dice:.2f} | [{vertical:g}, {horizontal:g}]"]
@@ -196,5 +203,6 @@ def _mean_case(cases: Sequence[Record]) -> dict[str, float]:
 
 
 def _interval(values: np.ndarray, decimals: int) -> str:
+    # Fixed, so that the printed table does not change from call to call.
     found = bootstrap_mean(values, resamples=10_000, seed=0)
     return format_value(as_record(found), decimals)

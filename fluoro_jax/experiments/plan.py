@@ -82,6 +82,7 @@ def read_plan(cfg: Config) -> dict[str, Part]:
         UserError: a run that is not valid, or a part that rests on a later one.
     """
     parts: dict[str, Part] = {}
+    # `order` is a list of its own: a ConfigDict sorts its keys.
     for name in cfg.order:
         entry = cfg.parts[name]
         _check_entry(name, entry)
@@ -91,6 +92,7 @@ def read_plan(cfg: Config) -> dict[str, Part]:
             name=name, run=run, **{field: entry[field] for field in ENTRY_FIELDS}
         )
         _check_role(part)
+        # Parents first in the plan: then one pass in order runs everything.
         for other in part.rests_on:
             if other not in parts:
                 raise UserError(
@@ -144,6 +146,8 @@ def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
     """
     wanted = {name for name, part in parts.items() if part.core and not only}
     for name in only:
+        # The underscore: a beginning is whole words, so that a name never stands for a
+        # longer one.
         found = {n for n in parts if n == name or n.startswith(f"{name}_")}
         wanted |= found
         if not found:
@@ -154,6 +158,7 @@ def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
                 why="a plan runs the parts that its config names",
                 fix=f"did you mean {close}?" if close else "correct the name",
             )
+    # Backwards: a part's parents stand before it, and theirs before them.
     for name in reversed(list(parts)):
         if name in wanted:
             wanted |= set(parts[name].rests_on)
@@ -188,18 +193,22 @@ def reproduce_plan(
     """
     workdir, parts = Path(workdir), read_plan(cfg)
     data_dir = Path(data_dir) if data_dir else workdir / "data"
+    # The workdir's first: they are newer than those that came with the checkout.
     stored = [workdir / "results", Path(results) / cfg.name]
     chosen = choose(parts, only)
     found = records.find_all(parts, stored)
     missing = _missing(chosen, found, workdir, asked=bool(only))
     _run_parts(missing, parts, found, workdir=workdir, data_dir=data_dir)
+    # Only process 0 writes and prints; the others have trained along.
     if jax.process_index() > 0:
         return {}
+    # Read again: parts that were run replaced records, and made others stale.
     found = records.find_all(parts, stored)
     text = _with_note(plan_tables.to_markdown(cfg, parts, found), found)
     print(text, flush=True)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "results.md").write_text(text, encoding="utf-8")
+    # Without a new record the figures are those of before.
     if missing or not (workdir / "figures" / "parts.png").exists():
         plan_figures.draw(parts, found, workdir)
     return found
@@ -222,11 +231,14 @@ def _run_parts(
             f"part {number + 1} of {len(missing)}: {part.title}{words if left else ''}"
         )
         _set_aside_stale(part, found.get(part.name), workdir, again)
+        # All wait until process 0 has renamed the folder, or they would train in the
+        # old one.
         parallel.wait_for_all(f"room for {part.name}")
         record = run_part(part, parts, workdir, data_dir)
         again.add(part.name)
         if jax.process_index() == 0:
             records.write(record, workdir / "results")
+        # The next part may start from this one's checkpoint and record.
         parallel.wait_for_all(f"part {part.name}")
 
 
@@ -239,9 +251,11 @@ def _missing(
     """
     wanted: list[Part] = []
     needed: set[str] = set()
+    # Backwards: whether a parent's network is needed shows in the parts after it.
     for part in reversed(chosen):
         record = found.get(part.name)
         unseen = record is None or (asked and bool(record["stale"]))
+        # A record without a network is enough for a table, not for a child.
         gone = part.name in needed and not (workdir / part.name / "ckpt").is_dir()
         if unseen or gone:
             wanted.append(part)
@@ -258,6 +272,8 @@ def _set_aside_stale(
     _say(f"{part.name} is stale: {record['stale']}")
     if part.of or jax.process_index() > 0:
         return
+    # A run whose parent was trained again cannot go on, though its own config is
+    # unchanged.
     parents = [name for name in part.rests_on if name in again]
     there = records.set_aside(workdir / part.name, part.run, parents=parents)
     if there:

@@ -30,6 +30,7 @@ def draw(parts: Mapping[str, Any], records: Records, workdir: Path) -> list[Path
     """
     folder = workdir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
+    # In the plan's order, not that of the records.
     order = {name: records[name] for name in parts if name in records}
     drawn = [parts_side_by_side(order, folder / "parts.png")]
     if any(record["curve"] for record in records.values()):
@@ -104,10 +105,12 @@ def parts_side_by_side(records: Records, path: Path) -> Path:
     for axis, key in zip(axes, MEASURES, strict=True):
         for place, name in enumerate(reversed(names)):
             table = shown[name]["table"]
+            # Ours last, so that its dot lies over the phase priors'.
             for who, colour in {**PRIOR_COLOURS, "ours": OURS}.items():
                 found = value(table, key, who)
                 if found["mean"] is None:
                     continue
+                # One label a tracker in the legend, from the lowest row.
                 label = who.replace("_", " ") if place == 0 else None
                 middle, low, high, kind = _shown(found)
                 axis.plot([low, high], [place] * 2, color=colour)
@@ -124,6 +127,7 @@ def parts_side_by_side(records: Records, path: Path) -> Path:
     axes[0].legend(fontsize=7, loc="upper left")
     head = ("part", "measure", "tracker", "causal_lookahead")
     head += ("statistic", "middle", "low", "high", "n")
+    # `zip(*[])` has no columns to name.
     columns: dict[str, Any] = (
         dict(zip(head, zip(*rows, strict=True), strict=True)) if rows else {}
     )

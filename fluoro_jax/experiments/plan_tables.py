@@ -110,6 +110,7 @@ def summary(parts: Mapping[str, Any], records: Records) -> str:
         "|" + "---|" * (1 + len(COLUMNS)),
     ]
     for name, part in parts.items():
+        # Ablations have a table of their own, with differences from a base.
         if part.section == "ablation":
             continue
         if name in records:
@@ -194,6 +195,7 @@ def verdicts(cfg: Any, records: Records) -> str:
     for record in records.values():
         means = published.MEANS.get(record["paper"])
         if means is None:
+            # Held-out and transfer studies have no number in the paper.
             continue
         table = record["table"]
         for (key, decimals, up), label in zip(MEASURES, NAMES, strict=True):
@@ -223,6 +225,7 @@ def confidence(records: Records) -> str:
         cases = scored(record)
         iou = np.array([case["iou"] for case in cases])
         confidence = np.array([case["confidence"] for case in cases])
+        # A rank correlation needs three cases, and spread in both.
         varied = len(cases) > 2 and iou.std() > 0 and confidence.std() > 0
         found = stats.spearmanr(iou, confidence) if varied else None
         rank = "-" if found is None else f"{np.asarray(found)[0]:.2f}"

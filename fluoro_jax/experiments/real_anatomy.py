@@ -35,6 +35,7 @@ from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 
+# Ours, as are `TAKEN_AT` and `LARGE_MM`.
 FOUND_MM = 3.0
 BREATH = Breathing(period_s=5.0, si_mm=14.0, ap_mm=5.0)  # quiet; see studies.Motion
 TAKEN_AT = 0.5  # of the breath, if nothing is known of the scan
@@ -62,6 +63,8 @@ class Answer:
     def mean_mm(self) -> float:
         """Mean distance over the frames; infinite if a frame has no prediction."""
         lost = np.isnan(self.distance_mm).any()
+        # Infinite, not left out: a median over tumours then ranks an empty prediction
+        # last.
         return np.inf if lost else float(self.distance_mm.mean())
 
 
@@ -70,6 +73,7 @@ def evaluate_in_ct(
     workdir: str | Path,
     *,
     ct: str,
+    # Text, as the command line's flags hand it over.
     count: str = "48",
     sites_seed: str = "0",
     data_dir: Path | None = None,
@@ -97,6 +101,7 @@ def evaluate_in_ct(
     with stage("read the CT"):
         volume = ct_volume(*read_ct(expand_path(ct)))
     view = StudySpec.from_config(study).geometry()
+    # The whole window, as the network was trained.
     tracker = NetworkTracker(generator, params, cfg, study.num_frames - 1)
     sequences = clips(
         volume,
@@ -108,6 +113,7 @@ def evaluate_in_ct(
     )
     answers = [
         answer(tracker, diameter, clip, threshold)
+        # `clips` is lazy: one clip is in memory at a time.
         for diameter, clip in tqdm(sequences, total=number, unit="tumour", leave=False)
     ]
     found = {
@@ -202,6 +208,7 @@ def clips(
     marks = find_landmarks(lung, volume.grid, taken_at=TAKEN_AT)
     time_s = np.arange(num_frames) * frame_s
     moments = list(animate(volume, marks, BREATH, time_s, lung=lung))
+    # The patient is projected once for all tumours: spheres are added in closed form.
     frames = [project(now.mu(), now.grid, geometry) for now in moments]
     rng = np.random.default_rng(seed)
     sites = sample_sites(rng, lung, volume.grid, count=count, diameter_mm=diameter_mm)
@@ -223,6 +230,7 @@ def clips(
                     [tumor_centroid_px(geometry, tumor, place) for place in path]
                 ),
                 centre_mm=np.asarray(lps_to_iec(jnp.asarray(path))),
+                # Exactly one breath, or the stack must not wrap.
                 periodic=num_frames * frame_s == BREATH.period_s,
             ),
         )
@@ -232,6 +240,7 @@ def answer(
     tracker: Tracker, diameter_mm: float, clip: Clip, threshold: float
 ) -> Answer:
     """Tracks one clip; returns the errors against its truth."""
+    # Without its mask, so that no tracker can read it.
     tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
     shrink = float(clip.geometry.sad_mm) / float(clip.geometry.sdd_mm)
     pitch = np.array(clip.geometry.pixel_mm, float) * shrink
@@ -258,6 +267,7 @@ def table(answers: Sequence[Answer]) -> dict[str, Any]:
 def _row(answers: Sequence[Answer]) -> dict[str, Any]:
     distance = np.array([a.mean_mm for a in answers])
     found = distance <= FOUND_MM
+    # Averaged over a clip, as the distance is that decides "found".
     confidence = np.array([a.confidence.mean() for a in answers])
     return {
         "n": len(answers),
@@ -278,6 +288,7 @@ def area_under_roc(score: np.ndarray, positive: np.ndarray) -> float:
     high, low = score[positive], score[~positive]
     if not len(high) or not len(low):
         return np.nan
+    # All pairs at once: there are some dozens of tumours.
     above = (high[:, None] > low[None]).mean() + 0.5 * (
         high[:, None] == low[None]
     ).mean()

@@ -88,7 +88,10 @@ def recorded_case(spec: StudySpec, *, trace: str = TRACE) -> Case:
         Case with `SECONDS` of frames `spec.frame_s` apart, not periodic.
     """
     displacement_mm, rate_hz = load_trace(trace)
+    # The 95th percentile, not the largest: one deep sigh would flatten every other
+    # breath.
     fraction = displacement_mm / np.percentile(displacement_mm, 95)
+    # A stream of its own: the clip changes no draw of the study's cases.
     rng = np.random.default_rng([spec.seed, STREAMS["recorded"]])
     patient = sample_group_case(rng, spec)
     seconds = min(SECONDS, (len(fraction) - 1) / rate_hz)
@@ -129,6 +132,7 @@ def track_recorded(runs: Mapping[str, Run], cfg: Any) -> Recorded:
         case = recorded_case(spec)
     with stage(f"simulate {len(case.time_s)} frames of it", part=PART):
         clip = render_clip(case, spec.geometry(), jax.random.key(spec.seed), spec)
+        # Off the device: trackers and figures work in NumPy.
         clip = jax.tree.map(np.asarray, clip)
     trackers = _streaming(
         runs, cfg.evaluation.stream_lookahead, frame_s=cfg.study.frame_s
@@ -216,6 +220,8 @@ def _streaming(
     answer = []
     for key, run in runs.items():
         one = run.method
+        # Only the lookahead changes; module and weights, and so the program, are the
+        # same.
         if key == "ours" and not one.tracker.causal:
             whole = cast(NetworkTracker, one.tracker)
             tracker = dataclasses.replace(whole, lookahead_frames=lookahead_frames)

@@ -80,6 +80,7 @@ def change_of(record: Mapping[str, Any], run: Any) -> Change:
 
 def changed_training(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the files changed since any call of a run's history trained with them."""
+    # Each call of a run that was resumed trained with the code of its day.
     now = training_files()
     found = {name for call in history for name in _changed(call.get("code"), now)}
     return sorted(found)
@@ -97,6 +98,8 @@ def find(name: str, run: Any, folders: Sequence[Path]) -> Record | None:
     """
     stale = None
     for folder in folders:
+        # A workdir's own record wins over a stored one only if it is current, or both
+        # are stale.
         record = read(folder / f"{name}.json")
         if record is None:
             continue
@@ -122,8 +125,10 @@ def find_all(parts: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Rec
         record = find(name, part.run, folders)
         if record is None:
             continue
+        # Parents were looked up before: plans list them first.
         words = [record["stale"], *_parents(record, part.rests_on, found)]
         record["stale"] = "; ".join(word for word in words if word)
+        # Words of tables may be corrected without running anything again.
         record |= {field: getattr(part, field) for field in FIELDS}
         record.setdefault("choices", record["config"].get("choices", ""))
         found[name] = record
@@ -149,6 +154,7 @@ def set_aside(folder: Path, run: Any, *, parents: Sequence[str]) -> Path | None:
     Returns:
         Where the folder is now; None if it stands where it was.
     """
+    # Without a checkpoint there is nothing to go on with: the folder may stand.
     if not (folder / "ckpt").is_dir():
         return None
     stored = _json(folder / "config.json")
@@ -158,6 +164,7 @@ def set_aside(folder: Path, run: Any, *, parents: Sequence[str]) -> Path | None:
         return None
     number = 1
     while (there := folder.with_name(f"{folder.name}.before-{number}")).exists():
+        # Numbered, so that no earlier run is ever overwritten.
         number += 1
     return folder.rename(there)
 
@@ -170,6 +177,7 @@ def read(path: Path) -> Record | None:
     record = _json(path)
     if not isinstance(record, dict) or not {"part", "config", "table"} <= record.keys():
         return None
+    # Completed, so that a key that was added since makes no record stale by itself.
     return {**record, "config": fingerprint.complete(record["config"])}
 
 
@@ -212,6 +220,8 @@ def _parents(
         if found[name]["stale"]:
             words.append(f"rests on {name}, which is stale")
         elif recorded and recorded != weights_of(found[name]):
+            # Records of before have no digest of their parent's weights: nothing to
+            # compare.
             words.append(f"rests on other weights of {name}")
     return words
 

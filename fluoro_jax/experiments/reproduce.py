@@ -64,11 +64,14 @@ def reproduce(
         _say("train")
         train(cfg, workdir, data_dir=data_dir)
     if jax.process_index() > 0:
+        # One process evaluates: its clips are tracked one after the other.
         return Results({}, workdir)
     _say(f"evaluate ({time.perf_counter() - begun:.0f} s since the start)")
     owner, home = network_of or (cfg, workdir)
+    # Restored once, for the fingerprint and for the evaluation.
     restored = restore_generator(owner, home)
     if table_only:
+        # A table alone leaves no `DONE`, and is made again at every call.
         paper = published.reference(cfg)
         return evaluate(
             cfg, workdir, data_dir=data_dir, restored=restored, published=paper
@@ -119,6 +122,7 @@ def _evaluate_and_write(
     *,
     trained_on: StudySpec | None = None,
 ) -> Results:
+    # First of all: until the new report is whole, no evaluation stands in the workdir.
     (workdir / DONE).unlink(missing_ok=True)
     results = evaluate(
         cfg,
@@ -146,9 +150,11 @@ def _evaluate_and_write(
             recorded=section,
         )
     drawn = pictures + (section["figures"] if section else [])
+    # Relative, so that a workdir may be moved.
     files = [str(f.path.relative_to(workdir)) for f in drawn]
     files += ["report.html", "tables/results.json", "tables/results.md"]
     done = {"sha256": results.table["checkpoint"]["sha256"], "files": files}
+    # Last of all: its presence says that the files it names are whole.
     (workdir / DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
     return Results(
         results.table,
@@ -165,6 +171,7 @@ def _finished(workdir: Path, sha256: str) -> Results | None:
     try:
         done = json.loads((workdir / DONE).read_text(encoding="utf-8"))
         table = tables.read_table(workdir / "tables")
+        # A figure that was deleted makes the evaluation run again.
         whole = all((workdir / name).exists() for name in done["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

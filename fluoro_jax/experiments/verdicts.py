@@ -30,10 +30,14 @@ def grade(ours: Mapping[str, Any], paper: float, tolerance: float, *, up: bool) 
         tolerance: stated before anything was run; see `RULES`.
         up: True if larger is better.
     """
+    # Without an interval worth printing there is nothing to compare.
     if ours["mean"] is None or ours.get("n", FEW) < FEW:
         return "not resolved"
+    # Turned so that larger is better, whatever the measure.
     sign = 1.0 if up else -1.0
     worst, best = sorted(sign * (ours[end] - paper) for end in ("low", "high"))
+    # In this order: an interval beyond the paper's mean may lie within the tolerance
+    # too.
     if worst > 0.0:
         return "better"
     if worst >= -tolerance and best <= tolerance:
@@ -61,6 +65,7 @@ def verdict(
         reasons.append("below full scale")
     if 0 < ours["n"] < FEW:
         reasons.append(f"{ours['n']} cases")
+    # If a tracker that sees no image passes, passing shows nothing of the network.
     passed = [
         column["label"]
         for column in table["columns"]

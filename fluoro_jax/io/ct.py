@@ -36,8 +36,10 @@ def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
             why="a fluoroscopy frame is projected from a volume",
             fix="give one volume, not a slice or a series of volumes",
         )
+    # Once, here: all that reads the grid takes x, y, z to run along +L, +P, +S.
     image = to_lps(image)
     hu = image.array.astype(np.float32)
+    # In the header's order x, y, z; the array's axes are the reverse.
     (x, y, z), (dx, dy, dz) = image.offset, image.spacing
     return hu, Grid((x, y, z), (dx, dy, dz))
 
@@ -59,6 +61,7 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
             fix="check the path",
         )
     try:
+        # Here, not at the top: an extra of 50 MB that a `.mha` does not need.
         import SimpleITK  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise UserError(
@@ -83,5 +86,6 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
         SimpleITK.GetArrayFromImage(image),
         image.GetSpacing(),
         image.GetOrigin(),
+        # Column i is the direction of axis i, as in `MetaImage`.
         np.reshape(image.GetDirection(), (count, count)),
     )

@@ -16,8 +16,10 @@ import numpy as np
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.mha import MetaImage
 
+# DICOM tags as GDCM writes them: group and element in hexadecimal.
 POSITION, ORIENTATION, PIXEL_MM = "0020|0032", "0020|0037", "0028|0030"
 ROWS, COLS, BITS = "0028|0010", "0028|0011", "0028|0100"
+# Ours, all three.
 SAME_PLACE_MM = 0.01  # closer slices are the same slice twice
 SPACING_OFF = 0.01  # relative difference between the steps of one series
 TILT_MM = 0.1  # by which a slice may lie beside the normal through the first
@@ -61,16 +63,19 @@ def read_series(folder: Path, simpleitk: Any) -> MetaImage:
     slices, step_mm = _in_order(folder, slices)
     planes = []
     for one in slices:
+        # One by one, in the order found here: nothing depends on how the library sorts.
         image = _read(one.path, simpleitk)
         pixels = simpleitk.GetArrayFromImage(image)
         planes.append(np.reshape(pixels, one.shape))
     first = slices[0]
     normal = np.cross(*first.axes)
     down, right = first.pixel_mm
+    # PixelSpacing is (between rows, between columns); a header's spacing begins with x.
     return MetaImage(
         np.stack(planes),
         (right, down, step_mm),
         tuple(map(float, first.place_mm)),
+        # Columns are the directions of x, y and z.
         np.stack([*first.axes, normal], axis=1),
     )
 
@@ -87,6 +92,7 @@ def _one_series(folder: Path, simpleitk: Any) -> list[str]:
             fix="move each series into a folder of its own",
         )
     names = list(reader.GetGDCMSeriesFileNames(str(folder), ids[0])) if ids else []
+    # A file that is not among the names is a slice that could not be read: a gap.
     known = {Path(name).name for name in names}
     others = sorted(
         path.name
@@ -116,6 +122,7 @@ def _looks_like_dicom(path: Path) -> bool:
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
         return True
     with path.open("rb") as file:
+        # A DICOM file has 128 free bytes and then "DICM"; some exports have no suffix.
         return file.read(132)[128:] == b"DICM"
 
 
@@ -124,6 +131,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
+        # Several numbers of a tag are divided by backslashes.
         numbers = lambda tag: [float(v) for v in reader.GetMetaData(tag).split("\\")]
         place, axes, pixel = map(numbers, (POSITION, ORIENTATION, PIXEL_MM))
         rows, cols, bits = (int(reader.GetMetaData(t)) for t in (ROWS, COLS, BITS))
@@ -144,6 +152,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
             why="they say where the slice lies",
             fix="export the series again",
         )
+    # A header can be read although the pixels behind it are cut off (a test does so).
     if path.stat().st_size < rows * cols * bits // 8 and not _compressed(path):
         refuse(
             f"{path}: {path.stat().st_size} bytes",
@@ -158,6 +167,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
 def _compressed(path: Path) -> bool:
     """Returns whether the header names a transfer syntax with compressed pixels."""
     with path.open("rb") as file:
+        # The meta group stands first, never compressed; 2048 bytes (ours) hold it.
         head = file.read(2048)
     return b"1.2.840.10008.1.2.4." in head or b"1.2.840.10008.1.2.5" in head
 
@@ -167,6 +177,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
     first = slices[0]
     for one in slices:
         same = (one.shape, one.pixel_mm) == (first.shape, first.pixel_mm)
+        # 1e-4 of a direction cosine: rounding of decimal strings, not another plane.
         if not same or np.abs(one.axes - first.axes).max() > 1e-4:
             refuse(
                 f"{one.path.name} has other pixels or directions than "
@@ -175,6 +186,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
                 why="they are stacked to one volume",
                 fix=f"move localizers and other scans out of {folder}",
             )
+    # The normal from the first slice's axes: instance numbers may run either way.
     normal = np.cross(*first.axes)
     slices = sorted(slices, key=lambda one: float(one.place_mm @ normal))
     places = np.array([one.place_mm for one in slices])
@@ -188,6 +200,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
             why="a slice that is there twice halves the spacing found",
             fix="remove the duplicate",
         )
+    # The median: one missing slice does not change what is usual.
     usual = float(np.median(steps))
     off = np.abs(steps - usual)
     if off.max() > SPACING_OFF * usual:
@@ -199,6 +212,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
             why="a slice is missing or misplaced; the volume would be distorted",
             fix="export the whole series again",
         )
+    # What is left of a step once its part along the normal is taken off.
     aside = places - places[0] - np.outer(along - along[0], normal)
     if np.abs(aside).max() > TILT_MM:
         refuse(
@@ -207,6 +221,7 @@ def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
             why="stacked straight they would shear the patient",
             fix="resample the series to straight axes, as with dcm2niix",
         )
+    # The mean step: rounding of single positions averages out.
     return slices, float(along[-1] - along[0]) / (len(slices) - 1)
 
 

@@ -51,12 +51,16 @@ def beside(*paths: Path) -> Iterator[list[Path]]:
     format by suffix can write them. On an exception nothing is renamed and what was
     written is removed.
     """
+    # In the same folder: a rename is atomic only within one file system.
     temporary = [path.with_name(f".new-{path.name}") for path in paths]
     try:
         yield temporary
         for fresh, path in zip(temporary, paths, strict=True):
+            # `replace`, not `rename`: on every platform it takes the place of an older
+            # file.
             fresh.replace(path)
     finally:
+        # After a success the names are gone already; after a failure they go here.
         for fresh in temporary:
             fresh.unlink(missing_ok=True)
 

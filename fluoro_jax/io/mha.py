@@ -36,6 +36,7 @@ TYPES = {
 NAMES = {code: name for name, code in TYPES.items()}
 MOST_HEADER = 65536  # bytes in which the header must end
 MOST_BYTES = 4 * 2**30  # of pixels: 2000 frames of 1024 x 1024 at 16 bits
+# In words: the f-string of the message would print 4.29e+09.
 MOST_GB = "4 GiB"
 MOST_AXES = 4
 MOST_RATIO = 1100  # zlib compresses to 1/1032 at best
@@ -74,11 +75,14 @@ def write_mha(path: Path, image: MetaImage, *, compress: bool = True) -> None:
     Raises:
         ValueError: for an array of a type that the format does not have.
     """
+    # Rows in C order: the last axis is the fastest, as x is in the file.
     array = np.ascontiguousarray(image.array)
+    # Without the byte order, which the header tells apart.
     code = array.dtype.str[1:]
     if code not in NAMES:
         raise ValueError(f"MetaImage has no type for {array.dtype}")
     data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    # Level 4 of 9 is ours.
     if compress:
         data = zlib.compress(data, 4)
     numbers = lambda values: " ".join(f"{v:.12g}" for v in values)
@@ -89,6 +93,7 @@ def write_mha(path: Path, image: MetaImage, *, compress: bool = True) -> None:
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": compress,
         **({"CompressedDataSize": len(data)} if compress else {}),
+        # Row by row the file has the axes' directions; ours are columns.
         "TransformMatrix": numbers(image.direction.T.ravel()),
         "Offset": numbers(image.offset),
         "CenterOfRotation": numbers((0.0,) * array.ndim),
@@ -97,6 +102,7 @@ def write_mha(path: Path, image: MetaImage, *, compress: bool = True) -> None:
         "ElementType": NAMES[code],
         END: "LOCAL",
     }
+    # `END` must be the last line: pixels follow its newline.
     header = "".join(f"{key} = {value}\n" for key, value in lines.items())
     write_all({path: header.encode("ascii") + data})
 
@@ -117,6 +123,7 @@ def read_mha(path: Path) -> MetaImage:
     dtype = np.dtype(TYPES[header["ElementType"]])
     if _true(header, "BinaryDataByteOrderMSB", "ElementByteOrderMSB"):
         dtype = dtype.newbyteorder(">")
+    # By the header, before memory is taken: a few bytes may claim a terabyte.
     needed = dtype.itemsize * math.prod(shape)
     sizes = f"{' x '.join(map(str, shape[::-1]))} of {dtype}"
     if needed > MOST_BYTES:
@@ -133,6 +140,8 @@ def read_mha(path: Path) -> MetaImage:
         )
     array = np.frombuffer(data, dtype).reshape(shape)
     spacing, offset, direction = _place(path, header, len(shape))
+    # `frombuffer` gives a read-only view of the file's bytes; `astype` copies, in
+    # native order.
     return MetaImage(array.astype(dtype.newbyteorder("=")), spacing, offset, direction)
 
 
@@ -154,12 +163,15 @@ def _header(path: Path, raw: bytes) -> tuple[dict[str, str], int]:
     """The header's keys and where the pixels start."""
     header, start = {}, 0
     while END not in header:
+        # `find` looks no further than a header may go, so that a file of pixels is not
+        # searched.
         stop = raw.find(b"\n", start, MOST_HEADER)
         line = raw[start:stop].decode("ascii", "replace")
         key, equals, value = line.partition("=")
         if stop < 0 or not equals:
             known = "no MetaImage header" if not header else f"no {END} in its header"
             _refuse(path, known, "lines `Key = value` at its start, the last " + END)
+        # Twice could hide another size behind the one that is checked.
         if key.strip() in header:
             _refuse(path, f"{key.strip()} twice in its header", "each key once")
         header[key.strip()] = value.strip()
@@ -195,6 +207,7 @@ def _place(
     """Spacing, offset and direction; 1, 0 and the identity where the header is mute."""
     found = lambda *keys: next((key for key in keys if key in header), None)
     spacing, offset, direction = (1.0,) * count, (0.0,) * count, np.eye(count)
+    # Older writers use the second and third name.
     if key := found("ElementSpacing", "ElementSize"):
         spacing = _numbers(path, header, key, count)
         if min(spacing) <= 0.0:
@@ -204,6 +217,7 @@ def _place(
     if key := found("TransformMatrix", "Orientation", "Rotation"):
         matrix = _numbers(path, header, key, count * count)
         direction = np.reshape(matrix, (count, count)).T
+        # 1e-3: headers print directions with few digits.
         if not np.allclose(direction.T @ direction, np.eye(count), atol=1e-3):
             _refuse(path, f"{key} = {header[key]}", "directions at right angles")
     return spacing, offset, direction
@@ -236,6 +250,8 @@ def _unpack(path: Path, data: bytes | memoryview, needed: int) -> bytes:
     else:
         stream = zlib.decompressobj()
         try:
+            # One byte more than needed, to see whether there are more; a zip bomb stops
+            # here.
             pixels = stream.decompress(data, needed + 1)
             if stream.eof or len(pixels) > needed:
                 return pixels
@@ -280,13 +296,17 @@ def to_lps(image: MetaImage) -> MetaImage:
         )
     array, offset = image.array, np.array(image.offset, float)
     spacing = np.array(image.spacing, float)
+    # For each of the header's axes the patient's axis that it runs along.
     world = np.argmax(np.abs(rounded), axis=0)  # world axis of each header axis
     size = np.array(array.shape[::-1])
     for axis in range(3):
+        # A flipped axis starts at its other end: the offset moves to the voxel that is
+        # now first.
         if rounded[world[axis], axis] < 0.0:
             offset[world[axis]] -= (size[axis] - 1) * spacing[axis]
             array = np.flip(array, axis=2 - axis)
     order = np.argsort(world)  # header axis of each world axis
+    # The array's axes are the header's in reverse, on both sides of the transposition.
     array = np.transpose(array, [2 - order[2 - i] for i in range(3)])
     return dataclasses.replace(
         image,

@@ -10,6 +10,7 @@ import numpy as np
 
 from fluoro_jax.errors import UserError, refuse
 
+# Ours: no panel has more, and a decompression bomb would.
 MOST_PIXELS = 2**26  # of one frame: 8192 x 8192
 MOST_BYTES = 4 * 2**30  # of all frames as float32
 DEPTH = {"L": 255.0, "I;16": 65535.0, "I;16B": 65535.0, "I;16L": 65535.0, "I": 65535.0}
@@ -38,6 +39,7 @@ def read_png_folder(folder: Path) -> tuple[np.ndarray, float]:
                     "the whole clip is held in memory",
                     "cut the clip, or bin its pixels",
                 )
+            # The first frame's size and depth hold for the clip; memory is taken once.
             frames, depth = np.zeros((len(paths), *frame.shape), np.float32), own
         if frame.shape != frames.shape[1:] or own != depth:
             refuse(
@@ -54,6 +56,7 @@ def read_png_folder(folder: Path) -> tuple[np.ndarray, float]:
 def _in_order(folder: Path) -> list[Path]:
     """The PNG files by the last number in their names, which must be consecutive."""
     found: dict[int, Path] = {}
+    # By number: "frame_10" sorts before "frame_9" as text.
     for path in sorted(folder.glob("*.png")):
         digits = re.findall(r"\d+", path.stem)
         if not digits:
@@ -63,6 +66,7 @@ def _in_order(folder: Path) -> list[Path]:
                 "the number says when the frame was taken",
                 "number the frames, and move other pictures out of the folder",
             )
+        # The last number: names may begin with a date or a case.
         number = int(digits[-1])
         if number in found:
             refuse(
@@ -91,6 +95,7 @@ def _read(path: Path) -> tuple[np.ndarray, float]:
 
     try:
         with Image.open(path) as image:
+            # Size and mode come from the header; the pixels are unpacked only below.
             size, mode = image.size, image.mode
             if image.format != "PNG" or mode not in DEPTH:
                 refuse(
@@ -108,7 +113,10 @@ def _read(path: Path) -> tuple[np.ndarray, float]:
                 )
             return np.asarray(image, np.float32), DEPTH[mode]
     except UserError:
+        # `refuse` above raises one of these too (`UserError` is a `ValueError`).
         raise
+    # PIL raises a SyntaxError for broken chunks, and the bomb's own error for a huge
+    # header.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         refuse(
             f"{path} cannot be read ({str(error)[:80]})",

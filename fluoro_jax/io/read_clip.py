@@ -24,6 +24,7 @@ from fluoro_jax.io.png import read_png_folder
 from fluoro_jax.io.sidecar import NAME, Sidecar, read_sidecar
 from fluoro_jax.io.trackrad import read_trackrad
 
+# Ours, both: rounding in either file, not another pixel or rate.
 PIXEL_OFF = 0.01  # relative difference between two statements of a pixel's size
 SPACING_OFF = 0.01
 LEAST_COUNT = 1.0  # of a panel: fewer quanta have no logarithm
@@ -95,6 +96,8 @@ def read_clip_with_sources(path: str | Path) -> ReadClip:
 
 def _from_mha(path: Path) -> ReadClip:
     image = read_mha(path)
+    # <name>.geometry.json first: a folder may hold several clips with views of their
+    # own.
     own = path.with_suffix(f".{NAME}")
     sidecar = read_sidecar(own if own.is_file() else path.parent / NAME)
     return _clip(image.array, sidecar, "mha", path)
@@ -113,6 +116,8 @@ def _from_png(path: Path) -> ReadClip:
             'add "value_per_grey" (and "value_at_zero"), or the domain they have',
         )
     if slope is None:
+        # Display pictures have no unit: the whole range becomes 0 to 1, whatever the
+        # bits.
         slope = 1.0 / most if domain == "display" else 1.0
     grey *= np.float32(slope)
     grey += np.float32(zero or 0.0)
@@ -123,6 +128,7 @@ def _from_trackrad(path: Path) -> ReadClip:
     sidecar = read_sidecar(path / NAME)
     case = read_trackrad(path)
     read = _clip(case.frames, sidecar, "trackrad", path)
+    # TrackRAD's spacing is in the isocentre plane, pixel_mm at the detector.
     found, stated = case.pixel_mm, iso_pixel_mm(read.clip.geometry)
     off = max(abs(f / s - 1.0) for f, s in zip(found, stated, strict=True))
     if off > PIXEL_OFF:
@@ -133,6 +139,7 @@ def _from_trackrad(path: Path) -> ReadClip:
             "every millimetre depends on it",
             f"correct pixel_mm, sad_mm or sdd_mm in {NAME}",
         )
+    # The sidecar's times are used; frame-rate.json only has to agree.
     gaps = np.diff(read.clip.time_s)
     if gaps.size and np.abs(gaps * case.rate_hz - 1.0).max() > SPACING_OFF:
         refuse(

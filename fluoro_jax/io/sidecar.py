@@ -34,6 +34,7 @@ from fluoro_jax.geometry import Geometry
 from fluoro_jax.io.files import write_text
 
 NAME = "geometry.json"
+# Ours: hundreds of thousands of times fit. Larger files are not read.
 MOST_BYTES = 16_000_000
 LONGEST_MM = 10_000.0
 LEAST_PIXEL_MM = 1e-3
@@ -88,7 +89,9 @@ class _Key:
 
 
 def _number(x: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    # bool is an int in Python: true would pass for 1.
     plain = isinstance(x, int | float) and not isinstance(x, bool)
+    # 1e300: JSON has integers of any length, which overflow as a float.
     return plain and abs(x) < 1e300 and low <= x <= high
 
 
@@ -143,11 +146,14 @@ def read_sidecar(path: Path) -> Sidecar:
         if key not in KEYS:
             _refuse(path, f"unknown key {key!r}", "keys among " + ", ".join(KEYS))
     for key, rule in KEYS.items():
+        # `domain` has no default: counts taken for line integrals would be tracked in
+        # silence.
         if key not in values and (rule.required or key == "domain"):
             _refuse(path, f"no {key}", f"{key}: {rule.needed}", f'add "{key}"')
         if key in values and not rule.test(values[key]):
             shown = json.dumps(values[key])[:80]
             _refuse(path, f"{key} = {shown}", rule.needed, f'correct "{key}"')
+    # Exactly one of the two: both could contradict each other.
     if ("frame_s" in values) == ("time_s" in values):
         _refuse(
             path,
@@ -167,6 +173,7 @@ def read_sidecar(path: Path) -> Sidecar:
             f"open_beam with domain {values['domain']}",
             'open_beam only with "domain": "counts"',
         )
+    # Defaults last, so that the checks above see only what the file says.
     full = {key: values.get(key, rule.default) for key, rule in KEYS.items()}
     named = lambda key: str(path) if key in values else "default"
     return Sidecar(path, full, {k: named(k) for k in KEYS if full[k] is not None})
@@ -202,6 +209,7 @@ def _load(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
         values = json.loads(path.read_text(encoding="utf-8"))
+    # RecursionError: JSON nested thousands deep; it is no ValueError.
     except (ValueError, RecursionError) as error:
         _refuse(path, f"no JSON ({str(error)[:80]})", "a JSON object with named values")
     if not isinstance(values, dict):

@@ -22,6 +22,7 @@ import numpy as np
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.mha import MetaImage, read_mha, write_mha
 
+# Ours: a frame in 100 s, and faster than any panel.
 MOST_RARE_HZ, MOST_OFTEN_HZ = 0.01, 1000.0
 
 
@@ -56,6 +57,7 @@ def write_trackrad(folder: Path, case: TrackRadCase) -> None:
     frames_path, labels_path = _paths(folder)
     frames_path.parent.mkdir(parents=True, exist_ok=True)
     spacing = (1.0, *case.pixel_mm)
+    # Transposed: [T, H, W] becomes [W, H, T], whose header's first axis is time.
     write_mha(frames_path, MetaImage(np.transpose(case.frames), spacing))
     if case.labels is not None:
         labels_path.parent.mkdir(exist_ok=True)
@@ -90,6 +92,7 @@ def read_trackrad(folder: Path) -> TrackRadCase:
                 why="every frame has a mask of its own size",
                 fix="use labels and frames of the same case",
             )
+        # Any other value would be a further target.
         values = np.unique(labels)
         if not np.isin(values, (0, 1)).all():
             raise UserError(
@@ -98,6 +101,7 @@ def read_trackrad(folder: Path) -> TrackRadCase:
                 why="one target is scored",
                 fix="write one target's mask as 0 and 1",
             )
+    # Integers have no NaN, and `isfinite` of a large array is not free.
     if image.array.dtype.kind == "f" and not np.isfinite(image.array).all():
         raise UserError(
             f"{frames_path}: values that are not finite",
@@ -124,6 +128,7 @@ def _paths(folder: Path) -> tuple[Path, Path]:
 def _rate_hz(path: Path) -> float:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        # bool is an int in Python: "true" would pass for 1 Hz.
         number = isinstance(value, int | float) and not isinstance(value, bool)
         rate = float(value) if number else 0.0
     except (OSError, ValueError, OverflowError, RecursionError):

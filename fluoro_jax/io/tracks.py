@@ -17,6 +17,7 @@ from fluoro_jax.io.files import beside
 from fluoro_jax.io.mha import MetaImage, write_mha
 
 FILES = ("track.csv", "masks.mha", "run.json")
+# In every run.json: files are passed on without their page.
 DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
 COLUMNS = {
     "frame": "index of the frame, from 0",
@@ -74,13 +75,17 @@ def write_tracks(
         masks: `[T, H, W]` in {0, 1}, in the clip's own pixels.
         run: what `run.json` says besides columns, files and the statement.
     """
+    # Whether the folder is ours to remove if nothing can be written.
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     down_mm, right_mm = iso_pixel_mm(clip.geometry)
     gaps = np.diff(np.asarray(clip.time_s, float))
+    # A `.mha` has one spacing along time: the median stands for uneven times.
     spacing = (right_mm, down_mm, float(np.median(gaps)) if gaps.size else 1.0)
     about = {"statement": DISCLAIMER, **run, "columns": COLUMNS, "files": list(FILES)}
     try:
+        # All three are written beside their places first, so that a full disk leaves
+        # the old ones.
         with beside(*(folder / name for name in FILES)) as (table, image, record):
             with table.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=list(COLUMNS))
@@ -90,6 +95,7 @@ def write_tracks(
             write_mha(image, MetaImage(masks.astype(np.uint8), spacing))
             text = json.dumps(about, indent=1, allow_nan=False, ensure_ascii=False)
             record.write_text(text + "\n", encoding="utf-8")
+    # BaseException: Ctrl-C must leave no half result either.
     except BaseException:
         if made and not any(folder.iterdir()):
             folder.rmdir()
@@ -99,6 +105,8 @@ def write_tracks(
 def _row(track: Track, latency_ms: float, clip: Clip, area_px: int) -> dict[str, Any]:
     view = clip.geometry
     row, column = np.asarray(track.centroid_px, float)
+    # The track's millimetres count superior and right as positive, pixels down and
+    # right.
     superior, right = np.asarray(track.centroid_iso_mm, float)
     magnified = float(view.sdd_mm) / float(view.sad_mm)
     down_mm, right_mm = iso_pixel_mm(view)
@@ -113,6 +121,8 @@ def _row(track: Track, latency_ms: float, clip: Clip, area_px: int) -> dict[str,
         "area_iso_mm2": area_px * down_mm * right_mm,
         "confidence": float(track.confidence),
     }
+    # Six digits: 0.001 mm in a metre. NaN is printed as "nan", which readers of CSV
+    # know.
     numbers = {key: f"{value:.6g}" for key, value in values.items()}
     latency = {"status": track.status, "latency_ms": f"{latency_ms:.1f}"}
     return {"frame": track.frame, **numbers, **latency}

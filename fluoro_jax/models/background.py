@@ -24,8 +24,11 @@ def remove_background(frames: Array, sigma_px: float) -> Array:
         Same shape; 0 wherever a frame is flat.
     """
     rows, cols = frames.shape[-3:-1]
+    # Made by NumPy at trace time: constants of the program, not inputs.
     down, right = (jnp.asarray(mean_matrix(n, sigma_px)) for n in (rows, cols))
     exact = jax.lax.Precision.HIGHEST
+    # Full float32: on a GPU the default rounds to TensorFloat-32, and the chest that is
+    # taken off is ten times the tumour.
     smooth = jnp.einsum("vh,...hwc->...vwc", down, frames, precision=exact)
     smooth = jnp.einsum("uw,...vwc->...vuc", right, smooth, precision=exact)
     return frames - smooth
@@ -40,5 +43,7 @@ def mean_matrix(size: int, sigma_px: float) -> np.ndarray:
     matrix = np.zeros((size, size), np.float32)
     for offset, weight in zip(offsets, window, strict=True):
         source = np.clip(np.arange(size) + offset, 0, size - 1)
+        # Row i may name an edge pixel several times: `np.add.at` adds each, where `+=`
+        # would keep one.
         np.add.at(matrix, (np.arange(size), source), weight)
     return matrix

@@ -20,6 +20,7 @@ Array = jax.Array
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
+# Measured: 4 or 64 in place of 16 are no faster (docs/performance.md).
 SMALL = 16  # output pixels of a frame up to which a convolution is one product
 
 
@@ -43,6 +44,8 @@ def _patches(x: Array, kh: int, kw: int) -> Array:
     return jnp.concatenate(seen, axis=-1)
 
 
+# The last two are Python values that choose a form at trace time, so they are not
+# differentiated.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv_valid(
     x: Array, kernel: Array, in_loop: bool = False, edge: tuple[int, int] = (0, 0)
@@ -81,6 +84,7 @@ def _conv_backward(
 ) -> tuple[Array, Array]:
     x, kernel = saved
     kh, kw = kernel.shape[:2]
+    # The adjoint of a convolution with e zeros around is one with k - 1 - e zeros.
     around = (kh - 1 - edge[0], kw - 1 - edge[1])
     dx = cast(Array, conv_valid(dy, adjoint_kernel(kernel), in_loop, around))
     return dx, kernel_gradient(_pad(x, edge), dy, kh, kw, in_loop=in_loop)
@@ -112,11 +116,16 @@ def kernel_gradient(
     """
     c, f = x.shape[-1], dy.shape[-1]
     h, w = dy.shape[1:3]
+    # XLA's CPU convolution took 37 ms on 2 x 2 pixels (docs/performance.md); products
+    # do not.
     if kh * kw > 1 and h * w <= SMALL:
         gradient = jnp.einsum("nhwk,nhwf->kf", _patches(x, kh, kw), dy)
         return gradient.reshape(kh, kw, c, f)
+    # The logit convolution, with one output: 7 ms for 92 by taps (docs/performance.md).
     if kh * kw > 1 and kh * kw * f <= c:
         return _gradient_by_outputs(x, dy, kh, kw)
+    # A kernel of one pixel too: as one einsum it transposes the output's gradient
+    # first.
     if in_loop or kh * kw == 1:
         return _gradient_by_taps(x, dy, kh, kw)
     # x as C examples of N channels and dy as the kernel: the gradient is a convolution.
@@ -185,6 +194,8 @@ def strided_conv(x: Array, kernel: Array) -> Array:
     m = k // 2
     edge = (k - 2) // 2
     x = space_to_depth(jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0))))
+    # Tap (2i + a, 2j + b) of the kernel meets phase (a, b) of the frame: its rows and
+    # columns become channels, in the order of `space_to_depth`.
     phased = kernel.reshape(m, 2, m, 2, c, f).transpose(0, 2, 1, 3, 4, 5)
     return conv_valid(x, phased.reshape(m, m, 4 * c, f))
 
@@ -202,6 +213,7 @@ def transposed_conv(x: Array, kernel: Array) -> Array:
     k, _, c, f = kernel.shape
     n, h, w, _ = x.shape
     m = k // 2
+    # Each phase (a, b) of the output reads every other tap; the phases become channels.
     phased = kernel.reshape(m, 2, m, 2, c, f)
     if k == 2:  # an odd output reads tap 0, an even one tap 1
         phased = phased[:, ::-1, :, ::-1]
@@ -210,6 +222,8 @@ def transposed_conv(x: Array, kernel: Array) -> Array:
     y = cast(Array, conv_valid(x, phased, False, (edge, edge)))
     y = y.reshape(n, h + edge, w + edge, 2, 2, f)
     rows = [
+        # For k = 4 the odd phases start a pixel later, so each phase is cut out at its
+        # own place.
         [y[:, a * edge : a * edge + h, b * edge : b * edge + w, a, b] for b in (0, 1)]
         for a in (0, 1)
     ]
@@ -292,7 +306,11 @@ class Conv(nn.Module):
         gain = 8.0 if self.form == "up" else 2.0
         he = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
         kernel = self.param("kernel", he, shape).astype(self.dtype)
+        # A bias in every layer, ours: with He's variance and the norm it keeps training
+        # from ending in the empty mask.
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x = x.astype(self.dtype)
         y = FORMS[self.form](x, kernel)
+        # Reshaped, not broadcast by rank: the tests run with rank promotion as an
+        # error.
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)

@@ -27,6 +27,7 @@ STREAM = "stream"  # the collection that holds the state between two calls
 
 
 def _gates(z: Array) -> tuple[Array, Array, Array, Array]:
+    # In linen's order, so that its cell is a reference for the tests.
     i, g, f, o = jnp.split(z, 4, axis=-1)
     # The shift of one keeps the memory at the start of training (as linen's cell).
     return nn.sigmoid(i), jnp.tanh(g), nn.sigmoid(f + 1.0), nn.sigmoid(o)
@@ -43,6 +44,8 @@ def _forward(zx: Array, kernel: Array, start: Carry) -> tuple[Array, Array, Arra
 
     def step(carry, zx_t):
         h, c = carry
+        # In the scan's body: the gradient's form differs there
+        # (`conv.kernel_gradient`).
         z = zx_t + conv_same(h, kernel, True)
         i, g, f, o = _gates(z)
         c = f * c + i * g
@@ -89,12 +92,16 @@ def _recurrence_backward(saved, dh_all: Array) -> tuple[Array, Array]:
     adjoint = adjoint_kernel(kernel)
 
     def step(carry, now):
+        # Backward through time: dh and dc flow from frame t + 1 to frame t. Gates are
+        # computed again from z, which is kept, and not kept themselves.
         dh_next, dc = carry
         dh_t, z_t, c_t, c_before = now
         i, g, f, o = _gates(z_t)
         dh = dh_t + dh_next
         tanh_c = jnp.tanh(c_t)
         dc = dc + dh * o * (1.0 - tanh_c**2)
+        # In the order of `_gates`: i, g, f, o, each through its own nonlinearity's
+        # derivative.
         dz = jnp.concatenate(
             [
                 dc * g * i * (1.0 - i),
@@ -110,6 +117,7 @@ def _recurrence_backward(saved, dh_all: Array) -> tuple[Array, Array]:
     zero = jnp.zeros_like(dh_all[0])
     inputs = (dh_all, z, c, _before(c))
     _, dz = lax.scan(step, (zero, zero), inputs, reverse=True)
+    # One convolution over all frames, outside the loop: inside, XLA's CPU form is slow.
     frames = (-1, *h.shape[2:])
     h_before = pad_same(_before(h).reshape(frames), size)
     grad = kernel_gradient(h_before, dz.reshape((-1, *dz.shape[2:])), size, size)
@@ -145,9 +153,12 @@ class ConvLSTM(nn.Module):
         ways = ("forward", "backward") if self.bidirectional else ("forward",)
         f = self.features // len(ways)
         init = nn.initializers.lecun_normal()
+        # Both directions' input kernels side by side: one convolution reads each frame
+        # once.
         shape = (self.size, self.size, c, 4 * f * len(ways))
         kernel_x = self.param("input_kernel", init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
+        # Time first: `lax.scan` runs over the leading axis.
         x = jnp.swapaxes(x, 0, 1).astype(self.dtype).reshape(t * b, rows, cols, c)
         zx = conv_same(x, kernel_x.astype(self.dtype))
         zx = zx + bias.astype(self.dtype).reshape(1, 1, 1, -1)
@@ -158,9 +169,12 @@ class ConvLSTM(nn.Module):
             kernel_h = self.param(
                 f"{way}_kernel", orthogonal, (self.size, self.size, f, 4 * f)
             ).astype(self.dtype)
+            # `init` makes every collection mutable; without the second test a stream's
+            # state would become part of a fresh network's variables.
             if self.is_mutable_collection(STREAM) and not self.is_initializing():
                 states.append(self._go_on(z, kernel_h))
                 continue
+            # A cell backward in time is one forward over the reversed frames.
             z = z[::-1] if way == "backward" else z
             h: Array = recurrence(z, kernel_h)
             states.append(h[::-1] if way == "backward" else h)

@@ -37,6 +37,7 @@ class Critic(nn.Module):
     def __call__(self, mask: Real[Array, "B T H W"]) -> Float[Array, " B"]:
         """Mask or probability `[B, T, H, W]` to a score `[B]`, float32."""
         b, t, rows, cols = mask.shape
+        # Frames are examples here: the group norm sees one frame at a time.
         x = mask.reshape(b * t, rows, cols, 1)
         for level, features in enumerate(widths(self.levels, self.base, self.cap)):
             x = Block(
@@ -53,6 +54,9 @@ class Critic(nn.Module):
             dtype=self.dtype,
             name="lstm",
         )(x.reshape(b, t, *x.shape[1:]))
+        # In float32 whatever the layers compute in: the penalty differentiates this
+        # score twice. All frames and pixels enter one dense layer, so its size depends
+        # on the frame's.
         x = x.reshape(b, -1).astype(jnp.float32)
         score = nn.Dense(1, name="score")(x)[:, 0]
         return nn.sigmoid(score) if self.output == "sigmoid" else score

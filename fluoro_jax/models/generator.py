@@ -75,6 +75,9 @@ class Generator(nn.Module):
             dtype=self.dtype,
             outputs=self.patch**2,
         )
+        # Line integrals first, then fixed constants: statistics of the clip would leak
+        # later frames, and streamed answers would differ from those of the whole
+        # sequence.
         if self.background_px:
             stack = remove_background(stack, self.background_px)
         x = (stack - self.input_mean) / self.input_scale
@@ -85,9 +88,12 @@ class Generator(nn.Module):
         cells = UNet(
             self.levels, size=self.kernel, lstm=self.lstm, name="coarse", **common
         )(x)
+        # Both are kept: the refinement reads cells, the answer is in pixels.
         coarse = from_patches(cells, self.patch)
         if not self.refine_levels:
             return GeneratorOutput(coarse, coarse)
+        # The paper's refinement: probabilities in, and a ConvLSTM at its bottom at
+        # most.
         residual = UNet(
             self.refine_levels,
             size=self.refine_kernel,
@@ -127,6 +133,7 @@ def predict(generator: Any, params: Any, stack: Stack) -> Masks:
         stack: of `data.stack.stack_frames`.
     """
     output = cast(GeneratorOutput, generator.apply({"params": params}, stack))
+    # A `Generator` answers in float32 already; another module may not.
     return jax.nn.sigmoid(output.logits.astype(jnp.float32))
 
 
@@ -143,6 +150,7 @@ def init_carry(
     Returns:
         A pytree of zeros for `step`, empty for a generator without a ConvLSTM.
     """
+    # The state's shapes come from tracing alone; nothing is computed.
     run = lambda params, x: generator.apply({"params": params}, x, mutable=[STREAM])[1]
     shapes = jax.eval_shape(run, params, stack).get(STREAM, {})
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -165,6 +173,7 @@ def step(
         New carry, and mask probabilities `[B, T, H, W]`.
     """
     variables = {"params": params, STREAM: carry}
+    # `mutable` makes `apply` return the collection's new value beside the output.
     output, left = generator.apply(variables, stack, mutable=[STREAM])
     output = cast(GeneratorOutput, output)
     return left.get(STREAM, {}), jax.nn.sigmoid(output.logits)

@@ -39,6 +39,8 @@ class Block(nn.Module):
     def __call__(self, x: Array) -> Array:
         """`[N, H, W, C]` to half or twice the rows and columns."""
         x = Conv(self.features, self.size, self.form, self.dtype, name="conv")(x)
+        # Of each frame alone, since frames are examples: a batch norm would mix
+        # examples, frames and devices.
         norm = nn.GroupNorm(
             num_groups=None, group_size=self.group_size, dtype=self.dtype, name="norm"
         )
@@ -86,9 +88,12 @@ class UNet(nn.Module):
     def __call__(self, x: Array) -> Array:
         """`[B, T, H, W, C]` to logits `[B, T, H, W, outputs]`, float32."""
         b, t = x.shape[:2]
+        # `remat` keeps names and parameters, so checkpoints of either kind fit the
+        # other.
         block = nn.remat(Block) if self.remat else Block
         lstm = nn.remat(ConvLSTM) if self.remat else ConvLSTM
         kind = "pool " if self.resample == "pool" else ""
+        # `freeze.labels` and stored weights know the layers by these names.
         make = lambda features, form, name: block(
             features, self.size, kind + form, self.group_size, self.dtype, name=name
         )
@@ -104,6 +109,7 @@ class UNet(nn.Module):
                 self.dtype,
                 name=f"lstm_{level}",
             )
+            # Frames apart for the ConvLSTM, together again for the convolutions.
             return layer(x.reshape(b, t, *x.shape[1:])).reshape(x.shape)
 
         x = x.reshape(b * t, *x.shape[2:])
@@ -112,11 +118,13 @@ class UNet(nn.Module):
         for level, features in enumerate(channels):
             x = make(features, "down", f"down_{level}")(x)
             skips.append(x)
+        # The deepest skip is the bottom itself, not one more skip.
         x = remember(skips.pop(), bottom)
         for level in reversed(range(bottom)):
             skip = remember(skips[level], level)
             x = make(channels[level], "up", f"up_{level + 1}")(x)
             x = jnp.concatenate([x, skip], axis=-1)
         x = make(self.base, "up", "up_0")(x)
+        # The losses need float32: SSIM's variances cancel in bfloat16.
         logits = Conv(self.outputs, 3, "same", self.dtype, name="logit")(x)
         return logits.reshape(b, t, *logits.shape[1:]).astype(jnp.float32)

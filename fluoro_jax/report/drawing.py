@@ -35,6 +35,8 @@ def canvas(size: tuple[float, float]) -> Any:
 def extent_mm(geometry: Geometry) -> tuple[float, float, float, float]:
     """Returns (left, right, bottom, top) of the frame, mm at the isocentre."""
     corners = np.array([[-0.5, -0.5], [geometry.rows - 0.5, geometry.cols - 0.5]])
+    # Half a pixel out: the extent is of the pixels' edges, positions are of their
+    # centres.
     (top, left), (bottom, right) = np.asarray(position_iso_mm(geometry, corners))
     return left, right, bottom, top
 
@@ -61,6 +63,8 @@ def draw_outline(
     rows, cols = mask.shape
     x = left + (np.arange(cols) + 0.5) * (right - left) / cols
     y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+    # `contour` wants the centres of the pixels, in the axis' millimetres; rows run
+    # downward.
     axis.contour(
         *(x, y, mask.astype(float), [0.5]),
         colors=[look["color"]],
@@ -72,6 +76,7 @@ def draw_outline(
 def draw_letters(axis: Any, gantry_deg: float) -> None:
     """Marks S and I, and which sides of the patient are left and right."""
     right = right_of_image(gantry_deg)
+    # Other angles show no side alone, so no letter would be right.
     opposite = {"left": "right", "right": "left"}
     opposite |= {"anterior": "posterior", "posterior": "anterior"}
     marks = [(0.5, 0.95, "S"), (0.5, 0.05, "I")]
@@ -114,8 +119,10 @@ def crop_mm(
     if len(frames) == 0:
         return left, right, bottom, top
     ends = np.array([[f(rows), f(cols)] for f in (np.min, np.max)])
+    # Rows count downward, millimetres upward: the smallest row is the highest place.
     (high, low_x), (low, high_x) = place_mm(geometry, ends)
     middle = (0.5 * (low_x + high_x), 0.5 * (low + high))
+    # Square, so that millimetres are as long on both axes.
     half = 0.5 * max(high_x - low_x, high - low) + margin_mm
     wide, tall = min(half, 0.5 * (right - left)), min(half, 0.5 * (top - bottom))
     # Kept inside the frame, so that no panel has an empty margin
@@ -138,5 +145,6 @@ def draw_scale_bar(axis: Any, length_mm: float = 50.0) -> None:
 def shade_empty(axis: Any, time_s: np.ndarray, empty: np.ndarray) -> None:
     """Draws a yellow band at each frame with an empty prediction."""
     half = 0.5 * float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.5
+    # Half a spacing to either side: bands of consecutive frames touch.
     for when in time_s[empty]:
         axis.axvspan(when - half, when + half, color="#F0E442", alpha=0.5, lw=0)

@@ -147,7 +147,7 @@ def _draw_region(axis: Any, region: tuple[float, float, float, float]) -> None:
 def _frame_with_outlines(axis: Any, example: Example, t: int) -> None:
     clip = example.clip
     shown = np.asarray(clip.frames)
-    low, high = np.percentile(shown, [1, 99.7])
+    low, high = np.percentile(shown, [1, 99.7])  # one grey scale for the clip
     axis.imshow(
         shown[t],
         cmap="gray",
@@ -200,7 +200,7 @@ def traces(
         error = places["ours"][:, i] - places["truth"][:, i]
         colour = ("#0072B2", "#CC79A7")[i]
         axes[2].plot(time_s, error, color=colour, label=names[i], lw=1.3)
-    axes[2].axhspan(-3, 3, color="0.92", zorder=0)
+    axes[2].axhspan(-3, 3, color="0.92", zorder=0)  # as `within_3mm`
     for axis in axes:
         shade_empty(axis, time_s, np.isnan(places["ours"][:, 0]))
         axis.grid(alpha=0.25)
@@ -283,7 +283,7 @@ def error_distribution(
         colour, dash = styles[key]
         right.plot(grid_mm, share, color=colour, ls=dash, label=labels[key], lw=1.5)
         columns[f"{key}_pct"] = share
-    for limit in (2, 3):
+    for limit in (2, 3):  # mm, two of the limits that tables count
         right.axvline(limit, color="0.7", lw=0.8)
     right.set(xlim=(0, 20), ylim=(0, 101), ylabel="frames within [%]")
     right.set_xlabel("centroid distance [mm at isocentre]")

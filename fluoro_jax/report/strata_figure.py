@@ -17,6 +17,7 @@ AGAINST = (  # key of a case, axis, factor
     ("rib_overlap", "ribs over the tumour [%]", 100.0),
     ("si_mm", "tumour's SI motion [mm]", 1.0),
 )
+# Of Okabe and Ito's, as in `report.figures`.
 EMPTY_COLOUR, FOUND_COLOUR = "#D55E00", "#0072B2"
 
 
@@ -28,6 +29,7 @@ def errors_by(cases: Sequence[Mapping[str, Any]], path: Path) -> Figure:
         cases: as from `strata.case_rows`; those without a tumour are left out.
         path: of the PNG; a CSV of the same numbers stands beside it.
     """
+    # None: no frame of the case has a tumour.
     cases = [case for case in cases if case["iou"] is not None]
     column = lambda key: np.array([case[key] for case in cases], float)
     measures = (("iou", "IoU"), ("distance_mm", "distance [mm at isocentre]"))
@@ -36,6 +38,8 @@ def errors_by(cases: Sequence[Mapping[str, Any]], path: Path) -> Figure:
     axes = fig.subplots(len(measures), len(AGAINST), sharex="col", sharey="row")
     for row, (measure, label) in zip(axes, measures, strict=True):
         for axis, (key, _, factor) in zip(row, AGAINST, strict=True):
+            # Found cases first, so that the few with an empty prediction are drawn over
+            # them.
             for chosen, colour in ((~empty, FOUND_COLOUR), (empty, EMPTY_COLOUR)):
                 x, y = factor * column(key)[chosen], column(measure)[chosen]
                 axis.plot(x, y, "o", ms=3, alpha=0.6, color=colour)
@@ -45,6 +49,7 @@ def errors_by(cases: Sequence[Mapping[str, Any]], path: Path) -> Figure:
     for axis, (_, label, _) in zip(axes[-1], AGAINST, strict=True):
         axis.set_xlabel(label, fontsize=8)
     axes[0, 0].set_ylim(0, 1)
+    # Distances span two decades: an empty prediction counts half the frame's diagonal.
     axes[1, 0].set_yscale("log")
     keys = ["id", *(key for key, *_ in AGAINST), *(key for key, _ in measures)]
     keys.append("empty_predictions")

@@ -48,6 +48,7 @@ def write_report(
         `path`.
     """
     if recorded is not None:
+        # The images go into the page itself: a report is one file that can be mailed.
         recorded = dict(recorded, figures=[_embed(f) for f in recorded["figures"]])
     lines = verdict(table)
     page = _template().render(
@@ -74,6 +75,8 @@ def write_report(
 
 def _template() -> jinja2.Template:
     text = resources.files("fluoro_jax.report") / "study.html"
+    # StrictUndefined: a misspelt name raises instead of leaving a gap. autoescape:
+    # names and config values are a user's text.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -101,13 +104,16 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
         if row["key"] not in HEADLINE:
             continue
         ours = row["values"]["ours"]
+        # Where the truth does not move, every tracker that stands still is right.
         still = summary.no_motion(table, row["key"])
         for column in table["columns"]:
             key = column["key"]
+            # The network with the past alone is no baseline of itself.
             if key.startswith("ours"):
                 continue
             theirs = row["values"][key]
             result = compare(ours, theirs, up=row["higher_is_better"])
+            # Older tables have no n.
             few = min(ours.get("n", FEW), theirs.get("n", FEW)) < FEW
             lines.append(
                 {
@@ -128,6 +134,7 @@ def verdict(table: Mapping[str, Any]) -> list[dict[str, str]]:
 def headline(lines: Sequence[Mapping[str, str]]) -> str:
     """Returns one sentence of the verdict, against the baselines that use no image."""
     judged = [x for x in lines if x["blind"] == "yes" and x["result"] != STILL]
+    # By measure: each baseline repeats the reason.
     still = {x["measure"]: x["why"] for x in lines if x["result"] == STILL}
     left_out = "".join(f" No verdict on {m}: {why}." for m, why in still.items())
     short = [line for line in judged if line["result"] != "better"]
@@ -155,6 +162,8 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, up: bool) -> 
         return "undecided"
     if min(ours.get("n", FEW), theirs.get("n", FEW)) < FEW:
         return "undecided"
+    # Intervals that do not touch: stricter than a test at 5 %, and it needs no pairing.
+    # Paired differences stand in the table.
     if ours["low"] > theirs["high"]:
         return "better" if up else "worse"
     if ours["high"] < theirs["low"]:
@@ -175,6 +184,7 @@ def geometry_rows(geometry: Geometry) -> list[tuple[str, str, str]]:
     pitch = [float(p) for p in geometry.pixel_mm]
     offset = [float(o) for o in geometry.offset_mm]
     names = axis_names(float(geometry.gantry_deg))
+    # At the isocentre: the panel's size over the magnification.
     size = [n * p * sad / sdd for n, p in zip(_frame(geometry), pitch, strict=True)]
     config = "config: study"
     return [
@@ -209,6 +219,7 @@ def geometry_rows(geometry: Geometry) -> list[tuple[str, str, str]]:
 
 def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
     """Returns one sentence: what the network was trained on."""
+    # Both texts are made, and one is taken: config keys of either exist in every run.
     source = {
         "dataset": f"the {cfg.study.num_train} stored training cases",
         "simulator": f"fresh tumours of {cfg.data.smallest_mm:g} to "
@@ -232,6 +243,7 @@ def _frame(geometry: Geometry) -> tuple[int, int]:
 
 
 def _embed(figure: Figure) -> dict[str, str]:
+    # From the file, so that the report shows what lies in the folder.
     data = base64.b64encode(figure.path.read_bytes()).decode()
     return {
         "title": figure.title,
@@ -244,4 +256,5 @@ def _embed(figure: Figure) -> dict[str, str]:
 def _environment(workdir: Path) -> str:
     """env.json as training wrote it, or a word that it is not there."""
     path = workdir / "env.json"
+    # A part that evaluates another's network has no training, and so no environment.
     return path.read_text(encoding="utf-8") if path.exists() else "no env.json"

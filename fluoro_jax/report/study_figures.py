@@ -15,6 +15,7 @@ from fluoro_jax.report.figures import Example, Figure
 from fluoro_jax.report.strata_figure import errors_by
 from fluoro_jax.studies import SET_STUDIES
 
+# Of the baselines those that are shown frame 0: they start where the tumour is.
 TRACED = ("ours", "ours_online", "static_frame0", "phase_prior_frame0")
 
 
@@ -22,6 +23,7 @@ def study_figures(results: Results, folder: Path) -> list[Figure]:
     """Draws overlays, centroid trace, error distribution and learning curves."""
     labels = {key: run.method.label for key, run in results.runs.items()}
     count = len(results.clips[0].time_s)
+    # From the start of the breath on, and not to its end, where it repeats the start.
     frames = sorted({round(x) for x in np.linspace(0, 0.7 * (count - 1), 4)})
     pictures = [
         figures.overlays(
@@ -52,15 +54,19 @@ def choose_examples(results: Results) -> list[Example]:
     """
     arrays, run = results.arrays, results.runs["ours"]
     size = np.asarray(arrays["diameter_mm"])
+    # Chosen by truth and by size alone, but for the worst: a choice by score would
+    # flatter.
     heart = np.asarray(arrays["heart_overlap"]).mean(axis=1)
     score = np.array([case["iou"] for case in run.cases])
     # A case without a tumour in any frame has no score and is not the worst.
     worst = int(np.argmin(np.where(np.isnan(score), np.inf, score)))
     if results.table["study"] in SET_STUDIES:
         sets, farthest = np.asarray(arrays["set"]), np.asarray(arrays["factor"])
+        # 0 for the others: amplitude factors are at least 1.
         last = lambda number: int(np.argmax(np.where(sets == number, farthest, 0.0)))
         ends = easy_and_hard(results.table["cases"])
         wanted = [(last(number), f"{which} set") for which, number in ends.items()]
+        # With a single set its easy and hard case are the same.
         if len(set(ends.values())) == 1:
             wanted = [(last(ends["easy"]), "largest amplitude")]
     else:
@@ -72,6 +78,7 @@ def choose_examples(results: Results) -> list[Example]:
     wanted.append((worst, "the network's worst case"))
     examples, shown = [], set()
     for index, why in wanted:
+        # One case may be the largest and the worst: shown once, under its first reason.
         if index in shown:
             continue
         shown.add(index)
@@ -89,10 +96,13 @@ def choose_examples(results: Results) -> list[Example]:
 def _typical_trace(results: Results, path: Path, labels: Mapping[str, str]) -> Figure:
     """Draws the centroid trace of the case whose IoU is the network's median."""
     run = results.runs["ours"]
+    # Cases without a score sort first, as 0.
     score = np.nan_to_num([case["iou"] for case in run.cases])
+    # The upper of the two in the middle, so that it is a case that exists.
     index = int(np.argsort(score)[len(score) // 2])
     clip = results.clips[index]
     places = {"truth": centroid_px(np.asarray(clip.mask))}
+    # A causal network has no second column of its past alone.
     places |= {
         key: results.runs[key].centroid_px[index]
         for key in TRACED

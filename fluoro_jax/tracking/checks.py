@@ -24,6 +24,7 @@ from fluoro_jax.tracking.learned import TrainingDomain
 
 Reference = tuple[np.ndarray, np.ndarray]  # frame 0 and its true mask, each [H, W]
 
+# Ours, all of these limits.
 PIXEL_OFF = 0.05  # relative difference of a pixel's size from the one trained on
 SPACING_OFF = 0.25  # relative difference of the time between two frames
 LONGEST_GAP = 4.25  # frame spacings; after more, breathing has moved on too far
@@ -88,6 +89,8 @@ def begin(
     if learned is not None:
         _check_learned_view(geometry, learned)
         _check_domain(domain, learned)
+    # A baseline that uses no image has no `learned`: only the view and the reference
+    # can be wrong for it.
     if reference is not None:
         _check_reference(geometry, reference)
     if frame_s is None and learned is not None:
@@ -126,6 +129,8 @@ def next_frame(
         )
     following = _tick(check, time_s)
     if check.learned is not None:
+        # Line integrals are checked where a network reads them; a blind baseline takes
+        # any.
         _check_values(frame, check.learned, first=check.last_s is None)
     if following.late:
         _warn(
@@ -187,6 +192,8 @@ def _tick(check: FrameCheck, time_s: float) -> FrameCheck:
     late = False
     if check.frame_s is not None:
         usual = check.frame_s
+        # One late frame may be a dropped one; two in a row are another frame rate. The
+        # limit is four spacings and the jitter of one.
         late = gap > (1.0 + SPACING_OFF) * usual
         too_late = gap > LONGEST_GAP * usual or (late and check.late)
         if gap < (1.0 - SPACING_OFF) * usual or too_late:
@@ -236,6 +243,8 @@ def _check_learned_view(view: Geometry, learned: TrainingDomain) -> None:
     trained = learned.view
     want, found = iso_pixel_mm(trained), iso_pixel_mm(view)
     same_size = (view.rows, view.cols) == (trained.rows, trained.cols)
+    # At the isocentre: a network knows the size of anatomy in pixels, whatever pitch
+    # and magnification make it.
     off = max(abs(f / w - 1.0) for f, w in zip(found, want, strict=True))
     if not same_size or off > PIXEL_OFF:
         raise UserError(
@@ -246,6 +255,7 @@ def _check_learned_view(view: Geometry, learned: TrainingDomain) -> None:
             "(fluoro_jax.tracking.resample; fluoro track does it)",
         )
     turn = float(view.gantry_deg) - float(trained.gantry_deg)
+    # Wrapped to [-180, 180): 359 and 1 degrees are two apart.
     turn = abs((turn + 180.0) % 360.0 - 180.0)
     least, most = learned.gantry_from_deg, learned.gantry_within_deg
     if not least <= turn <= most:
@@ -340,6 +350,8 @@ def _check_values(frame: np.ndarray, learned: TrainingDomain, *, first: bool) ->
 
 def _inverted(frame: np.ndarray) -> bool:
     """Spine and mediastinum attenuate more than the lungs beside them."""
+    # Shares of the width, ours: on a centred panel the lungs lie there, and the
+    # mediastinum between them.
     cols = frame.shape[1]
     part = lambda a, b: frame[:, int(a * cols) : max(int(b * cols), int(a * cols) + 1)]
     lungs = 0.5 * (part(0.15, 0.35).mean() + part(0.65, 0.85).mean())
@@ -374,4 +386,5 @@ def _refuse_time(
 
 
 def _warn(found: str, meaning: str, fix: str) -> None:
+    # Past the frames of this module, so that the warning names who gave the frame.
     warnings.warn(f"WARNING {found}; {meaning}. Next: {fix}.", stacklevel=4)

@@ -50,6 +50,8 @@ class Plan:
         """Compiles the tracker on the first frame; returns the seconds it took."""
         begun = time.perf_counter()
         clip = self.clips[0]
+        # The state is thrown away: `run` starts from `init` again, and what compiling
+        # took is in no frame's latency.
         state = self.tracker.init(clip.geometry, domain=clip.domain)
         frame = np.asarray(clip.frames)[0]
         state, _ = self.tracker.step(state, frame, float(clip.time_s[0]))
@@ -69,6 +71,8 @@ class Plan:
         for part, clip in zip(self.parts, self.clips, strict=True):
             for track, delay_ms in _timed(self.tracker, clip):
                 frame = -1 if track is None else int(part[track.frame])
+                # Sequences share frames where the spacings are no multiples of each
+                # other; the first answer stands, so that every frame has exactly one.
                 if track is None or frame in answered:
                     yield None, delay_ms
                     continue
@@ -88,6 +92,8 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
             and `interleave`.
     """
     clip = dataclasses.replace(clip, mask=None, centroid_px=None, centre_mm=None)
+    # Before resampling, which would spread one NaN over a neighbourhood; against what
+    # was learned only after it.
     check_clip(clip)
     learned = tracker.learned
     parts = interleave(np.asarray(clip.time_s), learned.frame_s)
@@ -96,6 +102,7 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
     window = getattr(tracker, "window_frames", None)
     clips = []
     for part in parts:
+        # The clip is known to be one period, not the sequences that it is split into.
         whole = clip.periodic and len(parts) == 1 and len(part) == window
         one = dataclasses.replace(
             prepared,
@@ -126,5 +133,6 @@ def _timed(tracker: Any, clip: Clip) -> Iterator[tuple[Track | None, float]]:
 
 def _delay_ms(track: Track | None, clip: Clip, now_s: float, spent_s: float) -> float:
     if track is None:
+        # Nothing was answered: this is the computation alone.
         return 1e3 * spent_s
     return 1e3 * (now_s - float(clip.time_s[track.frame]) + spent_s)

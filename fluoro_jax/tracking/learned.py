@@ -8,6 +8,7 @@ from typing import Any
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.studies import STUDIES, StudySpec
 
+# Ours.
 GANTRY_OFF_DEG = 5.0
 ROUNDING_DEG = 1e-3  # stored angles are float32
 FOLLOWING_MM = 240.0  # a panel that follows the tumour stays on a 480 mm panel
@@ -48,6 +49,8 @@ class TrainingDomain:
             exposed=spec.exposed,
             gantry_from_deg=max(least - ROUNDING_DEG, 0.0),
             gantry_within_deg=most + ROUNDING_DEG,
+            # A quarter of the panel (ours): the rest still shows what training saw.
             offset_within_mm=FOLLOWING_MM if spec.collimate else spec.detector_mm / 4,
+            # The mediastinum lies between the lungs only from the front or the back.
             whole_chest=not (spec.collimate or angles or spec.gantry_deg % 180.0),
         )

@@ -80,6 +80,7 @@ class NetworkTracker:
                 why=f"the network sees a window of {window} frames",
                 fix=f"set evaluation.stream_lookahead to at most {window - 1}",
             )
+        # Derived fields of a frozen dataclass: assignment would raise.
         object.__setattr__(self, "window_frames", window)
         object.__setattr__(self, "causal", self.lookahead_frames == 0)
         object.__setattr__(self, "learned", TrainingDomain.from_study(self.cfg.study))
@@ -103,6 +104,7 @@ class NetworkTracker:
         check, frame = next_frame(state.check, frame, time_s)
         frames = (*state.frames, frame)[-self.window_frames :]
         state = NetworkState(check, state.periodic, frames, state.count + 1)
+        # The first answer is for frame 0, once the frames of its lookahead are there.
         if state.count <= self.lookahead_frames:
             return state, None
         state = replace(state, answer=self._run(state))
@@ -121,6 +123,7 @@ class NetworkTracker:
         """Probabilities `[N, H, W]` of the window that ends at the newest frame."""
         missing = self.window_frames - len(state.frames)
         window = np.stack((state.frames[0],) * missing + state.frames)
+        # Windows before the last repeat frame 0 and are no whole period.
         whole = state.periodic and state.count == self.window_frames
         mode = _stack_mode(self.cfg.data.stack, whole_period=whole)
         return np.asarray(forward(self.generator, mode, self.params, window[None])[0])
@@ -137,6 +140,8 @@ class NetworkTracker:
         )
 
 
+# A linen module hashes by its attributes, so it can be static: equal networks share one
+# program. Parameters are traced, so other weights compile nothing again.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def forward(
     generator: Any, stack_mode: str, params: Any, frames: jax.Array

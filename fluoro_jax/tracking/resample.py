@@ -24,6 +24,7 @@ from fluoro_jax.geometry import AnyArray, Geometry, iso_pixel_mm
 from fluoro_jax.tracking.checks import SPACING_OFF
 from fluoro_jax.tracking.learned import TrainingDomain
 
+# Ours, all three.
 LEAST_COVER = 0.75  # of the tracker's field of view that a clip must show
 JITTER = 0.1  # of a frame spacing, by which the ends of a clip may be off
 WHOLE_COVER = 0.98  # less gives a warning
@@ -81,8 +82,11 @@ def make_resampler(view: Geometry, learned: TrainingDomain) -> Resampler:
     target_per_iso = float(trained.sdd_mm) / float(trained.sad_mm)
     offset_mm = trained.offset_mm
     if not learned.whole_chest:
+        # Offsets are at the detector, and the two detectors differ in magnification.
         scale = target_per_iso / source_per_iso
         offset_mm = tuple(float(o) * scale for o in view.offset_mm)
+    # The clip's SAD with the magnification of training: rays are the clip's own, and
+    # the pixel at the isocentre keeps the trained size.
     target = dataclasses.replace(
         trained,
         gantry_deg=view.gantry_deg,
@@ -94,6 +98,7 @@ def make_resampler(view: Geometry, learned: TrainingDomain) -> Resampler:
     for axis in (0, 1):
         (low, high), (first, last) = _edges_mm(target, axis), _edges_mm(view, axis)
         shares.append(max(min(high, last) - max(low, first), 0.0) / (high - low))
+    # Both grids are rectangles along the same axes, so the shares multiply.
     cover = shares[0] * shares[1]
     if cover < LEAST_COVER:
         raise UserError(
@@ -123,6 +128,7 @@ def to_view(clip: Clip, resampler: Resampler) -> Clip:
     """
     mask, centroid = clip.mask, clip.centroid_px
     if mask is not None:
+        # A pixel is tumour if at least half of it is: masks neither grow nor shrink.
         mask = (resampler.frames(np.asarray(mask)) >= 0.5).astype(np.float32)
     if centroid is not None:
         centroid = map_px(resampler.source, resampler.target, np.asarray(centroid))
@@ -162,6 +168,7 @@ def interleave(time_s: np.ndarray, frame_s: float) -> list[np.ndarray]:
     """
     time_s = np.asarray(time_s, float)
     parts: list[np.ndarray] = []
+    # Every round takes at least the first frame that is left, so it ends.
     left = np.ones(len(time_s), bool)
     while left.any():
         part = _sequence(time_s, int(np.argmax(left)), frame_s)
@@ -175,10 +182,13 @@ def _sequence(time_s: np.ndarray, through: int, frame_s: float) -> np.ndarray:
     steps = (time_s[[0, -1]] - time_s[through]) / frame_s
     first, last = int(np.ceil(steps[0] - JITTER)), int(np.floor(steps[1] + JITTER))
     wanted = time_s[through] + frame_s * np.arange(first, last + 1)
+    # `unique` merges a frame that is nearest to two wanted times; the shorter list
+    # tells.
     index = np.unique([int(np.abs(time_s - t).argmin()) for t in wanted])
     gaps = np.diff(time_s[index])
     off = np.abs(gaps / frame_s - 1.0)
     repeated = len(index) < len(wanted)
+    # 1e-6: a gap that is off by exactly the tolerance passes whatever its rounding.
     if repeated or (off.size and off.max() > SPACING_OFF + 1e-6):
         worst = int(off.argmax()) if off.size else 0
         gap = gaps[worst] if off.size else time_s[-1] - time_s[0]
@@ -208,6 +218,7 @@ def _affine(source: Geometry, target: Geometry, axis: int) -> tuple[float, float
     """(a, b) with target pixel = a * source pixel + b."""
     fine, coarse = iso_pixel_mm(source)[axis], iso_pixel_mm(target)[axis]
     begin, start = _edges_mm(source, axis)[0], _edges_mm(target, axis)[0]
+    # Pixel i has its centre (i + 0.5) pitches from the panel's edge.
     return fine / coarse, (begin + 0.5 * fine - start) / coarse - 0.5
 
 
@@ -221,6 +232,8 @@ def _weights(
         a, b = _affine(target, source, axis)
         low = a * (np.arange(many) - 0.5) + b  # edges of new pixels, in old pixels
         knots = np.arange(count)[None, :]
+        # Clipped edges: a new pixel that the border cuts averages the part that is
+        # shown, and one wholly beyond it takes the border's pixel.
         if border == "repeat":  # new pixels move to the nearest place that is shown
             high = np.clip(low + a, -0.5, count - 0.5)
             low = np.clip(low, -0.5, count - 0.5)
@@ -229,7 +242,11 @@ def _weights(
             high = np.where(empty, low + a, high)
         else:
             high = low + a
+        # The interpolant is a sum of hats, one an old pixel; each one's part of a new
+        # pixel is the difference of its integral at the two edges.
         part = _hat(high[:, None] - knots) - _hat(low[:, None] - knots)
+        # "repeat" averages over what is shown; "zero" over the whole new pixel, so that
+        # beyond the panel counts as 0 and areas are kept.
         if border == "repeat":
             part /= part.sum(axis=1, keepdims=True)
         else:

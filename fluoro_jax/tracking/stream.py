@@ -71,6 +71,7 @@ class StreamTracker:
 
     def __post_init__(self) -> None:
         stack, both = self.cfg.data.stack, self.generator.bidirectional
+        # Refused here and not at a frame: the answers would look plausible.
         if both or stack != STACK:
             raise UserError(
                 f'gen.bidirectional = {both}, data.stack = "{stack}"',
@@ -78,6 +79,7 @@ class StreamTracker:
                 why="a stream has no later frame to read when it answers",
                 fix="train with both, or use NetworkTracker with a window",
             )
+        # A derived field of a frozen dataclass: assignment would raise.
         object.__setattr__(self, "learned", TrainingDomain.from_study(self.cfg.study))
 
     def init(
@@ -91,6 +93,7 @@ class StreamTracker:
         """See `Tracker.init`; `periodic` changes nothing."""
         check = begin(geometry, reference, domain=domain, learned=self.learned)
         shape = (1, 1, geometry.rows, geometry.cols, stack_channels(STACK))
+        # A shape is enough: the carry is zeros, and nothing is computed.
         stack = jax.ShapeDtypeStruct(shape, jnp.float32)
         carry = networks.init_carry(self.generator, self.params, stack)
         return StreamState(check, carry)
@@ -101,6 +104,7 @@ class StreamTracker:
         """See `Tracker.step`: answers for the frame it is given."""
         check, frame = next_frame(state.check, frame, time_s)
         frames = (*state.latest, frame)
+        # Frame 0 stands for the frames before it, as in `data.stack`'s "causal".
         frames = (frames[0],) * (stack_channels(STACK) - len(frames)) + frames
         stack = np.stack(frames, axis=-1)[None, None]
         carry, answer = _next(self.generator, self.params, state.carry, stack)
@@ -120,4 +124,5 @@ class StreamTracker:
 
 
 # The carry is not donated: a state that was kept may be gone on from again.
+# Static: the module hashes by its attributes. Weights and carry are traced.
 _next = functools.partial(jax.jit, static_argnums=0)(networks.step)

@@ -114,7 +114,9 @@ def track_clip(
             `checks.check_clip`); nothing is tracked then.
     """
     frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
+    # The whole clip first: nothing is tracked of a clip whose later frames are refused.
     check_clip(clip, getattr(tracker, "learned", None), reference)
+    # A tracker without a window has no length that the period must match.
     window = getattr(tracker, "window_frames", len(frames))
     periodic = clip.periodic and len(frames) == window
     state = tracker.init(
@@ -126,6 +128,7 @@ def track_clip(
         if track is not None:
             tracks.append(track)
     tracks.extend(tracker.flush(state))
+    # The protocol's promise to users' own trackers too: one answer a frame, in order.
     assert [t.frame for t in tracks] == list(range(len(frames)))
     return tracks
 
@@ -157,11 +160,13 @@ def make_track(
         probability = most_probable_component(probability, threshold)
     mask = probability >= threshold
     if not mask.any():
+        # NaN, not 0: an empty prediction has no centroid, and 0 is a pixel.
         nowhere = np.full(2, np.nan)
         return Track(frame, nowhere, nowhere, probability, 0.0, "missed")
     middle = centroid_px(mask)
     place = np.asarray(position_iso_mm(geometry, middle))
     confidence = float(probability[mask].mean())
+    # Inside the mask p lies in [threshold, 1].
     status = "ok" if confidence >= (1.0 + threshold) / 2 else "low_confidence"
     return Track(frame, middle, place, probability, confidence, status)
 
@@ -176,9 +181,12 @@ def most_probable_component(probability: np.ndarray, threshold: float) -> np.nda
         probability: `[H, W]` in [0, 1].
         threshold: probability from which a pixel belongs to a component.
     """
+    # Eight neighbours: a thin mask that runs diagonally is one component.
     labels, count = ndimage.label(probability >= threshold, np.ones((3, 3)))
     if count < 2:
         return probability
+    # The sum, not the largest p: a few bright pixels elsewhere do not win over the
+    # tumour.
     sums = ndimage.sum_labels(probability, labels, np.arange(1, count + 1))
     others = (labels > 0) & (labels != 1 + int(np.argmax(sums)))
     return np.where(others, np.float32(0.0), probability)

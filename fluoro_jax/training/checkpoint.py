@@ -57,8 +57,12 @@ class Checkpoints:
     ) -> None:
         self.folder, self.writes, self._say = Path(folder), keep is not None, say
         _silence_orbax()
+        # All processes write one folder, so names of steps must agree; eight digits
+        # sort as text.
         options = ocp.CheckpointManagerOptions(
             step_format_fixed_length=STEP_DIGITS,
+            # A reader deletes nothing: a run may be writing in the folder at the same
+            # time.
             cleanup_tmp_directories=self.writes,
             read_only=not self.writes,
             preservation_policy=checkpoint_managers.LatestN(keep) if keep else None,
@@ -83,6 +87,8 @@ class Checkpoints:
             if error is None:  # never hide what went wrong first
                 raise
         finally:
+            # Closing joins orbax's threads; what they raise then was reported by
+            # `wait`.
             with contextlib.suppress(Exception):
                 self._manager.close()
 
@@ -121,14 +127,18 @@ class Checkpoints:
         Raises:
             UserError: if this or the write before it failed.
         """
+        # Orbax raises for a step that is there, even with `force`.
         if step in self._manager.all_steps():
             return
+        # Copied before this returns: the next update donates, and so frees, the
+        # device's arrays.
         host = to_host(state)
         meta = {"config": config, "sha256": leaf_digests(host)}
         self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(host)))
         with _readable_errors(self.folder):
             self._manager.save(
                 step,
+                # `force`: when to save is the loop's decision, not a policy of orbax.
                 force=True,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
@@ -138,6 +148,7 @@ class Checkpoints:
     def _check_room(self, needed: int) -> None:
         """Refuses to start a checkpoint that cannot be finished."""
         try:
+            # Of the folder's own disk, which need not be the home's.
             free = shutil.disk_usage(self.folder).free
         except OSError:  # what cannot be asked is found out by writing
             return
@@ -167,10 +178,14 @@ class Checkpoints:
         Raises:
             UserError: if there are checkpoints and none can be read.
         """
+        # Targets are NumPy arrays: NumPy comes back, to be placed by
+        # `parallel.place_tree`. Without a target orbax answers in dicts and lists.
         like = lambda s: np.zeros(s.shape, s.dtype)
         target = jax.tree.map(like, jax.eval_shape(init_fn))
         bad: list[int] = []
         reason = ""
+        # Newest first. `all_steps` lists folders, also those whose files are gone or
+        # damaged.
         for step in reversed(self.steps()):
             try:
                 found = self._read(step, target)
@@ -179,6 +194,8 @@ class Checkpoints:
                 self._say(f"checkpoint {step} cannot be read ({reason}), trying older")
                 bad.append(step)
                 continue
+            # Every process reads for itself; two that fell back to different steps
+            # would train apart in silence.
             self._agree(step)
             self._set_aside(bad)
             return found
@@ -195,6 +212,8 @@ class Checkpoints:
         # Read first: against a wrong shape orbax fills the screen before it raises.
         meta = self._meta(step)
         wanted = meta["sha256"]
+        # Names only: a wrong dtype is cast by orbax in silence, and then fails its
+        # sha256.
         if set(wanted) != set(leaf_digests(target)):
             raise ValueError("its arrays have other names than this model's")
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
@@ -218,6 +237,7 @@ class Checkpoints:
     def _set_aside(self, steps: list[int]) -> None:
         if not (steps and self.writes):
             return
+        # One process renames; the others wait, or they would list what is about to go.
         if jax.process_index() == 0:
             for step in steps:
                 folder = self.folder / f"{step:0{STEP_DIGITS}d}"
@@ -229,6 +249,8 @@ class Checkpoints:
                 folder.rename(place)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("unreadable checkpoints set aside")
+        # Orbax keeps its list of steps: without this it would refuse to save those
+        # again.
         self._manager.reload()
 
 
@@ -239,6 +261,7 @@ def _silence_orbax() -> None:
     an array and up to the process's end: 256 tracebacks around a four-line message.
     """
     logger = logging.getLogger("absl")
+    # Every manager of a process comes here; one filter and one hook are enough.
     if _not_of_orbax in logger.filters:
         return
     logger.addFilter(_not_of_orbax)
@@ -264,6 +287,7 @@ def _readable_errors(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(
+            # Of any kind: orbax has several for one full disk.
             f"cannot write checkpoints in {folder} ({_first_line(error)})",
             needed="a folder that can be written, with room for two checkpoints more",
             why="a run that cannot be saved cannot be resumed; older ones are intact",

@@ -55,6 +55,8 @@ def labels(params: Mapping[str, Any], frozen: str) -> PyTree:
             first = frozen in ("ends", "all_but_last")
             named[net] = _filled(layers, FREEZE if first else TRAIN)
             continue
+        # The number of levels is read from the tree, so coarse and refinement have the
+        # same rule.
         stays = RULES[frozen](sum(name.startswith("down_") for name in layers))
         named[net] = {
             name: _filled(layer, FREEZE if stays(name) else TRAIN)
@@ -71,6 +73,7 @@ Rule = Callable[[int], Callable[[str], bool]]  # levels -> (layer -> it stays)
 LAST = ("up_0", "logit")
 
 
+# `up_i` doubles the map that `down_i` halved, so both have the same level's number.
 def _bottom(levels: int) -> Callable[[str], bool]:
     deepest = (levels - 1, levels - 2)
     names = {f"{way}_{level}" for way in ("down", "up") for level in deepest}

@@ -74,8 +74,10 @@ def train(
     check_devices(cfg.data.batch_size)
     workdir, nets = Path(workdir), build(cfg)
     data_dir = Path(data_dir) if data_dir is not None else workdir / "data"
+    # Shapes alone: what cannot fit is refused before a byte is allocated.
     state_shapes = jax.eval_shape(nets.init)
     memory.check(cfg, state_shapes)
+    # Checked before the lock, which makes the folder: a refused command leaves none.
     check_same_config(resolve(cfg), workdir)
     parallel.wait_for_all("config checked")
     with (
@@ -85,12 +87,15 @@ def train(
         check_same_config(resolve(cfg), workdir)  # another process may have been first
         checkpoints.check_config(resolve(cfg))
         found = checkpoints.restore(nets.init)
+        # Checkpoints are of states between steps, so the step restored is the next to
+        # run.
         start = 0 if found is None else found.step
         _check_length(start, cfg.train.num_steps, workdir)
         parent = _parent(nets, workdir)
         if found is None:
             state = _first_state(nets, parent)
         else:
+            # Placed as the first state is, so that it can be donated.
             state = parallel.place_tree(found.state)
         _announce(nets, state_shapes, workdir, start)
         if start < cfg.train.num_steps:
@@ -103,6 +108,8 @@ def train(
                 parent=parent,
             )
         else:
+            # Nothing to train, but the command was asked for and its config may have
+            # new lengths.
             record(cfg, workdir, start=start)
     if jax.process_index() == 0:
         print(f"trained to step {cfg.train.num_steps}", flush=True)
@@ -131,6 +138,7 @@ def _check_length(start: int, num_steps: int, workdir: Path) -> None:
         )
 
 
+# The parent's own config builds its networks: this run's need not fit its arrays.
 def _parent(nets: Nets, workdir: Path) -> TrainState | None:
     """The last state of the run `init.parent` that stands beside this one, if any."""
     if not nets.cfg.init.parent:
@@ -146,9 +154,15 @@ def _first_state(nets: Nets, parent: TrainState | None) -> TrainState:
     if parent is None:
         with timed("initial parameters"):
             return parallel.place(nets.init)
+    # Built by one jitted call: run eagerly, `init` compiles every operation alone.
     return parallel.place_tree(from_parent(jax.jit(nets.init)(), parent))
 
 
+# The order of a step: validate and save the state *before* it, then batches, updates,
+# log. So the validation at r is of the weights in checkpoint r, and a resumed run
+# repeats it. Where there is rendering to wait for, the generator compiles beside it in
+# a thread. `record` comes once nothing can be refused any more. Step `last` only
+# validates and saves.
 def _run(
     nets: Nets,
     state: TrainState,
@@ -206,6 +220,8 @@ def _updates(
     state: TrainState, calls: list[tuple[FirstCall, list]], monitor: RunMonitor
 ) -> TrainState:
     """Runs the updates of one step in turn, without implicit transfers."""
+    # An array of the host that slipped in raises: copied in silence, it would cost a
+    # transfer at every update.
     with jax.transfer_guard("disallow"):
         for update, several in calls:
             state, averages = update(state, *several)
@@ -213,6 +229,7 @@ def _updates(
     return state
 
 
+# Two programs, not one step: the critic's is not even compiled where no critic is used.
 def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[FirstCall, FirstCall]:
     """The two compiled updates, each announcing its first call."""
     cfg, nets_of = nets.cfg, (nets.cfg, nets.gen, nets.critic)
@@ -239,6 +256,7 @@ def use_compilation_cache() -> None:
 
     The folder is $JAX_COMPILATION_CACHE_DIR or, under $XDG_CACHE_HOME, `fluoro_jax`.
     """
+    # Set by the user, through the variable or in code: left as it is.
     if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -25,9 +25,11 @@ Array = jax.Array
 Clips = Real[jax.Array | np.ndarray, "B T H W"]  # masks or probabilities in [0, 1]
 Scores = Float[Array, " B"]
 
+# BASNet's window; the paper gives none.
 SSIM_RADIUS = 5  # an 11 x 11 window
 SSIM_SIGMA_PX = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for a data range of 1
+# Only against 0 / 0: a frame with truth has at least one pixel below the line.
 IOU_EPSILON_PX = 1e-6
 
 
@@ -50,6 +52,8 @@ def ssim_loss(truth: Clips, prob: Clips) -> Scores:
     """
     y, p = _alike(truth, prob)
     mu_y, mu_p = _blur(y), _blur(p)
+    # E[y^2] - E[y]^2: differences of nearly equal numbers, hence float32 and full
+    # products.
     var_y = _blur(y * y) - mu_y * mu_y
     var_p = _blur(p * p) - mu_p * mu_p
     cov = _blur(y * p) - mu_y * mu_p
@@ -67,6 +71,8 @@ def iou_loss(truth: Clips, prob: Clips) -> Scores:
     y, p = _alike(truth, prob)
     both = jnp.sum(y * p, axis=(2, 3))
     either = jnp.sum(y + p - y * p, axis=(2, 3))
+    # With 1 pixel in place of the tiny epsilon the loss has a slope towards the empty
+    # mask.
     epsilon = jnp.where(jnp.sum(y, axis=(2, 3)) > 0, IOU_EPSILON_PX, 1.0)
     return jnp.mean(1.0 - (both + epsilon) / (either + epsilon), axis=1)
 
@@ -74,6 +80,7 @@ def iou_loss(truth: Clips, prob: Clips) -> Scores:
 def cross_entropy(truth: Clips, logits: Clips, foreground_weight: float) -> Scores:
     """Returns the mean of (1 + w y) * cross-entropy over frames and pixels, `[B]`."""
     y, z = _alike(truth, logits)
+    # From the logit: log(sigmoid(z)) loses all digits where the sigmoid saturates.
     entropy = jax.nn.softplus(z) - y * z
     return jnp.mean((1.0 + foreground_weight * y) * entropy, axis=(1, 2, 3))
 
@@ -112,8 +119,11 @@ def gradient_penalty(
         _check_shapes(x.shape[:1], score=scores)
         return scores.sum()
 
+    # The gradient of the sum gives each example its own slope, as no example sees
+    # another.
     slope = jax.grad(total)(blend).astype(jnp.float32)
     norm_sq = jnp.sum(jnp.square(slope), axis=tuple(range(1, slope.ndim)))
+    # 1e-12: see Source. It is far under one, so the penalty is not changed.
     norm = jnp.sqrt(norm_sq + 1e-12)
     return jnp.square(norm - 1.0), norm
 
@@ -140,6 +150,7 @@ def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
     Below `warmup_steps`: cross-entropy + L_iou alone; from then on the values of
     `loss_cfg`. The adversarial term counts from `adv_start` on, whatever the rest.
     """
+    # `step` is traced: the switch is a `where`, and one program serves the whole run.
     step = jnp.asarray(step)
     warm = step < loss_cfg.warmup_steps
     pick = lambda early, late: jnp.where(warm, jnp.float32(early), jnp.float32(late))
@@ -183,6 +194,7 @@ def hybrid(
         "iou": iou_loss(truth, prob),
         "cross_entropy": cross_entropy(truth, logits, foreground_weight),
     }
+    # Every term is computed, also at weight 0: all are logged.
     weighted = [weights[name] * term for name, term in terms.items()]
     return jnp.sum(jnp.stack(weighted), axis=0), terms
 

@@ -59,6 +59,7 @@ def check(cfg: Any, state: PyTree, *, free: int | None = None) -> None:
         UserError: names the largest part and a value that fits.
     """
     local = jax.local_devices()
+    # All of this process's devices together: on a CPU they share the machine's memory.
     devices = _on_devices(cfg, state, len(local))
     if local[0].platform == "cpu":
         _compare(
@@ -116,6 +117,8 @@ def _activations(cfg: Any, net: str) -> int:
     levels = gen.levels if net == "coarse" else gen.refine_levels
     pixels, values = study.num_frames * study.rows * study.cols, 0.0
     for level, channels in enumerate(widths(levels, gen.base, gen.cap)):
+        # Level i has half the rows and columns of the one before, from half on at level
+        # 0.
         bottom = level == levels - 1
         memory = gen.lstm != "none" and (bottom or (net, gen.lstm) == ("coarse", "all"))
         kept = 1 if gen.remat else 4 + 6 * memory
@@ -130,7 +133,10 @@ def _compare(cfg: Any, needs: list[Need], free: int) -> None:
     largest = max(needs, key=lambda need: need.bytes)
     section, name = largest.key.split(".")
     now = cfg[section][name]
+    # 95 % of what is left (ours), and never less than a quarter of all: the hint should
+    # fit and still be a usable size.
     left = 0.95 * max(free - (total - largest.bytes), free / 4)
+    # bytes ~ value^power, solved for the value.
     fits = now * (left / largest.bytes) ** (1 / largest.power)
     raise UserError(
         f"{largest.key} = {now} needs {_gib(largest.bytes)} for {largest.what}, and "
@@ -146,6 +152,7 @@ def _rounded(cfg: Any, key: str, value: float) -> float:
     """`value` as the key takes it, rounded towards less memory."""
     if key == "study.voxel_mm":
         return math.ceil(10 * value) / 10
+    # A batch is divided among devices, and channels into groups of the norm.
     step = {"data.batch_size": jax.device_count(), "gen.base": cfg.gen.group_size}
     size = step.get(key, 1)
     return max(size, int(value) // size * size)
@@ -198,6 +205,8 @@ def free_bytes() -> int | None:
     stats = device.memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
+    # What the allocator may take less what it has: XLA preallocates, so the driver's
+    # own count of free memory says nothing.
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
@@ -210,6 +219,8 @@ def _free_on_host() -> int:
     free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, KeyError):
         free = 1024 * _numbers(Path("/proc/meminfo"))["MemAvailable:"]
+    # A container's limit can be far below the machine's. Cached files count as used
+    # there, but are given up when memory is short.
     with contextlib.suppress(OSError, KeyError, ValueError):  # ValueError: "max"
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())

@@ -16,6 +16,8 @@ from fluoro_jax.training.progress import Progress
 from fluoro_jax.training.step import Averages, merge
 from fluoro_jax.training.writer import Writer
 
+# Ours: below it the sigmoid's slope p (1 - p) is under 1 %, and the mask does not come
+# back.
 COLLAPSED_BELOW = 0.01  # mean probability on the tumour's own pixels
 
 
@@ -31,6 +33,7 @@ class RunMonitor:
     def __init__(self, cfg: Any, workdir: Path, start: int) -> None:
         self._cfg, self._last, self._since = cfg, start, time.monotonic()
         self._collected: list[Averages] = []
+        # Process 0 alone writes: the averages are the same in all.
         first = jax.process_index() == 0
         self._writer = Writer(workdir, resumed_step=start) if first else None
         self.progress = Progress(start, cfg.train.num_steps)
@@ -50,6 +53,7 @@ class RunMonitor:
 
     def collect(self, averages: Averages) -> None:
         """Keeps what an update returned, on the device, until the next `log`."""
+        # Not read here: reading would wait for the device after every update.
         self._collected.append(averages)
 
     def evaluated(self, step: int, values: dict[str, float]) -> None:
@@ -73,12 +77,15 @@ class RunMonitor:
             UserError: more than `train.max_skipped` skipped updates, or a generator
                 that answers with the empty mask.
         """
+        # The one transfer of a log step, outside of the loop's transfer guard.
         total_skipped = int(jax.device_get(skipped))
         values, self._collected = merge(self._collected), []
         now = time.monotonic()
         train, opt = self._cfg.train, self._cfg.gen_opt
         rate = optim.learning_rate(opt, train.num_steps * train.gen_updates)
         row = {f"train/{name}": value for name, value in values.items()}
+        # The rate of the window's last step: a schedule counts updates, and a step has
+        # several.
         row["train/learning_rate"] = float(
             np.asarray(rate((step - 1) * train.gen_updates))
         )
@@ -87,6 +94,7 @@ class RunMonitor:
         self._write(step, row)
         if "loss" in values:
             self.progress.show({"loss": values["loss"]})
+        # Judged after the row is written, so that the reason to stop stands in the log.
         self._judge_skipped(step, total_skipped)
         self._judge_collapse(step, values)
         self._last, self._since = step, now
@@ -109,6 +117,8 @@ class RunMonitor:
         )
 
     def _judge_collapse(self, step: int, values: dict[str, float]) -> None:
+        # Missing if every update of the window was skipped: no collapse,
+        # `_judge_skipped` knows.
         on_truth = values.get("p_on_truth", 1.0)
         after = self._cfg.train.collapse_after
         if step < after or on_truth >= COLLAPSED_BELOW:

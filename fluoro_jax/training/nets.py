@@ -46,6 +46,8 @@ class Nets:
 
 def build(cfg: Any) -> Nets:
     """Builds the networks and optimizers of a config; nothing is allocated."""
+    # Schedules end with the run, and each network makes its own number of updates a
+    # step.
     steps, train = cfg.train.num_steps, cfg.train
     return Nets(
         cfg=cfg,
@@ -82,6 +84,7 @@ def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree,
         UserError: if there is no readable checkpoint, or the run is of another config.
     """
     workdir, nets = Path(workdir), build(cfg)
+    # config.json may be missing, so each checkpoint's own config is compared too.
     check_same_config(resolve(cfg), workdir)
     found = None
     if (workdir / "ckpt").is_dir():
@@ -95,4 +98,5 @@ def restore_generator(cfg: Any, workdir: str | Path) -> tuple[nn.Module, PyTree,
             why="the generator's weights are read from there",
             fix=f"python -m launch.train --config=... --workdir={workdir}",
         )
+    # The averaged weights are what validation and the tables judge.
     return nets.gen, found.state.ema, found.step

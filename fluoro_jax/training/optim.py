@@ -20,12 +20,14 @@ def learning_rate(opt_cfg: Any, num_updates: int) -> optax.Schedule:
     warmup = min(opt_cfg.warmup_steps, num_updates // 2)
     peak = opt_cfg.learning_rate
     if opt_cfg.schedule == "constant":
+        # optax makes a warm-up of no steps a constant at its initial value.
         start = 0.0 if warmup else peak
         return optax.warmup_constant_schedule(start, peak, warmup)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else peak,
         peak_value=peak,
         warmup_steps=warmup,
+        # optax demands a decay longer than the warm-up.
         decay_steps=max(num_updates, warmup + 1),
     )
 
@@ -44,6 +46,8 @@ def make_optimizer(
         frozen: which of the generator's parameters stay, as in `freeze.labels`.
     """
     adam = optax.chain(
+        # Clipped before Adam: afterwards its steps have the learning rate's size
+        # anyway.
         optax.clip_by_global_norm(opt_cfg.clip_norm),
         optax.adam(learning_rate(opt_cfg, num_updates), b1=opt_cfg.b1, b2=opt_cfg.b2),
     )

@@ -48,6 +48,8 @@ def place_tree(tree: PyTree, *, devices: Devices = None) -> PyTree:
 def shard(batch: PyTree, *, devices: Devices = None) -> PyTree:
     """This process's examples `[b, ...]` to `[local devices, b / devices, ...]`."""
     devices = devices or jax.local_devices()
+    # Contiguous shares, in the order of the devices: the same examples on one and on
+    # four.
     split = lambda x: np.reshape(x, (len(devices), -1, *np.shape(x)[1:]))
     return jax.device_put(jax.tree.map(split, batch), _over(devices, jax.P(AXIS)))
 
@@ -83,8 +85,11 @@ class Program:
         memory = compiled.memory_analysis()
         if memory is None:
             return None
+        # Shards are of one size, so the first stands for any device.
         on_one = lambda leaf: leaf.addressable_shards[0].data.nbytes
         given = sum(on_one(leaf) for leaf in jax.tree.leaves(others))
+        # Donated inputs are written over: outputs that alias them need no memory of
+        # their own.
         new = memory.output_size_in_bytes - memory.alias_size_in_bytes
         return memory.temp_size_in_bytes + new + given
 
@@ -96,11 +101,14 @@ def p_update(update_fn: Callable, *, devices: Devices = None) -> Program:
     under way XLA's collectives block the threads they are waiting for (seen as
     "Termination timeout for all reduce" with 4 devices on 2 cores).
     """
+    # The state goes in and comes out whole (None): XLA keeps one copy a device, and
+    # none has a leading axis to take off.
     program = jax.pmap(
         update_fn,
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=(None, None),
+        # The state alone: batches may be used by the critic's update too.
         donate_argnums=(0,),
         devices=devices,
     )
@@ -122,8 +130,11 @@ def p_accumulated(update: Any, count: int, *, devices: Devices = None) -> Progra
     """
     empty, add, finish = accumulating(update, count)
     p_map = functools.partial(jax.pmap, axis_name=AXIS, devices=devices)
+    # Only the state comes in whole: each device keeps sums of its own until `finish`.
     p_empty = p_map(empty, in_axes=(None, 0))
+    # The sums are donated, so that a step needs one copy of the gradients, not `count`.
     p_add = p_map(add, in_axes=(None, 0, 0), donate_argnums=(2,))
+    # The state is donated here, once nothing reads it any more.
     p_finish = p_map(
         finish, in_axes=(None, 0), out_axes=(None, None), donate_argnums=(0,)
     )
@@ -137,6 +148,7 @@ def p_accumulated(update: Any, count: int, *, devices: Devices = None) -> Progra
         return p_finish(state, jax.block_until_ready(sums) if wait else sums)
 
     def heaviest(state: PyTree, *batches: PyTree) -> tuple[Any, PyTree]:
+        # `add` is the heaviest: `finish` has no activations.
         others = (batches[0], p_empty(state, batches[0]))
         return p_add.lower(state, *others).compile(), others
 
@@ -160,6 +172,8 @@ def accumulating(update: Any, count: int) -> tuple[Callable, Callable, Callable]
 
     def finish(state: PyTree, sums: PyTree) -> tuple[PyTree, PyTree]:
         grads, averages = sums
+        # Averages are sums with counts already (`clu.metrics.Average`): only gradients
+        # are divided.
         grads = jax.tree.map(lambda g: g / count, grads)
         return update.apply(state, (grads, averages))
 

@@ -59,6 +59,8 @@ def from_parent(state: TrainState, parent: TrainState) -> TrainState:
             fix="set the values of gen to those of the parent's config",
         )
     gen = dataclasses.replace(state.gen, params=parent.ema)
+    # The critic's dense layer depends on the frame's size; the generator is
+    # convolutional.
     critic = state.critic
     if _shapes(critic.params) == _shapes(parent.critic.params):
         critic = dataclasses.replace(critic, params=parent.critic.params)
@@ -86,6 +88,7 @@ def check_parent(workdir: Path, parent: TrainState) -> None:
 def note_parent(workdir: Path, parent: TrainState) -> None:
     """Writes the sha256 of the parent's weights to `PARENT`, for `check_parent`."""
     path = workdir / PARENT
+    # Once: a resumed run keeps the note of the weights it began with.
     if jax.process_index() == 0 and not path.exists():
         write_text(path, json.dumps({"sha256": digest(parent.ema)}) + "\n")
 
@@ -98,6 +101,7 @@ def restore_parent(folder: Path, init_fn: Any) -> TrainState:
     """
     found = None
     if (folder / "ckpt").is_dir():
+        # Read only: the parent may be in use, or still training.
         with Checkpoints(folder / "ckpt", keep=None) as checkpoints:
             found = checkpoints.restore(init_fn)
     if found is None:

@@ -33,6 +33,8 @@ class Progress:
             initial=start,
             total=total,
             unit="step",
+            # None lets tqdm decide: no bar where stderr is no terminal. Other processes
+            # never show one.
             disable=None if self._first else True,
         )
         self._total, self._timed = total, (start, time.monotonic())
@@ -41,6 +43,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints one line for the user, above the bar."""
+        # `write` goes above the bar; `print` would tear it.
         if self._first:
             tqdm.write(line)
 
@@ -55,6 +58,7 @@ class Progress:
         for key, name in names.items():
             if key in values:
                 self._values[name] = f"{values[key]:.3g}"
+        # `refresh` would draw the bar, which `advance` does anyway.
         self._bar.set_postfix(self._values, refresh=False)
 
     def advance(self, step: int) -> None:
@@ -68,6 +72,8 @@ class Progress:
             return
         self._shown = now
         first, begun = self._timed
+        # Over all steps since the first one: the mean is steadier than the last step's
+        # time.
         left = (now - begun) / (step - first) * (self._total - step)
         numbers = ", ".join(f"{k} {v}" for k, v in self._values.items())
         self.say(f"step {step} of {self._total}, {left / 60:.1f} min left  {numbers}")
@@ -107,6 +113,7 @@ class FirstCall:
         # and a progress bar of the main one, wait for each other for ever (seen).
         tqdm.get_lock()
         run = lambda: _settle(ready, lambda: self._compile(state, *batches))
+        # A daemon: the exit need not wait for XLA's compiler, which cannot be stopped.
         threading.Thread(target=run, daemon=True).start()
 
     def __call__(self, state: Any, *batches: Any) -> Any:
@@ -114,6 +121,7 @@ class FirstCall:
         if self._ready is None:
             self._ready = Future()
             _settle(self._ready, lambda: self._compile(state, *batches))
+        # Waiting is timed only where there is any, or every call would be a stage.
         if self._ready.done():
             self._ready.result()
         else:
@@ -141,6 +149,7 @@ def _settle(future: Future[None], work: Callable[[], None]) -> None:
     try:
         work()
     except BaseException as error:
+        # Of any kind: in the main thread it may be Ctrl-C, which `result` raises again.
         future.set_exception(error)
     else:
         future.set_result(None)
@@ -161,6 +170,7 @@ class StopRequest:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> StopRequest:
+        # A press before the handlers are in place would otherwise be forgotten.
         interrupts.raise_if_pressed()
         main = threading.current_thread() is threading.main_thread()
         if main and jax.process_count() == 1:
@@ -171,6 +181,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
+        # At once: a second signal is no request any more.
         self._restore()
 
     def _restore(self) -> None:

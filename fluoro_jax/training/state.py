@@ -53,6 +53,8 @@ class TrainState:
 
 def stream(seed: int, name: str, step: Array | int) -> Array:
     """Derives a PRNG key from (seed, name, step), so checkpoints need no key."""
+    # crc32, not `hash`: Python salts the hashes of strings in every process. Shifted to
+    # 31 bits, since a Python number from 2^31 on is no int32.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) >> 1)
     return jax.random.fold_in(key, step)
 
@@ -79,6 +81,7 @@ def init_state(
         gen_tx: the generator's optimizer.
         critic_tx: the critic's optimizer.
     """
+    # One example: shapes of parameters do not depend on the batch.
     clip = (1, cfg.study.num_frames, cfg.study.rows, cfg.study.cols)
     stack = (*clip, stack_channels(cfg.data.stack))
     gen_params = gen.init(stream(cfg.seed, "gen", 0), jnp.zeros(stack))["params"]
@@ -95,6 +98,8 @@ def init_state(
 
 def to_host(tree: PyTree) -> PyTree:
     """A copy in host memory, NumPy leaves (0-d ones too)."""
+    # `np.array` copies: `device_get` may hand out the device's own buffer on a CPU,
+    # which a donation then overwrites.
     return jax.tree.map(np.array, jax.device_get(tree))
 
 
@@ -103,6 +108,7 @@ def leaf_digests(tree: PyTree) -> dict[str, str]:
     digests = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
         leaf = np.ascontiguousarray(leaf)
+        # Type and shape too: the same bytes may be other numbers.
         kind = f"{leaf.dtype.str}{leaf.shape}".encode()
         whole = hashlib.sha256(kind + leaf.tobytes()).hexdigest()
         digests[jax.tree_util.keystr(path)] = whole
@@ -112,6 +118,7 @@ def leaf_digests(tree: PyTree) -> dict[str, str]:
 def digest(tree: PyTree) -> str:
     """One sha256 over all leaves and their paths: equal states, equal digests."""
     whole = hashlib.sha256()
+    # Sorted by path, so that the order of a container's fields does not matter.
     for path, leaf in sorted(leaf_digests(tree).items()):
         whole.update(f"{path}:{leaf}\n".encode())
     return whole.hexdigest()

@@ -59,6 +59,7 @@ def make_gen_update(
     """
 
     def gradients(state: TrainState, batch: Batch) -> Gradients:
+        # Skipped updates count too: weights follow the loop's step.
         step = state.gen.updates // cfg.train.gen_updates
         weights = losses.loss_weights(cfg.loss, step)
         stack = stack_frames(batch["frames"], cfg.data.stack)
@@ -76,6 +77,7 @@ def make_gen_update(
             # where it never does, it is not even compiled.
             none = lambda prob: jnp.zeros(len(prob))
             terms["adversarial"] = (
+                # A branch, as pmap keeps it; under vmap `cond` would compute both.
                 jax.lax.cond(weights["adversarial"] > 0, judge, none, prob)
                 if losses.is_adversarial(cfg.loss, cfg.train.num_steps)
                 else none(prob)
@@ -83,13 +85,16 @@ def make_gen_update(
             terms["loss"] = total + weights["adversarial"] * terms["adversarial"]
             return jnp.mean(terms["loss"]), {**terms, "prob": prob}
 
+        # "prob" is no term: its average is over pixels, not over examples.
         grads, terms = jax.grad(loss_fn, has_aux=True)(state.gen.params)
         on_truth = _weighted(terms.pop("prob"), truth)
         return grads, {**_average(terms), "p_on_truth": on_truth}
 
     def apply(state: TrainState, gradients: Gradients) -> tuple[TrainState, Averages]:
+        # One collective for both: each device waits for the others once.
         grads, averages = mean_over_devices(gradients)
         norm = optax.tree.norm(grads)
+        # Judged after the mean over devices, so that all keep or skip together.
         ok = jnp.isfinite(norm) & jnp.isfinite(averages["loss"].total)
         net = _apply(state.gen, grads, tx)
         decay = _ema_decay(cfg.train.ema_decay, state.gen.updates)
@@ -114,6 +119,8 @@ def make_critic_update(
         real = batch["mask"].astype(jnp.float32)
         logits = gen.apply({"params": state.gen.params}, stack).logits
         fake = jax.nn.sigmoid(logits.astype(jnp.float32))
+        # By the example's global id, not its place on a device: the same draws on any
+        # number of devices. The count of updates takes the place of a stored key.
         key = stream(cfg.seed, "penalty", state.critic.updates)
         mix = jax.vmap(jax.random.uniform)(per_example(key, batch["id"]))
 
@@ -124,6 +131,7 @@ def make_critic_update(
             gap = losses.critic_gap(score_real, score_fake)
             terms = {"critic_gap": gap, "penalty": penalty, "slope": slope}
             terms |= {"score_real": score_real, "score_fake": score_fake}
+            # Adam minimises: the gap is what the critic maximises.
             return jnp.mean(cfg.loss.gp_weight * penalty - gap), terms
 
         grads, terms = jax.grad(loss_fn, has_aux=True)(state.critic.params)
@@ -146,6 +154,7 @@ def merge(collected: list[Averages]) -> dict[str, float]:
     An average over nothing (every update of the window skipped) is left out.
     """
     sums: Averages = {}
+    # One transfer for the whole window.
     for averages in jax.device_get(collected):
         for name, average in averages.items():
             sums[name] = sums[name].merge(average) if name in sums else average
@@ -174,6 +183,8 @@ def _apply(net: NetState, grads: PyTree, tx: optax.GradientTransformation) -> Ne
 
 def _guard(ok: Array, new: TrainState, old: TrainState) -> TrainState:
     """`new` as a whole, or `old` as a whole with the attempt counted."""
+    # The counts advance even where the update is skipped: they are the loop's clock,
+    # for the weights of the losses and for `stream`.
     kept = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, old)
     return kept.replace(
         gen=kept.gen.replace(updates=new.gen.updates),
@@ -185,11 +196,14 @@ def _guard(ok: Array, new: TrainState, old: TrainState) -> TrainState:
 def _ema_decay(decay: float, updates: Array) -> Array:
     """`decay`, less in the first updates so that the average forgets the start."""
     count = updates.astype(jnp.float32)
+    # (1 + n) / (10 + n), as TensorFlow's moving average: early on the first, random
+    # weights are forgotten fast.
     return jnp.minimum(jnp.float32(decay), (1.0 + count) / (10.0 + count))
 
 
 def _weighted(values: Array, weights: Array) -> Average:
     total, count = jnp.sum(values * weights), jnp.sum(weights)
+    # Sums and counts, not means: averages of parts of unequal size merge exactly.
     return Average(total=total, count=count)  # pyright: ignore[reportCallIssue]
 
 
@@ -201,5 +215,6 @@ def _average(terms: dict[str, Array]) -> Averages:
 
 def _log(ok: Array, averages: Averages, **scalars: Array) -> Averages:
     """Adds scalars; a skipped update weighs nothing, so it cannot spoil the others."""
+    # `where`, not a product: 0 x NaN is NaN.
     averages = {**averages, **_average(scalars)}
     return jax.tree.map(lambda x: jnp.where(ok, x, jnp.zeros_like(x)), averages)

@@ -32,6 +32,8 @@ class Validation:
         spec = StudySpec.from_config(cfg.study)
         self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
         self._frames, self._mask = _cases(spec, data_dir)
+        # No more than the cases there are: a larger chunk would compute the same ones
+        # twice.
         self._chunk = min(cfg.data.batch_size, len(self._frames))
         self._predict = jax.jit(
             lambda params, frames: predict(
@@ -50,8 +52,12 @@ class Validation:
             mask to centroid of mask in the isocentre plane, mm;
             `eval/empty_predictions`, a fraction of the frames.
         """
+        # From the host: a program on arrays of all processes would wait for those,
+        # which do not validate.
         prob = self._probabilities(jax.device_get(ema))
         pred = prob >= self._threshold
+        # An empty prediction has half the frame's diagonal for its distance
+        # (`metrics.centroid_px`).
         shift_px = np.abs(metrics.centroid_px(pred, self._mask))
         shift_mm = np.asarray(px_to_iso_mm(self._geometry, shift_px))
         seen = self._mask.any(axis=(-2, -1))
@@ -69,6 +75,8 @@ class Validation:
         size, count = self._chunk, len(self._frames)
         parts = []
         for start in range(0, count, size):
+            # The last chunk is filled up with the first cases, whose answers are cut
+            # off again.
             rows = np.arange(start, start + size) % count
             parts.append(np.asarray(self._predict(params, self._frames[rows])))
         return np.concatenate(parts)[:count]

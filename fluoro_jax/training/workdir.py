@@ -63,13 +63,18 @@ def locked(workdir: str | Path) -> Iterator[None]:
             written.
     """
     path = (Path(workdir) / LOCK).absolute()
+    # Nested use: `cli` holds the lock around `train`, which takes it again. A second
+    # flock, on a new handle, would be refused.
     if path in _held or jax.process_index() > 0:
         yield
         return
+    # Whether the folder was made here; only then may it go again.
     new = not path.parent.exists()
     with contextlib.ExitStack() as stack:
         with _writable(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+            # "a+" makes the file without emptying it: the holder's line in it is what
+            # the refused process prints.
             file = stack.enter_context(open(path, "a+"))
         _take(file, path.parent)
         _held.add(path)
@@ -77,6 +82,7 @@ def locked(workdir: str | Path) -> Iterator[None]:
             yield
         finally:
             _held.remove(path)
+            # Only with the lock held, and only if nothing but the lock was written.
             if new and [p.name for p in path.parent.iterdir()] == [LOCK]:
                 path.unlink()  # a run that was refused leaves no folder
                 path.parent.rmdir()
@@ -88,6 +94,8 @@ def _take(file: TextIO, workdir: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.fstat(file.fileno()).st_nlink:  # removed since it was opened
+            # A holder that was refused removed its folder between our open and flock:
+            # this lock is on a file that no name leads to.
             raise BlockingIOError
     except BlockingIOError as error:
         raise UserError(
@@ -98,6 +106,7 @@ def _take(file: TextIO, workdir: Path) -> None:
         ) from error
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     with _writable(workdir):
+        # After the lock is taken: the line names the holder, who may change it.
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {platform.node()}: {command}\n")
         file.flush()
@@ -155,12 +164,14 @@ def note_call(workdir: Path, start: int, num_steps: int) -> None:
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     call = {"time": _now(), "commit": _commit(), "command": command}
     call |= {"from": start, "to": num_steps, "code": files(*RENDERERS, *TRAINERS)}
+    # Appended, one line a call: earlier calls are history.
     with open(workdir / HISTORY, "a") as file:
         file.write(json.dumps(call) + "\n")
 
 
 def resolve(cfg: Any) -> dict[str, Any]:
     """The config as JSON gives it back: plain dicts, lists, numbers and strings."""
+    # Through JSON, so that it equals what is read back: a tuple becomes a list.
     return json.loads(json.dumps(cfg.to_dict()))
 
 
@@ -202,6 +213,8 @@ def differences(
     flat_old, flat_new = dict(leaves(old)), dict(leaves(new))
     found = []
     for key in sorted(flat_old | flat_new):
+        # Keys that older configs lack count with the value that means what was done
+        # then.
         missing = USUAL.get(key, "(absent)")
         a, b = flat_old.get(key, missing), flat_new.get(key, missing)
         if a != b and not key.startswith(FREE):

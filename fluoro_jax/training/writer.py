@@ -29,11 +29,14 @@ class Writer:
     def __init__(self, workdir: Path, *, resumed_step: int = 0) -> None:
         path = Path(workdir) / "metrics.jsonl"
         _forget_from(path, resumed_step)
+        # A handle of the system's, opened to append: `write` is one call, so a row of a
+        # killed run is whole or missing but for a full disk.
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._board = _open_board(Path(workdir) / "tb", resumed_step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One row in one system call; a value that is not finite becomes null."""
+        # JSON has no NaN.
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
         row = json.dumps({"step": step, **finite})
         os.write(self._file, (row + "\n").encode())
@@ -69,6 +72,8 @@ def training_seconds(rows: Sequence[Mapping[str, Any]]) -> float | None:
     total, last = 0.0, 0
     for row in rows:
         if speed := row.get("train/steps_per_s"):
+            # The time of the rows since the last one, from their speed: rows themselves
+            # have no clock.
             total += (row["step"] - last) / speed
             last = row["step"]
     return round(total, 1) if last else None
@@ -78,11 +83,14 @@ def _forget_from(path: Path, step: int) -> None:
     """Drops the rows that the resumed run will write again."""
     if not path.exists():
         return
+    # Rows at the resumed step tell of updates before it, and stay; its validation is
+    # made again.
     again = lambda row: (
         row["step"] > step
         or (row["step"] == step and any(k.startswith(EVAL_PREFIX) for k in row))
     )
     kept = [json.dumps(row) + "\n" for row in read_rows(path) if not again(row)]
+    # Rewritten whole: a run killed here keeps its old rows.
     write_text(path, "".join(kept))
 
 
@@ -103,6 +111,8 @@ class _Board:
         self._events = EventFileWriter(str(folder))
         if resumed_step:  # tells TensorBoard to drop later points of earlier files
             start = SessionLog(status=SessionLog.START)
+            # TensorBoard drops points from the event's step on, so the next step is
+            # named.
             self._events.add_event(
                 Event(wall_time=time.time(), step=resumed_step + 1, session_log=start)
             )
@@ -122,4 +132,5 @@ def _open_board(folder: Path, resumed_step: int) -> _Board | None:
     try:
         return _Board(folder, resumed_step)
     except ImportError:
+        # tensorboard is an extra; metrics.jsonl is always written.
         return None

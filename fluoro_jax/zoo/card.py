@@ -19,6 +19,7 @@ from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.studies import STUDIES
 
 LICENCE = "Apache-2.0"
+# Every card has these; one without is refused at load.
 SECTIONS = ("name", "config", "weights", "metrics", "cases", "training", "limits")
 PAGE = """# Trained weights
 
@@ -63,6 +64,7 @@ def make_card(
         run: `cases` (the first test cases and their IoU) and `training` (step, command,
             commit, machine, wall time), as the run's folder tells them.
     """
+    # Copied, not computed: a card never says a number that its run's table did not.
     copied = ("n_cases", "n_frames", "threshold", "bootstrap", "columns", "notes")
     row_keys = ("key", "label", "decimals", "detail", "values")
     metrics = {key: table[key] for key in copied}
@@ -101,6 +103,7 @@ def stale(card: Mapping[str, Any]) -> str:
             "Numbers of an earlier simulator and of its test cases, made before "
             "fingerprints were recorded."
         )
+    # By contents: code that was moved as it was changes no number.
     if fingerprint.changed(recorded, fingerprint.files(*RENDERERS, *SOURCES)):
         return (
             "Numbers of an earlier version of the simulator, the tracker or the "
@@ -116,6 +119,7 @@ def limits(cfg: Any) -> list[str]:
         cfg: the run's config; lengths in mm, times in s, angles in degrees.
     """
     study, data = cfg.study, cfg.data
+    # The panel's height over its rows; pixels are square.
     pitch_mm = study.detector_mm / study.rows
     panel = "the panel follows each tumour" if study.collimate else "a centred panel"
     noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
@@ -133,15 +137,18 @@ def limits(cfg: Any) -> list[str]:
     ]
     if cfg.init.parent:
         sentences.append(f"Fine-tuned from the run {cfg.init.parent}.")
+    # In studies of sets the patients of the test are those of training.
     if STUDIES[study.name].of_sets:
         sentences.append(
             f"Trained on the patients and tumours of the {study.name} study, which are "
             "tested too; any other patient is outside of it."
         )
+    # Stored cases have the study's own sizes, which its name tells.
     elif data.source == "simulator":
         sentences.append(
             f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained."
         )
+    # `zoo.tracker` takes any lookahead, so the card says whose numbers hold.
     if cfg.gen.bidirectional:
         sentences.append(
             "The network reads its window both ways: with lookahead it is not causal, "
@@ -197,6 +204,7 @@ def _numbers(metrics: Mapping[str, Any]) -> list[str]:
         _line("lookahead [frames]", text("lookahead_frames")),
     ]
     for row in metrics["rows"]:
+        # As the report, which folds the detailed rows away.
         if not row["detail"]:
             values = [row["values"][column["key"]] for column in columns]
             cells = [format_value(value, row["decimals"]) for value in values]

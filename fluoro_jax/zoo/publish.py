@@ -31,7 +31,10 @@ from fluoro_jax.training.workdir import HISTORY
 from fluoro_jax.training.writer import read_rows, training_seconds
 from fluoro_jax.zoo import registry as zoo
 
+# Ours: enough to notice another renderer or tracker, few enough for each publishing.
 NUM_CASES = 4  # of the test split, kept in the card to be reproduced
+# Ours, and far under a real change: pixels whose probability is near the threshold move
+# between machines.
 TOLERANCE = 2e-3  # of a case's IoU: another machine rounds otherwise
 
 
@@ -67,10 +70,13 @@ def publish(
         UserError: no checkpoint, no tables or those of other weights, numbers that are
             not reproduced; and as `zoo.save`.
     """
+    # First, since it costs nothing: training and rendering would be for a name that is
+    # taken.
     zoo.check_name(name, folder=folder, overwrite=overwrite)
     workdir = Path(workdir)
     restored = restore_generator(cfg, workdir)
     params, home = restored[1], workdir
+    # Rounding changes the numbers, so the rounded weights get a table of their own.
     if dtype == "bfloat16":
         params, home = _evaluate_rounded(cfg, workdir, restored, data_dir)
     table = _read_tables(home / "tables", fingerprint(cfg, params), cfg, workdir)
@@ -88,6 +94,8 @@ def publish(
         folder=place,
         overwrite=replace,
     )
+    # Saved to a temporary folder and read back: what is checked is the file, not the
+    # arrays in memory.
     with tempfile.TemporaryDirectory() as scratch:
         put(scratch)
         _check(recheck(zoo.load(name, folder=scratch)))
@@ -110,6 +118,7 @@ def recheck(weights: zoo.Weights) -> list[tuple[int, float, float]]:
     for row in card["cases"]:
         one = study_case(spec, "test", row["index"])
         clip = render_case(dataclasses.replace(one, id=row["case"]), spec)
+        # Through the storage's 16 bits, as the cases went that the table scored.
         stored = decode_frames(encode_frames(np.asarray(clip.frames)))
         tracks = track_clip(tracker, dataclasses.replace(clip, frames=stored))
         masks = masks_of(tracks, cfg.evaluation.threshold)
@@ -135,6 +144,7 @@ def first_cases(folder: Path) -> list[dict[str, Any]]:
         }
         for index, row in enumerate(rows)
     ]
+    # A case without a tumour in any frame has no IoU to reproduce.
     return [case for case in cases if math.isfinite(case["iou"])][:NUM_CASES]
 
 
@@ -149,6 +159,7 @@ def training(workdir: Path) -> dict[str, Any]:
     env = json.loads((workdir / "env.json").read_text())
     devices = ", ".join(sorted(set(env["devices"])))
     return {
+        # The first call began the run; later ones only went on with it.
         "command": _command(calls[0]["command"]),
         "history": [{k: c[k] for k in ("from", "to", "commit")} for c in calls],
         "commit": calls[-1]["commit"],
@@ -163,6 +174,7 @@ def training(workdir: Path) -> dict[str, Any]:
 
 def _command(line: str) -> str:
     """A command as it was typed: no interpreter, no folders of that machine."""
+    # The first word is the interpreter.
     script, *words = shlex.split(line)[1:]
     path = Path(script)
     launched = ["python", "-m", f"launch.{path.stem}"]
@@ -178,6 +190,7 @@ def _evaluate_rounded(
     """Parameters rounded to bfloat16, and the folder in which they are evaluated."""
     generator, params, step = restored
     params, home = zoo.rounded(params), workdir / "bfloat16"
+    # The same weights are evaluated once, however often they are published.
     if not _has_tables(home, fingerprint(cfg, params)):
         evaluate(
             cfg,
@@ -212,6 +225,7 @@ def _read_tables(folder: Path, sha256: str, cfg: Any, workdir: Path) -> dict[str
 
 
 def _check(found: list[tuple[int, float, float]]) -> None:
+    # Not `>`: a NaN compares False, and must count as off.
     off = [row for row in found if not abs(row[1] - row[2]) <= TOLERANCE]
     if off:
         case, before, now = off[0]

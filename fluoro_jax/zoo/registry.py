@@ -89,11 +89,14 @@ def load(name: str, *, folder: str | Path | None = None) -> Weights:
         UserError: unknown name, no card, damaged file, parameters of another network.
     """
     folder = _folder(folder)
+    # Before any path is built from it: a name with slashes never reaches the file
+    # system.
     if name not in names(folder=folder):
         _refuse_name(name, folder)
     card = _read_card(folder / f"{name}.json")
     path = folder / f"{name}.safetensors"
     data = path.read_bytes()
+    # Before anything is unpacked: the file is untrusted until it agrees with its card.
     found, wanted = hashlib.sha256(data).hexdigest(), card["weights"]["sha256"]
     if found != wanted:
         raise UserError(
@@ -103,6 +106,7 @@ def load(name: str, *, folder: str | Path | None = None) -> Weights:
             fix=REINSTALL,
         )
     cfg = _read_config(card, name)
+    # Built from the card, not from a config file of today, which may have changed.
     generator = Generator(**cfg.gen)
     return Weights(cfg, generator, _read_params(data, generator, cfg, path), card)
 
@@ -130,6 +134,7 @@ def tracker(
         UserError: as `load`, or a lookahead that the network's window has not.
     """
     weights = load(name, folder=folder)
+    # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
     return WeightsTracker(
@@ -178,6 +183,7 @@ def save(
     card = sign(make_card(name, cfg, weights=about, table=table, run=run))
     text = json.dumps(card, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
+    # Weights first: until the card follows, the older one refuses them.
     write_all({folder / about["file"]: data, folder / f"{name}.json": text.encode()})
     return folder / about["file"]
 
@@ -194,6 +200,7 @@ def check_name(
     if not NAME.fullmatch(name):
         _refuse_new_name(name)
     taken = [folder / f"{name}.{end}" for end in ("safetensors", "json")]
+    # A card alone, or weights alone, would be half replaced.
     taken = [path for path in taken if path.exists()]
     if taken and not overwrite:
         raise UserError(
@@ -210,6 +217,7 @@ def sign(card: Mapping[str, Any]) -> dict[str, Any]:
     The hash is over JSON with sorted keys, no spaces and no `card_sha256`.
     """
     plain = {key: value for key, value in card.items() if key != CARD_HASH}
+    # Sorted and without spaces, so that the layout of the file does not count.
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return {**plain, CARD_HASH: hashlib.sha256(text.encode()).hexdigest()}
 
@@ -217,7 +225,9 @@ def sign(card: Mapping[str, Any]) -> dict[str, Any]:
 def _pack(name: str, params: Any, dtype: str) -> tuple[bytes, dict[str, Any]]:
     """The bytes of the safetensors file, and what the card says of it."""
     flat = _flat(jax.device_get(params))
+    # NumPy knows bfloat16 by JAX's `ml_dtypes`.
     stored = {key: np.asarray(leaf).astype(dtype) for key, leaf in flat.items()}
+    # Exact if the parameters were rounded before their numbers were computed.
     exact = all(np.array_equal(stored[key], leaf) for key, leaf in flat.items())
     data = to_safetensors(stored, {"about": DISCLAIMER})
     _check_size(name, len(data), dtype)
@@ -250,6 +260,7 @@ def _folder(folder: str | Path | None) -> Path:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        # In this order: a card without its parts is told before one that was changed.
         missing = [key for key in SECTIONS if key not in card]
         if not missing and "sha256" not in card["weights"]:
             missing = ["weights.sha256"]
@@ -272,6 +283,7 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 def _read_config(card: Mapping[str, Any], name: str) -> Any:
     try:
+        # Batches and devices are checked for training alone.
         return validate(ConfigDict(card["config"]), training=False)
     except UserError as error:
         raise UserError(
@@ -302,6 +314,7 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
     study = cfg.study
     channels = stack_channels(cfg.data.stack)
     clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, channels))
+    # Shapes by tracing: the network is not computed.
     tree = jax.eval_shape(generator.init, jax.random.key(0), clip)["params"]
     wanted = {key: leaf.shape for key, leaf in _flat(tree).items()}
     found = {key: leaf.shape for key, leaf in arrays.items()}
@@ -314,6 +327,7 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
             why="the parameters belong to one network and to no other",
             fix=REINSTALL,
         )
+    # float32 whatever the file: the file is smaller, the computation the same.
     return unflatten_dict(
         {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}, sep="/"
     )
@@ -331,6 +345,7 @@ def _refuse_name(name: str, folder: Path) -> NoReturn:
 
 
 def _refuse_new_name(name: str) -> NoReturn:
+    # What the name would be, so that the message can be copied.
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     raise UserError(
         f"the name {name!r}",

@@ -70,6 +70,7 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
     """
     if options.config:
         words = [f"--config={options.config}", *options.overrides]
+        # A config of a study, not of a training: batches and networks need not fit.
         cfg = validate(read_config("simulate", words), training=False)
         spec, origin = StudySpec.from_config(cfg.study), options.config
     else:
@@ -79,9 +80,11 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
     asked = {name: getattr(options, name) for name in SPEC_KEYS}
     asked = {name: value for name, value in asked.items() if value is not None}
     sources = {name: "command line" if name in asked else origin for name in SPEC_KEYS}
+    # One option for a square frame; --cols is for others.
     if "rows" in asked and "cols" not in asked:
         asked["cols"] = asked["rows"]
         sources["cols"] = "as rows"
+    # Quanta come from the tube then; --photons would draw them twice.
     if options.kvp is not None:
         asked["photons"], sources["photons"] = 0.0, "off, as --kvp is on"
     try:
@@ -121,6 +124,7 @@ def machine_of(options: Options, view: Geometry) -> Exposure | None:
     make = {"varian": varian_fluoro, "elekta": elekta_fluoro}[options.panel]
     exposure = make(options.kvp, mas)
     assert exposure.scatter is not None
+    # The panel stands where the view has it, and scatter falls with the air gap.
     scatter = dataclasses.replace(exposure.scatter, gap_mm=air_gap_mm(view))
     exposure = dataclasses.replace(exposure, scatter=scatter)
     check_exposure(exposure)
@@ -133,10 +137,13 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
     Body, breathing and tumour are those of the group study's training population; other
     breathing keeps its amplitudes, as those of the deepest breath, and the body.
     """
+    # By the case's number: case 7 is the same whether 8 or 800 are asked for.
     rng = np.random.default_rng([spec.seed, STREAMS["simulate"], number])
     case = sample_group_case(rng, spec)
     drawn_mm, asked_mm = float(case.tumor.diameter_mm), options.diameter_mm
     size_mm = drawn_mm if asked_mm is None else asked_mm
+    # Before it is placed: a tumour that cannot be should not cost a search for its
+    # site.
     check_tumor(
         dataclasses.replace(
             case.tumor, diameter_mm=size_mm, density_g_cc=options.density_g_cc
@@ -145,6 +152,8 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
     if options.breathing != "cycle":
         breathing = _other_breathing(rng, options.breathing, case)
         case = dataclasses.replace(case, breathing=breathing, periodic=False)
+    # Placed again only where one changed: the site was checked for those that were
+    # drawn.
     if options.breathing != "cycle" or size_mm != drawn_mm:
         tumor = sample_tumor(
             rng, case.anatomy, case.breathing, case.time_s, diameter_mm=size_mm
@@ -162,6 +171,7 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
         # a breath is seldom a whole number of beats
         periodic=case.periodic and not options.heartbeat,
     )
+    # NumPy's uint32: a Python int from 2^31 on overflows JAX's int32.
     key = jax.random.key(np.uint32(rng.integers(2**32)))
     labels = {**case_labels(case), "shape": kind, "breathing": options.breathing}
     return Drawn(f"case_{number:04d}", case, labels, key)
@@ -174,9 +184,12 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
         breathing = _irregular(key, seconds)
     else:
         mm, rate_hz = load_trace(kind.removeprefix("trace:"))
+        # Any stretch of the recording that is long enough.
         spare_s = max((len(mm) - 1) / rate_hz - seconds, 0.0)
         breathing = dataclasses.replace(
             case.breathing,
+            # As in `experiments.recorded_breathing`: the 95th percentile, since one
+            # sigh is no scale.
             trace=mm / np.percentile(mm, 95),
             trace_rate_hz=rate_hz,
             start=rng.uniform(0.0, spare_s) / case.breathing.period_s,
@@ -184,12 +197,15 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
     si, ap = breathing_signal(breathing, case.time_s)
     breathing = dataclasses.replace(
         breathing,
+        # Turned so that the deepest breath has the amplitude that was drawn; never by
+        # more than ten times, for a clip that shows hardly a breath.
         si_mm=case.breathing.si_mm / max(float(np.max(si)), 0.1),
         ap_mm=case.breathing.ap_mm / max(float(np.max(ap)), 0.1),
     )
     return to_numpy(breathing)
 
 
+# Seconds decide the length of an array, so they are static.
 _irregular = jax.jit(sample_breathing, static_argnums=1)
 
 
@@ -202,6 +218,7 @@ def simulate_case(
     contrast to noise.
     """
     geometry, case = spec.geometry(), drawn.case
+    # Without tumour once: the tumour, overlaps and contrast are all made from it.
     body = fl.render_body(case, geometry, voxel_mm=spec.voxel_mm)
     plain = fl.add_tumor(body, case, geometry)
     over = overlap(case, geometry, voxel_mm=spec.voxel_mm)
@@ -217,6 +234,8 @@ def simulate_case(
         clip = dataclasses.replace(plain, frames=noisy)
     if exposure is not None:
         key, voxel_mm = drawn.noise_key, spec.voxel_mm
+        # The machine's own noise, from another simulation: `plain` keeps the exact
+        # contrast.
         clip = fl.simulate(case, geometry, key, voxel_mm=voxel_mm, exposure=exposure)
     return jax.tree.map(np.asarray, clip), jax.device_get(seen)
 
@@ -227,6 +246,7 @@ def coverage_of(clip: Clip, tumor: Tumor) -> np.ndarray:
     return np.asarray(_coverage(clip.geometry, tumor, path))
 
 
+# Jitted as a whole: the projection of every frame is one program.
 @jax.jit
 def _coverage(view: Geometry, tumor: Tumor, path_mm: jax.Array) -> jax.Array:
     return jax.lax.map(lambda centre: tumor_coverage(view, tumor, centre), path_mm)

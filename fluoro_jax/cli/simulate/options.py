@@ -14,6 +14,7 @@ SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated", "mixed")
 PICTURES = ("gif", "webp")
 PANELS = ("varian", "elekta")
 DEFAULT_ROWS, DEFAULT_VOXEL_MM = 128, 3.0
+# Named alike in both, so that `study_spec` can copy them.
 SPEC_KEYS = (  # options that stand for keys of a config's `study`
     "rows",
     "cols",

@@ -22,14 +22,19 @@ MARGIN_PX = 16
 def frame_pictures(clip: Clip) -> list[Image.Image]:
     """Returns frames with outlines, bone bright, one grey scale for the clip."""
     frames, masks = np.asarray(clip.frames), np.asarray(clip.mask)
+    # One scale for the clip: a scale a frame would flicker. The percentiles leave out a
+    # few extreme pixels.
     low, high = np.percentile(frames, (1.0, 99.5))
     grey = np.clip((frames - low) / max(high - low, 1e-6), 0.0, 1.0) * 255.0
+    # Rounded up, so that the height is at least `SMALLEST_PX`; whole, so that outlines
+    # lie on the pixels' edges.
     scale = -(-SMALLEST_PX // frames.shape[1])
     pictures = []
     for frame, mask in zip(grey.astype(np.uint8), masks, strict=True):
         size = (frame.shape[1] * scale, frame.shape[0] * scale)
         image = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
         pixels = np.array(image.convert("RGB"))
+        # Not resampled: the outline shows the mask's own pixels.
         pixels[edge(np.kron(mask > 0, np.ones((scale, scale), bool)))] = OUTLINE
         pictures.append(Image.fromarray(pixels))
     return pictures
@@ -68,6 +73,7 @@ def sheet_row(clip: Clip, words: str) -> Image.Image:
     pen = ImageDraw.Draw(row)
     pen.text((4, 2), words, fill=INK)
     view = clip.geometry
+    # Millimetres at the isocentre: the panel is SDD / SAD times larger.
     per_mm = width / (view.cols * view.pixel_mm[1] * view.sad_mm / view.sdd_mm)
     bottom = height + MARGIN_PX - 8
     pen.line((8, bottom, 8 + BAR_MM * per_mm, bottom), fill=INK, width=3)
@@ -83,5 +89,6 @@ def write_sheet(path: Path, rows: Sequence[Image.Image]) -> None:
     for row in rows:
         sheet.paste(row, (0, top))
         top += row.height
+    # The format by name: the temporary path is none that PIL would know.
     with beside(path) as (fresh,):
         sheet.save(fresh, format="PNG")

@@ -69,8 +69,11 @@ def simulate(options: Options) -> None:
     existed = options.out.is_dir()
     options.out.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(options.out)
+    # Named by the process: another one that simulates into the same folder is not
+    # disturbed.
     staging = options.out / f".unfinished-{os.getpid()}"
     rows: list[Image.Image] = []
+    # Rows of the sheet in the order of the cases, those of finished cases among them.
     try:
         for number in _progress(options):
             if names[number] in finished:
@@ -89,7 +92,9 @@ def simulate(options: Options) -> None:
                 rows.append(row)
         write_sheet(options.out / SHEET, rows)
     finally:
+        # What was moved to its place is out of the staging by now.
         shutil.rmtree(staging, ignore_errors=True)
+        # A folder that this call made and left empty goes again.
         if not existed and not any(options.out.iterdir()):
             options.out.rmdir()
     _tell(options, f"{options.cases} cases in {options.out}, all in {SHEET}")
@@ -98,6 +103,8 @@ def simulate(options: Options) -> None:
 def recipe_of(spec: StudySpec, options: Options, exposure: Exposure | None) -> str:
     """Returns the hash of everything that decides what a case of a number holds."""
     kept = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    # Where to, how many and how loudly do not decide what a case holds; config and
+    # overrides are in `spec` already.
     for name in ("out", "cases", "config", "overrides", "overwrite", "quiet"):
         del kept[name]
     made = {"fluoro_jax": __version__, "spec": dataclasses.asdict(spec), **kept}
@@ -152,6 +159,7 @@ def _words(truth: dict[str, Any]) -> str:
 
 def _put(staging: Path, out: Path, name: str) -> None:
     """Moves a finished case to its place; what stood there goes with the staging."""
+    # Into the staging, so that the old case goes only when the new one has its place.
     if (out / name).exists():
         (out / name).replace(staging / f"old-{name}")
     (staging / name).replace(out / name)
@@ -160,6 +168,7 @@ def _put(staging: Path, out: Path, name: str) -> None:
 def _check_folder(options: Options, names: list[str], recipe: str) -> set[str]:
     """Returns the names of finished cases to keep; refuses a folder with others."""
     out = options.out
+    # Checked before anything is drawn: a refused command costs nothing.
     if out.exists() and not out.is_dir():
         raise UserError(
             f"{out} is a file",
@@ -169,9 +178,12 @@ def _check_folder(options: Options, names: list[str], recipe: str) -> set[str]:
         )
     if options.overwrite:
         return set()
+    # Only folders of this command's numbers; others in the folder are none of its
+    # business.
     there = [name for name in names if (out / name).exists()]
     finished = {name for name in there if _recipe_in(out / name) == recipe}
     others = [name for name in there if name not in finished]
+    # A sheet without cases of ours belongs to another command.
     if (out / SHEET).exists() and not finished:
         others.append(SHEET)
     if others:
@@ -196,6 +208,7 @@ def _remove_abandoned(out: Path) -> None:
     """Removes what a killed process left half-written."""
     for path in out.glob(".unfinished-*"):
         try:
+            # Signal 0 is sent to nobody: it only tells whether the process lives.
             os.kill(int(path.name.split("-")[1]), 0)
         except (ValueError, ProcessLookupError):
             shutil.rmtree(path, ignore_errors=True)

@@ -65,6 +65,7 @@ class PhasePriorTracker:
         """
         path = np.asarray(arrays["centroid_px"], float).mean(axis=0)
         gaps = np.diff(np.asarray(arrays.get("time_s", np.zeros((1, 1))), float))
+        # Training clips share their times, so one spacing stands for all.
         frame_s = float(np.median(gaps)) if gaps.size else None
         return cls(mean_shape(arrays["mask"]), path, threshold, frame_s)
 
@@ -88,6 +89,8 @@ class PhasePriorTracker:
         """See `Tracker.step`; the frame is checked and not used."""
         check, _ = next_frame(state.check, frame, time_s)
         moved = self.path_px[state.frame % len(self.path_px)] - self.path_px[0]
+        # By index, not by time: the prior knows the cycle's order alone, and drifts out
+        # of phase where breathing is not the training's.
         probability = place_mask(state.shape, state.start_px + moved)
         track = make_track(
             state.frame, probability, check.geometry, threshold=self.threshold

@@ -20,6 +20,7 @@ def place_mask(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
     """
     mask = np.asarray(mask, np.float32)
     shift = np.asarray(place_px, float) - centroid_px(mask)
+    # Order 1 keeps the values in [0, 1] up to rounding; a cubic would overshoot.
     moved = ndimage.shift(mask, shift, order=1, mode="constant", cval=0.0)
     return np.clip(moved, 0.0, 1.0)
 
@@ -41,6 +42,8 @@ def mean_shape(masks: np.ndarray, *, limit: int = 200) -> np.ndarray:
     masks = masks[masks.any(axis=(1, 2))]
     if len(masks) == 0:
         raise ValueError("no training mask holds a tumour")
+    # Evenly spread, since neighbours are frames of one case. `unique` drops the repeats
+    # where there are fewer masks than the limit.
     chosen = masks[np.unique(np.linspace(0, len(masks) - 1, limit).astype(int))]
     middle = (np.array(masks.shape[-2:]) - 1) / 2
     return np.mean([place_mask(mask, middle) for mask in chosen], axis=0)
