@@ -21,6 +21,7 @@ from fluoro_jax.cli.surroundings import explained, prepare, unbroken
 from fluoro_jax.config import unknown_key, validate
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.interrupts import INTERRUPTED, acknowledged, raise_if_pressed
+from fluoro_jax.io.files import expand_path
 
 VERBS = {  # what does the work: (module, function); imported only when it runs
     "train": ("fluoro_jax.training.loop", "train"),
@@ -142,8 +143,7 @@ def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) 
     if default_config and not any(re.match("--?config(=|$)", a) for a in argv):
         argv.insert(0, f"--config={default_config}")
     values = _read(verb, argv)
-    cfg = values.config
-    workdir = values.workdir
+    cfg, workdir = values.config, values.workdir
     if not workdir and verb == "reproduce":
         workdir = f"runs/{cfg.name}"
     if not workdir:
@@ -153,9 +153,9 @@ def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) 
     for name, example in REQUIRED.get(verb, {}).items():
         if name not in extra:
             raise _missing(name, example, EXTRA[verb][name])
-    data_dir = Path(values.data_dir).expanduser() if values.data_dir else None
+    data_dir = expand_path(values.data_dir) if values.data_dir else None
     usual = _read(verb, [f"--config={_config_value(argv)}"]).config
-    return Call(cfg, Path(workdir).expanduser(), data_dir, extra, usual)
+    return Call(cfg, expand_path(workdir), data_dir, extra, usual)
 
 
 def read_config(verb: str, argv: Sequence[str]) -> ConfigDict:

@@ -220,8 +220,14 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "threshold": float(tracker.cfg.evaluation.threshold),
         # The one mistake that no check can find is said in every record.
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
-        "command": ["fluoro", "track", str(options.clip), f"--model={options.model}"],
+        "command": _command(options, tracker.lookahead_frames),
     }
+
+
+def _command(options: Options, lookahead: int) -> list[str]:
+    """Returns the command that makes these results again."""
+    model = f"--model={options.model}"
+    return ["fluoro", "track", str(options.clip), model, f"--lookahead={lookahead}"]
 
 
 def _grid(view: Any) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from fluoro_jax.evaluation.summary import (
     reference_given,
 )
 from fluoro_jax.geometry import axis_names
+from fluoro_jax.io.files import write_text
 
 # Ours, as a rule of thumb.
 SMALL_N = 30  # under it, a bootstrap interval is too narrow more often than it says
@@ -248,11 +249,11 @@ def to_markdown(table: Mapping[str, Any], *, short: bool = False) -> str:
 def write_tables(table: Mapping[str, Any], folder: Path) -> None:
     """Writes results.md, results.csv and results.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.md").write_text(to_markdown(table), encoding="utf-8")
+    write_text(folder / "results.md", to_markdown(table))
     # allow_nan=False: a NaN that `as_record` did not see is an error here and not in a
     # reader.
     text = json.dumps(table, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "results.json", text + "\n")
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(_csv_rows(table))
 

@@ -22,6 +22,7 @@ from fluoro_jax.config import Config, validate
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.experiments import plan_figures, plan_tables, records, roles
 from fluoro_jax.experiments.reproduce import reproduce
+from fluoro_jax.io.files import write_text
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.training import parallel
 from fluoro_jax.training.workdir import HISTORY, environment, resolve
@@ -207,7 +208,7 @@ def reproduce_plan(
     text = _with_note(plan_tables.to_markdown(cfg, parts, found), found)
     print(text, flush=True)
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "results.md").write_text(text, encoding="utf-8")
+    write_text(workdir / "results.md", text)
     # Without a new record the figures are those of before.
     if missing or not (workdir / "figures" / "parts.png").exists():
         plan_figures.draw(parts, found, workdir)

@@ -126,7 +126,7 @@ def evaluate_in_ct(
     }
     path = Path(workdir) / "tables" / "real_anatomy.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(found, indent=1) + "\n")
+    write_text(path, json.dumps(_finite(found), indent=1, allow_nan=False) + "\n")
     print(markdown(found))
     print(f"every tumour: {path}")
     return found
@@ -141,6 +141,15 @@ def _whole(name: str, text: str, *, least: int) -> int:
         why="it counts the tumours" if name == "count" else "it is a random seed",
         fix=f"--{name}=48",
     )
+
+
+def _finite(value: Any) -> Any:
+    """Returns the record with None for what is not defined: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _record(one: Answer) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _evaluate_and_write(
     files += ["report.html", "tables/results.json", "tables/results.md"]
     done = {"sha256": results.table["checkpoint"]["sha256"], "files": files}
     # Last of all: its presence says that the files it names are whole.
-    (workdir / DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    write_text(workdir / DONE, json.dumps(done, indent=1) + "\n")
     return Results(
         results.table,
         workdir,

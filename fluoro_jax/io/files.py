@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -40,9 +41,6 @@ def expand_path(text: str | Path) -> Path:
     return path
 
 
-folder = expand_path  # its earlier name, which cli/simulate/options.py imports
-
-
 @contextlib.contextmanager
 def beside(*paths: Path) -> Iterator[list[Path]]:
     """Yields a temporary path beside each target and renames them on success.
@@ -52,7 +50,8 @@ def beside(*paths: Path) -> Iterator[list[Path]]:
     written is removed.
     """
     # In the same folder: a rename is atomic only within one file system.
-    temporary = [path.with_name(f".new-{path.name}") for path in paths]
+    # With the process's number: two commands may write the same file at once.
+    temporary = [path.with_name(f".new-{os.getpid()}-{path.name}") for path in paths]
     try:
         yield temporary
         for fresh, path in zip(temporary, paths, strict=True):

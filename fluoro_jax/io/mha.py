@@ -166,7 +166,7 @@ def _header(path: Path, raw: bytes) -> tuple[dict[str, str], int]:
         # `find` looks no further than a header may go, so that a file of pixels is not
         # searched.
         stop = raw.find(b"\n", start, MOST_HEADER)
-        line = raw[start:stop].decode("ascii", "replace")
+        line = raw[start : stop if stop >= 0 else start].decode("ascii", "replace")
         key, equals, value = line.partition("=")
         if stop < 0 or not equals:
             known = "no MetaImage header" if not header else f"no {END} in its header"

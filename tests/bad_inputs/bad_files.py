@@ -131,6 +131,7 @@ NAN_FRAME[1, 0, 0] = np.nan
 
 MHA = [
     Bad("no header", _mha(text=b"\xff\xfe\x00\n"), ("no MetaImage header",)),
+    Bad("no line at all", _mha(text="x" * 70_000), ("no MetaImage header",)),
     Bad("empty", _mha(text="", data=b""), ("no MetaImage header",)),
     Bad("no data file", _mha("ElementDataFile = LOCAL\n"), ("no ElementDataFile",)),
     Bad("elsewhere", _mha("LOCAL", "a.raw"), ("ElementDataFile = a.raw",)),

@@ -74,6 +74,8 @@ OTHER = json.dumps({**workdir.resolve(get_config("smoke")), "seed": 1})
 ROWS = [
     Bad("no config", _parse("--workdir=w"), ("--config",)),
     Bad("no workdir", _parse(SMOKE), ("--workdir",)),
+    Bad("an unknown home", _parse(SMOKE, "--workdir=~nobody_here/x"), ("no home",)),
+    Bad("a blank workdir", _parse(SMOKE, "--workdir= "), ("an empty path",)),
     Bad("a word", _parse(SMOKE, "--workdir=w", "x"), ("'x'",)),
     Bad("a fork's TypeError", _config_file(FORK % ("x" * 900)), ("TypeError", "...")),
     Bad("a workdir of another run", _config_json(OTHER), ("another config", "seed")),

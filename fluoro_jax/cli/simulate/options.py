@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.io.files import folder
+from fluoro_jax.io.files import expand_path
 
 BREATHING = ("cycle", "irregular", "trace:quiet", "trace:irregular")
 SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated", "mixed")
@@ -156,7 +156,9 @@ def options_from(args: argparse.Namespace, rest: list[str]) -> Options:
             fix="add --out simulated",
         )
     values = {name: getattr(args, name) for name in known}
-    options = Options(**{**values, "out": folder(args.out), "overrides": overrides})
+    options = Options(
+        **{**values, "out": expand_path(args.out), "overrides": overrides}
+    )
     _check(options)
     return options
 
