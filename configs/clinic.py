@@ -14,12 +14,13 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from configs import best_group
+from fluoro_jax.config import Config
 from fluoro_jax.studies.registry import STUDIES
 
 
 def get_config(preset: str = "full") -> ConfigDict:
     """Clinic study at scale `preset`: any of `SCALES`."""
-    c = best_group.get_config(preset)
+    c: Config = best_group.get_config(preset)
     c.name = c.name.replace("best_group", "clinic")
     c.study.name = "clinic"
     c.data.random_start = False

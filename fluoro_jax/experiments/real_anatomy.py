@@ -25,7 +25,13 @@ from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.metrics import iou
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.ct import CtVolume, animate, find_landmarks, find_lung
+from fluoro_jax.sim.ct import (
+    CtVolume,
+    animate,
+    ct_volume,
+    find_landmarks,
+    find_lung,
+)
 from fluoro_jax.sim.ct_tumor import path_mm, sample_sites, sphere_frame
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_centroid_px, tumor_mask
 from fluoro_jax.sim.xray.projector import project

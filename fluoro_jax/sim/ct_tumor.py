@@ -50,7 +50,7 @@ def sample_sites(
         UserError: if the largest has no room.
     """
     spacing = tuple(float(s) for s in reversed(grid.spacing_mm))
-    clear_mm = ndimage.distance_transform_edt(lung, sampling=spacing)
+    clear_mm = np.asarray(ndimage.distance_transform_edt(lung, sampling=spacing))
     if clear_mm.max() < 0.5 * diameter_mm[1]:
         raise UserError(
             f"a sphere of {diameter_mm[1]:g} mm in this lung",
@@ -75,9 +75,8 @@ def path_mm(
     si, ap = breathing_signal(breathing, jnp.asarray(time_s))
     si = (si - landmarks.taken_at) * breathing.si_mm
     ap = (ap - landmarks.taken_at) * breathing.ap_mm
-    place = tuple(jnp.full_like(si, c) for c in centre_mm)
-    forward, down = tissue_displacement_mm(landmarks, place, si, ap)
-    x, y, z = place
+    x, y, z = (jnp.full_like(si, c) for c in centre_mm)
+    forward, down = tissue_displacement_mm(landmarks, (x, y, z), si, ap)
     return np.asarray(jnp.stack([x, y - forward, z - down], axis=-1))
 
 

@@ -182,7 +182,8 @@ def most_probable_component(probability: np.ndarray, threshold: float) -> np.nda
         threshold: probability from which a pixel belongs to a component.
     """
     # Eight neighbours: a thin mask that runs diagonally is one component.
-    labels, count = ndimage.label(probability >= threshold, np.ones((3, 3)))
+    found: Any = ndimage.label(probability >= threshold, np.ones((3, 3)))
+    labels, count = found
     if count < 2:
         return probability
     # The sum, not the largest p: a few bright pixels elsewhere do not win over the
