@@ -10,8 +10,8 @@ Expected: `:cpu` test IoU 0.829 [0.750, 0.868], median distance 1.2 mm, 2 of 30 
 
 Not the paper's recipe. Simulated tumours from 10 to 48 mm on a slowly renewed pool of
 patients, as many under 22 mm as above; frames background-subtracted, with a channel for
-what moves; cross-entropy and IoU as losses, no critic; one component answers. `:cpu` sees
-256 x 256 pixels behind cells of 4 x 4.
+what moves; cross-entropy and IoU as losses, no critic; one component answers. `:cpu`
+sees 256 x 256 pixels behind cells of 4 x 4.
 The range of diameters was set after empty predictions had been seen on test cases;
 those cases are the validation cases now, and the test cases are new ones (`choices`).
 All values that this file sets are ours.

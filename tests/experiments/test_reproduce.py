@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,3 +89,14 @@ def test_results_carry_the_table(calls, tmp_path):
     results = module.reproduce(config(), tmp_path)
     assert {f.name for f in dataclasses.fields(results)} >= {"table", "report"}
     assert results.table["n_cases"] == 4
+
+
+def test_evaluating_again_outdates_the_report(tmp_path, monkeypatch):
+    """Or the next `reproduce` would take tables without the recorded clip for whole."""
+    (tmp_path / module.DONE).write_text("{}")
+    scored = SimpleNamespace(table={})
+    monkeypatch.setattr(module, "evaluate", lambda *args, **named: scored)
+    monkeypatch.setattr(module.published, "reference", lambda cfg: None)
+    monkeypatch.setattr(module.tables, "to_markdown", lambda table, short: "")
+    assert module.evaluate_run(None, tmp_path) is scored
+    assert not (tmp_path / module.DONE).exists()
