@@ -34,12 +34,11 @@ def get_config(preset: str = "full") -> ConfigDict:
     c.data.batch_size = 2
     c.data.update(smallest_mm=10.0, largest_mm=48.0, even_in="log_diameter")
     c.gen.update(input_mean=0.0, input_scale=0.25)
-    c.gen.background_px = c.study.rows / 16  # 20 mm at the isocentre
     if preset == "cpu":  # the paper's pixel, behind cells of 4 x 4 pixels
         c.study.update(rows=256, cols=256, voxel_mm=2.0)
         c.gen.update(base=16, cap=128, patch=4, stem=32)
-        c.gen.background_px = 16.0
         c.train.gen_updates = 1  # there is no critic that the generator could outrun
+    c.gen.background_px = c.study.rows / 16  # 20 mm at the isocentre
     c.evaluation.answer = "component"
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)
     c.train.update(eval_every=250, save_every=125, ema_decay=0.995)

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry, lps_to_iec
+from fluoro_jax.evaluation.evaluate import masks_of
+from fluoro_jax.geometry import Geometry, iso_pixel_mm, lps_to_iec
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.metrics import iou
@@ -159,10 +160,9 @@ def _finite(value: Any) -> Any:
 
 
 def _record(one: Answer) -> dict[str, Any]:
-    mean = one.mean_mm
     return {
         "diameter_mm": round(one.diameter_mm, 2),
-        "distance_mm": round(mean, 3) if np.isfinite(mean) else None,
+        "distance_mm": round(one.mean_mm, 3),
         "iou": round(float(one.iou.mean()), 4),
         "confidence": round(float(one.confidence.mean()), 4),
     }
@@ -257,14 +257,12 @@ def answer(
     """Tracks one clip; returns the errors against its truth."""
     # Without its mask, so that no tracker can read it.
     tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
-    shrink = float(clip.geometry.sad_mm) / float(clip.geometry.sdd_mm)
-    pitch = np.array(clip.geometry.pixel_mm, float) * shrink
+    pitch = np.array(iso_pixel_mm(clip.geometry))
     miss = np.stack([t.centroid_px for t in tracks]) - np.asarray(clip.centroid_px)
-    masks = np.stack([np.asarray(t.probability) >= threshold for t in tracks])
     return Answer(
         diameter_mm,
         np.linalg.norm(miss * pitch, axis=-1),
-        np.asarray(iou(masks, np.asarray(clip.mask))),
+        np.asarray(iou(masks_of(tracks, threshold), np.asarray(clip.mask))),
         np.array([t.confidence for t in tracks]),
     )
 
@@ -284,13 +282,14 @@ def _row(answers: Sequence[Answer]) -> dict[str, Any]:
     found = distance <= FOUND_MM
     # Averaged over a clip, as the distance is that decides "found".
     confidence = np.array([a.confidence.mean() for a in answers])
+    mean = lambda values: float(np.mean(values)) if len(values) else np.nan
     return {
         "n": len(answers),
         "found": int(found.sum()),
-        "found_percent": 100.0 * float(found.mean()) if len(answers) else np.nan,
+        "found_percent": 100.0 * mean(found),
         "median_mm": float(np.median(distance)) if len(answers) else np.nan,
-        "iou": float(np.mean([a.iou.mean() for a in answers])) if answers else np.nan,
-        "confidence": float(confidence.mean()) if len(answers) else np.nan,
+        "iou": mean([a.iou.mean() for a in answers]),
+        "confidence": mean(confidence),
         "auc": area_under_roc(confidence, found),
     }
 

@@ -2,26 +2,13 @@
 
 import numpy as np
 import pytest
+from chest import PITCH_MM, chest_hu
 
 from fluoro_jax.experiments import real_anatomy as ra
 from fluoro_jax.geometry import Grid, square_panel
 from fluoro_jax.sim.ct import ct_volume
 from fluoro_jax.tracking.checks import begin
 from fluoro_jax.tracking.tracker import make_track
-
-PITCH = (8.0, 8.0, 8.0)
-
-
-def chest_hu():
-    """A soft cylinder with two lungs, about the middle, voxels of 8 mm."""
-    z, y, x = np.meshgrid(
-        *((np.arange(n) - (n - 1) / 2) * 8.0 for n in (44, 30, 42)), indexing="ij"
-    )
-    hu = np.where((x / 155) ** 2 + (y / 108) ** 2 < 1.0, 20.0, -1000.0)
-    for side in (-1.0, 1.0):
-        lung = ((x - side * 62) / 50) ** 2 + (y / 72) ** 2 + ((z - 20) / 90) ** 4 < 1.0
-        hu[lung] = -750.0
-    return hu.astype(np.float32)
 
 
 class Shown:
@@ -46,7 +33,7 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def sequences():
-    volume = ct_volume(chest_hu(), Grid((0.0, 0.0, 0.0), PITCH))
+    volume = ct_volume(chest_hu(spine=False), Grid((0.0, 0.0, 0.0), (PITCH_MM,) * 3))
     made = ra.clips(
         volume,
         square_panel(64),

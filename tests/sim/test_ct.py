@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from chest import PITCH_MM, SHAPE, chest_hu
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, Grid
@@ -10,26 +11,13 @@ from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.xray.attenuation import SOFT
 from fluoro_jax.sim.xray.projector import project
 
-SHAPE, PITCH = (44, 30, 42), (8.0, 8.0, 8.0)
+PITCH = (PITCH_MM,) * 3
 LIFE = ct.Landmarks(110.0, -60.0, 40.0, -70.0, 75.0, 0.0, 115.0)
-
-
-def synthetic_hu():
-    """A soft cylinder with two lungs and a spine, about the middle, 8 mm."""
-    z, y, x = np.meshgrid(
-        *((np.arange(n) - (n - 1) / 2) * 8.0 for n in SHAPE), indexing="ij"
-    )
-    hu = np.where((x / 155) ** 2 + (y / 108) ** 2 < 1.0, 20.0, -1000.0)
-    for side in (-1.0, 1.0):
-        lung = ((x - side * 62) / 50) ** 2 + (y / 72) ** 2 + ((z - 20) / 90) ** 4 < 1.0
-        hu[lung] = -750.0
-    hu[(np.abs(x) < 18) & (np.abs(y - 58) < 18)] = 300.0
-    return hu.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def volume():
-    return ct.ct_volume(synthetic_hu(), Grid((0.0, 0.0, 0.0), PITCH))
+    return ct.ct_volume(chest_hu(spine=True), Grid((0.0, 0.0, 0.0), PITCH))
 
 
 def test_water_and_soft_tissue_have_their_attenuation():
@@ -129,7 +117,7 @@ def test_the_two_views_in_words():
 
 def test_lungs_are_found_and_give_the_landmarks(volume):
     lung = ct.find_lung(volume)
-    want = synthetic_hu() == -750.0
+    want = chest_hu(spine=True) == -750.0
     assert (lung & want).sum() / (lung | want).sum() > 0.97
     marks = ct.find_landmarks(lung, volume.grid)
     assert float(marks.apex_mm) == pytest.approx(110.0, abs=9.0)
@@ -229,12 +217,12 @@ def test_motion_that_folds_the_lung_is_refused_with_the_limit(
 
 def test_what_is_no_ct_is_refused(volume):
     grid = Grid((0.0, 0.0, 0.0), PITCH)
-    hu = synthetic_hu()
+    hu = chest_hu(spine=True)
     hu[0, 0, :3] = np.nan
     with pytest.raises(UserError, match=f"3 of {hu.size} voxels"):
         ct.ct_volume(hu, grid)
     with pytest.raises(UserError, match="RescaleSlope"):
-        ct.ct_volume(synthetic_hu() + 1024.0, grid)
+        ct.ct_volume(chest_hu(spine=True) + 1024.0, grid)
     with pytest.raises(UserError, match="0 ml of lung"):
         ct.find_landmarks(np.zeros(SHAPE, bool), grid)
     cropped = jax.tree.map(lambda v: v[:, 10:, :] if np.ndim(v) else v, volume)
