@@ -128,6 +128,7 @@ def evaluate_in_ct(
         "count": number,
         "sites_seed": seed,
         "step": step,
+        "config": cfg.to_dict(),
         "rows": table(answers),
         "tumours": [_record(a) for a in answers],
     }

@@ -2,7 +2,7 @@
 
 >>> from fluoro_jax import zoo
 >>> zoo.names()
-['group-cpu', 'patient-cpu']
+['group', 'group-cpu', 'patient-cpu']
 """
 
 from fluoro_jax.zoo.registry import Weights, WeightsTracker, load, names, save, tracker
