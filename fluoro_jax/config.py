@@ -47,6 +47,7 @@ def validate(
     _check_groups(cfg)
     _check_causal(cfg)
     _check_diameters(cfg)
+    _check_appearance(cfg)
     _check_collimation(cfg)
     if training:
         check_devices(cfg.data.batch_size)
@@ -211,6 +212,16 @@ def _check_diameters(cfg: Config) -> None:
             needed="data.largest_mm at least data.smallest_mm",
             why="simulated tumours have diameters between the two",
             fix=f"--config.data.largest_mm={smallest}",
+        )
+
+
+def _check_appearance(cfg: Config) -> None:
+    if cfg.data.randomise and cfg.data.source == "dataset":
+        raise UserError(
+            f'data.randomise = "{cfg.data.randomise}" with data.source = "dataset"',
+            needed='data.source = "simulator", or data.randomise = ""',
+            why="stored cases are trained on as they are",
+            fix="--config.data.source=simulator",
         )
 
 

@@ -60,6 +60,18 @@ def _name(*names: str) -> Rule:
     return Rule(accepts, "one of " + ", ".join(names), names[0], names)
 
 
+def _names(*names: str) -> Rule:
+    """A rule for no name, or some names joined by +, each once."""
+
+    def accepts(x: Any) -> bool:
+        given = x.split("+") if isinstance(x, str) and x else []
+        return isinstance(x, str) and len(set(given)) == len(given) <= sum(
+            name in names for name in given
+        )
+
+    return Rule(accepts, f'"", or some of {", ".join(names)} joined by +', "")
+
+
 TEXT = Rule(lambda x: isinstance(x, str) and bool(x), "a name", "run")
 FLAG = Rule(lambda x: isinstance(x, bool), "True or False", False)
 SEED = _whole(0, 2**32 - 1)
@@ -78,6 +90,7 @@ DTYPE = _name("float32", "bfloat16")
 SOURCE = _name("dataset", "simulator")
 ANSWER = _name("mask", "component")
 EVEN_IN = _name("diameter", "log_diameter")
+APPEARANCE = _names("clutter", "texture", "warp", "mirror", "exposure")
 STACK = _name("wrap", "edge", "causal", "single", "moving")
 LSTM = _name("all", "bottom", "none")
 RESAMPLE = _name("stride", "pool")
@@ -127,6 +140,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.random_start", FLAG, "it starts each cycle at a random phase, or does not"),
     ("data.smallest_mm data.largest_mm", DIAMETER, "it is a tumour's diameter"),
     ("data.even_in", EVEN_IN, _CHOICE),
+    ("data.randomise", APPEARANCE, _CHOICE),
     ("gen.levels critic.levels", LEVELS, _NET),
     ("gen.base gen.cap gen.group_size", CHANNELS, _NET),
     ("gen.refine_levels", _whole(0, 12, 3), "it counts levels; 0 is no refinement net"),

@@ -30,6 +30,7 @@ NO_NUMBER = (
 ABSENT: dict[str, Any] = {
     "choices": "",
     "data.even_in": "diameter",
+    "data.randomise": "",
     "evaluation.answer": "mask",
     "gen_opt.schedule": "cosine",
     "critic_opt.schedule": "cosine",

@@ -19,9 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.config import Config
+from fluoro_jax.data.appearance import randomise
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
+from fluoro_jax.sim.body.breathing import breathing_signal
 from fluoro_jax.sim.fluoroscope import Case, add_tumor, lung_at, render_body
 from fluoro_jax.sim.lung import LungState
 from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_patient
@@ -218,6 +220,7 @@ class SimulatorSource:
             shift=shift,
             noise_seed=noise_seed,
             photons=self._spec.photons,
+            appearance=self._data.randomise,
         )
 
     def _patient(self, slot: int, renewals: int) -> PoolPatient:
@@ -244,7 +247,7 @@ def patient_number(slot: int, renewals: int, pool: int) -> int:
 
 # Static: no photons is another program, without noise. Shift and seed are traced, or
 # each example would compile anew.
-@functools.partial(jax.jit, static_argnames="photons")
+@functools.partial(jax.jit, static_argnames=("photons", "appearance"))
 def _render(
     background: tuple[Array, LungState],
     case: Case,
@@ -253,18 +256,27 @@ def _render(
     shift: int,
     noise_seed: np.uint32,
     photons: float,
+    appearance: str,
 ) -> tuple[Array, Array]:
     """Returns an example's frames and mask, `[T, H, W]`, starting `shift` frames later.
 
-    `background` holds the frames without the tumour and the lung of the same patient.
+    `background` holds the frames without the tumour and the lung of the same patient;
+    `appearance` names the parts of `appearance.randomise`.
     """
     key = jax.random.key(noise_seed)
     frames, lung = background
     clip = add_tumor(frames, case, geometry, photons=photons, key=key, lung=lung)
-    # One whole breath, so starting it later is the same as rolling it.
     assert clip.mask is not None
-    frames, mask = (jnp.roll(x, -shift, axis=0) for x in (clip.frames, clip.mask))
-    return frames, mask.astype(jnp.float32)
+    frames, mask = jnp.asarray(clip.frames), clip.mask.astype(jnp.float32)
+    if appearance:
+        frames, mask = randomise(
+            *(frames, mask, breathing_signal(case.breathing, case.time_s)[0]),
+            jax.random.fold_in(key, 1),
+            geometry=geometry,
+            parts=appearance,
+        )
+    # One whole breath, so starting it later is the same as rolling it.
+    return jnp.roll(frames, -shift, axis=0), jnp.roll(mask, -shift, axis=0)
 
 
 class Prefetcher:

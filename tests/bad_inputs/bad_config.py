@@ -54,6 +54,9 @@ ROWS = [
     _row("data.smallest_mm", 1e-6, "1 to 150 mm"),
     _row("data.largest_mm", 1e6, "1 to 150 mm"),
     _row("data.even_in", "log", "log_diameter"),
+    _row("data.randomise", "clutter+clutter", "joined by +"),
+    _row("data.randomise", "fog", "clutter, texture, warp, mirror, exposure"),
+    _row("data.randomise", "clutter", "stored cases are trained on as they are"),
     _row("evaluation.answer", "blob", "mask, component"),
     Bad(
         "clips that are not one breath are not rolled",

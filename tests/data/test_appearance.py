@@ -1,0 +1,95 @@
+"""Appearance: what it may change and what it must not."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fluoro_jax.data import appearance
+from fluoro_jax.data.appearance import PARTS, randomise
+from fluoro_jax.geometry import iso_pixel_mm, square_panel
+from fluoro_jax.metrics import iou
+
+VIEW = square_panel(64)
+PITCH = iso_pixel_mm(VIEW)
+BREATH = jnp.linspace(0.0, 1.0, 3)
+
+
+def clip():
+    """A disc of line integral 1 on a chest of 3, and its mask, at rest."""
+    row, col = np.mgrid[:64, :64]
+    disc = np.hypot(row - 24.0, col - 40.0) <= 9.0
+    mask = jnp.asarray(np.stack([disc] * 3), jnp.float32)
+    return 3.0 + mask, mask
+
+
+def drawn(seed, parts):
+    frames, mask = clip()
+    key = jax.random.key(seed)
+    return randomise(frames, mask, BREATH, key, geometry=VIEW, parts=parts)
+
+
+def test_without_parts_nothing_changes():
+    for now, before in zip(drawn(0, ""), clip(), strict=True):
+        np.testing.assert_array_equal(now, before)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_key_draws_one_appearance_and_another_key_another(part):
+    seeds = range(16)  # mirror turns one in two
+    once = [drawn(seed, part)[0] for seed in seeds]
+    again = [drawn(seed, part)[0] for seed in seeds]
+    np.testing.assert_array_equal(once, again)
+    assert not all(np.array_equal(once[0], other) for other in once[1:])
+    assert np.isfinite(once).all()
+
+
+@pytest.mark.parametrize("part", ["clutter", "texture", "exposure"])
+def test_what_changes_frames_alone_leaves_the_mask(part):
+    for seed in range(3):
+        np.testing.assert_array_equal(drawn(seed, part)[1], clip()[1])
+
+
+@pytest.mark.parametrize("part", ["warp", "mirror"])
+def test_the_mask_goes_with_the_frames(part):
+    for seed in range(8):
+        frames, mask = drawn(seed, part)
+        seen = (frames > 3.5).astype(jnp.float32)
+        assert float(jnp.min(iou(seen, mask))) > 0.99
+        assert float(mask[0].sum()) > 100.0
+
+
+def test_a_part_draws_the_same_beside_others():
+    """So that rows of an ablation differ in one part only."""
+    alone, both = drawn(5, "clutter")[0], drawn(5, "clutter+texture")[0]
+    key = jax.random.split(jax.random.key(5), len(PARTS))[PARTS.index("texture")]
+    added = appearance.texture(key, BREATH, (64, 64), PITCH)
+    np.testing.assert_allclose(both, alone + added, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [appearance.clutter, appearance.texture])
+def test_layers_move_with_the_breath_alone(layer):
+    held, breathing = (
+        layer(jax.random.key(1), breath, (64, 64), PITCH)
+        for breath in (jnp.full(3, 0.4), BREATH)
+    )
+    np.testing.assert_array_equal(held[0], held[2])
+    assert float(jnp.abs(breathing[0] - breathing[2]).max()) > 0.01
+
+
+def test_a_texture_is_as_strong_as_its_range_says():
+    """Two layers of three bands, each of a standard deviation within `TEXTURE`."""
+    low, high = appearance.TEXTURE
+    for seed in range(4):
+        key = jax.random.key(seed)
+        spread = float(jnp.std(appearance.texture(key, jnp.zeros(1), (64, 64), PITCH)))
+        assert 0.5 * np.sqrt(6) * low < spread < 1.5 * np.sqrt(6) * high
+
+
+def test_exposure_keeps_the_order_of_densities_and_never_adds_contrast_by_scatter():
+    for seed in range(6):
+        frames, mask = drawn(seed, "exposure")
+        step = float(frames[mask > 0].mean() - frames[mask == 0].mean())
+        assert 0.0 < step < appearance.CONTRAST[1]
