@@ -73,10 +73,11 @@ def randomise(
     rows_mm, cols_mm = geometry.pixel_mm
     shrink = geometry.sad_mm / geometry.sdd_mm
     pitch = rows_mm * shrink, cols_mm * shrink
+    size = frames.shape[1], frames.shape[2]
     if "clutter" in names:
-        frames = frames + clutter(keys["clutter"], breath, frames.shape[1:], pitch)
+        frames = frames + clutter(keys["clutter"], breath, size, pitch)
     if "texture" in names:
-        frames = frames + texture(keys["texture"], breath, frames.shape[1:], pitch)
+        frames = frames + texture(keys["texture"], breath, size, pitch)
     if "warp" in names:
         frames, mask = warp(keys["warp"], frames, mask, pitch)
     if "mirror" in names:

@@ -267,7 +267,7 @@ def _render(
     frames, lung = background
     clip = add_tumor(frames, case, geometry, photons=photons, key=key, lung=lung)
     assert clip.mask is not None
-    frames, mask = jnp.asarray(clip.frames), clip.mask.astype(jnp.float32)
+    frames, mask = (jnp.asarray(x, jnp.float32) for x in (clip.frames, clip.mask))
     if appearance:
         frames, mask = randomise(
             *(frames, mask, breathing_signal(case.breathing, case.time_s)[0]),
