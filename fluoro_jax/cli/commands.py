@@ -18,34 +18,12 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from fluoro_jax.cli.surroundings import explained, prepare, unbroken
+from fluoro_jax.cli.verbs import EXTRA, REQUIRED, SWITCHES, VERBS
 from fluoro_jax.config import unknown_key, validate
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.interrupts import INTERRUPTED, acknowledged, raise_if_pressed
 from fluoro_jax.io.files import expand_path
 
-VERBS = {  # what does the work: (module, function); imported only when it runs
-    "train": ("fluoro_jax.training.loop", "train"),
-    "evaluate": ("fluoro_jax.experiments.reproduce", "evaluate_run"),
-    "reproduce": ("fluoro_jax.experiments.reproduce", "reproduce"),
-    "publish": ("fluoro_jax.zoo.publish", "publish"),
-    "real_anatomy": ("fluoro_jax.experiments.real_anatomy", "evaluate_in_ct"),
-}
-EXTRA = {  # further flags of a verb, handed to its function when given
-    "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
-    "publish": {
-        "name": "what the weights will be called, as group-cpu",
-        "dtype": "of the file: float32 (default) or bfloat16",
-        "folder": "where to; by default into the package",
-        "overwrite": "replace weights of that name",
-    },
-    "real_anatomy": {
-        "ct": "a whole chest: DICOM folder, .nii.gz or .mha",
-        "count": "simulated tumours in it; by default 48",
-        "sites_seed": "seed of their sites and sizes; by default 0",
-    },
-}
-SWITCHES = ("overwrite",)  # flags of EXTRA without a value
-REQUIRED = {"publish": {"name": "my-group"}, "real_anatomy": {"ct": "chest.mha"}}
 USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=VALUE]
 
   --config      a config file, as configs/paper_group.py:smoke

@@ -116,8 +116,9 @@ def evaluate(
     restored: tuple[Any, Any, int] | None = None,
     trained_on: StudySpec | None = None,
     published: tables.Published = tables.NOTHING_PUBLISHED,
+    split: str = "test",
 ) -> Results:
-    """Scores the newest checkpoint on the test split and writes tables/.
+    """Scores the newest checkpoint on a split and writes its tables.
 
     Args:
         cfg: the run's config.
@@ -127,12 +128,13 @@ def evaluate(
         trained_on: the study whose training cases the baselines learn from, if
             `cfg.study` is one that the network was not trained for.
         published: results to print beside ours.
+        split: "test", written to tables/, or "val", to tables_val/.
 
     Returns:
         Results with `table` as in tables/results.json.
 
     Raises:
-        UserError: no checkpoint in `workdir`, or one of another config.
+        UserError: no checkpoint in `workdir`, one of another config, or another split.
     """
     workdir = Path(workdir)
     data_dir = Path(data_dir) if data_dir else workdir / "data"
@@ -143,7 +145,7 @@ def evaluate(
         train = load_split(trained_on or spec, data_dir, "train")
         # A network on another study is compared with baselines of the study that it
         # learned from.
-        test = load_split(spec, data_dir, "test")
+        test = load_split(spec, data_dir, split)
     clips = clips_of(test, spec)
     patients = np.asarray(test["set"]) if spec.study.of_sets else None
     # In studies of sets a patient has many cases, which are alike: intervals are over
@@ -155,13 +157,21 @@ def evaluate(
     with stage("tables"):
         table = tables.build_table(runs, cfg, published)
         table |= identity(cfg, params, step)
+        if split != "test":
+            table |= {"split": split, "choices_caption": ""}
         table["strata"] = strata(runs["ours"], test, train, cfg)
         span = {"truth_span_mm": truth_span_mm(clips, patients)}
         table["scale"] = scale_of_errors(clips) | span
         table["cases"] = case_rows(runs["ours"], test)
-        write_frames(runs, test, workdir / "tables")
-        tables.write_tables(table, workdir / "tables")
+        folder = tables_folder(workdir, split)
+        write_frames(runs, test, folder)
+        tables.write_tables(table, folder)
     return Results(table, workdir, runs, test, clips)
+
+
+def tables_folder(workdir: str | Path, split: str) -> Path:
+    """Returns where the tables of a run's split lie."""
+    return Path(workdir) / ("tables" if split == "test" else f"tables_{split}")
 
 
 def methods(

@@ -206,7 +206,7 @@ def to_markdown(table: Mapping[str, Any], *, short: bool = False) -> str:
     columns = table["columns"]
     published = table["published"]
     lines = [
-        f"# {table['name']}: {table['n_cases']} test cases, "
+        f"# {table['name']}: {table['n_cases']} {table.get('split', 'test')} cases, "
         f"{table['n_frames']} frames of {' x '.join(map(str, table['frame_px']))}",
         "",
         "| | paper | " + " | ".join(c["label"] for c in columns) + " |",

@@ -11,8 +11,14 @@ from typing import Any
 import jax
 
 from fluoro_jax import stages
+from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation import tables
-from fluoro_jax.evaluation.evaluate import Results, evaluate, fingerprint
+from fluoro_jax.evaluation.evaluate import (
+    Results,
+    evaluate,
+    fingerprint,
+    tables_folder,
+)
 from fluoro_jax.experiments import published
 from fluoro_jax.experiments.recorded_breathing import (
     recorded_markdown,
@@ -100,19 +106,32 @@ def _show(results: Results) -> None:
 
 
 def evaluate_run(
-    cfg: Any, workdir: str | Path, *, data_dir: str | Path | None = None
+    cfg: Any,
+    workdir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    split: str = "test",
 ) -> Results:
-    """Scores the newest checkpoint on the test split, prints and writes its table.
+    """Scores the newest checkpoint on a split, prints and writes its table.
 
-    See `evaluation.evaluate.evaluate`; the paper's numbers are printed beside ours.
+    See `evaluation.evaluate.evaluate`; on the test split the paper's numbers are
+    printed beside ours.
     """
-    # Its tables lack the recorded clip, so a finished report no longer fits them.
-    (Path(workdir) / DONE).unlink(missing_ok=True)
-    results = evaluate(
-        cfg, workdir, data_dir=data_dir, published=published.reference(cfg)
-    )
+    if split not in ("test", "val"):
+        raise UserError(
+            f"--split={split}",
+            needed="test or val",
+            why="networks are scored on cases that they were not trained on",
+            fix="--split=val for choices, --split=test once they are made",
+        )
+    paper = tables.NOTHING_PUBLISHED
+    if split == "test":
+        # Its tables lack the recorded clip, so a finished report no longer fits them.
+        (Path(workdir) / DONE).unlink(missing_ok=True)
+        paper = published.reference(cfg)
+    results = evaluate(cfg, workdir, data_dir=data_dir, published=paper, split=split)
     print(tables.to_markdown(results.table, short=True))
-    print(f"tables: {Path(workdir) / 'tables'}", flush=True)
+    print(f"tables: {tables_folder(workdir, split)}", flush=True)
     return results
 
 

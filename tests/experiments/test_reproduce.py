@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fakes import config, fake_results
 
+from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.evaluate import fingerprint
 from fluoro_jax.experiments import reproduce as module
 from fluoro_jax.report.figures import Figure
@@ -100,3 +101,24 @@ def test_evaluating_again_outdates_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(module.tables, "to_markdown", lambda table, short: "")
     assert module.evaluate_run(None, tmp_path) is scored
     assert not (tmp_path / module.DONE).exists()
+
+
+def test_scoring_validation_cases_leaves_the_finished_report(tmp_path, monkeypatch):
+    (tmp_path / module.DONE).write_text("{}")
+    seen = {}
+
+    def evaluate(cfg, workdir, **named):
+        seen.update(named)
+        return SimpleNamespace(table={})
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    monkeypatch.setattr(module.tables, "to_markdown", lambda table, short: "")
+    module.evaluate_run(None, tmp_path, split="val")
+    assert seen["split"] == "val"
+    assert seen["published"] is module.tables.NOTHING_PUBLISHED
+    assert (tmp_path / module.DONE).exists()
+
+
+def test_training_cases_are_not_scored(tmp_path):
+    with pytest.raises(UserError, match="not trained on"):
+        module.evaluate_run(None, tmp_path, split="train")
