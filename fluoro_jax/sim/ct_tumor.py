@@ -14,8 +14,13 @@ from scipy import ndimage
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, Grid
-from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
-from fluoro_jax.sim.ct import CtVolume, Landmarks, tissue_displacement_mm
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.ct import CtVolume
+from fluoro_jax.sim.ct_field import (
+    Landmarks,
+    displacement_mm,
+    tissue_displacement_mm,
+)
 from fluoro_jax.sim.xray import attenuation as att
 from fluoro_jax.sim.xray import projector
 
@@ -72,9 +77,7 @@ def path_mm(
     landmarks: Landmarks, breathing: Breathing, time_s: AnyArray, centre_mm: np.ndarray
 ) -> np.ndarray:
     """Returns where the tissue at a place of the CT is at each time, `[T, 3]` mm."""
-    si, ap = breathing_signal(breathing, jnp.asarray(time_s))
-    si = (si - landmarks.taken_at) * breathing.si_mm
-    ap = (ap - landmarks.taken_at) * breathing.ap_mm
+    si, ap = displacement_mm(landmarks, breathing, jnp.asarray(time_s))
     x, y, z = (jnp.full_like(si, c) for c in centre_mm)
     forward, down = tissue_displacement_mm(landmarks, (x, y, z), si, ap)
     return np.asarray(jnp.stack([x, y - forward, z - down], axis=-1))
