@@ -11,6 +11,7 @@ Motion. The field of `ct_field`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -259,12 +260,11 @@ def _warp(
     rows, heights = _taps((from_y - y0) / dy, ny), _taps((from_z - z0) / dz, nz)
 
     def read(values: Array) -> Array:
-        moved = sum(
-            jnp.take(values, i.ravel(), axis=1, mode="clip") * w for i, w in rows
-        )
-        return sum(
-            jnp.take_along_axis(moved, i, axis=0, mode="clip") * w for i, w in heights
-        )
+        take = functools.partial(jnp.take, axis=1, mode="clip")
+        low, high = (take(values, i.ravel()) * weight for i, weight in rows)
+        take = functools.partial(jnp.take_along_axis, low + high, axis=0, mode="clip")
+        low, high = (take(i) * weight for i, weight in heights)
+        return low + high
 
     thin = read(volume.soft * lung) / jacobian
     soft = thin + read(volume.soft * (1.0 - lung))

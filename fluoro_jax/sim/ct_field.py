@@ -27,7 +27,7 @@ Place = tuple[Array, Array, Array]  # world (x, y, z) mm, of shapes that broadca
 STEEPEST = 1.5  # slope of 3 h^2 - 2 h^3 halfway
 WALL_SHARE = (0.8, 1.15)  # of the chest's ellipse: full motion within, none beyond
 SPINE_MM = (25.0, 45.0)  # from the midline: no motion within, full beyond
-STEADY_STEPS, NEWTON_STEPS = 4, 5  # to invert the field; 0.001 mm at the limit
+NEWTON_STEPS = 4  # to invert the field; 0.001 mm at the limit
 LEAST_JACOBIAN = 0.2  # and 2 - 0.2 at most: inverting it needs |slope| < 1
 
 
@@ -191,8 +191,6 @@ def undo(place: Array, move: Any) -> tuple[Array, Array]:
     """Returns where tissue now at `place` was along one axis, and its stretch."""
     origin = place
     slope_at = lambda q: jax.jvp(move, (q,), (jnp.ones_like(q),))[1]
-    for _ in range(STEADY_STEPS):
-        origin = place - move(origin)
     for _ in range(NEWTON_STEPS):
         miss = origin + move(origin) - place
         origin = origin - miss / (1.0 + slope_at(origin))
