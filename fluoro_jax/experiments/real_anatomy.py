@@ -34,6 +34,7 @@ from fluoro_jax.sim.ct import (
     find_landmarks,
     find_lung,
 )
+from fluoro_jax.sim.ct_body import TAKEN_AT
 from fluoro_jax.sim.ct_tumor import path_mm, sample_sites, sphere_frame
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_centroid_px, tumor_mask
 from fluoro_jax.sim.xray.projector import project
@@ -43,10 +44,9 @@ from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 
-# Ours, as are `TAKEN_AT` and `LARGE_MM`.
+# Ours, as is `LARGE_MM`.
 FOUND_MM = 3.0
 BREATH = Breathing(period_s=5.0, si_mm=14.0, ap_mm=5.0)  # quiet; see studies.Motion
-TAKEN_AT = 0.5  # of the breath, if nothing is known of the scan
 LARGE_MM = 18.0  # tumours from here on are also counted apart
 SHOWN = 4  # tumours in the picture
 SHOWN_CAPTION = "The first tumours that were drawn, not chosen by their result."
@@ -261,7 +261,7 @@ def clips(
                 centroid_px=np.stack(
                     [tumor_centroid_px(geometry, tumor, place) for place in path]
                 ),
-                centre_mm=np.asarray(lps_to_iec(jnp.asarray(path))),
+                centre_mm=np.asarray(lps_to_iec(path)),
                 # Exactly one breath, or the stack must not wrap.
                 periodic=num_frames * frame_s == BREATH.period_s,
             ),
