@@ -142,12 +142,17 @@ def evaluate_in_ct(
     path = Path(workdir) / "tables" / "real_anatomy.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(_finite(found), indent=1, allow_nan=False) + "\n")
-    picture = Path(workdir) / "figures" / "real_anatomy.png"
-    picture.parent.mkdir(exist_ok=True)
-    overlays(shown, picture, frames=(0, study.num_frames // 2), caption=SHOWN_CAPTION)
+    picture = _draw(shown, Path(workdir) / "figures" / "real_anatomy.png")
     print(markdown(found))
     print(f"every tumour: {path}\npicture: {picture}")
     return found
+
+
+def _draw(shown: Sequence[Example], path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    middle = len(shown[0].iou) // 2
+    overlays(shown, path, frames=(0, middle), caption=SHOWN_CAPTION)
+    return path
 
 
 def _example(number: int, one: Answer, clip: Clip) -> Example:
