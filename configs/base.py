@@ -37,6 +37,9 @@ def base_config(scale: str = "full") -> Config:
     # On which cases the recipe's choices were made: none | validation | test, or ""
     # if that is not known (fluoro_jax/choices.py). Captions print it.
     c.choices = "validation"
+    # Ours: of products of float32 numbers, highest | tf32 (an accelerator's 10 bits of
+    # mantissa); gen.dtype and critic.dtype say in which type a network computes.
+    c.matmul_precision = "highest"
     numbers = STUDIES["group"].numbers  # paper: 110 train, 30 test; ours: 16 val
     c.study = dict(  # the fixed cases; their ranges stand in fluoro_jax/studies
         name="group",

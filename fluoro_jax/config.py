@@ -46,6 +46,7 @@ def validate(
     _check_stem(cfg)
     _check_groups(cfg)
     _check_causal(cfg)
+    _check_precision(cfg)
     _check_diameters(cfg)
     _check_appearance(cfg)
     _check_collimation(cfg)
@@ -232,6 +233,21 @@ def _check_causal(cfg: Config) -> None:
             needed="a generator that runs forward only, or another stack",
             why="the backward pass reads later frames, so nothing would be causal",
             fix="--config.gen.bidirectional=False, or --config.data.stack=edge",
+        )
+
+
+def _check_precision(cfg: Config) -> None:
+    if (
+        cfg.matmul_precision == "tf32"
+        and cfg.gen.dtype == cfg.critic.dtype != "float32"
+    ):
+        raise UserError(
+            f"matmul_precision = 'tf32' with gen.dtype = critic.dtype = "
+            f"{cfg.gen.dtype!r}",
+            needed="matmul_precision = 'highest', or a network in float32",
+            why="tf32 shortens float32 numbers, and neither network would have any",
+            fix="--config.matmul_precision=highest, or --config.gen.dtype=float32 "
+            "--config.critic.dtype=float32",
         )
 
 

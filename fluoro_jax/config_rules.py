@@ -87,6 +87,7 @@ EVEN, ODD = _whole(2, 16, step=2), _whole(1, 15, 3, step=2)
 RATE = _number(1e-9, 1.0, 1e-3)
 DIAMETER = _number(1.0, 150.0, 20.0, "mm")
 DTYPE = _name("float32", "bfloat16")
+MATMUL = _name("highest", "tf32")
 SOURCE = _name("dataset", "simulator")
 ANSWER = _name("mask", "component")
 EVEN_IN = _name("diameter", "log_diameter")
@@ -122,6 +123,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, _RUN),
     ("seed study.seed", SEED, _SEED),
     ("choices", CHOICES, "captions say on which cases the recipe was chosen"),
+    ("matmul_precision", MATMUL, _CHOICE),
     ("study.name", TEXT, "it says which study of fluoro_jax.studies to build"),
     ("study.num_train study.num_val study.num_test", CASES, _SPLIT),
     ("study.rows study.cols", PIXELS, _PIXELS),

@@ -29,6 +29,7 @@ NO_NUMBER = (
 # new config key needs an entry here, or every stored result becomes stale.
 ABSENT: dict[str, Any] = {
     "choices": "",
+    "matmul_precision": "highest",
     "data.even_in": "diameter",
     "data.randomise": "",
     "evaluation.answer": "mask",

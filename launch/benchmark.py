@@ -45,7 +45,7 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
 PEERS = {**nets.PEERS, "projector": projector.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})
 PRESETS = (*SCALES, "gpu")
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "tf32", "bfloat16")
 NETWORKS = ("generator", "critic_step", "train_step", "stream", "scaling")
 
 
@@ -59,7 +59,10 @@ def preset_config(preset: str, dtype: str = "") -> Any:
     if preset == "gpu":
         cfg.gen.dtype = cfg.critic.dtype = "bfloat16"
     if dtype:
-        cfg.gen.dtype = cfg.critic.dtype = dtype
+        cfg.gen.dtype = cfg.critic.dtype = (
+            "bfloat16" if dtype == "bfloat16" else "float32"
+        )
+        cfg.matmul_precision = "tf32" if dtype == "tf32" else "highest"
     return cfg
 
 
@@ -186,6 +189,9 @@ def _run(asked: flags.FlagValues) -> list[Row]:
             for dtype in types:
                 cfg = preset_config(asked.preset, dtype)
                 rows += BENCHES[what](cfg, peers, asked.repeats)
+    limits = limits | machine.product_limits(
+        {row["precision"] for row in rows} - {None}
+    )
     timing.add_shares(rows, limits)
     facts = machine.record()
     return [{**row, "machine": facts, "limits": limits} for row in rows]
@@ -194,4 +200,5 @@ def _run(asked: flags.FlagValues) -> list[Row]:
 if __name__ == "__main__":
     # Compile times are measured, so no program may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
+    jax.config.update("jax_default_matmul_precision", "highest")  # the networks' is set
     sys.exit(main(sys.argv[1:]))

@@ -23,7 +23,7 @@ CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 
 
 def prepare() -> None:
-    """Settles JAX_ENABLE_X64 and XLA_FLAGS before JAX starts.
+    """Settles JAX_ENABLE_X64, the default precision and XLA_FLAGS before JAX starts.
 
     Raises:
         UserError: if XLA does not know a flag in XLA_FLAGS.
@@ -36,6 +36,9 @@ def prepare() -> None:
             sys.modules["jax"].config.update("jax_enable_x64", False)
         told = "JAX_ENABLE_X64 is ignored: everything is computed in float32"
         print(told, file=sys.stderr)
+    # Simulation and geometry are always exact: an accelerator would round products of
+    # float32 numbers to 10 bits. Networks say their own (`training.precision`).
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     if os.environ.get("XLA_FLAGS") and "jax" not in sys.modules:
         _check_flags(os.environ["XLA_FLAGS"])
 
