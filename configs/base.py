@@ -40,6 +40,8 @@ def base_config(scale: str = "full") -> Config:
     # Ours: of products of float32 numbers, highest | tf32 (an accelerator's 10 bits of
     # mantissa); gen.dtype and critic.dtype say in which type a network computes.
     c.matmul_precision = "highest"
+    c.platform = ""  # ours: cpu | gpu | tpu, and no other is taken; "" takes any
+    c.deterministic = False  # ours: on a GPU the same bits at every call, and slower
     numbers = STUDIES["group"].numbers  # paper: 110 train, 30 test; ours: 16 val
     c.study = dict(  # the fixed cases; their ranges stand in fluoro_jax/studies
         name="group",

@@ -21,7 +21,7 @@ PACKAGE = ROOT.name
 DIGITS = 16  # of each file's sha256 that a record keeps
 # Config keys that change no number of a table: names, cadences, limits that stop a run.
 NO_NUMBER = (
-    *("name", "choices"),
+    *("name", "choices", "platform", "deterministic"),  # rounding, as the device
     *("train.log_every", "train.eval_every", "train.save_every", "train.keep"),
     *("train.max_skipped", "train.collapse_after"),
 )
@@ -29,7 +29,9 @@ NO_NUMBER = (
 # new config key needs an entry here, or every stored result becomes stale.
 ABSENT: dict[str, Any] = {
     "choices": "",
+    "deterministic": False,
     "matmul_precision": "highest",
+    "platform": "",
     "data.even_in": "diameter",
     "data.randomise": "",
     "evaluation.answer": "mask",

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from fluoro_jax import stages
+from fluoro_jax.config import check_platform
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.evaluate import (
@@ -65,6 +66,7 @@ def reproduce(
     Raises:
         UserError: as `training.loop.train`.
     """
+    check_platform(cfg)  # a network of another run is not trained, so not checked there
     workdir, begun = Path(workdir), time.perf_counter()
     stages.reset()
     if network_of is None:

@@ -35,7 +35,7 @@ FREE = (
     "train.max_skipped",
     "train.collapse_after",
     "evaluation.",
-    "choices",
+    *("choices", "platform", "deterministic"),
 )
 HISTORY = "history.jsonl"
 LOCK = ".lock"

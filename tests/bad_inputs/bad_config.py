@@ -57,6 +57,9 @@ ROWS = [
     _row("data.randomise", "clutter+clutter", "joined by +"),
     _row("data.randomise", "fog", "clutter, texture, warp, mirror, exposure"),
     _row("data.randomise", "clutter", "stored cases are trained on as they are"),
+    _row("matmul_precision", "high", "highest, tf32"),
+    _row("platform", "cuda", "one of cpu, gpu, tpu"),
+    _row("deterministic", 1, "True or False"),
     _row("evaluation.answer", "blob", "mask, component"),
     Bad(
         "clips that are not one breath are not rolled",
