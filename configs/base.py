@@ -29,14 +29,23 @@ SCALES = {
 }
 
 
+PRESETS = (*SCALES, "gpu")  # "gpu" is "full" as one large accelerator computes it
+
+
 def base_config(scale: str = "full") -> Config:
-    """The paper's group study at one of `SCALES`."""
-    check_preset(scale, SCALES)
-    pixels, voxel_mm, levels, refine_levels, base, cap, critic_levels = SCALES[scale]
+    """The paper's group study at one of `PRESETS`."""
+    check_preset(scale, PRESETS)
+    size = SCALES["full" if scale == "gpu" else scale]
+    pixels, voxel_mm, levels, refine_levels, base, cap, critic_levels = size
     c = ConfigDict({"name": "base", "seed": 0})  # ours: one seed
     # On which cases the recipe's choices were made: none | validation | test, or ""
     # if that is not known (fluoro_jax/choices.py). Captions print it.
     c.choices = "validation"
+    # Ours: of products of float32 numbers, highest | tf32 (an accelerator's 10 bits of
+    # mantissa); gen.dtype and critic.dtype say in which type a network computes.
+    c.matmul_precision = "highest"
+    c.platform = ""  # ours: cpu | gpu | tpu, and no other is taken; "" takes any
+    c.deterministic = False  # ours: on a GPU the same bits at every call, and slower
     numbers = STUDIES["group"].numbers  # paper: 110 train, 30 test; ours: 16 val
     c.study = dict(  # the fixed cases; their ranges stand in fluoro_jax/studies
         name="group",
@@ -158,7 +167,21 @@ def base_config(scale: str = "full") -> Config:
         answer="mask",  # paper; ours: "component", the most probable one of the mask
         stream_lookahead=5,  # ours: frames of delay on clips longer than one cycle
     )
+    if scale == "gpu":
+        _use_gpu(c)
     return c
+
+
+def _use_gpu(c: Config) -> None:
+    """Computes in bfloat16, on a GPU alone, in batches for its 80 GB; all ours.
+
+    XLA counts 886 MiB a clip of 256 x 256 (compiled for a CPU; docs/performance.md), so
+    64 need 55 GiB of the 56 that JAX takes of the card. So many clips are drawn from
+    more patients, which are renewed after fewer batches.
+    """
+    c.platform = "gpu"
+    c.gen.dtype = c.critic.dtype = "bfloat16"
+    c.data.update(batch_size=64, pool_bodies=64, renew_every=10)
 
 
 def check_preset(preset: str, known: Iterable[str]) -> None:

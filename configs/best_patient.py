@@ -1,8 +1,9 @@
 """The patient study by our own recipe.
 
 Command:  python -m launch.reproduce --config=configs/best_patient.py:cpu --workdir=DIR
-Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
-Time:     `:cpu` about 25 min (estimated: 1,000 updates); `full` not measured yet.
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
+Time:     `:cpu` about 25 min (estimated: 1,000 updates); `gpu` not measured yet.
 Expected: not measured yet with this simulator and patient; earlier numbers in
           docs/results (shown as stale).
 """
@@ -17,7 +18,7 @@ from fluoro_jax.config import Config
 
 
 def get_config(preset: str = "full") -> ConfigDict:
-    """Patient study at scale `preset`: any of `SCALES`."""
+    """Patient study at scale `preset`: any of `PRESETS`."""
     preset = preset or "full"
     c: Config = best_group.get_config(preset)
     c.name = f"best_patient_{preset}"

@@ -1,8 +1,9 @@
 """The sub-group study by our own recipe, from scratch or fine-tuned.
 
 Command:  python -m launch.reproduce --config=configs/best_subgroup.py:cpu --workdir=DIR
-Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
-Time:     `:cpu` about 20 min from scratch (estimated); `full` not measured yet.
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
+Time:     `:cpu` about 20 min from scratch (estimated); `gpu` not measured yet.
 Expected: not measured yet with this simulator and these patients; earlier numbers in
           docs/results (shown as stale).
 
@@ -20,7 +21,7 @@ from configs.sets import use_sets
 
 
 def get_config(preset: str = "full") -> ConfigDict:
-    """Sub-group study at scale `preset`: any of `SCALES`."""
+    """Sub-group study at scale `preset`: any of `PRESETS`."""
     preset = preset or "full"
     c = best_group.get_config(preset)
     c.name = f"best_subgroup_{preset}"

@@ -1,7 +1,8 @@
 """The clinic study: tumours that ride on the lung with amplitudes as in patients.
 
 Command:  python -m launch.reproduce --config=configs/clinic.py:cpu --workdir=DIR
-Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
 Time:     not measured yet.
 Expected: not measured yet.
 
@@ -19,7 +20,7 @@ from fluoro_jax.studies.registry import STUDIES
 
 
 def get_config(preset: str = "full") -> ConfigDict:
-    """Clinic study at scale `preset`: any of `SCALES`."""
+    """Clinic study at scale `preset`: any of `PRESETS`."""
     c: Config = best_group.get_config(preset)
     c.name = c.name.replace("best_group", "clinic")
     c.study.name = "clinic"

@@ -3,9 +3,10 @@
 Command:  python -m launch.reproduce --config=configs/paper_all.py:cpu --workdir=DIR
           ... --only=best_group,held_out,ablation   for some parts or kinds of them
 
-Hardware: `cpu` two cores; none (`full`) is meant for one GPU; `smoke` for tests.
+Hardware: `cpu` two cores; `gpu` one GPU of 80 GB; `smoke` for tests; none (`full`) is
+          the size of `gpu` in float32 and small batches, on any device.
 Time:     `cpu`: each part's estimate is printed before it runs; with the records of
-          docs/results the core is printed in seconds. `full` not measured yet.
+          docs/results the core is printed in seconds. `gpu` not measured yet.
 Expected: docs/results/paper_all_cpu/results.md.
 
 Parts marked `core` run by default; the others, among them the studies held out from
@@ -34,7 +35,7 @@ from configs import (
 from configs.base import check_preset
 from fluoro_jax.config import Config
 
-PRESETS = ("smoke", "cpu", "full")
+PRESETS = ("smoke", "cpu", "full", "gpu")
 TWO_SEEDS = ("base", "no_convlstm", "no_refinement", "no_adversarial")
 # Stated before anything was run: "reproduced" is a mean this near to the paper's.
 TOLERANCE = dict(iou=0.02, dice=0.01, vertical_iso_mm=0.5, horizontal_iso_mm=0.3)
@@ -230,7 +231,7 @@ def _held_out(preset: str) -> dict[str, Any]:
 
 def _ablation(preset: str) -> dict[str, Any]:
     """Returns the ablations; two seeds for the rows that the paper stresses."""
-    size = "smoke" if preset == "smoke" else "ablation"
+    size = preset if preset in ablation.PRESETS else "ablation"
     parts = {}
     for row in ("base", *ablation.VARIANTS):
         for seed in range(2 if row in TWO_SEEDS else 1):

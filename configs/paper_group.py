@@ -1,8 +1,9 @@
 """The paper's group study (110 training cases, 30 test cases), as published.
 
 Command:  python -m launch.reproduce --config=configs/paper_group.py:cpu --workdir=DIR
-Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
-Time:     `:cpu` about 12 min; `full` not measured yet.
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
+Time:     `:cpu` about 12 min; `gpu` not measured yet.
 Expected: `:cpu` IoU of the earlier test cases and simulator in docs/results; with this
           simulator and these test cases not measured yet, nor is `full` (the paper:
           IoU 0.92, Dice 0.96, 1.6 mm vertical, 0.7 mm horizontal).
@@ -19,7 +20,7 @@ from configs.base import base_config
 
 
 def get_config(preset: str = "full") -> ConfigDict:
-    """Group study at scale `preset`: any of `SCALES`."""
+    """Group study at scale `preset`: any of `PRESETS`."""
     preset = preset or "full"
     c = base_config(preset)
     c.name = f"paper_group_{preset}"

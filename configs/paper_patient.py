@@ -1,8 +1,9 @@
 """The paper's patient study (table 2), as published.
 
 Command:  python -m launch.reproduce --config=configs/paper_patient.py:cpu --workdir=DIR
-Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
-Time:     `:cpu` about 10 min; `full` not measured yet.
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
+Time:     `:cpu` about 10 min; `gpu` not measured yet.
 Expected: not measured yet with these test cases (the paper: IoU 0.981, Dice 0.989,
           0.3 mm vertical, 0.1 mm horizontal); earlier numbers in docs/results.
 """
@@ -16,7 +17,7 @@ from configs.sets import use_sets
 
 
 def get_config(preset: str = "full") -> ConfigDict:
-    """Patient study at scale `preset`: any of `SCALES`."""
+    """Patient study at scale `preset`: any of `PRESETS`."""
     preset = preset or "full"
     c = paper_group.get_config(preset)
     c.name = f"paper_patient_{preset}"

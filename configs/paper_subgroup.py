@@ -2,7 +2,8 @@
 
 Command:  python -m launch.reproduce --config=configs/paper_subgroup.py:cpu
           --workdir=DIR
-Hardware: `:cpu` two cores; none (`full`) is meant for one GPU; `:smoke` for tests.
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
 Time:     not measured yet (`:cpu` estimated at 9 min).
 Expected: not measured yet (the paper, easy / hard set: IoU 0.96 / 0.93).
 """
@@ -16,7 +17,7 @@ from configs.sets import use_sets
 
 
 def get_config(preset: str = "full") -> ConfigDict:
-    """Sub-group study at scale `preset`: any of `SCALES`."""
+    """Sub-group study at scale `preset`: any of `PRESETS`."""
     preset = preset or "full"
     c = paper_group.get_config(preset)
     c.name = f"paper_subgroup_{preset}"

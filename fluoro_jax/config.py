@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, NoReturn, TypeAlias
 
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -14,6 +15,14 @@ from fluoro_jax.fingerprint import complete, leaves
 Config: TypeAlias = Any  # a ConfigDict; checkers cannot know its attributes
 
 PIXEL_MM = (0.05, 40.0)  # from mammography's pixels to a test's 16 x 16 panel
+PLATFORM_EXTRAS = {  # what is needed, and what to do
+    "gpu": (
+        "the extra [cuda] (CUDA 13), or [cuda12] for older drivers",
+        "pip install 'fluoro_jax[cuda]'; ",
+    ),
+    "tpu": ("the extra [tpu]", "pip install 'fluoro_jax[tpu]'; "),
+}
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 SMALLEST = 2  # pixels a side that the lowest level must keep
 
 
@@ -46,6 +55,7 @@ def validate(
     _check_stem(cfg)
     _check_groups(cfg)
     _check_causal(cfg)
+    _check_precision(cfg)
     _check_diameters(cfg)
     _check_appearance(cfg)
     _check_bodies(cfg)
@@ -93,6 +103,37 @@ def check_devices(batch_size: int) -> None:
             why="every device takes the same share of each batch",
             fix=f"--config.data.batch_size={near}, or show fewer devices to JAX",
         )
+
+
+def check_platform(cfg: Config) -> None:
+    """Raises `UserError` unless JAX runs where, and as, the config asks for it.
+
+    JAX itself takes the CPU in silence where it finds no accelerator.
+    """
+    import jax  # late, as in `check_devices`
+
+    found = jax.default_backend()
+    if cfg.platform and found != cfg.platform:
+        needed, fix = PLATFORM_EXTRAS.get(cfg.platform, ("no JAX_PLATFORMS", ""))
+        raise UserError(
+            f"platform = {cfg.platform!r}, and JAX runs on the {found}",
+            needed=f"a {cfg.platform} that JAX finds: {needed}",
+            why="a run of this size would go on for days elsewhere, and nobody notice",
+            fix=f"{fix}`fluoro doctor` shows what JAX finds; or --config.platform= for "
+            "any device",
+        )
+    if cfg.deterministic and found == "gpu" and not has_deterministic_flag():
+        raise UserError(
+            f"deterministic = True without {DETERMINISTIC} in XLA_FLAGS",
+            needed="the flag, before JAX starts; the command line sets it by itself",
+            why="XLA reads its flags once, when it starts",
+            fix=f"export XLA_FLAGS={DETERMINISTIC}",
+        )
+
+
+def has_deterministic_flag() -> bool:
+    """Returns whether XLA_FLAGS keep a GPU to operations that give the same bits."""
+    return DETERMINISTIC in os.environ.get("XLA_FLAGS", "").split()
 
 
 def _check_keys(found: dict[str, Any]) -> None:
@@ -278,6 +319,21 @@ def _check_causal(cfg: Config) -> None:
             needed="a generator that runs forward only, or another stack",
             why="the backward pass reads later frames, so nothing would be causal",
             fix="--config.gen.bidirectional=False, or --config.data.stack=edge",
+        )
+
+
+def _check_precision(cfg: Config) -> None:
+    if (
+        cfg.matmul_precision == "tf32"
+        and cfg.gen.dtype == cfg.critic.dtype != "float32"
+    ):
+        raise UserError(
+            f"matmul_precision = 'tf32' with gen.dtype = critic.dtype = "
+            f"{cfg.gen.dtype!r}",
+            needed="matmul_precision = 'highest', or a network in float32",
+            why="tf32 shortens float32 numbers, and neither network would have any",
+            fix="--config.matmul_precision=highest, or --config.gen.dtype=float32 "
+            "--config.critic.dtype=float32",
         )
 
 

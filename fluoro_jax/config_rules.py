@@ -72,6 +72,13 @@ def _names(*names: str) -> Rule:
     return Rule(accepts, f'"", or some of {", ".join(names)} joined by +', "")
 
 
+def _or_empty(rule: Rule, meaning: str) -> Rule:
+    """`rule`, or the empty string."""
+    accepts = lambda x: rule.accepts(x) or x == ""
+    needed = f'{rule.needed}, or "" for {meaning}'
+    return Rule(accepts, needed, rule.example, rule.names)
+
+
 TEXT = Rule(lambda x: isinstance(x, str) and bool(x), "a name", "run")
 FLAG = Rule(lambda x: isinstance(x, bool), "True or False", False)
 SEED = _whole(0, 2**32 - 1)
@@ -87,6 +94,8 @@ EVEN, ODD = _whole(2, 16, step=2), _whole(1, 15, 3, step=2)
 RATE = _number(1e-9, 1.0, 1e-3)
 DIAMETER = _number(1.0, 150.0, 20.0, "mm")
 DTYPE = _name("float32", "bfloat16")
+MATMUL = _name("highest", "tf32")
+PLATFORM = _or_empty(_name("cpu", "gpu", "tpu"), "any")
 SOURCE = _name("dataset", "simulator")
 ANSWER = _name("mask", "component")
 BODIES = _name("phantom", "ct", "mixed")
@@ -124,6 +133,9 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, _RUN),
     ("seed study.seed", SEED, _SEED),
     ("choices", CHOICES, "captions say on which cases the recipe was chosen"),
+    ("matmul_precision", MATMUL, _CHOICE),
+    ("platform", PLATFORM, "a run starts on that kind of device, or not at all"),
+    ("deterministic", FLAG, "it keeps XLA to operations that give the same bits"),
     ("study.name", TEXT, "it says which study of fluoro_jax.studies to build"),
     ("study.num_train study.num_val study.num_test", CASES, _SPLIT),
     ("study.rows study.cols", PIXELS, _PIXELS),

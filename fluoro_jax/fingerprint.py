@@ -21,7 +21,7 @@ PACKAGE = ROOT.name
 DIGITS = 16  # of each file's sha256 that a record keeps
 # Config keys that change no number of a table: names, cadences, limits that stop a run.
 NO_NUMBER = (
-    *("name", "choices"),
+    *("name", "choices", "platform", "deterministic"),  # rounding, as the device
     *("train.log_every", "train.eval_every", "train.save_every", "train.keep"),
     *("train.max_skipped", "train.collapse_after"),
 )
@@ -31,6 +31,9 @@ ABSENT: dict[str, Any] = {
     "choices": "",
     "data.bodies": "phantom",
     "data.ct_dir": "",
+    "deterministic": False,
+    "matmul_precision": "highest",
+    "platform": "",
     "data.even_in": "diameter",
     "data.randomise": "",
     "evaluation.answer": "mask",

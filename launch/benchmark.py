@@ -16,7 +16,8 @@ from typing import Any
 import jax
 from absl import flags
 
-from configs.base import SCALES, base_config, check_preset
+from configs.base import PRESETS, base_config, check_preset
+from fluoro_jax.config import check_platform
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
 from launch.bench import (
@@ -44,22 +45,22 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
 }
 PEERS = {**nets.PEERS, "projector": projector.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})
-PRESETS = (*SCALES, "gpu")
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "tf32", "bfloat16")
 NETWORKS = ("generator", "critic_step", "train_step", "stream", "scaling")
 
 
 def preset_config(preset: str, dtype: str = "") -> Any:
-    """The config of a size; "gpu" is the full size computed in bfloat16.
+    """The config of a size; "gpu" is the full size in bfloat16, on a GPU alone.
 
     `dtype`, where given, is what both networks compute in.
     """
-    cfg = base_config("full" if preset == "gpu" else preset)
+    cfg = base_config(preset)
     cfg.name = preset
-    if preset == "gpu":
-        cfg.gen.dtype = cfg.critic.dtype = "bfloat16"
     if dtype:
-        cfg.gen.dtype = cfg.critic.dtype = dtype
+        cfg.gen.dtype = cfg.critic.dtype = (
+            "bfloat16" if dtype == "bfloat16" else "float32"
+        )
+        cfg.matmul_precision = "tf32" if dtype == "tf32" else "highest"
     return cfg
 
 
@@ -129,6 +130,7 @@ def main(argv: Sequence[str]) -> int:
         if asked.help:
             print(__doc__, asked.main_module_help(), sep="\n")
             return 0
+        check_platform(preset_config(asked.preset))
         out = Path(asked.json).expanduser() if asked.json else None
         earlier = _earlier(out) if out else ""  # before minutes of work
         rows = _run(asked)
@@ -186,6 +188,9 @@ def _run(asked: flags.FlagValues) -> list[Row]:
             for dtype in types:
                 cfg = preset_config(asked.preset, dtype)
                 rows += BENCHES[what](cfg, peers, asked.repeats)
+    limits = limits | machine.product_limits(
+        {row["precision"] for row in rows} - {None}
+    )
     timing.add_shares(rows, limits)
     facts = machine.record()
     return [{**row, "machine": facts, "limits": limits} for row in rows]
@@ -194,4 +199,5 @@ def _run(asked: flags.FlagValues) -> list[Row]:
 if __name__ == "__main__":
     # Compile times are measured, so no program may come from the cache.
     jax.config.update("jax_enable_compilation_cache", False)
+    jax.config.update("jax_default_matmul_precision", "highest")  # the networks' is set
     sys.exit(main(sys.argv[1:]))

@@ -17,9 +17,9 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from fluoro_jax.cli.surroundings import explained, prepare, unbroken
+from fluoro_jax.cli.surroundings import explained, prepare, settle_flags, unbroken
 from fluoro_jax.cli.verbs import EXTRA, REQUIRED, SWITCHES, VERBS
-from fluoro_jax.config import unknown_key, validate
+from fluoro_jax.config import check_platform, unknown_key, validate
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.interrupts import INTERRUPTED, acknowledged, raise_if_pressed
 from fluoro_jax.io.files import expand_path
@@ -168,6 +168,7 @@ def _work(verb: str, call: Call) -> None:
     from fluoro_jax.training.parallel import start_processes
     from fluoro_jax.training.workdir import locked
 
+    settle_flags(call.cfg)
     start_processes()  # before anything else touches JAX
     if "parts" in call.cfg:
         _work_plan(verb, call)
@@ -181,6 +182,7 @@ def _work(verb: str, call: Call) -> None:
         )
     training = verb in ("train", "reproduce")
     cfg = validate(call.cfg, training=training, usual=call.usual)
+    check_platform(cfg)
     StudySpec.from_config(cfg.study)
     module, name = VERBS[verb]
     work = getattr(importlib.import_module(module), name)

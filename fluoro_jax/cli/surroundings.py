@@ -11,8 +11,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.fingerprint import leaves
 
 # As JAX itself reads the variable.
 TRUE = ("1", "true", "t", "yes", "y", "on")
@@ -23,7 +25,7 @@ CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 
 
 def prepare() -> None:
-    """Settles JAX_ENABLE_X64 and XLA_FLAGS before JAX starts.
+    """Settles JAX_ENABLE_X64, the default precision and XLA_FLAGS before JAX starts.
 
     Raises:
         UserError: if XLA does not know a flag in XLA_FLAGS.
@@ -36,8 +38,22 @@ def prepare() -> None:
             sys.modules["jax"].config.update("jax_enable_x64", False)
         told = "JAX_ENABLE_X64 is ignored: everything is computed in float32"
         print(told, file=sys.stderr)
+    # Simulation and geometry are always exact: an accelerator would round products of
+    # float32 numbers to 10 bits. Networks say their own (`training.precision`).
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     if os.environ.get("XLA_FLAGS") and "jax" not in sys.modules:
         _check_flags(os.environ["XLA_FLAGS"])
+
+
+def settle_flags(cfg: Any) -> None:
+    """Adds to XLA_FLAGS what a config, or a run of a plan, asks for."""
+    from fluoro_jax.config import DETERMINISTIC, has_deterministic_flag  # 0.1 s
+
+    # XLA reads them when the first device is asked for, not at JAX's import.
+    asked = any(v for k, v in leaves(cfg) if k.rpartition(".")[2] == "deterministic")
+    if asked and not has_deterministic_flag():
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
 
 
 def _check_flags(flags: str) -> None:

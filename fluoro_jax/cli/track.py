@@ -176,9 +176,9 @@ def _tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
 def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
     """Returns versions, model, input, geometry and resampling for `run.json`."""
     # Here, not at the top: the verb's --help needs none of it.
-    import importlib.metadata
-
     import jax
+
+    from fluoro_jax.training.precision import precision_name
 
     tracker, clip = plan.tracker, read.clip
     learned = tracker.learned
@@ -186,13 +186,9 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
     card, weights = tracker.card, tracker.card["weights"]
     # None for what is derived and not read.
     told = lambda name, value: {"value": value, "source": read.sources.get(name)}
-    version = importlib.metadata.version
     return {
-        "versions": {
-            "fluoro_jax": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("jax", "flax", "numpy")},
-        },
+        "versions": _versions(),
+        "precision": precision_name(tracker.cfg),
         "device": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
         "model": {
             "name": card["name"],
@@ -221,6 +217,17 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         # The one mistake that no check can find is said in every record.
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
         "command": _command(options, tracker.lookahead_frames),
+    }
+
+
+def _versions() -> dict[str, str]:
+    import importlib.metadata
+
+    version = importlib.metadata.version
+    return {
+        "fluoro_jax": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("jax", "flax", "numpy")},
     }
 
 

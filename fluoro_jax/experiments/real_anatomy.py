@@ -43,6 +43,7 @@ from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
+from fluoro_jax.training.precision import describe_precision
 
 # Ours, as is `LARGE_MM`.
 FOUND_MM = 3.0
@@ -136,6 +137,7 @@ def evaluate_in_ct(
         "sites_seed": seed,
         "step": step,
         "config": cfg.to_dict(),
+        "precision": describe_precision(cfg),
         "rows": table(answers),
         "tumours": [_record(a) for a in answers],
     }

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from fluoro_jax import stages
+from fluoro_jax.config import check_platform
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.evaluate import (
@@ -32,6 +33,7 @@ from fluoro_jax.stages import stage
 from fluoro_jax.studies import STUDIES, StudySpec
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
+from fluoro_jax.training.precision import describe_precision
 
 TIMING = "timing.json"  # seconds by stage of the last call
 DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
@@ -64,6 +66,7 @@ def reproduce(
     Raises:
         UserError: as `training.loop.train`.
     """
+    check_platform(cfg)  # a network of another run is not trained, so not checked there
     workdir, begun = Path(workdir), time.perf_counter()
     stages.reset()
     if network_of is None:
@@ -79,7 +82,7 @@ def reproduce(
     if table_only:
         # A table alone leaves no `DONE`, and is made again at every call.
         paper = published.reference(cfg)
-        return evaluate(
+        return _evaluate(
             cfg, workdir, data_dir=data_dir, restored=restored, published=paper
         )
     results = _finished(workdir, fingerprint(cfg, restored[1]))
@@ -129,9 +132,19 @@ def evaluate_run(
         # Its tables lack the recorded clip, so a finished report no longer fits them.
         (Path(workdir) / DONE).unlink(missing_ok=True)
         paper = published.reference(cfg)
-    results = evaluate(cfg, workdir, data_dir=data_dir, published=paper, split=split)
+    results = _evaluate(cfg, workdir, data_dir=data_dir, published=paper, split=split)
     print(tables.to_markdown(results.table, short=True))
     print(f"tables: {tables_folder(workdir, split)}", flush=True)
+    return results
+
+
+def _evaluate(
+    cfg: Any, workdir: str | Path, *, split: str = "test", **more: Any
+) -> Results:
+    """Evaluates; the table says in which precision the networks computed."""
+    results = evaluate(cfg, workdir, split=split, **more)
+    results.table["precision"] = describe_precision(cfg)
+    tables.write_tables(results.table, tables_folder(workdir, split))
     return results
 
 
@@ -145,7 +158,7 @@ def _evaluate_and_write(
 ) -> Results:
     # First of all: until the new report is whole, no evaluation stands in the workdir.
     (workdir / DONE).unlink(missing_ok=True)
-    results = evaluate(
+    results = _evaluate(
         cfg,
         workdir,
         data_dir=data_dir,

@@ -20,7 +20,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from fluoro_jax.config import check_devices
+from fluoro_jax.config import check_devices, check_platform
 from fluoro_jax.data.batches import blank_batch, open_batches, prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
@@ -64,13 +64,15 @@ def train(
         The last state, on the devices.
 
     Raises:
-        UserError: batch not divisible by the devices, more memory needed than is free,
-            a workdir that another process trains in, that is of another config or that
-            cannot be written, no readable checkpoint, too many updates that were not
-            finite, a generator that has collapsed to the empty mask.
+        UserError: another platform than asked for, batch not divisible by the devices,
+            more memory needed than is free, a workdir that another process trains in,
+            that is of another config or that cannot be written, no readable checkpoint,
+            too many updates that were not finite, a generator that has
+            collapsed to the empty mask.
         SystemExit: after SIGTERM or Ctrl-C, when the state has been saved.
     """
     use_compilation_cache()
+    check_platform(cfg)
     check_devices(cfg.data.batch_size)
     workdir, nets = Path(workdir), build(cfg)
     data_dir = Path(data_dir) if data_dir is not None else workdir / "data"

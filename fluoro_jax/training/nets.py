@@ -14,9 +14,9 @@ from flax import linen as nn
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.models.critic import Critic
-from fluoro_jax.models.generator import Generator
 from fluoro_jax.training import optim
 from fluoro_jax.training.checkpoint import Checkpoints
+from fluoro_jax.training.precision import make_generator
 from fluoro_jax.training.state import TrainState, init_state
 from fluoro_jax.training.workdir import check_same_config, resolve
 
@@ -51,7 +51,7 @@ def build(cfg: Any) -> Nets:
     steps, train = cfg.train.num_steps, cfg.train
     return Nets(
         cfg=cfg,
-        gen=Generator(**cfg.gen),
+        gen=make_generator(cfg),
         critic=Critic(**cfg.critic),
         gen_tx=optim.make_optimizer(
             cfg.gen_opt, steps * train.gen_updates, frozen=cfg.init.frozen

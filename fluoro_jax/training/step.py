@@ -21,6 +21,7 @@ from clu.metrics import Average
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.training import losses
 from fluoro_jax.training.parallel import mean_over_devices
+from fluoro_jax.training.precision import at_precision
 from fluoro_jax.training.state import NetState, TrainState, per_example, stream
 
 Array = jax.Array
@@ -102,7 +103,7 @@ def make_gen_update(
         new = dataclasses.replace(state, gen=net, ema=ema)
         return _guard(ok, new, state), _log(ok, averages, gen_grad_norm=norm)
 
-    return Update(gradients, apply)
+    return Update(at_precision(cfg, gradients), apply)
 
 
 def make_critic_update(
@@ -145,7 +146,7 @@ def make_critic_update(
         new = dataclasses.replace(state, critic=_apply(state.critic, grads, tx))
         return _guard(ok, new, state), _log(ok, averages, critic_grad_norm=norm)
 
-    return Update(gradients, apply)
+    return Update(at_precision(cfg, gradients), apply)
 
 
 def merge(collected: list[Averages]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from fluoro_jax.data.dataset import RENDERERS
 from fluoro_jax.errors import UserError
 from fluoro_jax.fingerprint import USUAL, files, leaves
 from fluoro_jax.io.files import write_text
+from fluoro_jax.training.precision import describe_precision
 
 # A run may go on with other values of these. Only num_steps touches an update: the
 # cosine of the learning rate stretches or shrinks to the new end.
@@ -35,7 +36,7 @@ FREE = (
     "train.max_skipped",
     "train.collapse_after",
     "evaluation.",
-    "choices",
+    *("choices", "platform", "deterministic"),
 )
 HISTORY = "history.jsonl"
 LOCK = ".lock"
@@ -47,6 +48,7 @@ TRAINERS = (  # code that decides, beside the data, what a network learns
     *("training/losses.py", "training/step.py", "training/optim.py"),
     *("training/freeze.py", "training/state.py", "training/parallel.py"),
     *("training/nets.py", "training/parent.py", "training/loop.py"),
+    "training/precision.py",
 )
 PACKAGES = (
     "fluoro_jax jax jaxlib flax optax orbax-checkpoint numpy scipy clu ml-collections"
@@ -139,7 +141,8 @@ def record(cfg: Any, workdir: Path, *, start: int) -> None:
         if start < cfg.train.num_steps:
             _note_cts(cfg, workdir)  # first: it may refuse
         write_text(workdir / "config.json", json.dumps(resolve(cfg), indent=2) + "\n")
-        write_text(workdir / "env.json", json.dumps(environment(), indent=2) + "\n")
+        env = {**environment(), "precision": describe_precision(cfg)}
+        write_text(workdir / "env.json", json.dumps(env, indent=2) + "\n")
         with open(workdir / "command.txt", "a") as file:
             file.write(f"{_now()}  {shlex.join([sys.executable, *sys.argv])}\n")
         if start < cfg.train.num_steps:
@@ -263,6 +266,7 @@ def environment() -> dict[str, Any]:
         "packages": versions,
         "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
         "processes": jax.process_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "commit": _commit(),
     }
 

@@ -30,6 +30,7 @@ from fluoro_jax.io.files import write_all
 from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.training.precision import make_generator
 from fluoro_jax.zoo.card import SECTIONS, make_card
 
 FOLDER = Path(__file__).parent / "weights"
@@ -107,7 +108,7 @@ def load(name: str, *, folder: str | Path | None = None) -> Weights:
         )
     cfg = _read_config(card, name)
     # Built from the card, not from a config file of today, which may have changed.
-    generator = Generator(**cfg.gen)
+    generator = make_generator(cfg)
     return Weights(cfg, generator, _read_params(data, generator, cfg, path), card)
 
 

@@ -21,6 +21,7 @@ from fluoro_jax.studies.render import render_background, render_case
 from fluoro_jax.tracking.network import forward
 from fluoro_jax.training import parallel
 from fluoro_jax.training.nets import build
+from fluoro_jax.training.precision import precision_name
 from fluoro_jax.training.step import make_critic_update, make_gen_update
 from launch.bench import timing
 
@@ -48,7 +49,7 @@ def compilation(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
         within = budget_s is None or compile_s <= budget_s
         told = f", within {budget_s:g} s" if budget_s and within else over
         print(f"compile, {name}: {compile_s:.1f} s{told}", flush=True)
-        program = timing.Program(lambda: None, compile_s, precision=run.gen.dtype)
+        program = timing.Program(lambda: None, compile_s, precision=precision_name(run))
         names = {"what": "compile", "variant": name, "preset": preset}
         row = timing.make_row(program, np.zeros(1), max_diff=None, **names)
         row |= {key: None for key in row if key.endswith("_ms")}  # nothing was run

@@ -11,10 +11,14 @@ import numpy as np
 
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.models.critic import Critic
-from fluoro_jax.models.generator import Generator
 from fluoro_jax.training import parallel
 from fluoro_jax.training.losses import cross_entropy, gradient_penalty
 from fluoro_jax.training.nets import build
+from fluoro_jax.training.precision import (
+    at_precision,
+    make_generator,
+    precision_name,
+)
 from fluoro_jax.training.state import per_example, stream, to_host
 from fluoro_jax.training.step import make_critic_update, make_gen_update, merge
 from launch.bench import flops, timing
@@ -46,15 +50,16 @@ def generator(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     shape = clip_shape(cfg)
     stack = rng.uniform(1.0, 5.0, (*shape, 3)).astype(np.float32)
     truth = (rng.random(shape) < 0.02).astype(np.float32)
-    ours = Generator(**cfg.gen)
+    ours = make_generator(cfg)
     params = jax.jit(ours.init)(jax.random.key(0), stack)["params"]
     forward_gflop = flops.generator_gflop(params, shape[2] * shape[3], shape[1])
     rows = []
     for variant, make, passes in (("forward", _forward, 1), ("grad", _grad, 3)):
-        known = {"gflop_by_hand": passes * forward_gflop, "precision": cfg.gen.dtype}
+        known: dict[str, Any] = {"gflop_by_hand": passes * forward_gflop}
+        known["precision"] = precision_name(cfg)
         names = {"what": "generator", "variant": variant, "preset": cfg.name}
         compiled = lambda net, weights, make=make, known=known: timing.compile_program(
-            make(net), weights, stack, truth, **known
+            at_precision(cfg, make(net)), weights, stack, truth, **known
         )
         programs: dict[str | None, timing.Program] = {None: compiled(ours, params)}
         failed = []
@@ -91,8 +96,9 @@ def critic_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
         penalty, _ = gradient_penalty(score, real, fake, mix)
         return jnp.mean(score(fake) - score(real) + weight * penalty)
 
-    step = timing.compile_program(jax.value_and_grad(loss), params, real, fake, mix)
-    step.precision = cfg.critic.dtype
+    gradient = at_precision(cfg, jax.value_and_grad(loss))
+    step = timing.compile_program(gradient, params, real, fake, mix)
+    step.precision = precision_name(cfg, "critic")
     programs: dict[str | None, timing.Program] = {None: step}
     for peer in peers:
         programs[peer] = _torch().critic_program(
@@ -184,7 +190,7 @@ def our_step(nets: Any, state: Any, batches: Sequence[dict]) -> timing.Program:
         total("gflop"),
         total("gbyte"),
         peak_mib=peak,
-        precision=cfg.gen.dtype,
+        precision=precision_name(cfg),
     )
 
 

@@ -18,6 +18,7 @@ import optax
 
 from fluoro_jax.training import parallel
 from fluoro_jax.training.nets import Nets, build
+from fluoro_jax.training.precision import precision_name
 from fluoro_jax.training.state import TrainState, to_host
 from fluoro_jax.training.step import make_critic_update, make_gen_update
 from launch.bench import nets as bench_nets
@@ -93,7 +94,7 @@ def _run(nets: Nets, name: str, first: TrainState, count: int, clips: int) -> Ru
 
     counts: dict[str, Any] = dict(timing.counts(compiled))
     return Run(
-        timing.Program(run, seconds, precision=nets.cfg.gen.dtype, **counts),
+        timing.Program(run, seconds, precision=precision_name(nets.cfg), **counts),
         all_reduces(compiled.as_text()),
         to_host(trained.params),
         to_host(optax.tree.get(trained.opt_state, "mu")),

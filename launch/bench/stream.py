@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from fluoro_jax.data.batches import open_batches, prefetch
-from fluoro_jax.models.generator import Generator
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.stream import StreamTracker
 from fluoro_jax.tracking.tracker import Tracker
 from fluoro_jax.training import parallel
+from fluoro_jax.training.precision import make_generator, precision_name
 from launch.bench import timing
 
 Row = dict[str, Any]
@@ -30,7 +30,7 @@ def stream(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     window, which runs all its frames again, is timed `repeats` times beside it.
     """
     cfg.gen.bidirectional, cfg.data.stack = False, "causal"
-    net = Generator(**cfg.gen)
+    net = make_generator(cfg)
     view = StudySpec.from_config(cfg.study).geometry()
     shape = (FRAMES, cfg.study.rows, cfg.study.cols)
     frames = np.random.default_rng(0).uniform(1.0, 5.0, shape).astype(np.float32)
@@ -43,7 +43,7 @@ def stream(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     rows = []
     for variant, (tracker, count) in trackers.items():
         seconds, first_s = _latencies(tracker, view, frames[:count])
-        program = timing.Program(lambda: None, first_s, precision=cfg.gen.dtype)
+        program = timing.Program(lambda: None, first_s, precision=precision_name(cfg))
         names = {"what": "stream", "variant": variant, "preset": cfg.name}
         rows.append(timing.make_row(program, seconds, max_diff=None, **names))
         low, middle, high, top = np.percentile(1e3 * seconds, [0, 50, 95, 99])

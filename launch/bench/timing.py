@@ -241,11 +241,15 @@ def max_difference(a: Any, b: Any) -> tuple[float, float]:
 
 
 def add_shares(rows: Sequence[dict[str, Any]], ceilings: dict[str, float]) -> None:
-    """Each row's share of the machine's measured limits (MFU and bandwidth)."""
+    """Each row's share of the machine's measured limits (MFU and bandwidth).
+
+    That of a product is of the row's precision, where it was measured.
+    """
     for row in rows:
         for key, rate in (("flops", "gflop_per_s"), ("bandwidth", "gbyte_per_s")):
             if row[rate] is not None:
-                row[f"share_of_{key}"] = row[rate] / ceilings[rate]
+                limit = ceilings.get(f"{rate}_{row['precision']}", ceilings[rate])
+                row[f"share_of_{key}"] = row[rate] / limit
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -121,6 +121,9 @@ ROWS = [
         _opened(_whole, smallest_mm=130.0),
         ("chest.mha", "data.smallest_mm = 130 mm"),
     ),
+    _row("matmul_precision", "high", "highest, tf32"),
+    _row("platform", "cuda", "one of cpu, gpu, tpu"),
+    _row("deterministic", 1, "True or False"),
     _row("evaluation.answer", "blob", "mask, component"),
     Bad(
         "clips that are not one breath are not rolled",

@@ -79,7 +79,7 @@ def test_the_record_says_what_was_done(tracked):
     folder, out = tracked
     run = json.loads((out / "run.json").read_text())
     card = zoo.load("group-cpu").card
-    assert run["statement"] == tracks.DISCLAIMER
+    assert run["statement"] == tracks.DISCLAIMER and run["precision"] == "float32"
     assert run["model"]["sha256"] == card["weights"]["sha256"]
     assert run["model"]["card_sha256"] == card["card_sha256"]
     assert run["geometry"]["pixel_mm"] == {

@@ -18,7 +18,7 @@ def calls(monkeypatch):
     """`reproduce` without training, simulating or drawing; counts evaluations."""
     seen = {"weights": np.zeros(2), "evaluated": 0}
 
-    def evaluate(cfg, workdir, *, data_dir, restored, trained_on, published):
+    def evaluate(cfg, workdir, *, data_dir, restored, trained_on, published, split):
         seen["evaluated"] += 1
         results = fake_results(workdir)
         results.table["checkpoint"]["sha256"] = fingerprint(cfg, restored[1])
@@ -90,6 +90,8 @@ def test_results_carry_the_table(calls, tmp_path):
     results = module.reproduce(config(), tmp_path)
     assert {f.name for f in dataclasses.fields(results)} >= {"table", "report"}
     assert results.table["n_cases"] == 4
+    stored = module.tables.read_table(tmp_path / "tables")
+    assert stored["precision"] == "float32"
 
 
 def test_evaluating_again_outdates_the_report(tmp_path, monkeypatch):
@@ -99,7 +101,9 @@ def test_evaluating_again_outdates_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "evaluate", lambda *args, **named: scored)
     monkeypatch.setattr(module.published, "reference", lambda cfg: None)
     monkeypatch.setattr(module.tables, "to_markdown", lambda table, short: "")
-    assert module.evaluate_run(None, tmp_path) is scored
+    monkeypatch.setattr(module.tables, "write_tables", lambda table, folder: None)
+    assert module.evaluate_run(config(), tmp_path) is scored
+    assert scored.table["precision"] == "float32"
     assert not (tmp_path / module.DONE).exists()
 
 
@@ -113,7 +117,8 @@ def test_scoring_validation_cases_leaves_the_finished_report(tmp_path, monkeypat
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     monkeypatch.setattr(module.tables, "to_markdown", lambda table, short: "")
-    module.evaluate_run(None, tmp_path, split="val")
+    monkeypatch.setattr(module.tables, "write_tables", lambda table, folder: None)
+    module.evaluate_run(config(), tmp_path, split="val")
     assert seen["split"] == "val"
     assert seen["published"] is module.tables.NOTHING_PUBLISHED
     assert (tmp_path / module.DONE).exists()

@@ -12,6 +12,7 @@ from fluoro_jax.models.generator import Generator
 from fluoro_jax.sim import fluoroscope
 from fluoro_jax.sim.body import solids
 from fluoro_jax.studies import PRESETS
+from fluoro_jax.training.precision import describe_precision
 from launch import benchmark
 from launch.bench import (
     flops,
@@ -182,6 +183,8 @@ def test_all_parts_have_a_place_for_every_peer():
     cfg = benchmark.preset_config("gpu")
     assert cfg.gen.dtype == "bfloat16" and cfg.study.rows == 256
     assert benchmark.preset_config("gpu", "float32").critic.dtype == "float32"
+    for name in benchmark.DTYPES:
+        assert describe_precision(benchmark.preset_config("gpu", name)) == name
 
 
 @pytest.mark.slow
@@ -267,6 +270,13 @@ def test_limits_of_this_machine(monkeypatch):
     monkeypatch.undo()
     limits = machine.ceilings(size=128, mib=1, repeats=2)
     assert limits["gflop_per_s"] > 0.1 and limits["gbyte_per_s"] > 0.01
+    assert machine.product_limits(["tf32"], size=64) == {}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = machine.product_limits(["tf32", "bfloat16"], size=64, repeats=1)
+    assert set(found) == {"gflop_per_s_tf32", "gflop_per_s_bfloat16"}
+    row = {"gflop_per_s": 5.0, "gbyte_per_s": None, "precision": "tf32"}
+    timing.add_shares([row], {"gflop_per_s": 10.0, "gflop_per_s_tf32": 20.0})
+    assert row["share_of_flops"] == 0.25
 
 
 @pytest.mark.slow

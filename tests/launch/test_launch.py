@@ -149,6 +149,24 @@ def test_double_precision_is_told_to_be_ignored(monkeypatch, capsys):
 
 
 @pytest.mark.multiprocess
+def test_simulation_is_exact_unless_told_otherwise():
+    """JAX would take an accelerator's short products; networks say their own."""
+    shows = "import jax; print(jax.config.jax_default_matmul_precision)"
+    code = f"from fluoro_jax.cli.surroundings import prepare; prepare(); {shows}"
+    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    for given in ({}, {"JAX_DEFAULT_MATMUL_PRECISION": "high"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**env, **given},
+        )
+        assert done.stdout.strip() == given.get(
+            "JAX_DEFAULT_MATMUL_PRECISION", "highest"
+        )
+
+
+@pytest.mark.multiprocess
 @pytest.mark.parametrize(
     ("name", "value"), [("JAX_PLATFORMS", "tpux"), ("XLA_FLAGS", "--xla_nonsense=1")]
 )

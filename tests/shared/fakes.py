@@ -57,7 +57,11 @@ def config():
                 smallest_mm=10.0,
                 largest_mm=40.0,
             ),
-            gen=dict(bidirectional=True, lstm="all"),
+            gen=dict(bidirectional=True, lstm="all", dtype="float32"),
+            critic=dict(dtype="float32"),
+            matmul_precision="highest",
+            platform="",
+            deterministic=False,
             init=dict(parent="", frozen="nothing"),
             train=dict(gen_updates=2, critic_updates=1, accumulate=1),
             evaluation=dict(
