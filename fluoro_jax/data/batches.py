@@ -6,6 +6,7 @@ it at the step it stopped at, and every process computes only its own share.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import queue
@@ -201,12 +202,13 @@ class SimulatorSource:
         # By the micro-batch, not by what was drawn before: all processes renew alike.
         patient = self._patient(slot, index // self._data.renew_every)
         sizes = (self._data.smallest_mm, self._data.largest_mm)
-        case = fresh_case(
-            *(rng, self._spec, patient.case),
-            number=patient.number,
-            diameter_mm=sizes,
-            even_in=self._data.even_in,
-        )
+        with on_host():
+            case = fresh_case(
+                *(rng, self._spec, patient.case),
+                number=patient.number,
+                diameter_mm=sizes,
+                even_in=self._data.even_in,
+            )
         # Drawn even where it is not used, so that `random_start` changes no later draw.
         shift = int(rng.integers(self._spec.num_frames))
         # NumPy's uint32: a Python int from 2^31 on overflows JAX's int32 as an
@@ -229,12 +231,29 @@ class SimulatorSource:
         held = self._pool.get(slot)
         # Rendered when first drawn: a short run renders only what it uses.
         if held is None or held.number != number:
-            case, view = pool_patient(self._spec, self._seed, number)
+            with on_host():
+                case, view = pool_patient(self._spec, self._seed, number)
             frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
             held = self._pool[slot] = PoolPatient(
                 number, case, view, frames, lung_at(case)
             )
         return held
+
+
+def on_host() -> contextlib.AbstractContextManager:
+    """A context in which JAX computes on the host, whatever its devices are.
+
+    Placing a tumour is a little arithmetic whose answers the host reads, several times
+    an example: on an accelerator each read would wait for the updates under way.
+    """
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names the accelerator alone
+        return contextlib.nullcontext()
+    # Where it is the default already, a context would only compile everything again.
+    chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    usual = (chosen or jax.local_devices()[0]) == host
+    return contextlib.nullcontext() if usual else jax.default_device(host)
 
 
 def patient_number(slot: int, renewals: int, pool: int) -> int:
