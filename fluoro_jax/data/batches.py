@@ -6,6 +6,7 @@ it at the step it stopped at, and every process computes only its own share.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import queue
@@ -207,7 +208,8 @@ class SimulatorSource:
         slot = int(rng.integers(self._data.pool_bodies))
         # By the micro-batch, not by what was drawn before: all processes renew alike.
         patient = self._patient(slot, index // self._data.renew_every)
-        drawn = self._draw(rng, patient)
+        with on_host():
+            drawn = self._draw(rng, patient)
         # Drawn even where it is not used, so that `random_start` changes no later draw.
         shift = int(rng.integers(self._spec.num_frames))
         # NumPy's uint32: a Python int from 2^31 on overflows JAX's int32 as an
@@ -245,13 +247,30 @@ class SimulatorSource:
         return held
 
     def _new_patient(self, slot: int, number: int) -> PoolPatient | CtPatient:
-        case, view = pool_patient(self._spec, self._seed, number)
+        with on_host():
+            case, view = pool_patient(self._spec, self._seed, number)
         data = self._data
         turn = ct_turn(data.bodies, slot, number, data.pool_bodies)
         if self._cts is not None and turn is not None:
             return self._cts.patient(turn, number, case, view)
         frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
         return PoolPatient(number, case, view, frames, lung_at(case))
+
+
+def on_host() -> contextlib.AbstractContextManager:
+    """A context in which JAX computes on the host, whatever its devices are.
+
+    Placing a tumour is a little arithmetic whose answers the host reads, several times
+    an example: on an accelerator each read would wait for the updates under way.
+    """
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names the accelerator alone
+        return contextlib.nullcontext()
+    # Where it is the default already, a context would only compile everything again.
+    chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    usual = (chosen or jax.local_devices()[0]) == host
+    return contextlib.nullcontext() if usual else jax.default_device(host)
 
 
 def patient_number(slot: int, renewals: int, pool: int) -> int:

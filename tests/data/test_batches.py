@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from reads import host_reads, read_on
 
 from configs import quickstart
 from fluoro_jax import studies
@@ -235,3 +236,25 @@ def test_close_joins_the_thread_and_may_be_repeated():
     ahead.close()
     assert threading.active_count() == before
     assert list(ahead) == []
+
+
+def test_the_host_reads_nothing_from_an_accelerator_to_make_a_batch(simulator):
+    """Placing a tumour reads several arrays an example, all of the host's own."""
+    accelerator = jax.local_devices()[-1]
+    wanted = jax.device_get(simulator.batch_at(2))
+    with jax.default_device(accelerator):
+        source = SimulatorSource(smoke())
+        with host_reads() as reads:
+            batch = source.batch_at(2)
+        assert batch["frames"].devices() == {accelerator}
+    assert len(reads) >= BATCH and read_on(reads, accelerator) == 0
+    assert same(wanted, batch)
+
+
+def test_without_a_cpu_backend_the_accelerator_places(monkeypatch):
+    def no_cpu(backend=None):
+        raise RuntimeError("Unknown backend cpu")
+
+    monkeypatch.setattr(jax, "local_devices", no_cpu)
+    with batches.on_host():
+        assert jax.config.jax_default_device is None

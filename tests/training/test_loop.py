@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 
 import jax
 import numpy as np
 import pytest
 import stand_in_run
+from reads import host_reads
 from stand_ins import disc_batch
 
 from fluoro_jax.errors import UserError
@@ -53,6 +55,32 @@ def undisturbed(tmp_path_factory):
         patch.setattr(loop, "use_compilation_cache", lambda: None)
         stand_in_run.install(patch.setattr)
         return workdir, digest(loop.train(stand_in_run.config(), workdir))
+
+
+def test_nothing_is_read_from_a_device_between_two_logs(tmp_path, monkeypatch):
+    """A read would wait for the updates under way, and the device then for the host."""
+    between, logged = [False], []
+    updates, log = loop._updates, loop.RunMonitor.log
+
+    def first_updates(*args):
+        answer = updates(*args)
+        between[0] = True
+        return answer
+
+    def next_log(monitor, step, skipped):
+        between[0] = False
+        logged.append(step)
+        log(monitor, step, skipped)
+
+    monkeypatch.setattr(loop, "_updates", first_updates)
+    monkeypatch.setattr(loop.RunMonitor, "log", next_log)
+    main = threading.current_thread()
+    refuse = lambda: between[0] and threading.current_thread() is main
+    cfg = stand_in_run.config()
+    cfg.train.update(num_steps=6, log_every=3, save_every=6, eval_every=6)
+    with host_reads(refuse) as reads:
+        loop.train(cfg, tmp_path)
+    assert logged == [3, 6] and reads
 
 
 @pytest.mark.slow
