@@ -92,6 +92,7 @@ def test_the_mixed_pool_alternates(mixed):
     assert mixed._patient(1, 2).body is first  # the third CT patient: in turn
 
 
+@pytest.mark.slow
 def test_an_example_is_a_function_of_its_number(mixed, archive):
     batch = jax.device_get(mixed.batch_at(1))
     for i in (9, 0, 4):  # every slot has been renewed since
@@ -142,6 +143,7 @@ def test_the_gantry_angle_is_the_studys(archive):
     assert front > 28 and 18 < side < 26
 
 
+@pytest.mark.slow
 def test_noise_and_appearance_reach_the_cts(archive):
     clean, plain = smoke(archive), smoke(archive)
     plain.data.randomise = "exposure"
