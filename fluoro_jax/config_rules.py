@@ -64,10 +64,10 @@ def _names(*names: str) -> Rule:
     """A rule for no name, or some names joined by +, each once."""
 
     def accepts(x: Any) -> bool:
-        given = x.split("+") if isinstance(x, str) and x else []
-        return isinstance(x, str) and len(set(given)) == len(given) <= sum(
-            name in names for name in given
-        )
+        if not isinstance(x, str):
+            return False
+        given = x.split("+") if x else []
+        return set(given) <= set(names) and len(set(given)) == len(given)
 
     return Rule(accepts, f'"", or some of {", ".join(names)} joined by +', "")
 

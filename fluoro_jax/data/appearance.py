@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Float
 
-from fluoro_jax.geometry import Geometry
+from fluoro_jax.geometry import AnyArray, Geometry, px_to_iso_mm
+from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
 from fluoro_jax.sim.fluoroscope import add_quantum_noise
 from fluoro_jax.sim.xray.blur import blur
 from fluoro_jax.sim.xray.scatter import Scatter, scatter_signal
@@ -69,10 +70,8 @@ def randomise(
     """
     names = parts.split("+") if parts else []
     keys = dict(zip(PARTS, jax.random.split(key, len(PARTS)), strict=True))
-    # As `iso_pixel_mm`, but traced.
-    rows_mm, cols_mm = geometry.pixel_mm
-    shrink = geometry.sad_mm / geometry.sdd_mm
-    pitch = rows_mm * shrink, cols_mm * shrink
+    row_mm, col_mm = px_to_iso_mm(geometry, jnp.ones(2))
+    pitch = row_mm, col_mm
     size = frames.shape[1], frames.shape[2]
     if "clutter" in names:
         frames = frames + clutter(keys["clutter"], breath, size, pitch)
@@ -90,7 +89,7 @@ def randomise(
 
 def finish(
     clip: tuple[Float[Array, "t h w"], Float[Array, "t h w"]],
-    breath: Float[Array, " t"],
+    breath: tuple[Breathing, AnyArray],
     key: Array,
     *,
     geometry: Geometry,
@@ -101,8 +100,9 @@ def finish(
 
     Args:
         clip: frames and mask, each `[T, H, W]`; see `randomise`.
-        breath: `[T]` inhaled fraction.
-        key: a typed JAX key.
+        breath: the patient's, and the frames' times `[T]` s.
+        key: a typed JAX key; that of the clip's noise, of which appearance takes a
+            branch.
         geometry: the view.
         parts: static; see `randomise`.
         shift: frames by which the clip starts later; only a clip of one whole breath
@@ -110,8 +110,10 @@ def finish(
     """
     frames, mask = clip
     if parts:
+        branch = jax.random.fold_in(key, 1)
+        inhaled, _ = breathing_signal(*breath)
         frames, mask = randomise(
-            frames, mask, breath, key, geometry=geometry, parts=parts
+            frames, mask, inhaled, branch, geometry=geometry, parts=parts
         )
     # One whole breath, so starting it later is the same as rolling it.
     return jnp.roll(frames, -shift, axis=0), jnp.roll(mask, -shift, axis=0)
@@ -136,8 +138,8 @@ def clutter(
     """
     k = iter(jax.random.split(key, 12))
     draw = lambda low, high: jax.random.uniform(next(k), (ELLIPSES,), None, low, high)
-    size_mm = jnp.array(shape) * jnp.stack([jnp.asarray(p) for p in pitch_mm])
-    row, col = draw(0.0, 1.0) * size_mm[0], draw(0.0, 1.0) * size_mm[1]
+    height_mm, width_mm = shape[0] * pitch_mm[0], shape[1] * pitch_mm[1]
+    row, col = draw(0.0, 1.0) * height_mm, draw(0.0, 1.0) * width_mm
     long = _log_between(draw(0.0, 1.0), SEMI_MM)
     thin = _log_between(draw(0.0, 1.0), ASPECT)
     # Round ones among the broad: half of them.
@@ -196,9 +198,8 @@ def texture(
     rows, cols = (jnp.arange(n, dtype=jnp.float32) for n in shape)
     whole_px = jax.random.uniform(shift, (), None, *SHIFT_MM) / pitch_mm[0]
     ramp = jnp.clip(rows / (0.6 * shape[0]), 0.0, 1.0)
-    place = rows.reshape(1, -1) - (whole_px * breath).reshape(-1, 1) * ramp.reshape(
-        1, -1
-    )
+    moved_px = (whole_px * breath).reshape(-1, 1) * ramp.reshape(1, -1)
+    place = rows.reshape(1, -1) - moved_px
     at = lambda p: map_coordinates(
         moving, jnp.meshgrid(p, cols, indexing="ij"), order=1, mode="nearest"
     )

@@ -25,7 +25,6 @@ from fluoro_jax.data.ct_bodies import CtBodies, CtPatient, ct_turn, render_in_ct
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.sim.body.breathing import breathing_signal
 from fluoro_jax.sim.fluoroscope import Case, add_tumor, lung_at, render_body
 from fluoro_jax.sim.lung import LungState
 from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_patient
@@ -305,8 +304,8 @@ def _render(
     assert clip.mask is not None
     return finish(
         (jnp.asarray(clip.frames), jnp.asarray(clip.mask, jnp.float32)),
-        breathing_signal(case.breathing, case.time_s)[0],
-        jax.random.fold_in(key, 1),
+        (case.breathing, case.time_s),
+        key,
         geometry=geometry,
         parts=appearance,
         shift=shift,

@@ -23,7 +23,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, Grid
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path
-from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct import animate
 from fluoro_jax.sim.ct_body import CtBody, ct_body
 from fluoro_jax.sim.ct_field import Landmarks, displacement_mm
@@ -260,8 +260,8 @@ def _render(
         frames = add_quantum_noise(frames, key, photons)
     return finish(
         (frames, mask),
-        breathing_signal(*breath)[0],
-        jax.random.fold_in(key, 1),
+        breath,
+        key,
         geometry=geometry,
         parts=appearance,
         shift=shift,

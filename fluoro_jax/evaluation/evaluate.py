@@ -37,6 +37,7 @@ from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
+from fluoro_jax.training.precision import describe_precision
 
 SOURCES = (  # decide, beside `RENDERERS` and the weights, the numbers
     *("metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
@@ -287,8 +288,8 @@ def identity(cfg: Any, params: Any, step: int) -> dict[str, Any]:
 
     Returns:
         dict of checkpoint (step, sha256 of the evaluation and of the weights),
-        fingerprint (digest of each file of `RENDERERS` and `SOURCES`), choices and
-        choices_caption.
+        fingerprint (digest of each file of `RENDERERS` and `SOURCES`), precision of
+        the networks, choices and choices_caption.
     """
     return {
         "checkpoint": {
@@ -297,6 +298,7 @@ def identity(cfg: Any, params: Any, step: int) -> dict[str, Any]:
             "weights": weights_digest(params),
         },
         "fingerprint": files(*RENDERERS, *SOURCES),
+        "precision": describe_precision(cfg),
         "choices": cfg.choices,
         "choices_caption": choices_caption(cfg.choices),
     }

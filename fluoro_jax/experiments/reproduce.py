@@ -33,7 +33,6 @@ from fluoro_jax.stages import stage
 from fluoro_jax.studies import STUDIES, StudySpec
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
-from fluoro_jax.training.precision import describe_precision
 
 TIMING = "timing.json"  # seconds by stage of the last call
 DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
@@ -82,7 +81,7 @@ def reproduce(
     if table_only:
         # A table alone leaves no `DONE`, and is made again at every call.
         paper = published.reference(cfg)
-        return _evaluate(
+        return evaluate(
             cfg, workdir, data_dir=data_dir, restored=restored, published=paper
         )
     results = _finished(workdir, fingerprint(cfg, restored[1]))
@@ -132,19 +131,9 @@ def evaluate_run(
         # Its tables lack the recorded clip, so a finished report no longer fits them.
         (Path(workdir) / DONE).unlink(missing_ok=True)
         paper = published.reference(cfg)
-    results = _evaluate(cfg, workdir, data_dir=data_dir, published=paper, split=split)
+    results = evaluate(cfg, workdir, data_dir=data_dir, published=paper, split=split)
     print(tables.to_markdown(results.table, short=True))
     print(f"tables: {tables_folder(workdir, split)}", flush=True)
-    return results
-
-
-def _evaluate(
-    cfg: Any, workdir: str | Path, *, split: str = "test", **more: Any
-) -> Results:
-    """Evaluates; the table says in which precision the networks computed."""
-    results = evaluate(cfg, workdir, split=split, **more)
-    results.table["precision"] = describe_precision(cfg)
-    tables.write_tables(results.table, tables_folder(workdir, split))
     return results
 
 
@@ -158,7 +147,7 @@ def _evaluate_and_write(
 ) -> Results:
     # First of all: until the new report is whole, no evaluation stands in the workdir.
     (workdir / DONE).unlink(missing_ok=True)
-    results = _evaluate(
+    results = evaluate(
         cfg,
         workdir,
         data_dir=data_dir,

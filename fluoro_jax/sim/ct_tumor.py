@@ -21,6 +21,7 @@ from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct import CtVolume
 from fluoro_jax.sim.ct_field import (
     Landmarks,
+    Place,
     displacement_mm,
     tissue_displacement_mm,
     tissue_origin_mm,
@@ -148,16 +149,12 @@ def sphere_clip(
         Line integrals [1] and mask in {0, 1}, each `[T, rows, cols]`.
     """
     line, inside = _ball(diameter_mm, REPLACED_VOXELS)
-    x, y, z = line.reshape(1, 1, -1), line.reshape(1, -1, 1), line.reshape(-1, 1, 1)
-    (x0, y0, z0), (dx, dy, dz) = grid.origin_mm, grid.spacing_mm
 
     def frame(now: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         centre, si_mm, ap_mm = now
-        place = (centre[0] + x, centre[1] + y, centre[2] + z)
+        place = _around(centre, line)
         place, jacobian = tissue_origin_mm(landmarks, place, si_mm, ap_mm)
-        index = (place[2] - z0) / dz, (place[1] - y0) / dy, (place[0] - x0) / dx
-        index = jnp.broadcast_arrays(*index)
-        here = map_coordinates(mu, index, order=1, mode="nearest") / jacobian
+        here = _read(mu, grid, place) / jacobian
         taken = projector.project(inside * here, _box(centre, line), geometry)
         chord = sphere_chord_mm(geometry, centre, diameter_mm)
         added = jnp.asarray(att.mu_tumor(DENSITY_G_CC) * chord - taken)
@@ -172,11 +169,7 @@ def _extra(
 ) -> tuple[Array, Grid]:
     """Attenuation that the sphere adds, `[N, N, N]` 1/mm, and the box's grid."""
     line, inside = _ball(diameter_mm, BOX_VOXELS)
-    z, y, x = line.reshape(-1, 1, 1), line.reshape(1, -1, 1), line.reshape(1, 1, -1)
-    (x0, y0, z0), (dx, dy, dz) = volume.grid.origin_mm, volume.grid.spacing_mm
-    places = ((centre_mm[2] + z - z0) / dz, (centre_mm[1] + y - y0) / dy)
-    index = jnp.broadcast_arrays(*places, (centre_mm[0] + x - x0) / dx)
-    here = map_coordinates(volume.mu(), index, order=1, mode="nearest")
+    here = _read(volume.mu(), volume.grid, _around(centre_mm, line))
     return inside * (att.mu_tumor(density_g_cc) - here), _box(centre_mm, line)
 
 
@@ -184,9 +177,27 @@ def _ball(diameter_mm: Scalar, voxels: int) -> tuple[Array, Array]:
     """Returns a box's axis `[N]` mm about the middle, and the sphere in it `[N]^3`."""
     voxel = MARGIN * diameter_mm / voxels
     line = (jnp.arange(voxels, dtype=jnp.float32) - 0.5 * (voxels - 1)) * voxel
-    z, y, x = line.reshape(-1, 1, 1), line.reshape(1, -1, 1), line.reshape(1, 1, -1)
+    x, y, z = _around(jnp.zeros(3), line)
     reach = jnp.sqrt(x * x + y * y + z * z)
     return line, jnp.clip(0.5 + (0.5 * diameter_mm - reach) / voxel, 0.0, 1.0)
+
+
+def _around(centre_mm: Array, line: Array) -> Place:
+    """Returns world (x, y, z) mm of a box's voxels, which broadcast to `[Z, Y, X]`."""
+    x, y, z = centre_mm
+    return (
+        x + line.reshape(1, 1, -1),
+        y + line.reshape(1, -1, 1),
+        z + line.reshape(-1, 1, 1),
+    )
+
+
+def _read(values: AnyArray, grid: Grid, place: Place) -> Array:
+    """Returns a volume's values at world (x, y, z) mm, linear between voxels."""
+    axes = zip(place, grid.origin_mm, grid.spacing_mm, strict=True)
+    x, y, z = ((at - first) / step for at, first, step in axes)
+    index = jnp.broadcast_arrays(z, y, x)
+    return map_coordinates(values, index, order=1, mode="nearest")
 
 
 def _box(centre_mm: Array, line: Array) -> Grid:

@@ -8,7 +8,7 @@ import pytest
 from fakes import config, fake_results
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.evaluation.evaluate import fingerprint
+from fluoro_jax.evaluation.evaluate import identity
 from fluoro_jax.experiments import reproduce as module
 from fluoro_jax.report.figures import Figure
 
@@ -18,10 +18,10 @@ def calls(monkeypatch):
     """`reproduce` without training, simulating or drawing; counts evaluations."""
     seen = {"weights": np.zeros(2), "evaluated": 0}
 
-    def evaluate(cfg, workdir, *, data_dir, restored, trained_on, published, split):
+    def evaluate(cfg, workdir, *, data_dir, restored, trained_on, published):
         seen["evaluated"] += 1
         results = fake_results(workdir)
-        results.table["checkpoint"]["sha256"] = fingerprint(cfg, restored[1])
+        results.table.update(identity(cfg, restored[1], 7))
         return results
 
     def draw(results, folder):
@@ -97,11 +97,10 @@ def test_results_carry_the_table(calls, tmp_path):
 def test_evaluating_again_outdates_the_report(tmp_path, monkeypatch):
     """Or the next `reproduce` would take tables without the recorded clip for whole."""
     (tmp_path / module.DONE).write_text("{}")
-    scored = SimpleNamespace(table={})
+    scored = SimpleNamespace(table=identity(config(), np.zeros(2), 7))
     monkeypatch.setattr(module, "evaluate", lambda *args, **named: scored)
     monkeypatch.setattr(module.published, "reference", lambda cfg: None)
     monkeypatch.setattr(module.tables, "to_markdown", lambda table, short: "")
-    monkeypatch.setattr(module.tables, "write_tables", lambda table, folder: None)
     assert module.evaluate_run(config(), tmp_path) is scored
     assert scored.table["precision"] == "float32"
     assert not (tmp_path / module.DONE).exists()
@@ -117,7 +116,6 @@ def test_scoring_validation_cases_leaves_the_finished_report(tmp_path, monkeypat
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     monkeypatch.setattr(module.tables, "to_markdown", lambda table, short: "")
-    monkeypatch.setattr(module.tables, "write_tables", lambda table, folder: None)
     module.evaluate_run(config(), tmp_path, split="val")
     assert seen["split"] == "val"
     assert seen["published"] is module.tables.NOTHING_PUBLISHED

@@ -34,6 +34,7 @@ def config():
         dict(
             name="fake",
             seed=0,
+            choices="validation",
             study=dict(
                 name="group",
                 seed=0,
