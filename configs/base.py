@@ -65,6 +65,10 @@ def base_config(scale: str = "full") -> Config:
     )
     c.data = dict(
         source="dataset",  # paper; ours: "simulator", fresh tumours on a pool of bodies
+        # Ours, simulator: bodies of the pool, phantom | ct | mixed (every other one a
+        # CT), and the folder of chest CTs, all of it for training (docs/ct.md).
+        bodies="phantom",
+        ct_dir="",
         batch_size=4,  # ours: over all devices and processes
         # Paper: each frame with its two neighbours. Ours: those of the first and last,
         # wrap | edge | causal; "single" shows every frame alone, three times; "moving"

@@ -58,6 +58,7 @@ def validate(
     _check_precision(cfg)
     _check_diameters(cfg)
     _check_appearance(cfg)
+    _check_bodies(cfg)
     _check_collimation(cfg)
     if training:
         check_devices(cfg.data.batch_size)
@@ -263,6 +264,51 @@ def _check_appearance(cfg: Config) -> None:
             needed='data.source = "simulator", or data.randomise = ""',
             why="stored cases are trained on as they are",
             fix="--config.data.source=simulator",
+        )
+
+
+def _check_bodies(cfg: Config) -> None:
+    from fluoro_jax.studies import STUDIES  # late: it starts JAX
+
+    bodies, folder = cfg.data.bodies, cfg.data.ct_dir
+    found = f'data.bodies = "{bodies}"'
+    if bodies == "phantom":
+        if folder:
+            raise UserError(
+                f'data.ct_dir = "{folder}" with {found}',
+                needed='data.bodies = "ct" or "mixed", or data.ct_dir = ""',
+                why="phantoms need no CT, so the folder would not be read",
+                fix="--config.data.bodies=mixed",
+            )
+        return
+    if cfg.data.source == "dataset":
+        raise UserError(
+            f'{found} with data.source = "dataset"',
+            needed='data.source = "simulator"',
+            why="stored cases are phantoms; CTs are simulated while training",
+            fix="--config.data.source=simulator, or --config.data.bodies=phantom",
+        )
+    if not folder:
+        raise UserError(
+            f'{found} with data.ct_dir = ""',
+            needed="a folder of chest CTs",
+            why="patients of the training pool are made from them",
+            fix="--config.data.ct_dir=FOLDER, or --config.data.bodies=phantom",
+        )
+    study = STUDIES.get(cfg.study.name)
+    if study and study.of_sets:
+        raise UserError(
+            f'{found} with study.name = "{cfg.study.name}"',
+            needed="a study of many patients with one tumour each, such as clinic",
+            why="a study of sets trains on the amplitudes of its own patients",
+            fix="--config.study.name=clinic, or --config.data.bodies=phantom",
+        )
+    if bodies == "mixed" and cfg.data.pool_bodies < 2:
+        raise UserError(
+            f"{found} with data.pool_bodies = {cfg.data.pool_bodies}",
+            needed="data.pool_bodies at least 2",
+            why="every other slot of the pool holds a CT",
+            fix="--config.data.pool_bodies=16, or --config.data.bodies=ct",
         )
 
 

@@ -98,6 +98,8 @@ MATMUL = _name("highest", "tf32")
 PLATFORM = _or_empty(_name("cpu", "gpu", "tpu"), "any")
 SOURCE = _name("dataset", "simulator")
 ANSWER = _name("mask", "component")
+BODIES = _name("phantom", "ct", "mixed")
+FOLDER = Rule(lambda x: isinstance(x, str), 'a folder, or "" for none', "CTS")
 EVEN_IN = _name("diameter", "log_diameter")
 APPEARANCE = _names("clutter", "texture", "warp", "mirror", "exposure")
 STACK = _name("wrap", "edge", "causal", "single", "moving")
@@ -146,6 +148,8 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("study.collimate", FLAG, "it centres the panel on the tumour's path, or does not"),
     ("data.source", SOURCE, _CHOICE),
     ("data.stack", STACK, _CHOICE),
+    ("data.bodies", BODIES, _CHOICE),
+    ("data.ct_dir", FOLDER, "CTs for training are read from it"),
     ("data.batch_size", _whole(1, 65_536, 4), "it counts the examples of an update"),
     ("data.pool_bodies", _whole(1, 10_000, 16), "it counts the patients in memory"),
     ("data.renew_every", COUNT, _CADENCE),

@@ -29,6 +29,8 @@ NO_NUMBER = (
 # new config key needs an entry here, or every stored result becomes stale.
 ABSENT: dict[str, Any] = {
     "choices": "",
+    "data.bodies": "phantom",
+    "data.ct_dir": "",
     "deterministic": False,
     "matmul_precision": "highest",
     "platform": "",

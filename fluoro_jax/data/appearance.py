@@ -88,6 +88,35 @@ def randomise(
     return frames, mask
 
 
+def finish(
+    clip: tuple[Float[Array, "t h w"], Float[Array, "t h w"]],
+    breath: Float[Array, " t"],
+    key: Array,
+    *,
+    geometry: Geometry,
+    parts: str,
+    shift: Scalar,
+) -> tuple[Float[Array, "t h w"], Float[Array, "t h w"]]:
+    """Returns frames and mask as training shows them.
+
+    Args:
+        clip: frames and mask, each `[T, H, W]`; see `randomise`.
+        breath: `[T]` inhaled fraction.
+        key: a typed JAX key.
+        geometry: the view.
+        parts: static; see `randomise`.
+        shift: frames by which the clip starts later; only a clip of one whole breath
+            may start later than it does.
+    """
+    frames, mask = clip
+    if parts:
+        frames, mask = randomise(
+            frames, mask, breath, key, geometry=geometry, parts=parts
+        )
+    # One whole breath, so starting it later is the same as rolling it.
+    return jnp.roll(frames, -shift, axis=0), jnp.roll(mask, -shift, axis=0)
+
+
 def clutter(
     key: Array,
     breath: Float[Array, " t"],

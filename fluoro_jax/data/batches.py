@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.config import Config
-from fluoro_jax.data.appearance import randomise
+from fluoro_jax.data.appearance import finish
+from fluoro_jax.data.ct_bodies import CtBodies, CtPatient, ct_turn, render_in_ct
 from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
@@ -160,14 +161,16 @@ class SimulatorSource:
 
     A patient's clip without tumour costs most; it is rendered when first drawn and
     kept on the device, and every example adds a tumour of its own in closed form. After
-    every `renew_every` micro-batches one slot of the pool, in turn, gets a new patient.
+    every `renew_every` micro-batches one slot of the pool, in turn, gets a new patient:
+    a phantom, or a CT of `data.ct_dir` (`data.bodies`).
 
     Args:
         cfg: the run's config; reads `seed`, `study` and `data`.
         process: (rank, count), by default this JAX process's.
 
     Raises:
-        UserError: clips that are not one whole breath would start at a random phase.
+        UserError: clips that are not one whole breath would start at a random phase;
+            a CT cannot be used.
     """
 
     def __init__(self, cfg: Config, process: tuple[int, int] | None = None) -> None:
@@ -180,7 +183,11 @@ class SimulatorSource:
                 why="a clip that is not one whole breath cannot be rolled in time",
                 fix="--config.data.random_start=False: its breaths start at any phase",
             )
-        self._pool: dict[int, PoolPatient] = {}  # by slot
+        self._cts = None
+        if cfg.data.bodies != "phantom":
+            smallest_mm = cfg.data.smallest_mm
+            self._cts = CtBodies(cfg.data.ct_dir, self._spec, smallest_mm=smallest_mm)
+        self._pool: dict[int, PoolPatient | CtPatient] = {}  # by slot
 
     def batch_at(self, index: int) -> Batch:
         """See `BatchSource`."""
@@ -201,43 +208,53 @@ class SimulatorSource:
         slot = int(rng.integers(self._data.pool_bodies))
         # By the micro-batch, not by what was drawn before: all processes renew alike.
         patient = self._patient(slot, index // self._data.renew_every)
-        sizes = (self._data.smallest_mm, self._data.largest_mm)
         with on_host():
-            case = fresh_case(
-                *(rng, self._spec, patient.case),
-                number=patient.number,
-                diameter_mm=sizes,
-                even_in=self._data.even_in,
-            )
+            drawn = self._draw(rng, patient)
         # Drawn even where it is not used, so that `random_start` changes no later draw.
         shift = int(rng.integers(self._spec.num_frames))
         # NumPy's uint32: a Python int from 2^31 on overflows JAX's int32 as an
         # argument.
         noise_seed = np.uint32(rng.integers(2**32))
-        shift = shift if self._data.random_start else 0
-        return _render(
-            (patient.frames, patient.lung),
-            case,
-            patient.geometry,
-            shift=shift,
+        options: dict[str, Any] = dict(
+            shift=shift if self._data.random_start else 0,
             noise_seed=noise_seed,
             photons=self._spec.photons,
             appearance=self._data.randomise,
         )
+        if isinstance(patient, CtPatient):
+            return render_in_ct(patient, drawn, **options)
+        background = (patient.frames, patient.lung)
+        return _render(background, drawn, patient.geometry, **options)
 
-    def _patient(self, slot: int, renewals: int) -> PoolPatient:
+    def _draw(self, rng: np.random.Generator, patient: PoolPatient | CtPatient) -> Any:
+        """Returns a tumour for a patient: a case, or a sphere in a CT."""
+        how: dict[str, Any] = dict(
+            diameter_mm=(self._data.smallest_mm, self._data.largest_mm),
+            even_in=self._data.even_in,
+        )
+        if isinstance(patient, CtPatient):
+            return patient.draw(rng, **how)
+        number = patient.number
+        return fresh_case(rng, self._spec, patient.case, number=number, **how)
+
+    def _patient(self, slot: int, renewals: int) -> PoolPatient | CtPatient:
         """Returns the patient in `slot` after so many renewals."""
         number = patient_number(slot, renewals, self._data.pool_bodies)
         held = self._pool.get(slot)
         # Rendered when first drawn: a short run renders only what it uses.
         if held is None or held.number != number:
-            with on_host():
-                case, view = pool_patient(self._spec, self._seed, number)
-            frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
-            held = self._pool[slot] = PoolPatient(
-                number, case, view, frames, lung_at(case)
-            )
+            held = self._pool[slot] = self._new_patient(slot, number)
         return held
+
+    def _new_patient(self, slot: int, number: int) -> PoolPatient | CtPatient:
+        with on_host():
+            case, view = pool_patient(self._spec, self._seed, number)
+        data = self._data
+        turn = ct_turn(data.bodies, slot, number, data.pool_bodies)
+        if self._cts is not None and turn is not None:
+            return self._cts.patient(turn, number, case, view)
+        frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
+        return PoolPatient(number, case, view, frames, lung_at(case))
 
 
 def on_host() -> contextlib.AbstractContextManager:
@@ -286,16 +303,14 @@ def _render(
     frames, lung = background
     clip = add_tumor(frames, case, geometry, photons=photons, key=key, lung=lung)
     assert clip.mask is not None
-    frames, mask = (jnp.asarray(x, jnp.float32) for x in (clip.frames, clip.mask))
-    if appearance:
-        frames, mask = randomise(
-            *(frames, mask, breathing_signal(case.breathing, case.time_s)[0]),
-            jax.random.fold_in(key, 1),
-            geometry=geometry,
-            parts=appearance,
-        )
-    # One whole breath, so starting it later is the same as rolling it.
-    return jnp.roll(frames, -shift, axis=0), jnp.roll(mask, -shift, axis=0)
+    return finish(
+        (jnp.asarray(clip.frames), jnp.asarray(clip.mask, jnp.float32)),
+        breathing_signal(case.breathing, case.time_s)[0],
+        jax.random.fold_in(key, 1),
+        geometry=geometry,
+        parts=appearance,
+        shift=shift,
+    )
 
 
 class Prefetcher:

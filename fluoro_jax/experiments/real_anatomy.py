@@ -25,6 +25,7 @@ from fluoro_jax.geometry import Geometry, iso_pixel_mm, lps_to_iec
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.metrics import iou
+from fluoro_jax.report.figures import Example, overlays
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct import (
     CtVolume,
@@ -33,6 +34,7 @@ from fluoro_jax.sim.ct import (
     find_landmarks,
     find_lung,
 )
+from fluoro_jax.sim.ct_body import TAKEN_AT
 from fluoro_jax.sim.ct_tumor import path_mm, sample_sites, sphere_frame
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_centroid_px, tumor_mask
 from fluoro_jax.sim.xray.projector import project
@@ -43,11 +45,12 @@ from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.precision import describe_precision
 
-# Ours, as are `TAKEN_AT` and `LARGE_MM`.
+# Ours, as is `LARGE_MM`.
 FOUND_MM = 3.0
 BREATH = Breathing(period_s=5.0, si_mm=14.0, ap_mm=5.0)  # quiet; see studies.Motion
-TAKEN_AT = 0.5  # of the breath, if nothing is known of the scan
 LARGE_MM = 18.0  # tumours from here on are also counted apart
+SHOWN = 4  # tumours in the picture
+SHOWN_CAPTION = "The first tumours that were drawn, not chosen by their result."
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ class Answer:
             prediction is empty.
         iou: `[T]` of the masks.
         confidence: `[T]` the tracker's own.
+        pred: `[T, H, W]` predicted masks.
     """
 
     diameter_mm: float
     distance_mm: np.ndarray
     iou: np.ndarray
     confidence: np.ndarray
+    pred: np.ndarray
 
     @property
     def mean_mm(self) -> float:
@@ -86,11 +91,12 @@ def evaluate_in_ct(
     sites_seed: str = "0",
     data_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Tracks simulated tumours in a CT with a trained run; writes and prints a table.
+    """Tracks simulated tumours in a CT with a trained run; writes table and picture.
 
     Args:
         cfg: the run's config.
-        workdir: of the run; takes tables/real_anatomy.json.
+        workdir: of the run; takes tables/real_anatomy.json and
+            figures/real_anatomy.png.
         ct: file or folder of a whole chest.
         count: tumours, a whole number.
         sites_seed: of their sites and sizes, a whole number.
@@ -119,11 +125,12 @@ def evaluate_in_ct(
         num_frames=study.num_frames,
         frame_s=study.frame_s,
     )
-    answers = [
-        answer(tracker, diameter, clip, threshold)
-        # `clips` is lazy: one clip is in memory at a time.
-        for diameter, clip in tqdm(sequences, total=number, unit="tumour", leave=False)
-    ]
+    answers, shown = [], []
+    # `clips` is lazy: beside those to be shown, one clip is in memory at a time.
+    for diameter, clip in tqdm(sequences, total=number, unit="tumour", leave=False):
+        answers.append(answer(tracker, diameter, clip, threshold))
+        if len(shown) < SHOWN:
+            shown.append(_example(len(answers), answers[-1], clip))
     found = {
         "ct": Path(ct).name,
         "count": number,
@@ -137,9 +144,23 @@ def evaluate_in_ct(
     path = Path(workdir) / "tables" / "real_anatomy.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(_finite(found), indent=1, allow_nan=False) + "\n")
+    picture = _draw(shown, Path(workdir) / "figures" / "real_anatomy.png")
     print(markdown(found))
-    print(f"every tumour: {path}")
+    print(f"every tumour: {path}\npicture: {picture}")
     return found
+
+
+def _draw(shown: Sequence[Example], path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    middle = len(shown[0].iou) // 2
+    overlays(shown, path, frames=(0, middle), caption=SHOWN_CAPTION)
+    return path
+
+
+def _example(number: int, one: Answer, clip: Clip) -> Example:
+    said = f"{one.mean_mm:.1f} mm off" if np.isfinite(one.mean_mm) else "not seen"
+    title = f"Tumour {number}: {one.diameter_mm:.0f} mm, {said}"
+    return Example(title, clip, one.pred, one.iou)
 
 
 def _whole(name: str, text: str, *, least: int) -> int:
@@ -247,7 +268,7 @@ def clips(
                 centroid_px=np.stack(
                     [tumor_centroid_px(geometry, tumor, place) for place in path]
                 ),
-                centre_mm=np.asarray(lps_to_iec(jnp.asarray(path))),
+                centre_mm=np.asarray(lps_to_iec(path)),
                 # Exactly one breath, or the stack must not wrap.
                 periodic=num_frames * frame_s == BREATH.period_s,
             ),
@@ -262,11 +283,13 @@ def answer(
     tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
     pitch = np.array(iso_pixel_mm(clip.geometry))
     miss = np.stack([t.centroid_px for t in tracks]) - np.asarray(clip.centroid_px)
+    pred = masks_of(tracks, threshold)
     return Answer(
         diameter_mm,
         np.linalg.norm(miss * pitch, axis=-1),
-        np.asarray(iou(masks_of(tracks, threshold), np.asarray(clip.mask))),
+        np.asarray(iou(pred, np.asarray(clip.mask))),
         np.array([t.confidence for t in tracks]),
+        pred,
     )
 
 

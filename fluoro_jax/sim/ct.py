@@ -5,16 +5,13 @@ the two densities: together they attenuate at the CT's own energy as its HU says
 together they weigh what the HU-density line says. Where a share would be negative there
 is none: below about 55 HU all is soft tissue.
 
-Motion. The phantom's rule for the inside of the chest: tissue at height h (0 at the
-lung's apex, 1 at the dome and below) moves inferiorly by SI w(h), w = 3 h^2 - 2 h^3;
-tissue between the spine and the sternum moves anteriorly by AP g(y). The descent fades
-to nothing towards the chest wall and the spine, which a single CT cannot tell from what
-slides along them: the field is smooth, and a rib bends where a real one would turn.
+Motion. The field of `ct_field`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,12 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.scipy.ndimage import map_coordinates
 from scipy import ndimage
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Grid
-from fluoro_jax.sim.body.breathing import Breathing, breathing_signal
+from fluoro_jax.sim.body.breathing import Breathing
+from fluoro_jax.sim.ct_field import (
+    Landmarks,
+    check_field,
+    displacement_mm,
+    tissue_origin_mm,
+)
 from fluoro_jax.sim.xray.attenuation import BONE_MU_PER_DENSITY, SOFT_MU_PER_DENSITY
 
 Array = jax.Array
@@ -43,11 +45,6 @@ DENSITY_AT_0 = 1.03
 DENSITY_PER_HU = 0.5886e-3
 HU_RANGE = (-1000.0, 3071.0)  # padding lies below, metal above
 
-STEEPEST = 1.5  # slope of 3 h^2 - 2 h^3 halfway
-WALL_SHARE = (0.8, 1.15)  # of the chest's ellipse: full motion within, none beyond
-SPINE_MM = (25.0, 45.0)  # from the midline: no motion within, full beyond
-STEADY_STEPS, NEWTON_STEPS = 4, 5  # to invert the field; 0.001 mm at the limit
-LEAST_JACOBIAN = 0.2  # and 2 - 0.2 at most: inverting it needs |slope| < 1
 LUNG_DENSITY_G_CC = 0.6  # lung is lighter than this
 LEAST_LUNG_ML = 200.0
 VESSEL_MM = 3.0  # half the gap that a vessel may leave in the lung
@@ -70,31 +67,6 @@ class CtVolume:
     def mu(self) -> Array:
         """Returns attenuation at 60 keV, `[Z, Y, X]` 1/mm, for `projector.project`."""
         return SOFT_MU_PER_DENSITY * self.soft + BONE_MU_PER_DENSITY * self.bone
-
-
-@struct.dataclass
-class Landmarks:
-    """Where the chest is in a CT, world mm, as it was scanned.
-
-    Attributes:
-        apex_mm: z of the top of the lungs.
-        dome_mm: z of the diaphragm's dome.
-        spine_mm: y of the front of the spine.
-        sternum_mm: y of the back of the sternum.
-        back_mm: y of the inner chest wall at the back.
-        middle_mm: x of the midline.
-        half_width_mm: from the midline to the inner chest wall.
-        taken_at: fraction of the breath at which the CT was taken (0: exhale).
-    """
-
-    apex_mm: Scalar
-    dome_mm: Scalar
-    spine_mm: Scalar
-    sternum_mm: Scalar
-    back_mm: Scalar
-    middle_mm: Scalar
-    half_width_mm: Scalar
-    taken_at: Scalar = 0.0
 
 
 def densities(hu: AnyArray) -> tuple[Array, Array]:
@@ -261,106 +233,15 @@ def animate(
         UserError: at once, if the field's Jacobian would leave 0.2 to 1.8.
     """
     time_s = np.asarray(time_s, np.float32)
-    si, ap = (
-        np.asarray(s) - landmarks.taken_at for s in breathing_signal(breathing, time_s)
-    )
-    si, ap = si * float(breathing.si_mm), ap * float(breathing.ap_mm)
-    _check_field(landmarks, si, ap)
+    moves = displacement_mm(landmarks, breathing, time_s)
+    si, ap = (np.asarray(move) for move in moves)
+    check_field(landmarks, si, ap)
     inside = find_lung(volume) if lung is None else lung
     share = jnp.asarray(inside, jnp.float32)
     return (
         _warp(volume, landmarks, share, jnp.float32(s), jnp.float32(a))
         for s, a in zip(si, ap, strict=True)
     )
-
-
-def tissue_displacement_mm(
-    landmarks: Landmarks,
-    place: tuple[Array, Array, Array],
-    si_mm: Scalar,
-    ap_mm: Scalar,
-) -> tuple[Array, Array]:
-    """Returns the displacement of tissue at a place, (anterior, inferior) mm.
-
-    Args:
-        landmarks: of the chest.
-        place: world (x, y, z) mm, any shapes of one rank that broadcast.
-        si_mm: diaphragm displacement from where the CT was taken, inferior.
-        ap_mm: chest wall displacement from there, anterior.
-    """
-    x, y, _ = place
-    forward = ap_mm * _forward_share(landmarks, y) + jnp.zeros_like(x)
-    return forward, si_mm * _across_share(landmarks, x, y) * _height_share(
-        landmarks, place[2]
-    )
-
-
-def _forward_share(landmarks: Landmarks, y: Array) -> Array:
-    """Returns 0 from the spine back, 1 from the sternum on, smooth between."""
-    depth = landmarks.spine_mm - landmarks.sternum_mm
-    return _smooth((landmarks.spine_mm - y) / depth)
-
-
-def _height_share(landmarks: Landmarks, z: Array) -> Array:
-    """Returns 0 at the apex and above, 1 at the dome and below, smooth between."""
-    height = landmarks.apex_mm - landmarks.dome_mm
-    return _smooth((landmarks.apex_mm - z) / height)
-
-
-def _across_share(landmarks: Landmarks, x: Array, y: Array) -> Array:
-    """Returns 1 in the middle of the chest, 0 at its wall and in the spine."""
-    radius = 0.5 * (landmarks.back_mm - landmarks.sternum_mm)
-    aside = x - landmarks.middle_mm
-    along = (y - 0.5 * (landmarks.back_mm + landmarks.sternum_mm)) / radius
-    reach_sq = jnp.square(aside / landmarks.half_width_mm) + jnp.square(along)
-    wall = _between(jnp.sqrt(reach_sq), *WALL_SHARE)
-    low, high = SPINE_MM
-    clear = _between(jnp.abs(aside), low, high)
-    behind = _between(y, landmarks.spine_mm - 10.0, landmarks.spine_mm + 10.0)
-    return (1.0 - wall) * (1.0 - behind * (1.0 - clear))
-
-
-def _between(x: Array, low: Scalar, high: Scalar) -> Array:
-    """Returns 0 up to `low`, 1 from `high` on, smooth between."""
-    return _smooth((x - low) / (high - low))
-
-
-def _smooth(x: Array) -> Array:
-    x = jnp.clip(x, 0.0, 1.0)
-    return x * x * (3.0 - 2.0 * x)
-
-
-def _check_field(landmarks: Landmarks, si: np.ndarray, ap: np.ndarray) -> None:
-    """Checks the Jacobian determinant of the field over all times.
-
-    It is a product of two stretches, each linear in its amplitude and furthest from 1
-    halfway: 1 + 1.5 SI / height and 1 + 1.5 AP / depth.
-    """
-    height = float(landmarks.apex_mm - landmarks.dome_mm)
-    depth = float(landmarks.spine_mm - landmarks.sternum_mm)
-    for name, length in (("apex above the dome", height), ("spine to sternum", depth)):
-        if not 10.0 < length < 1000.0:
-            raise UserError(
-                f"landmarks with {length:g} mm {name}",
-                needed="10 to 1000 mm",
-                why="motion is measured in shares of the chest",
-                fix="check apex_mm > dome_mm and spine_mm > sternum_mm (LPS, mm)",
-            )
-    for name, move, slope in (
-        ("SI", si, STEEPEST / height),
-        ("AP", ap, STEEPEST / depth),
-    ):
-        worst = float(move[np.argmax(np.abs(move))])
-        limit = (1.0 - LEAST_JACOBIAN) / slope
-        if not abs(worst) <= limit:
-            raise UserError(
-                f"{name} motion of {worst:.1f} mm from where the CT was taken, which "
-                f"stretches the lung {1.0 + slope * worst:.2f} times",
-                needed=f"at most {limit:.1f} mm either way in this chest: from "
-                f"{LEAST_JACOBIAN:g} to {2.0 - LEAST_JACOBIAN:g} times",
-                why="near a Jacobian of 0 the field folds the lung onto itself",
-                fix=f"take a smaller {name.lower()}_mm, or another taken_at",
-            )
 
 
 @jax.jit
@@ -373,27 +254,26 @@ def _warp(
     x = (x0 + dx * jnp.arange(nx, dtype=jnp.float32)).reshape(1, 1, nx)
     y = (y0 + dy * jnp.arange(ny, dtype=jnp.float32)).reshape(1, ny, 1)
     z = (z0 + dz * jnp.arange(nz, dtype=jnp.float32)).reshape(nz, 1, 1)
-    # forward: (x, y, z) goes to (x, y - ap g(y), z - si a(x, y) w(z))
-    from_y, stretch_y = _undo(y, lambda q: -ap_mm * _forward_share(landmarks, q))
-    across = _across_share(landmarks, x, from_y)
-    from_z, stretch_z = _undo(
-        z + 0.0 * across, lambda q: -si_mm * across * _height_share(landmarks, q)
-    )
-    jacobian = stretch_y * stretch_z
-    index = jnp.broadcast_arrays((from_z - z0) / dz, (from_y - y0) / dy, (x - x0) / dx)
-    read = lambda values: map_coordinates(values, index, order=1, mode="nearest")
+    (_, from_y, from_z), jacobian = tissue_origin_mm(landmarks, (x, y, z), si_mm, ap_mm)
+    # Trilinear reading in two steps along one axis each: x does not move, and y moves
+    # alike in all columns.
+    rows, heights = _taps((from_y - y0) / dy, ny), _taps((from_z - z0) / dz, nz)
+
+    def read(values: Array) -> Array:
+        take = functools.partial(jnp.take, axis=1, mode="clip")
+        low, high = (take(values, i.ravel()) * weight for i, weight in rows)
+        take = functools.partial(jnp.take_along_axis, low + high, axis=0, mode="clip")
+        low, high = (take(i) * weight for i, weight in heights)
+        return low + high
+
     thin = read(volume.soft * lung) / jacobian
     soft = thin + read(volume.soft * (1.0 - lung))
     return dataclasses.replace(volume, soft=soft, bone=read(volume.bone))
 
 
-def _undo(place: Array, move: Any) -> tuple[Array, Array]:
-    """Returns where tissue now at `place` was along one axis, and its stretch."""
-    origin = place
-    slope_at = lambda q: jax.jvp(move, (q,), (jnp.ones_like(q),))[1]
-    for _ in range(STEADY_STEPS):
-        origin = place - move(origin)
-    for _ in range(NEWTON_STEPS):
-        miss = origin + move(origin) - place
-        origin = origin - miss / (1.0 + slope_at(origin))
-    return origin, 1.0 + slope_at(origin)
+def _taps(index: Array, count: int) -> tuple[tuple[Array, Array], ...]:
+    """Returns two (voxel, weight) that read linearly at an index, held at the ends."""
+    index = jnp.clip(index, 0.0, count - 1.0)
+    low = jnp.clip(jnp.floor(index), 0.0, max(count - 2.0, 0.0))
+    share, low = index - low, low.astype(jnp.int32)
+    return (low, 1.0 - share), (jnp.minimum(low + 1, count - 1), share)

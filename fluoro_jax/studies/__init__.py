@@ -14,6 +14,7 @@ from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.studies.group import (
     case_labels,
+    draw_diameter,
     fresh_tumor,
     group_case,
     group_view,
@@ -50,6 +51,7 @@ __all__ = [
     "StudySpec",
     "build_study",
     "case_labels",
+    "draw_diameter",
     "draw_rng",
     "fresh_case",
     "fresh_tumor",

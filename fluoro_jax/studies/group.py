@@ -140,21 +140,32 @@ def fresh_tumor(
         rng: where the random numbers come from.
         case: gives body, breath, and whether the tumour rides on the lung.
         diameter_mm: range of its diameter, mm.
-        even_in: "diameter", or "log_diameter" for as many from 10 to 20 mm as from 20
-            to 40 mm.
+        even_in: see `draw_diameter`.
     """
-    if even_in == "log_diameter":
-        diameter = float(np.exp(rng.uniform(*np.log(diameter_mm))))
-    else:
-        diameter = rng.uniform(*diameter_mm)
     return sample_tumor(
         rng,
         case.anatomy,
         case.breathing,
         case.time_s,
-        diameter_mm=diameter,
+        diameter_mm=draw_diameter(rng, diameter_mm, even_in),
         rides=case.tumor.rides,
     )
+
+
+def draw_diameter(
+    rng: np.random.Generator, diameter_mm: tuple[float, float], even_in: str
+) -> float:
+    """Returns a diameter within a range, mm.
+
+    Args:
+        rng: where the random number comes from.
+        diameter_mm: the range, mm.
+        even_in: "diameter", or "log_diameter" for as many from 10 to 20 mm as from 20
+            to 40 mm.
+    """
+    if even_in == "log_diameter":
+        return float(np.exp(rng.uniform(*np.log(diameter_mm))))
+    return rng.uniform(*diameter_mm)
 
 
 def case_labels(case: Case) -> dict[str, Any]:

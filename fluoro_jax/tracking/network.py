@@ -23,7 +23,7 @@ from fluoro_jax.geometry import Geometry
 from fluoro_jax.models.generator import predict
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.learned import TrainingDomain
-from fluoro_jax.tracking.tracker import make_track
+from fluoro_jax.tracking.tracker import make_track, most_probable_component
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,20 @@ class NetworkTracker:
         return [self._read(state, back) for back in reversed(range(owed))]
 
     def _run(self, state: NetworkState) -> np.ndarray:
-        """Probabilities `[N, H, W]` of the window that ends at the newest frame."""
+        """Probabilities `[N, H, W]` of the window that ends at the newest frame.
+
+        With `evaluation.answer = "component"` those of one component of the window.
+        """
         missing = self.window_frames - len(state.frames)
         window = np.stack((state.frames[0],) * missing + state.frames)
         # Windows before the last repeat frame 0 and are no whole period.
         whole = state.periodic and state.count == self.window_frames
         mode = _stack_mode(self.cfg.data.stack, whole_period=whole)
-        return np.asarray(forward(self.generator, mode, self.params, window[None])[0])
+        found = np.asarray(forward(self.generator, mode, self.params, window[None])[0])
+        if self.cfg.evaluation.answer == "component":
+            threshold = self.cfg.evaluation.threshold
+            found = most_probable_component(found, threshold)
+        return found
 
     def _read(self, state: NetworkState, back: int) -> Track:
         """The window's answer for the frame `back` frames before the newest."""
@@ -136,7 +143,6 @@ class NetworkTracker:
             state.answer[self.window_frames - 1 - back],
             state.check.geometry,
             threshold=self.cfg.evaluation.threshold,
-            one_component=self.cfg.evaluation.answer == "component",
         )
 
 

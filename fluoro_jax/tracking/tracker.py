@@ -175,14 +175,16 @@ def most_probable_component(probability: np.ndarray, threshold: float) -> np.nda
     """Returns the map with all components of its mask but one set to 0.
 
     The one that stays has the largest sum of probabilities. Pixels touch at sides and
-    corners.
+    corners, and in time if there are several frames: one component then answers for
+    all of them, so that the answer cannot jump to another and back.
 
     Args:
-        probability: `[H, W]` in [0, 1].
+        probability: `[H, W]` or `[T, H, W]` in [0, 1].
         threshold: probability from which a pixel belongs to a component.
     """
-    # Eight neighbours: a thin mask that runs diagonally is one component.
-    found: Any = ndimage.label(probability >= threshold, np.ones((3, 3)))
+    # Corners too: a thin mask that runs diagonally is one component.
+    touching = np.ones((3,) * probability.ndim)
+    found: Any = ndimage.label(probability >= threshold, touching)
     labels, count = found
     if count < 2:
         return probability

@@ -14,6 +14,7 @@ from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.geometry import px_to_iso_mm
 from fluoro_jax.models.generator import predict
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.tracker import most_probable_component
 
 PyTree = Any
 Net = Any  # a linen module
@@ -23,7 +24,7 @@ class Validation:
     """IoU and centroid error of the averaged weights on the validation cases.
 
     Args:
-        cfg: study, data, evaluation.threshold.
+        cfg: study, data, evaluation.{threshold, answer}.
         gen: the generator.
         data_dir: where the study's dataset stands or is built.
     """
@@ -31,6 +32,7 @@ class Validation:
     def __init__(self, cfg: Any, gen: Net, data_dir: Path) -> None:
         spec = StudySpec.from_config(cfg.study)
         self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
+        self._one_component = cfg.evaluation.answer == "component"
         self._frames, self._mask = _cases(spec, data_dir)
         # No more than the cases there are: a larger chunk would compute the same ones
         # twice.
@@ -55,6 +57,9 @@ class Validation:
         # From the host: a program on arrays of all processes would wait for those,
         # which do not validate.
         prob = self._probabilities(jax.device_get(ema))
+        if self._one_component:  # as the tracker that will be tested
+            keep = lambda clip: most_probable_component(clip, self._threshold)
+            prob = np.stack([keep(clip) for clip in prob])
         pred = prob >= self._threshold
         # An empty prediction has half the frame's diagonal for its distance
         # (`metrics.centroid_px`).

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import jax
 
+from fluoro_jax.data.ct_bodies import ct_sizes
 from fluoro_jax.data.dataset import RENDERERS
 from fluoro_jax.errors import UserError
 from fluoro_jax.fingerprint import USUAL, files, leaves
@@ -39,9 +40,11 @@ FREE = (
 )
 HISTORY = "history.jsonl"
 LOCK = ".lock"
+CTS = "cts.json"  # bytes of every CT by its name, if CTs train
 _held: set[Path] = set()  # locks that this process has
 TRAINERS = (  # code that decides, beside the data, what a network learns
     *("models/**/*.py", "data/batches.py", "data/stack.py"),
+    *("data/appearance.py", "data/ct_bodies.py"),
     *("training/losses.py", "training/step.py", "training/optim.py"),
     *("training/freeze.py", "training/state.py", "training/parallel.py"),
     *("training/nets.py", "training/parent.py", "training/loop.py"),
@@ -120,7 +123,7 @@ def record(cfg: Any, workdir: Path, *, start: int) -> None:
     Call it once nothing can be refused any more, so that a refused command leaves a
     workdir that its corrected form is welcome in. Writes config.json (resolved),
     command.txt (one line a call), env.json and, if there are steps to train, a line of
-    history.jsonl.
+    history.jsonl and the names of the CTs that they are trained on.
 
     Args:
         cfg: the run's config.
@@ -128,12 +131,15 @@ def record(cfg: Any, workdir: Path, *, start: int) -> None:
         start: step that the run goes on from.
 
     Raises:
-        UserError: if the folder cannot be written.
+        UserError: if the folder cannot be written, or `data.ct_dir` holds other CTs
+            than when the run was begun.
     """
     if jax.process_index() > 0:
         return
     with _writable(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
+        if start < cfg.train.num_steps:
+            _note_cts(cfg, workdir)  # first: it may refuse
         write_text(workdir / "config.json", json.dumps(resolve(cfg), indent=2) + "\n")
         env = {**environment(), "precision": describe_precision(cfg)}
         write_text(workdir / "env.json", json.dumps(env, indent=2) + "\n")
@@ -170,6 +176,25 @@ def note_call(workdir: Path, start: int, num_steps: int) -> None:
     # Appended, one line a call: earlier calls are history.
     with open(workdir / HISTORY, "a") as file:
         file.write(json.dumps(call) + "\n")
+
+
+def _note_cts(cfg: Any, workdir: Path) -> None:
+    """Writes which CTs train, or refuses a run that was begun with others."""
+    if not cfg.data.ct_dir:
+        return
+    path, now = workdir / CTS, ct_sizes(cfg.data.ct_dir)
+    then = json.loads(path.read_text()) if path.exists() else now
+    if then != now:
+        names = sorted(name for name in then | now if then.get(name) != now.get(name))
+        more = f" and {len(names) - 5} more" * (len(names) > 5)
+        raise UserError(
+            f"other CTs in {cfg.data.ct_dir} than {path} names: "
+            f"{', '.join(names[:5])}{more}",
+            needed="the same files as when the run was begun",
+            why="which CT a patient has follows from its place in the list",
+            fix="restore the files, or choose another --workdir",
+        )
+    write_text(path, json.dumps(now, indent=1) + "\n")
 
 
 def resolve(cfg: Any) -> dict[str, Any]:

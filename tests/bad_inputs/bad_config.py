@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bad import Bad
+from chest import chest_hu
 
 from configs.base import base_config
 from fluoro_jax.config import validate
 from fluoro_jax.data.batches import SimulatorSource
+from fluoro_jax.geometry import Grid
+from fluoro_jax.io.ct import write_ct
 
 
 def _set(*, usual=False, **values):
@@ -24,6 +27,45 @@ def _set(*, usual=False, **values):
 def _row(key, value, *words):
     call = _set(**{key.replace(".", "__"): value})
     return Bad(f"{key}={value}", call, (key, *words))
+
+
+def _cts(*, study="group", ct_dir="", pool=16, bodies="mixed"):
+    """Bodies from CTs, in a config that is right otherwise."""
+    return _set(
+        data__source="simulator",
+        data__bodies=bodies,
+        data__ct_dir=ct_dir,
+        data__pool_bodies=pool,
+        study__name=study,
+    )
+
+
+def _opened(make, smallest_mm=20.0):
+    """Opens the pool on a folder that `make` fills."""
+
+    def call(folder):
+        cfg = base_config("smoke")
+        cfg.data.update(source="simulator", bodies="ct", ct_dir=str(make(folder)))
+        cfg.data.update(smallest_mm=smallest_mm, largest_mm=150.0)
+        SimulatorSource(cfg)
+
+    return call
+
+
+def _empty(folder):
+    (folder / "notes.txt").write_text("no CT")
+    return folder
+
+
+def _cut(folder):
+    # From the middle of the lungs on.
+    write_ct(folder / "cut.mha", chest_hu(spine=True)[24:], Grid((0, 0, 0), (8,) * 3))
+    return folder
+
+
+def _whole(folder):
+    write_ct(folder / "chest.mha", chest_hu(spine=True), Grid((0, 0, 0), (8,) * 3))
+    return folder
 
 
 def _rolled(folder):
@@ -57,6 +99,28 @@ ROWS = [
     _row("data.randomise", "clutter+clutter", "joined by +"),
     _row("data.randomise", "fog", "clutter, texture, warp, mirror, exposure"),
     _row("data.randomise", "clutter", "stored cases are trained on as they are"),
+    _row("data.bodies", "xcat", "phantom, ct, mixed"),
+    _row("data.bodies", "ct", "stored cases are phantoms", "data.source=simulator"),
+    _row("data.ct_dir", "cts", 'data.bodies = "phantom"', "data.bodies=mixed"),
+    Bad("CTs from nowhere", _cts(), ('data.ct_dir = ""', "a folder of chest CTs")),
+    Bad(
+        "CTs in a study of sets",
+        _cts(study="patient", ct_dir="cts"),
+        ('study.name = "patient"', "study of sets"),
+    ),
+    Bad(
+        "every other of one body",
+        _cts(ct_dir="cts", pool=1),
+        ("data.pool_bodies = 1", "at least 2"),
+    ),
+    Bad("no folder of CTs", _opened(lambda f: f / "none"), ("no folder", "ct_dir")),
+    Bad("no CT in the folder", _opened(_empty), ("no CT in", ".nii.gz", "DICOM")),
+    Bad("a CT of half a chest", _opened(_cut), ("cut.mha", "cut the lungs", "lowest")),
+    Bad(
+        "a lung without room",
+        _opened(_whole, smallest_mm=130.0),
+        ("chest.mha", "data.smallest_mm = 130 mm"),
+    ),
     _row("matmul_precision", "high", "highest, tf32"),
     _row("platform", "cuda", "one of cpu, gpu, tpu"),
     _row("deterministic", 1, "True or False"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,10 +27,13 @@ def clip():
     return 3.0 + mask, mask
 
 
+@functools.partial(jax.jit, static_argnames="parts")
+def _drawn(key, parts):
+    return randomise(*clip(), BREATH, key, geometry=VIEW, parts=parts)
+
+
 def drawn(seed, parts):
-    frames, mask = clip()
-    key = jax.random.key(seed)
-    return randomise(frames, mask, BREATH, key, geometry=VIEW, parts=parts)
+    return _drawn(jax.random.key(seed), parts)
 
 
 def test_without_parts_nothing_changes():

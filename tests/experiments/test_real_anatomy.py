@@ -1,9 +1,13 @@
 """Simulated tumours in a CT: the table, and trackers that are shown the truth."""
 
+import json
+
 import numpy as np
 import pytest
 from chest import PITCH_MM, chest_hu
 
+from configs import clinic
+from fluoro_jax.errors import UserError
 from fluoro_jax.experiments import real_anatomy as ra
 from fluoro_jax.geometry import Grid, square_panel
 from fluoro_jax.sim.ct import ct_volume
@@ -70,7 +74,11 @@ def test_the_truth_is_found_and_a_shifted_answer_is_not(sequences):
 
 def test_the_table_counts_found_and_ranks_confidence():
     say = lambda size, miss, sure: ra.Answer(
-        size, np.array([miss]), np.array([0.5]), np.array([sure])
+        size,
+        np.array([miss]),
+        np.array([0.5]),
+        np.array([sure]),
+        np.zeros((1, 2, 2), bool),
     )
     rows = ra.table(
         [
@@ -85,3 +93,33 @@ def test_the_table_counts_found_and_ranks_confidence():
     assert rows["all"]["auc"] == 1.0
     assert ra.area_under_roc(np.array([0.5, 0.5]), np.array([True, False])) == 0.5
     assert np.isnan(ra.area_under_roc(np.array([0.5]), np.array([True])))
+
+
+@pytest.fixture
+def a_run(monkeypatch):
+    """A run whose network sees nothing, and a CT of a synthetic chest."""
+    cfg = clinic.get_config("smoke")
+    blank = np.zeros((10, cfg.study.rows, cfg.study.cols), np.float32)
+    chest = (chest_hu(spine=False), Grid((0.0, 0.0, 0.0), (PITCH_MM,) * 3))
+    monkeypatch.setattr(ra, "restore_generator", lambda *_: (None, None, 7))
+    monkeypatch.setattr(ra, "NetworkTracker", lambda *_: Shown(blank))
+    monkeypatch.setattr(ra, "read_ct", lambda path: chest)
+    return cfg
+
+
+def test_a_record_says_what_made_it_and_a_picture_stands_beside_it(
+    a_run, tmp_path, capsys
+):
+    found = ra.evaluate_in_ct(a_run, tmp_path, ct="chest.mha", count="2")
+    stored = json.loads((tmp_path / "tables" / "real_anatomy.json").read_text())
+    assert stored["config"] == a_run.to_dict() and stored["step"] == 7
+    assert found["rows"]["all"]["found"] == 0 and len(stored["tumours"]) == 2
+    assert stored["tumours"][0]["distance_mm"] is None  # an empty mask has no place
+    assert (tmp_path / "figures" / "real_anatomy.png").stat().st_size > 10_000
+    assert "| all | 2 | 0 (0) |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["count", "sites_seed"])
+def test_flags_that_are_no_numbers_are_refused(a_run, tmp_path, flag):
+    with pytest.raises(UserError, match=f"--{flag}=many"):
+        ra.evaluate_in_ct(a_run, tmp_path, ct="chest.mha", **{flag: "many"})

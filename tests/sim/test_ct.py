@@ -6,7 +6,7 @@ from chest import PITCH_MM, SHAPE, chest_hu
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, Grid
-from fluoro_jax.sim import ct
+from fluoro_jax.sim import ct, ct_field
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.xray.attenuation import SOFT
 from fluoro_jax.sim.xray.projector import project
@@ -169,11 +169,11 @@ def test_field_is_inverted_up_to_its_limit(share):
     height, depth = 170.0, 110.0
     si, ap = share * 0.8 * height / 1.5, share * 0.8 * depth / 1.5
     for move, at in (
-        (lambda q: -si * ct._height_share(LIFE, q), np.linspace(-200, 200, 999)),
-        (lambda q: -ap * ct._forward_share(LIFE, q), np.linspace(-150, 150, 999)),
+        (lambda q: -si * ct_field.height_share(LIFE, q), np.linspace(-200, 200, 999)),
+        (lambda q: -ap * ct_field.forward_share(LIFE, q), np.linspace(-150, 150, 999)),
     ):
         at = jnp.asarray(at, jnp.float32)
-        origin, stretch = ct._undo(at, move)
+        origin, stretch = ct_field.undo(at, move)
         np.testing.assert_allclose(origin + move(origin), at, atol=1e-3)
         assert stretch.min() > 0.19 and stretch.max() < 1.81
 
@@ -183,14 +183,18 @@ def test_jacobian_is_that_of_the_field():
     points = np.random.default_rng(0).uniform((-100, -60, -50), (100, 60, 90), (50, 3))
 
     def forward(p):
-        ahead, low = ct.tissue_displacement_mm(LIFE, (p[0], p[1], p[2]), 24.0, 10.0)
+        ahead, low = ct_field.tissue_displacement_mm(
+            LIFE, (p[0], p[1], p[2]), 24.0, 10.0
+        )
         return p + jnp.stack([0.0 * ahead, -ahead, -low])
 
     def stretches(p):
-        moved, across = forward(p), ct._across_share(LIFE, p[0], p[1])
-        by_y = ct._undo(moved[1], lambda q: -10.0 * ct._forward_share(LIFE, q))[1]
-        sink = lambda q: -24.0 * across * ct._height_share(LIFE, q)
-        return by_y * ct._undo(moved[2], sink)[1]
+        moved, across = forward(p), ct_field.across_share(LIFE, p[0], p[1])
+        by_y = ct_field.undo(
+            moved[1], lambda q: -10.0 * ct_field.forward_share(LIFE, q)
+        )[1]
+        sink = lambda q: -24.0 * across * ct_field.height_share(LIFE, q)
+        return by_y * ct_field.undo(moved[2], sink)[1]
 
     points = jnp.asarray(points, jnp.float32)
     want = jax.vmap(lambda p: jnp.linalg.det(jax.jacfwd(forward)(p)))(points)

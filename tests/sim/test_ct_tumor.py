@@ -7,8 +7,9 @@ import pytest
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid, project_point, square_panel
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.ct import CtVolume, Landmarks
-from fluoro_jax.sim.ct_tumor import path_mm, sample_sites, sphere_frame
+from fluoro_jax.sim.ct import CtVolume
+from fluoro_jax.sim.ct_field import Landmarks, displacement_mm, tissue_origin_mm
+from fluoro_jax.sim.ct_tumor import path_mm, sample_sites, sphere_clip, sphere_frame
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_chord_mm
 from fluoro_jax.sim.xray import attenuation as att
 
@@ -41,6 +42,32 @@ def test_it_lies_where_its_centre_projects():
     rows, cols = np.mgrid[:64, :64]
     middle = [(rows * got).sum() / got.sum(), (cols * got).sum() / got.sum()]
     np.testing.assert_allclose(middle, project_point(VIEW, CENTRE), atol=0.1)
+
+
+@pytest.mark.parametrize("gantry_deg", [0.0, 30.0])
+def test_a_sphere_of_training_adds_chord_times_contrast_where_it_projects(gantry_deg):
+    view = square_panel(64, detector_mm=120.0, gantry_deg=gantry_deg)
+    marks, breath = MARKS.replace(taken_at=0.5), Breathing(5.0, 24.0, 10.0)
+    times, volume = np.array([0.0, 1.0, 2.0]), lung(0.26)
+    moves = displacement_mm(marks, breath, times)
+    path = path_mm(marks, breath, times, CENTRE)
+    assert float(path[0, 2] - path[2, 2]) > 5.0
+    added, mask = (
+        np.asarray(x)
+        for x in sphere_clip(volume.mu(), GRID, marks, moves, path, 24.0, view)
+    )
+    rows, cols = np.mgrid[:64, :64]
+    for t, centre in enumerate(path):
+        back, thinner = tissue_origin_mm(marks, tuple(centre), moves[0][t], moves[1][t])
+        np.testing.assert_allclose(back, CENTRE, atol=1e-3)
+        chord = tumor_chord_mm(view, Tumor(CENTRE, 24.0, 0.0, 0.0), centre)
+        contrast = att.mu_tumor(1.06) - att.mu_tumor(0.26) / float(thinner)
+        row, col = np.round(np.asarray(project_point(view, centre))).astype(int)
+        want = contrast * float(chord[row, col])
+        assert added[t, row, col] == pytest.approx(want, rel=0.005)
+        np.testing.assert_array_equal(mask[t], np.asarray(chord) > 0.0)
+        middle = [(rows * mask[t]).sum(), (cols * mask[t]).sum()] / mask[t].sum()
+        np.testing.assert_allclose(middle, project_point(view, centre), atol=0.3)
 
 
 def test_a_site_at_the_dome_follows_the_diaphragm_and_one_at_the_apex_stays():

@@ -87,6 +87,29 @@ def test_full_lookahead_on_one_window_is_the_batch_forward(
     assert np.abs(found - batch_forward(params, clip.frames, other)).max() > 1e-4
 
 
+class Itself(nn.Module):
+    """Answers with the frames, less what makes them line integrals."""
+
+    @nn.compact
+    def __call__(self, stack):
+        return Output(stack[..., 1] - 5.0)
+
+
+@pytest.mark.parametrize(("answer", "jumps"), [("mask", 4), ("component", 0)])
+def test_one_component_of_the_window_answers(answer, jumps):
+    """Also in a frame in which another is stronger."""
+    logits = np.full((WINDOW, 8, 8), -3.0, np.float32)
+    logits[:, 1:4, 1:4] = 3.0
+    logits[3:7, 6:8, 5:8] = 3.0
+    logits[5, 1:4, 1:4] = 0.1
+    cfg = config("edge")
+    cfg.evaluation.answer = answer
+    clip = Clip(frames=5.0 + logits, time_s=0.5 * np.arange(WINDOW), geometry=VIEW)
+    tracks = track_clip(NetworkTracker(Itself(), {}, cfg, WINDOW - 1), clip)
+    away = [np.abs(t.centroid_px - 2.0).max() > 0.5 for t in tracks]
+    assert sum(away) == jumps
+
+
 @pytest.mark.parametrize("lookahead", [0, 3, 9])
 def test_each_answer_comes_from_its_own_window(params, lookahead):
     clip = clip_of(25)
