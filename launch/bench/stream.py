@@ -1,7 +1,8 @@
-"""Latency of a causal tracker on one frame after another, and batches a second."""
+"""Latency of a causal tracker on one frame after another, and examples a second."""
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,9 @@ from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.stream import StreamTracker
 from fluoro_jax.tracking.tracker import Tracker
 from fluoro_jax.training import parallel
+from fluoro_jax.training.nets import build
 from fluoro_jax.training.precision import make_generator, precision_name
+from launch.bench import nets as bench_nets
 from launch.bench import timing
 
 Row = dict[str, Any]
@@ -73,12 +76,14 @@ def _latencies(
 
 
 def inputs(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
-    """Returns rows: time of a micro-batch, from stored cases and the simulator.
+    """Returns rows: a micro-batch of stored cases or the simulator, and a train step.
 
     The simulator's bodies are rendered before the clock starts, as they are once in
-    many steps. The stored split is cut to one batch; reading is from memory.
+    many steps. The stored split is cut to one batch; reading is from memory. Every row
+    has `examples_per_s`: what the input path makes, or what the updates of a train step
+    at the preset's batch consume.
     """
-    rows = []
+    rows = [_consumed(copy.deepcopy(cfg), repeats)]
     cfg.study.num_train = max(cfg.data.batch_size, 1)
     cfg.study.num_val = cfg.study.num_test = 1
     cfg.data.pool_bodies = 2
@@ -95,14 +100,35 @@ def inputs(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
                 seconds = timing.run_in_turn([program], repeats)[0]
         names = {"what": "input", "variant": source, "preset": cfg.name}
         row = timing.make_row(program, seconds, max_diff=None, **names)
-        rate = 1.0 / float(np.mean(seconds))
+        row["examples_per_s"] = cfg.data.batch_size / float(np.mean(seconds))
         print(
-            f"input, {source}: {rate:.1f} batches of {cfg.data.batch_size} a second; "
-            f"ready after {first_s:.1f} s",
+            f"input, {source}: {row['examples_per_s']:.1f} examples a second, "
+            f"{row['examples_per_s'] / rows[0]['examples_per_s']:.1f} times what a "
+            f"train step consumes; ready after {first_s:.1f} s",
             flush=True,
         )
         rows.append(row)
     return rows
+
+
+def _consumed(cfg: Any, repeats: int) -> Row:
+    """A row of the train step at the preset's batch, on one device."""
+    bench_nets.count_everything(cfg)
+    net, rng = build(cfg), np.random.default_rng(0)
+    # Each generator update reads a micro-batch of its own; the critic's are among them.
+    batches = [
+        bench_nets.random_batch(cfg, rng, range(cfg.data.batch_size))
+        for _ in range(cfg.train.gen_updates)
+    ]
+    state = parallel.place(net.init, devices=jax.devices()[:1])
+    step = bench_nets.our_step(net, state, batches)
+    timing.run_in_turn([step], 1)  # warm-up
+    seconds = timing.run_in_turn([step], repeats)[0]
+    names = {"what": "input", "variant": "train step", "preset": cfg.name}
+    row = timing.make_row(step, seconds, max_diff=None, **names)
+    rate = len(batches) * cfg.data.batch_size / float(np.mean(seconds))
+    print(f"input, a train step consumes {rate:.1f} examples a second", flush=True)
+    return {**row, "examples_per_s": rate}
 
 
 def _warm(take: Callable[[], Any]) -> None:

@@ -99,13 +99,29 @@ def thin_bodies(monkeypatch):
         "projector",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("critic_step", "stream", "input")
+            for name in ("critic_step", "stream")
         ),
     ],
 )
 def test_other_rows_have_all_keys(what, capsys):
     assert benchmark.main([f"--what={what}", "--preset=smoke", "--repeats=1"]) == 0
     assert f"| {what} |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("thin_bodies")
+def test_input_rows_say_what_is_made_beside_what_is_eaten(tmp_path, capsys):
+    out = tmp_path / "rows.jsonl"
+    argv = ["--what=input", "--preset=smoke", "--repeats=2", f"--json={out}"]
+    assert benchmark.main(argv) == 0
+    rows = {r["variant"]: r for r in map(json.loads, out.read_text().splitlines())}
+    assert list(rows) == ["train step", "dataset", "simulator"]
+    batch = base.base_config("smoke").data.batch_size
+    step, made = rows["train step"], rows["simulator"]
+    assert step["examples_per_s"] > 0 and step["median_ms"] > 0
+    most = 1e3 * batch / made["min_ms"]
+    assert 0 < made["examples_per_s"] <= most * (1 + 1e-6)
+    assert "times what a train step consumes" in capsys.readouterr().out
 
 
 def test_projector_volume_of_the_full_preset():
