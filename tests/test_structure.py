@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # lowest first; a module imports from its own layer or below
-    {"errors", "fingerprint", "choices", "interrupts", "stages"},
+    {"errors", "fingerprint", "choices", "interrupts", "stages", "compiling"},
     {"geometry"},
     {"clip"},
     {"metrics"},

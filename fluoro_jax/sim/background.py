@@ -12,6 +12,7 @@ import numpy as np
 from flax import struct
 from jax.core import Tracer
 
+from fluoro_jax.compiling import QuickToCompile
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry
 from fluoro_jax.sim.body import solids, vessels, volume
@@ -130,7 +131,7 @@ def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
 
 
-_grow = jax.jit(vessels.grow)
+_grow = QuickToCompile(jax.jit(vessels.grow))  # runs for a millisecond
 
 
 @functools.partial(jax.jit, static_argnums=2)

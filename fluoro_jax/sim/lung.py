@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from fluoro_jax.compiling import QuickToCompile
 from fluoro_jax.geometry import AnyArray
 from fluoro_jax.sim.body import organs, solids, vessels
 from fluoro_jax.sim.body.anatomy import Anatomy
@@ -74,6 +75,7 @@ def _density(anatomy: Anatomy, si_mm: Array, ap_mm: Array) -> Array:
     return anatomy.lung_density_g_cc * volumes[0] / volumes[1:]
 
 
+@QuickToCompile  # runs for a few milliseconds
 @jax.jit
 def lung_state(
     anatomy: Anatomy, breathing: Breathing, time_s: AnyArray, vessel: Tubes

@@ -38,7 +38,7 @@ from fluoro_jax.training.parent import (
 )
 from fluoro_jax.training.progress import FirstCall, StopRequest
 from fluoro_jax.training.state import TrainState, digest
-from fluoro_jax.training.step import make_critic_update, make_gen_update
+from fluoro_jax.training.step import is_short, make_critic_update, make_gen_update
 from fluoro_jax.training.validation import Validation
 from fluoro_jax.training.workdir import (
     check_same_config,
@@ -237,7 +237,7 @@ def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[FirstCall, FirstC
     cfg, nets_of = nets.cfg, (nets.cfg, nets.gen, nets.critic)
     count = cfg.train.accumulate
     compiled = (
-        parallel.p_update
+        functools.partial(parallel.p_update, quick=is_short(cfg.train))
         if count == 1
         else functools.partial(parallel.p_accumulated, count=count)
     )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from fluoro_jax.compiling import QuickToCompile
 from fluoro_jax.errors import UserError
 
 PyTree = Any
@@ -94,12 +95,19 @@ class Program:
         return memory.temp_size_in_bytes + new + given
 
 
-def p_update(update_fn: Callable, *, devices: Devices = None) -> Program:
+def p_update(
+    update_fn: Callable, *, devices: Devices = None, quick: bool = False
+) -> Program:
     """One update from one micro-batch: `update_fn` over all devices.
 
     On several *virtual* devices of a CPU it waits for each update: with more than one
     under way XLA's collectives block the threads they are waiting for (seen as
     "Termination timeout for all reduce" with 4 devices on 2 cores).
+
+    Args:
+        update_fn: `(state, batch)` to the new state and averages, on one device.
+        devices: all by default.
+        quick: compile with `QuickToCompile`.
     """
     # The state goes in and comes out whole (None): XLA keeps one copy a device, and
     # none has a leading axis to take off.
@@ -112,6 +120,10 @@ def p_update(update_fn: Callable, *, devices: Devices = None) -> Program:
         donate_argnums=(0,),
         devices=devices,
     )
+    if quick:
+        quickly = QuickToCompile(program, _platform(devices))
+        heaviest = lambda state, batch: (quickly.compile(state, batch), batch)
+        return Program(quickly, _virtual(devices), heaviest)
     heaviest = lambda state, batch: (program.lower(state, batch).compile(), batch)
     return Program(program, _virtual(devices), heaviest)
 
@@ -180,9 +192,12 @@ def accumulating(update: Any, count: int) -> tuple[Callable, Callable, Callable]
     return empty, add, finish
 
 
+def _platform(devices: Devices) -> str:
+    return (devices or jax.devices())[0].platform
+
+
 def _virtual(devices: Devices) -> bool:
-    devices = devices or jax.devices()
-    return len(devices) > 1 and devices[0].platform == "cpu"
+    return len(devices or jax.devices()) > 1 and _platform(devices) == "cpu"
 
 
 def mean_over_devices(tree: PyTree) -> PyTree:

@@ -30,6 +30,9 @@ Net = Any  # a linen module; its `apply` may give more than pyright can follow
 Batch = dict[str, Array]  # frames, mask [B, T, H, W]; id [B], unique in the micro-batch
 Averages = dict[str, Average]
 Gradients = tuple[PyTree, Averages]
+# At 64 x 64 on AVX2 cores, compiling quickly saves 20 s of processor time; an update of
+# 0.21 s then takes 4 % more, upper quartile 9 %: at that, break-even is at 1100.
+SHORT_UPDATES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Update:
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Averages]:
         """`(state, batch) -> (state, averages)`."""
         return self.apply(state, self.gradients(state, batch))
+
+
+def is_short(train_cfg: Any) -> bool:
+    """Whether a run has so few updates that it is not worth compiling them well."""
+    return train_cfg.num_steps * train_cfg.gen_updates <= SHORT_UPDATES
 
 
 def make_gen_update(

@@ -22,7 +22,7 @@ from fluoro_jax.tracking.network import forward
 from fluoro_jax.training import parallel
 from fluoro_jax.training.nets import build
 from fluoro_jax.training.precision import precision_name
-from fluoro_jax.training.step import make_critic_update, make_gen_update
+from fluoro_jax.training.step import is_short, make_critic_update, make_gen_update
 from launch.bench import timing
 
 Row = dict[str, Any]
@@ -72,7 +72,7 @@ def _networks(cfg: Any) -> dict[str, float]:
             cfg, nets.gen, nets.critic, nets.critic_tx
         )
     for name, update in updates.items():
-        program = parallel.p_update(update)
+        program = parallel.p_update(update, quick=is_short(cfg.train))
         _, found[name] = timing.timed(lambda p=program: p.compile(state, batch))
     frames = blank_batch(cfg)["frames"][:1]
     track = lambda: forward(nets.gen, cfg.data.stack, state.ema, frames)

@@ -10,6 +10,8 @@ import pytest
 from flax import linen as nn
 from stand_ins import Output, disc_batch, small_config, small_nets
 
+from configs import paper_group
+from configs.quickstart import get_config
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.training import losses, parallel, step
 from fluoro_jax.training.state import (
@@ -86,15 +88,23 @@ def test_a_spoilt_update_does_not_spoil_the_averages():
     assert step.merge([good, none]) == {"loss": 2.0}
 
 
-def test_each_update_is_traced_once_and_its_state_donated():
+@pytest.mark.parametrize("quick", [False, True])
+def test_each_update_is_traced_once_and_its_state_donated(quick):
+    chex.clear_trace_counter()  # both cases would share it: it goes by the source
     counted = chex.assert_max_traces(GEN_UPDATE.gradients, n=1)
     update = step.Update(counted, GEN_UPDATE.apply)
-    p_gen = parallel.p_update(update, devices=ONE)
+    p_gen = parallel.p_update(update, devices=ONE, quick=quick)
     state = parallel.place(INIT, devices=ONE)
+    p_gen.compile(state, parallel.shard(disc_batch(0), devices=ONE))
     for index in range(3):  # past warmup_steps and adv_start, which are traced
         old = state
         state, _ = p_gen(state, parallel.shard(disc_batch(index), devices=ONE))
     assert jax.tree.leaves(old.gen.params)[0].is_deleted()
+
+
+def test_only_short_runs_compile_quickly():
+    quickstart, group = get_config("quickstart"), paper_group.get_config("")
+    assert step.is_short(quickstart.train) and not step.is_short(group.train)
 
 
 @pytest.mark.parametrize("update", [GEN_UPDATE, CRITIC_UPDATE])
