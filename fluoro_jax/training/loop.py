@@ -237,7 +237,7 @@ def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[FirstCall, FirstC
     cfg, nets_of = nets.cfg, (nets.cfg, nets.gen, nets.critic)
     count = cfg.train.accumulate
     compiled = (
-        functools.partial(parallel.p_update, quick=is_short(cfg.train))
+        functools.partial(parallel.p_update, quick=is_short(cfg))
         if count == 1
         else functools.partial(parallel.p_accumulated, count=count)
     )

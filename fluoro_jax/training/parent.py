@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.fingerprint import complete
 from fluoro_jax.io.files import write_text
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.state import TrainState, digest
@@ -20,14 +21,14 @@ PARENT = "parent.json"  # which weights a run started from
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The resolved config of the run in `workdir`.
+    """Returns the resolved config of the run in `workdir`, with the keys of today.
 
     Raises:
         UserError: if there is none.
     """
     path = workdir / "config.json"
     try:
-        return json.loads(path.read_text())
+        return complete(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise UserError(
             f"no run in {workdir} ({error.__class__.__name__}: {path.name})",

@@ -31,8 +31,8 @@ Batch = dict[str, Array]  # frames, mask [B, T, H, W]; id [B], unique in the mic
 Averages = dict[str, Average]
 Gradients = tuple[PyTree, Averages]
 # At 64 x 64 on AVX2 cores, compiling quickly saves 20 s of processor time; an update of
-# 0.21 s then takes 4 % more, upper quartile 9 %: at that, break-even is at 1100.
-SHORT_UPDATES = 1000
+# 0.21 s then takes 4 % more, upper quartile 9 %: at that, break-even is at 1100 of them.
+SHORT_PIXELS = 1000 * 2 * 10 * 64 * 64  # updates, clips, frames, rows, columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,11 @@ class Update:
         return self.apply(state, self.gradients(state, batch))
 
 
-def is_short(train_cfg: Any) -> bool:
-    """Whether a run has so few updates that it is not worth compiling them well."""
-    return train_cfg.num_steps * train_cfg.gen_updates <= SHORT_UPDATES
+def is_short(cfg: Any) -> bool:
+    """Whether a run sees so few pixels that its updates are not worth compiling well."""
+    updates = cfg.train.num_steps * cfg.train.gen_updates
+    clip = cfg.study.num_frames * cfg.study.rows * cfg.study.cols
+    return updates * cfg.data.batch_size * clip <= SHORT_PIXELS
 
 
 def make_gen_update(

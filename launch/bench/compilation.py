@@ -72,7 +72,7 @@ def _networks(cfg: Any) -> dict[str, float]:
             cfg, nets.gen, nets.critic, nets.critic_tx
         )
     for name, update in updates.items():
-        program = parallel.p_update(update, quick=is_short(cfg.train))
+        program = parallel.p_update(update, quick=is_short(cfg))
         _, found[name] = timing.timed(lambda p=program: p.compile(state, batch))
     frames = blank_batch(cfg)["frames"][:1]
     track = lambda: forward(nets.gen, cfg.data.stack, state.ema, frames)

@@ -90,3 +90,11 @@ def test_another_generator_is_refused_and_another_critic_left():
         from_parent(state, parent.replace(ema=add(parent.ema)))
     critic = parent.critic.replace(params=add(parent.critic.params))
     equal(from_parent(state, parent.replace(critic=critic)).critic, state.critic)
+
+
+def test_a_parent_of_an_earlier_version_has_the_keys_of_today(tmp_path):
+    old = stand_in_run.config().to_dict()
+    del old["matmul_precision"], old["gen"]["patch"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    found = read_config(tmp_path)
+    assert found["matmul_precision"] == "highest" and found["gen"]["patch"] == 1

@@ -103,8 +103,10 @@ def test_each_update_is_traced_once_and_its_state_donated(quick):
 
 
 def test_only_short_runs_compile_quickly():
-    quickstart, group = get_config("quickstart"), paper_group.get_config("")
-    assert step.is_short(quickstart.train) and not step.is_short(group.train)
+    cfg = get_config("quickstart")
+    assert step.is_short(cfg) and not step.is_short(paper_group.get_config("cpu"))
+    cfg.study.rows, cfg.study.cols = 256, 256  # as few updates, each of more pixels
+    assert not step.is_short(cfg)
 
 
 @pytest.mark.parametrize("update", [GEN_UPDATE, CRITIC_UPDATE])
