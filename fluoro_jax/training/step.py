@@ -30,8 +30,8 @@ Net = Any  # a linen module; its `apply` may give more than pyright can follow
 Batch = dict[str, Array]  # frames, mask [B, T, H, W]; id [B], unique in the micro-batch
 Averages = dict[str, Average]
 Gradients = tuple[PyTree, Averages]
-# At 64 x 64 on AVX2 cores, compiling quickly saves 20 s of processor time; an update of
-# 0.21 s then takes 4 % more, upper quartile 9 %: at that, break-even is at 1100 of them.
+# At 64 x 64 on AVX2 cores, compiling quickly saves 20 s of processor time; an update
+# of 0.21 s then takes 4 % more, upper quartile 9 %: at that, 1100 of them break even.
 SHORT_PIXELS = 1000 * 2 * 10 * 64 * 64  # updates, clips, frames, rows, columns
 
 
@@ -53,7 +53,7 @@ class Update:
 
 
 def is_short(cfg: Any) -> bool:
-    """Whether a run sees so few pixels that its updates are not worth compiling well."""
+    """Whether a run sees too few pixels for its updates to be worth compiling well."""
     updates = cfg.train.num_steps * cfg.train.gen_updates
     clip = cfg.study.num_frames * cfg.study.rows * cfg.study.cols
     return updates * cfg.data.batch_size * clip <= SHORT_PIXELS
