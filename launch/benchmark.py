@@ -1,6 +1,7 @@
 """Times a part of the product, beside a peer's version of the same if asked.
 
 python -m launch.benchmark --what=generator --preset=peer --peers=torch,linen
+python -m launch.benchmark --what=stream --config=configs/best_group.py:cpu
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import jax
 from absl import flags
 
 from configs.base import PRESETS, base_config, check_preset
+from fluoro_jax.cli.commands import read_config
 from fluoro_jax.config import check_platform
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
@@ -49,13 +51,19 @@ DTYPES = ("float32", "tf32", "bfloat16")
 NETWORKS = ("generator", "critic_step", "train_step", "stream", "scaling")
 
 
-def preset_config(preset: str, dtype: str = "") -> Any:
-    """The config of a size; "gpu" is the full size in bfloat16, on a GPU alone.
+def preset_config(preset: str, dtype: str = "", config: str | None = None) -> Any:
+    """Returns the config of a size; "gpu" is the full size in bfloat16, on a GPU alone.
 
-    `dtype`, where given, is what both networks compute in.
+    Args:
+        preset: one of `PRESETS`.
+        dtype: what both networks compute in; "" leaves it.
+        config: a file and its preset, taken in place of `preset`.
     """
-    cfg = base_config(preset)
-    cfg.name = preset
+    if config:
+        cfg = read_config("train", [f"--config={config}"])
+    else:
+        cfg = base_config(preset)
+        cfg.name = preset
     if dtype:
         cfg.gen.dtype = cfg.critic.dtype = (
             "bfloat16" if dtype == "bfloat16" else "float32"
@@ -76,6 +84,9 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     whats = [*BENCHES, "all"]
     flags.DEFINE_enum("what", "generator", whats, "what to time", **define)
     flags.DEFINE_string("preset", "peer", f"size: {', '.join(PRESETS)}", **define)
+    flags.DEFINE_string(
+        "config", None, "a config's own networks, as FILE.py:PRESET", **define
+    )
     flags.DEFINE_list("peers", [], f"beside whom: {', '.join(ALL_PEERS)}", **define)
     types = "the networks compute in these, in turn: " + ", ".join(DTYPES)
     flags.DEFINE_multi_enum("dtype", [], DTYPES, types, **define)
@@ -130,7 +141,7 @@ def main(argv: Sequence[str]) -> int:
         if asked.help:
             print(__doc__, asked.main_module_help(), sep="\n")
             return 0
-        check_platform(preset_config(asked.preset))
+        check_platform(preset_config(asked.preset, config=asked.config))
         out = Path(asked.json).expanduser() if asked.json else None
         earlier = _earlier(out) if out else ""  # before minutes of work
         rows = _run(asked)
@@ -186,7 +197,7 @@ def _run(asked: flags.FlagValues) -> list[Row]:
             # the rest have no network: once is enough
             types = asked.dtype if what in NETWORKS and asked.dtype else [""]
             for dtype in types:
-                cfg = preset_config(asked.preset, dtype)
+                cfg = preset_config(asked.preset, dtype, asked.config)
                 rows += BENCHES[what](cfg, peers, asked.repeats)
     limits = limits | machine.product_limits(
         {row["precision"] for row in rows} - {None}

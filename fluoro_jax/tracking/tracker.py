@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from scipy import ndimage
 
@@ -164,11 +165,15 @@ def make_track(
         nowhere = np.full(2, np.nan)
         return Track(frame, nowhere, nowhere, probability, 0.0, "missed")
     middle = centroid_px(mask)
-    place = np.asarray(position_iso_mm(geometry, middle))
+    place = np.asarray(_position_iso_mm(geometry, middle))
     confidence = float(probability[mask].mean())
     # Inside the mask p lies in [threshold, 1].
     status = "ok" if confidence >= (1.0 + threshold) / 2 else "low_confidence"
     return Track(frame, middle, place, probability, confidence, status)
+
+
+# One program: operation by operation it takes 3 ms, a fifth of a frame's network.
+_position_iso_mm = jax.jit(position_iso_mm)
 
 
 def most_probable_component(probability: np.ndarray, threshold: float) -> np.ndarray:
