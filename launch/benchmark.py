@@ -59,6 +59,7 @@ def preset_config(preset: str, dtype: str = "", config: str | None = None) -> An
         dtype: what both networks compute in; "" leaves it.
         config: a file and its preset, taken in place of `preset`.
     """
+    cfg: Any
     if config:
         cfg = read_config("train", [f"--config={config}"])
     else:

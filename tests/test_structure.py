@@ -21,7 +21,7 @@ LAYERS = (  # lowest first; a module imports from its own layer or below
     {"training", "tracking"},
     {"evaluation"},
     {"zoo", "report"},
-    {"experiments"},
+    {"experiments", "patient"},
     {"cli"},
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

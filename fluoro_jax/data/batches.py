@@ -21,13 +21,15 @@ import numpy as np
 
 from fluoro_jax.config import Config
 from fluoro_jax.data.appearance import finish
-from fluoro_jax.data.ct_bodies import CtBodies, CtPatient, ct_turn, render_in_ct
+from fluoro_jax.data.ct_bodies import CtBodies, CtPatient, ct_turn
 from fluoro_jax.data.dataset import load_split
+from fluoro_jax.data.patient_bodies import VAL_FIRST, PatientBodies, PatientClip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.fluoroscope import Case, add_tumor, lung_at, render_body
 from fluoro_jax.sim.lung import LungState
 from fluoro_jax.studies import StudySpec, draw_rng, fresh_case, pool_patient
+from fluoro_jax.studies.spec import STREAMS
 
 Array = jax.Array
 Batch = dict[str, Any]  # frames [b, T, H, W], mask [b, T, H, W], id [b]
@@ -155,6 +157,9 @@ class PoolPatient:
     lung: LungState
 
 
+Patient = PoolPatient | CtPatient | PatientClip  # of the pool
+
+
 class SimulatorSource:
     """Fresh tumours, phases and noise on a pool of patients that is slowly renewed.
 
@@ -182,11 +187,8 @@ class SimulatorSource:
                 why="a clip that is not one whole breath cannot be rolled in time",
                 fix="--config.data.random_start=False: its breaths start at any phase",
             )
-        self._cts = None
-        if cfg.data.bodies != "phantom":
-            smallest_mm = cfg.data.smallest_mm
-            self._cts = CtBodies(cfg.data.ct_dir, self._spec, smallest_mm=smallest_mm)
-        self._pool: dict[int, PoolPatient | CtPatient] = {}  # by slot
+        self._cts = _open_bodies(cfg, self._spec)
+        self._pool: dict[int, Patient] = {}  # by slot
 
     def batch_at(self, index: int) -> Batch:
         """See `BatchSource`."""
@@ -199,6 +201,14 @@ class SimulatorSource:
             "id": np.array(ids, np.int32),
         }
 
+    def held_out(self, index: int) -> tuple[Array, Array]:
+        """Returns frames and mask of a validation clip of one patient's tracker."""
+        number = VAL_FIRST + index
+        rng = np.random.default_rng(
+            [self._spec.seed, STREAMS["val"], self._seed, index]
+        )
+        return self._of(rng, self._new_patient(0, number))
+
     def _example(self, index: int, example_id: int) -> tuple[Array, Array]:
         """Frames and mask of one example, each `[T, H, W]`."""
         # One generator an example, in a fixed order of draws: an example is the same on
@@ -207,6 +217,9 @@ class SimulatorSource:
         slot = int(rng.integers(self._data.pool_bodies))
         # By the micro-batch, not by what was drawn before: all processes renew alike.
         patient = self._patient(slot, index // self._data.renew_every)
+        return self._of(rng, patient)
+
+    def _of(self, rng: np.random.Generator, patient: Patient) -> tuple[Array, Array]:
         with on_host():
             drawn = self._draw(rng, patient)
         # Drawn even where it is not used, so that `random_start` changes no later draw.
@@ -220,23 +233,23 @@ class SimulatorSource:
             photons=self._spec.photons,
             appearance=self._data.randomise,
         )
-        if isinstance(patient, CtPatient):
-            return render_in_ct(patient, drawn, **options)
+        if not isinstance(patient, PoolPatient):
+            return patient.render(drawn, **options)
         background = (patient.frames, patient.lung)
         return _render(background, drawn, patient.geometry, **options)
 
-    def _draw(self, rng: np.random.Generator, patient: PoolPatient | CtPatient) -> Any:
-        """Returns a tumour for a patient: a case, or a sphere in a CT."""
+    def _draw(self, rng: np.random.Generator, patient: Patient) -> Any:
+        """Returns a tumour for a patient: a case, a sphere in a CT, or a path."""
         how: dict[str, Any] = dict(
             diameter_mm=(self._data.smallest_mm, self._data.largest_mm),
             even_in=self._data.even_in,
         )
-        if isinstance(patient, CtPatient):
+        if not isinstance(patient, PoolPatient):
             return patient.draw(rng, **how)
         number = patient.number
         return fresh_case(rng, self._spec, patient.case, number=number, **how)
 
-    def _patient(self, slot: int, renewals: int) -> PoolPatient | CtPatient:
+    def _patient(self, slot: int, renewals: int) -> Patient:
         """Returns the patient in `slot` after so many renewals."""
         number = patient_number(slot, renewals, self._data.pool_bodies)
         held = self._pool.get(slot)
@@ -245,7 +258,7 @@ class SimulatorSource:
             held = self._pool[slot] = self._new_patient(slot, number)
         return held
 
-    def _new_patient(self, slot: int, number: int) -> PoolPatient | CtPatient:
+    def _new_patient(self, slot: int, number: int) -> Patient:
         with on_host():
             case, view = pool_patient(self._spec, self._seed, number)
         data = self._data
@@ -254,6 +267,33 @@ class SimulatorSource:
             return self._cts.patient(turn, number, case, view)
         frames = render_body(case, view, voxel_mm=self._spec.voxel_mm)
         return PoolPatient(number, case, view, frames, lung_at(case))
+
+
+def _open_bodies(cfg: Config, spec: StudySpec) -> CtBodies | PatientBodies | None:
+    data = cfg.data
+    if data.bodies == "phantom":
+        return None
+    if data.bodies == "patient":
+        return PatientBodies(data.ct_dir, spec)
+    return CtBodies(data.ct_dir, spec, smallest_mm=data.smallest_mm)
+
+
+def validation_clips(cfg: Config, data_dir: str | Path) -> tuple[np.ndarray, Any]:
+    """Returns frames `[N, T, H, W]` and masks (boolean) of the validation cases.
+
+    Those of the study, stored in `data_dir`; or, of one patient's tracker, clips of
+    moments, breaths and paths of that patient that training does not see.
+    """
+    spec = StudySpec.from_config(cfg.study)
+    if cfg.data.bodies != "patient":
+        arrays = load_split(spec, data_dir, "val")
+        return arrays["frames"], arrays["mask"].astype(bool)
+    source, clips = SimulatorSource(cfg, process=(0, 1)), []
+    for index in range(cfg.study.num_val):
+        clips.append(source.held_out(index))
+    columns = zip(*clips, strict=True)
+    frames, masks = (np.stack([np.asarray(x) for x in xs]) for xs in columns)
+    return frames, masks.astype(bool)
 
 
 def on_host() -> contextlib.AbstractContextManager:

@@ -141,6 +141,37 @@ class CtPatient:
         size = draw_diameter(rng, (least, min(most, self.body.room_mm)), even_in)
         return self.body.draw_site(rng, size), size
 
+    def render(
+        self,
+        sphere: tuple[np.ndarray, float],
+        *,
+        shift: int,
+        noise_seed: np.uint32,
+        photons: float,
+        appearance: str,
+    ) -> tuple[Array, Array]:
+        """Returns an example's frames and mask, `[T, H, W]`.
+
+        Args:
+            sphere: of `draw`.
+            shift: frames by which it starts later.
+            noise_seed: of noise and appearance.
+            photons: unattenuated quanta a pixel; 0 is noiseless.
+            appearance: parts of `appearance.randomise`.
+        """
+        body = self.body
+        return _render(
+            self.frames,
+            (body.mu, body.volume.grid, body.landmarks),
+            (self.breathing, self.time_s),
+            sphere,
+            self.geometry,
+            shift=shift,
+            noise_seed=noise_seed,
+            photons=photons,
+            appearance=appearance,
+        )
+
 
 class CtBodies:
     """The CTs of a folder as patients, in turn.
@@ -197,44 +228,11 @@ def ct_turn(bodies: str, slot: int, number: int, pool: int) -> int | None:
     "mixed" gives every other slot a CT, from the second on. Patient `number` is the
     (number // pool + 1)-th of its slot.
     """
-    if bodies == "ct":
+    if bodies in ("ct", "patient"):
         return number
     if bodies == "mixed" and slot % 2:
         return number // pool * (pool // 2) + slot // 2
     return None
-
-
-def render_in_ct(
-    patient: CtPatient,
-    sphere: tuple[np.ndarray, float],
-    *,
-    shift: int,
-    noise_seed: np.uint32,
-    photons: float,
-    appearance: str,
-) -> tuple[Array, Array]:
-    """Returns an example's frames and mask, `[T, H, W]`, starting `shift` frames later.
-
-    Args:
-        patient: of the pool.
-        sphere: of `CtPatient.draw`.
-        shift: frames.
-        noise_seed: of noise and appearance.
-        photons: unattenuated quanta a pixel; 0 is noiseless.
-        appearance: parts of `appearance.randomise`.
-    """
-    body = patient.body
-    return _render(
-        patient.frames,
-        (body.mu, body.volume.grid, body.landmarks),
-        (patient.breathing, patient.time_s),
-        sphere,
-        patient.geometry,
-        shift=shift,
-        noise_seed=noise_seed,
-        photons=photons,
-        appearance=appearance,
-    )
 
 
 @functools.partial(jax.jit, static_argnames=("photons", "appearance"))

@@ -8,6 +8,7 @@ has no empty rows; aside of it is air.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,15 @@ class CtBody:
         return self.centres_mm[rng.integers(first, len(self.clear_mm))]
 
 
-def ct_body(hu: AnyArray, grid: Grid, view: Geometry, *, voxel_mm: float) -> CtBody:
+def ct_body(
+    hu: AnyArray,
+    grid: Grid,
+    view: Geometry,
+    *,
+    voxel_mm: float,
+    isocentre_mm: Sequence[float] | None = None,
+    taken_at: float = TAKEN_AT,
+) -> CtBody:
     """Returns a CT ready for training.
 
     Args:
@@ -87,18 +96,22 @@ def ct_body(hu: AnyArray, grid: Grid, view: Geometry, *, voxel_mm: float) -> CtB
         grid: of the file.
         view: what the panel sees.
         voxel_mm: side of the voxels.
+        isocentre_mm: (x, y, z) in the file's coordinates; None takes the middle of the
+            lungs.
+        taken_at: fraction of the breath at which the CT was taken (0: exhale).
 
     Raises:
         UserError: no CT, no lungs, lungs that the scan cuts, or none that the panel
             sees.
     """
-    volume = ct_volume(*resampled(hu, grid, voxel_mm))
+    # About the file's own origin, so that the isocentre keeps its coordinates.
+    volume = ct_volume(*resampled(hu, grid, voxel_mm), isocentre_mm=(0.0, 0.0, 0.0))
     lung = _lungs_alone(find_lung(volume), volume.grid)
     _check_whole(lung, volume.grid)
-    volume = dataclasses.replace(
-        volume, grid=_about(_middle(lung, volume.grid), volume)
-    )
-    marks = find_landmarks(lung, volume.grid, taken_at=TAKEN_AT)
+    if isocentre_mm is None:
+        isocentre_mm = _middle(lung, volume.grid)
+    volume = dataclasses.replace(volume, grid=_about(isocentre_mm, volume))
+    marks = find_landmarks(lung, volume.grid, taken_at=taken_at)
     centres, clear_mm = _sites(lung, volume.grid, view)
     volume, lung = _seen(volume, lung, view)
     mu = jnp.asarray(volume.mu())
@@ -112,7 +125,11 @@ def resampled(hu: AnyArray, grid: Grid, voxel_mm: float) -> tuple[np.ndarray, Gr
     Finer voxels are averaged in whole numbers of them, then read linearly.
     """
     # Before averaging: padding lies far below air, metal far above bone.
-    values = np.clip(np.asarray(hu, np.float32), *HU_RANGE)
+    return cubic(np.clip(np.asarray(hu, np.float32), *HU_RANGE), grid, voxel_mm)
+
+
+def cubic(values: np.ndarray, grid: Grid, voxel_mm: float) -> tuple[np.ndarray, Grid]:
+    """Returns values `[Z, Y, X]` of any kind at cubic voxels, as `resampled` does."""
     spacing = np.array([float(s) for s in grid.spacing_mm[::-1]])
     origin = np.array([float(o) for o in grid.origin_mm[::-1]])
     for axis, step in enumerate(spacing):
@@ -173,7 +190,7 @@ def _middle(lung: np.ndarray, grid: Grid) -> list[float]:
     ]
 
 
-def _about(middle: list[float], volume: CtVolume) -> Grid:
+def _about(middle: Sequence[float], volume: CtVolume) -> Grid:
     """Returns the volume's grid with the isocentre at `middle`."""
     x, y, z = (o - m for o, m in zip(volume.grid.origin_mm, middle, strict=True))
     return Grid((x, y, z), volume.grid.spacing_mm)

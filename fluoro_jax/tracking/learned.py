@@ -11,6 +11,7 @@ from fluoro_jax.studies import STUDIES, StudySpec
 # Ours.
 GANTRY_OFF_DEG = 5.0
 ROUNDING_DEG = 1e-3  # stored angles are float32
+WHOLE_CHEST_MM = 400.0  # a panel at least so high shows both lungs
 FOLLOWING_MM = 240.0  # a panel that follows the tumour stays on a 480 mm panel
 
 
@@ -52,5 +53,6 @@ class TrainingDomain:
             # A quarter of the panel (ours): the rest still shows what training saw.
             offset_within_mm=FOLLOWING_MM if spec.collimate else spec.detector_mm / 4,
             # The mediastinum lies between the lungs only from the front or the back.
-            whole_chest=not (spec.collimate or angles or spec.gantry_deg % 180.0),
+            whole_chest=spec.detector_mm >= WHOLE_CHEST_MM
+            and not (spec.collimate or angles or spec.gantry_deg % 180.0),
         )

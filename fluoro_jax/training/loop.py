@@ -51,7 +51,11 @@ PARAMETERS = "parameters.txt"
 
 
 def train(
-    cfg: Any, workdir: str | Path, *, data_dir: str | Path | None = None
+    cfg: Any,
+    workdir: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    until: float | None = None,
 ) -> TrainState:
     """Trains to `cfg.train.num_steps`, from the start or from the last checkpoint.
 
@@ -59,6 +63,7 @@ def train(
         cfg: every value of the run (`configs/base.py`).
         workdir: takes config, environment, numbers and checkpoints.
         data_dir: where datasets stand; by default `<workdir>/data`.
+        until: `time.monotonic()` at which to save and return before the last step.
 
     Returns:
         The last state, on the devices.
@@ -101,20 +106,21 @@ def train(
             state = parallel.place_tree(found.state)
         _announce(nets, state_shapes, workdir, start)
         if start < cfg.train.num_steps:
-            state = _run(
+            state, start = _run(
                 nets,
                 state,
                 start,
                 checkpoints=checkpoints,
                 data_dir=data_dir,
                 parent=parent,
+                until=until,
             )
         else:
             # Nothing to train, but the command was asked for and its config may have
             # new lengths.
             record(cfg, workdir, start=start)
     if jax.process_index() == 0:
-        print(f"trained to step {cfg.train.num_steps}", flush=True)
+        print(f"trained to step {start}", flush=True)
         print(f"final checkpoint digest sha256 {digest(state)}", flush=True)
     return state
 
@@ -173,7 +179,8 @@ def _run(
     checkpoints: Checkpoints,
     data_dir: Path,
     parent: TrainState | None,
-) -> TrainState:
+    until: float | None,
+) -> tuple[TrainState, int]:
     """Trains from `start` on: evaluate, save, next batches, updates, log."""
     cfg, last, count = nets.cfg, nets.cfg.train.num_steps, nets.cfg.train.accumulate
     micro = max(cfg.train.gen_updates, cfg.train.critic_updates)
@@ -189,8 +196,8 @@ def _run(
         note_parent(workdir, parent)
     record(cfg, workdir, start=start)
     with contextlib.ExitStack() as stack:
-        monitor = stack.enter_context(RunMonitor(cfg, workdir, start))
-        stop = stack.enter_context(StopRequest())
+        monitor = stack.enter_context(RunMonitor(cfg, workdir, start, until))
+        stop = stack.enter_context(StopRequest(until))
         batches = prefetch(source, start * micro * count, parallel.shard)
         stack.enter_context(batches)
         stack.enter_context(timed("training"))
@@ -198,9 +205,10 @@ def _run(
             if validate is not None and due(step, cfg.train.eval_every):
                 with timed("validation"):
                     monitor.evaluated(step, validate(state.ema))
-            if stop.signal or due(step, cfg.train.save_every):
+            late = stop.late
+            if late or stop.signal or due(step, cfg.train.save_every):
                 checkpoints.save(step, state, resolve(cfg))
-            if step == last:
+            if late or step == last:
                 break
             if stop.signal:
                 checkpoints.wait()
@@ -215,7 +223,7 @@ def _run(
             monitor.progress.advance(step + 1)
             if due(step + 1, cfg.train.log_every):
                 monitor.log(step + 1, state.skipped)
-    return state
+    return state, step
 
 
 def _updates(

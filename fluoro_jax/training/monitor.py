@@ -28,15 +28,18 @@ class RunMonitor:
         cfg: the run's config; reads train, loss and gen_opt.
         workdir: takes metrics.jsonl and tb/.
         start: the step the run begins or goes on at.
+        until: see `Progress`.
     """
 
-    def __init__(self, cfg: Any, workdir: Path, start: int) -> None:
+    def __init__(
+        self, cfg: Any, workdir: Path, start: int, until: float | None = None
+    ) -> None:
         self._cfg, self._last, self._since = cfg, start, time.monotonic()
         self._collected: list[Averages] = []
         # Process 0 alone writes: the averages are the same in all.
         first = jax.process_index() == 0
         self._writer = Writer(workdir, resumed_step=start) if first else None
-        self.progress = Progress(start, cfg.train.num_steps)
+        self.progress = Progress(start, cfg.train.num_steps, until)
 
     def __enter__(self) -> RunMonitor:
         return self

@@ -25,9 +25,14 @@ class Progress:
     """Shows a bar with time left, loss, validation IoU and errors; process 0 only.
 
     Without a terminal (a log file) it prints a line now and then instead.
+
+    Args:
+        start: first step.
+        total: last step.
+        until: `time.monotonic()` at which the run ends before its last step, or None.
     """
 
-    def __init__(self, start: int, total: int) -> None:
+    def __init__(self, start: int, total: int, until: float | None = None) -> None:
         self._first = jax.process_index() == 0
         self._bar = tqdm(
             initial=start,
@@ -38,6 +43,7 @@ class Progress:
             disable=None if self._first else True,
         )
         self._total, self._timed = total, (start, time.monotonic())
+        self._until = until
         self._compiled = False
         self._shown, self._values = 0.0, {}
 
@@ -75,6 +81,8 @@ class Progress:
         # Over all steps since the first one: the mean is steadier than the last step's
         # time.
         left = (now - begun) / (step - first) * (self._total - step)
+        if self._until is not None:
+            left = min(left, max(self._until - now, 0.0))
         numbers = ", ".join(f"{k} {v}" for k, v in self._values.items())
         self.say(f"step {step} of {self._total}, {left / 60:.1f} min left  {numbers}")
 
@@ -162,10 +170,14 @@ class StopRequest:
     the second exits immediately. Only in the main thread of a run of one process:
     several processes could not agree on the step, so they end at once and resume from
     their last checkpoint.
+
+    Args:
+        until: `time.monotonic()` at which the run ends as if asked to, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, until: float | None = None) -> None:
         self.signal: int | None = None
+        self._until = until
         self._before: dict[int, Any] = {}
         self._stack = contextlib.ExitStack()
 
@@ -178,6 +190,11 @@ class StopRequest:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
         return self
+
+    @property
+    def late(self) -> bool:
+        """Returns whether the run's time is up."""
+        return self._until is not None and time.monotonic() >= self._until
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number

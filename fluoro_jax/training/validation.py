@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from fluoro_jax import metrics
-from fluoro_jax.data.dataset import load_split
+from fluoro_jax.data.batches import validation_clips
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.geometry import px_to_iso_mm
 from fluoro_jax.models.generator import predict
@@ -33,7 +33,7 @@ class Validation:
         spec = StudySpec.from_config(cfg.study)
         self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
         self._one_component = cfg.evaluation.answer == "component"
-        self._frames, self._mask = _cases(spec, data_dir)
+        self._frames, self._mask = validation_clips(cfg, data_dir)
         # No more than the cases there are: a larger chunk would compute the same ones
         # twice.
         self._chunk = min(cfg.data.batch_size, len(self._frames))
@@ -85,9 +85,3 @@ class Validation:
             rows = np.arange(start, start + size) % count
             parts.append(np.asarray(self._predict(params, self._frames[rows])))
         return np.concatenate(parts)[:count]
-
-
-def _cases(spec: StudySpec, data_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Frames `[N, T, H, W]` and masks (boolean) of the validation cases."""
-    arrays = load_split(spec, data_dir, "val")
-    return arrays["frames"], arrays["mask"].astype(bool)

@@ -20,6 +20,7 @@ import jax
 
 from fluoro_jax.data.ct_bodies import ct_sizes
 from fluoro_jax.data.dataset import RENDERERS
+from fluoro_jax.data.patient_bodies import patient_size
 from fluoro_jax.errors import UserError
 from fluoro_jax.fingerprint import USUAL, files, leaves
 from fluoro_jax.io.files import write_text
@@ -44,7 +45,7 @@ CTS = "cts.json"  # bytes of every CT by its name, if CTs train
 _held: set[Path] = set()  # locks that this process has
 TRAINERS = (  # code that decides, beside the data, what a network learns
     *("models/**/*.py", "data/batches.py", "data/stack.py"),
-    *("data/appearance.py", "data/ct_bodies.py"),
+    *("data/appearance.py", "data/ct_bodies.py", "data/patient_bodies.py"),
     *("training/losses.py", "training/step.py", "training/optim.py"),
     *("training/freeze.py", "training/state.py", "training/parallel.py"),
     *("training/nets.py", "training/parent.py", "training/loop.py"),
@@ -182,7 +183,14 @@ def _note_cts(cfg: Any, workdir: Path) -> None:
     """Writes which CTs train, or refuses a run that was begun with others."""
     if not cfg.data.ct_dir:
         return
-    path, now = workdir / CTS, ct_sizes(cfg.data.ct_dir)
+    path, now = (
+        workdir / CTS,
+        (
+            patient_size(cfg.data.ct_dir)
+            if cfg.data.bodies == "patient"
+            else ct_sizes(cfg.data.ct_dir)
+        ),
+    )
     then = json.loads(path.read_text()) if path.exists() else now
     if then != now:
         names = sorted(name for name in then | now if then.get(name) != now.get(name))

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 
 import jax
 import numpy as np
@@ -255,3 +256,13 @@ def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path):
         assert jax.config.jax_compilation_cache_dir == "/elsewhere"
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_run_whose_time_is_up_is_saved_and_returned(tmp_path, capsys):
+    cfg = stand_in_run.config()
+    loop.train(cfg, tmp_path, until=time.monotonic())
+    assert "trained to step 0" in capsys.readouterr().out
+    assert (tmp_path / "ckpt" / "0").is_dir()
+    loop.train(cfg, tmp_path)  # without a limit it goes on from there, to its end
+    calls = read_rows(tmp_path / "history.jsonl")
+    assert [(call["from"], call["to"]) for call in calls] == [(0, 4), (0, 4)]

@@ -1,0 +1,145 @@
+"""One patient's CT and tumour as the pool that training draws from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from chest import PITCH_MM, chest_hu
+
+from configs import clinic
+from fluoro_jax.data import patient_bodies
+from fluoro_jax.data.batches import SimulatorSource, validation_clips
+from fluoro_jax.data.patient_bodies import (
+    PATIENT,
+    VAL_FIRST,
+    PatientBodies,
+    PatientFile,
+    read_patient,
+    write_patient,
+)
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import Grid, project_point
+from fluoro_jax.metrics import centroid_px
+from fluoro_jax.sim.ct_gtv import cut_gtv
+from fluoro_jax.studies import StudySpec
+from fluoro_jax.training.workdir import CTS, record
+
+MOMENTS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A chest with a tumour of 30 mm in its right lung, at four moments."""
+    hu = chest_hu(spine=True)
+    grid = Grid((0.0, 0.0, 0.0), (PITCH_MM,) * 3)
+    lung = np.argwhere(hu < -500.0)
+    z, y, x = lung[
+        np.abs(lung - np.median(lung[lung[:, 2] < hu.shape[2] / 2], axis=0))
+        .sum(axis=1)
+        .argmin()
+    ]
+    axes = [PITCH_MM * np.arange(n) for n in hu.shape]
+    away = np.sqrt(
+        (axes[0].reshape(-1, 1, 1) - axes[0][z]) ** 2
+        + (axes[1].reshape(1, -1, 1) - axes[1][y]) ** 2
+        + (axes[2].reshape(1, 1, -1) - axes[2][x]) ** 2
+    )
+    share = np.clip(0.5 - (away - 15.0) / PITCH_MM, 0.0, 1.0)
+    hu = hu + share * (40.0 - hu)
+    without, gtv, centre = cut_gtv(hu, grid, share)
+    place = tmp_path_factory.mktemp("patient")
+    whole = PatientFile(
+        hu=np.stack([without] * MOMENTS),
+        grid=grid,
+        taken_at=np.linspace(0.2, 0.8, MOMENTS),
+        centre_mm=np.stack([centre] * MOMENTS),
+        isocentre_mm=centre,
+        gtv=gtv,
+    )
+    write_patient(place / PATIENT, whole)
+    return place
+
+
+def smoke(folder, **data):
+    cfg = clinic.get_config("smoke")
+    cfg.data.update(source="simulator", bodies="patient", ct_dir=str(folder))
+    cfg.data.update(batch_size=2, pool_bodies=2, renew_every=2, randomise="", **data)
+    return cfg
+
+
+def test_the_file_comes_back_as_it_was(folder):
+    patient = read_patient(folder / PATIENT)
+    assert patient.hu.shape[0] == MOMENTS and patient.hu.min() >= -1000
+    again = folder / "again.npz"
+    write_patient(again, patient)
+    same = read_patient(again)
+    for a, b in zip(
+        jax.tree.leaves(patient.gtv), jax.tree.leaves(same.gtv), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    for field in dataclasses.fields(PatientFile):
+        if field.name not in ("gtv", "grid"):
+            one, other = (getattr(p, field.name) for p in (patient, same))
+            np.testing.assert_array_equal(one, other)
+    assert patient.grid == same.grid
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut off", "text", "another"])
+def test_a_file_that_is_none_is_refused(folder, tmp_path, damage):
+    path, data = tmp_path / PATIENT, (folder / PATIENT).read_bytes()
+    if damage == "cut off":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "text":
+        path.write_text("no patient")
+    elif damage == "another":
+        np.savez(path, hu=np.zeros(3))
+    with pytest.raises(UserError, match="no patient file") as caught:
+        read_patient(path)
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_examples_show_the_tumour_where_its_path_says(folder, monkeypatch):
+    paths = []
+    draw = patient_bodies.PatientClip.draw
+
+    def noted(self, rng, **how):
+        paths.append(draw(self, rng, **how))
+        return paths[-1]
+
+    monkeypatch.setattr(patient_bodies.PatientClip, "draw", noted)
+    cfg = smoke(folder)
+    batch = SimulatorSource(cfg).batch_at(3)
+    assert batch["frames"].shape == batch["mask"].shape == (2, 10, 32, 32)
+    view = StudySpec.from_config(cfg.study).geometry()
+    for mask, path in zip(np.asarray(batch["mask"]), paths, strict=True):
+        off = centroid_px(mask) - np.asarray(project_point(view, path))
+        assert np.abs(off).max() < 0.5  # of pixels of 10 mm
+    assert np.ptp(np.stack(paths), axis=(0, 1)).min() > 0.0  # it moves, and is set off
+    again = SimulatorSource(cfg).batch_at(3)
+    np.testing.assert_array_equal(batch["frames"], again["frames"])
+
+
+def test_validation_sees_other_moments_and_breaths(folder):
+    cfg = smoke(folder)
+    bodies = PatientBodies(str(folder), StudySpec.from_config(cfg.study))
+    trained, held = (bodies._moments(held_out=flag) for flag in (False, True))
+    assert sorted(trained + held) == list(range(MOMENTS)) and held
+    frames, masks = validation_clips(cfg, folder)
+    assert frames.shape == masks.shape == (cfg.study.num_val, 10, 32, 32)
+    assert masks.dtype == bool and masks.any(axis=(2, 3)).all()
+    assert VAL_FIRST > 10_000
+
+
+def test_a_run_remembers_whose_it_is(folder, tmp_path):
+    cfg = smoke(folder)
+    record(cfg, tmp_path, start=0)
+    assert PATIENT in (tmp_path / CTS).read_text()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / PATIENT).write_bytes(b"another patient")
+    cfg.data.ct_dir = str(other)
+    with pytest.raises(UserError, match="other CTs"):
+        record(cfg, tmp_path, start=0)
