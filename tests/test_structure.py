@@ -20,7 +20,7 @@ LAYERS = (  # lowest first; a module imports from its own layer or below
     {"data"},
     {"training", "tracking"},
     {"evaluation"},
-    {"zoo", "report"},
+    {"patient", "zoo", "report"},
     {"experiments"},
     {"cli"},
 )
