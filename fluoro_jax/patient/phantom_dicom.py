@@ -19,14 +19,15 @@ from scipy import ndimage
 from fluoro_jax.geometry import Grid
 from fluoro_jax.io.dicom.write_ct import (
     Identity,
-    mask_contours,
+    outlines,
     write_ct_series,
     write_rtstruct,
 )
 from fluoro_jax.io.straighten import AIR_HU
 from fluoro_jax.io.volumes import Roi
 from fluoro_jax.sim.background import Case
-from fluoro_jax.sim.body import solids, vessels, volume
+from fluoro_jax.sim.body import solids, volume
+from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.ct import (
     CT_BONE_MU_PER_DENSITY,
     CT_SOFT_MU_PER_DENSITY,
@@ -37,8 +38,8 @@ from fluoro_jax.sim.lung import breathing_displacement_mm, lung_density
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
 
 SUBVOXELS = 5  # points along each axis of a voxel that the tumour is sampled at
+OUTLINE_POINTS = 201  # a side of the plane that an outline is drawn on
 ROI_NAME = "GTV"
-EVEN = 8  # sides that end in whole voxels; contours reach past the last one
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,10 @@ def write_phantom(
         tumor_path_mm(case.tumor, case.breathing, time_s, case.anatomy), float
     )
     grid, shape = ct_grid(spacing_mm)
-    moved = Grid(
-        tuple(o + i for o, i in zip(grid.origin_mm, isocentre_mm, strict=True)),
-        grid.spacing_mm,
-    )
-    identity, shares = Identity(), []
+    shift = np.array(isocentre_mm, float)
+    x, y, z = (float(v) for v in np.array(grid.origin_mm) + shift)
+    moved = Grid((x, y, z), grid.spacing_mm)
+    identity = Identity()
     for index, (percent, hu) in enumerate(
         zip(percents, body_hu(case, time_s, voxel_mm=voxel_mm), strict=True)
     ):
@@ -114,19 +114,13 @@ def write_phantom(
             position=position,
             percent=float(percent),
         )
-        roi = Roi(ROI_NAME, mask_contours(share, moved))
+        contours = tumor_contours(case.tumor, path_mm[index], grid, shape[0])
+        roi = Roi(ROI_NAME, tuple(points + shift for points in contours))
         target = folder / "rtstruct" / f"{name}.dcm"
         write_rtstruct(target, [roi], identity=identity, percent=float(percent))
-        shares.append(share)
-    centres = path_mm + _offset_mm(case.tumor) + np.array(isocentre_mm)
-    return PhantomTruth(
-        percents,
-        centres,
-        _volume_ml(case.tumor),
-        np.array(isocentre_mm, float),
-        moved,
-        shape,
-    )
+    centres = path_mm + _offset_mm(case.tumor) + shift
+    volume_ml = _volume_ml(case.tumor)
+    return PhantomTruth(percents, centres, volume_ml, shift, moved, shape)
 
 
 def ct_grid(
@@ -150,27 +144,27 @@ def body_hu(case: Case, time_s: np.ndarray, *, voxel_mm: float) -> Any:
         time_s: `[T]`.
         voxel_mm: of the cubic voxels, those of `solids.body_grid`.
     """
-    vessel = jax.jit(vessels.grow)(case.anatomy)
-    grid, _ = solids.body_grid(voxel_mm)
-    still = jax.jit(functools.partial(volume.draw_still, shape=_body_shape(voxel_mm)))(
-        case.anatomy, grid, vessel=vessel
-    )
+    still = _draw_still(case.anatomy, voxel_mm)
     moves = breathing_displacement_mm(case.breathing, jnp.asarray(time_s, jnp.float32))
     lung_g_cc = lung_density(
         case.anatomy, case.breathing, jnp.asarray(time_s, jnp.float32)
     )
     for si_mm, ap_mm, density in zip(*moves, lung_g_cc, strict=True):
         yield np.asarray(
-            _hu_now(case.anatomy, grid, still, (si_mm, ap_mm), density), np.float32
+            _hu_now(case.anatomy, voxel_mm, still, (si_mm, ap_mm), density), np.float32
         )
 
 
-def _body_shape(voxel_mm: float) -> tuple[int, int, int]:
-    return solids.body_grid(voxel_mm)[1]
+@functools.partial(jax.jit, static_argnums=1)
+def _draw_still(anatomy: Anatomy, voxel_mm: float) -> volume.Still:
+    return volume.draw_still(anatomy, *solids.body_grid(voxel_mm))
 
 
-@jax.jit
-def _hu_now(anatomy: Any, grid: Grid, still: Any, move: Any, lung_g_cc: Any) -> Any:
+@functools.partial(jax.jit, static_argnums=1)
+def _hu_now(
+    anatomy: Anatomy, voxel_mm: float, still: volume.Still, move: Any, lung_g_cc: Any
+) -> Any:
+    grid, _ = solids.body_grid(voxel_mm)
     soft, bone = volume.body_densities(
         anatomy, grid, still=still, displacement_mm=move, lung_g_cc=lung_g_cc
     )
@@ -223,18 +217,48 @@ def tumor_share(
         parts.append(slice(low, high))
         axes.append(places - centre_mm[axis])
     x, y, z = axes
-    inside = _inside(tumor, x[None, None, :], y[None, :, None], z[:, None, None])
+    depth = _depth(tumor, x[None, None, :], y[None, :, None], z[:, None, None])
     counts = [n for part in parts[::-1] for n in (part.stop - part.start, SUBVOXELS)]
     share = np.zeros(shape, np.float32)
-    means = inside.reshape(counts).mean(axis=(1, 3, 5), dtype=np.float32)
+    means = (depth >= 0.0).reshape(counts).mean(axis=(1, 3, 5), dtype=np.float32)
     share[parts[2], parts[1], parts[0]] = means
     return share
 
 
-def _inside(tumor: Tumor, x: Any, y: Any, z: Any) -> np.ndarray:
+def tumor_contours(
+    tumor: Tumor, centre_mm: np.ndarray, grid: Grid, slices: int
+) -> tuple[np.ndarray, ...]:
+    """Returns a tumour's exact outline in the planes of a CT's slices.
+
+    Args:
+        tumor: size and shape.
+        centre_mm: `[3]` where it is.
+        grid: of the CT; only the slices' positions are used.
+        slices: of the CT.
+
+    Returns:
+        Closed polygons, each `[N, 3]` LPS mm.
+    """
+    radius = 0.5 * float(tumor.diameter_mm)
+    line = np.linspace(-1.02, 1.02, OUTLINE_POINTS) * radius
+    found = []
+    for k in range(slices):
+        z = float(grid.origin_mm[2]) + k * float(grid.spacing_mm[2])
+        if abs(z - centre_mm[2]) >= radius:
+            continue
+        depth = _depth(tumor, line[None, :], line[:, None], z - centre_mm[2])
+        for points in outlines(line, line, depth):
+            height = np.full((len(points), 1), z)
+            found.append(np.hstack([points + centre_mm[:2], height]))
+    return tuple(found)
+
+
+def _depth(tumor: Tumor, x: Any, y: Any, z: Any) -> np.ndarray:
+    """Returns a smooth number that is positive inside of a tumour about (0, 0, 0)."""
+    size = float(tumor.diameter_mm)
     if tumor.shape is None:
-        return x**2 + y**2 + z**2 <= (0.5 * float(tumor.diameter_mm)) ** 2
-    size, inside = float(tumor.diameter_mm), None
+        return 0.25 - (x**2 + y**2 + z**2) / size**2
+    parts = []
     for offset, semi, turn in zip(
         np.asarray(tumor.shape.offset),
         np.asarray(tumor.shape.semi),
@@ -242,12 +266,14 @@ def _inside(tumor: Tumor, x: Any, y: Any, z: Any) -> np.ndarray:
         strict=True,
     ):
         dx, dy, dz = x - size * offset[0], y - size * offset[1], z - size * offset[2]
-        part = sum(
-            ((row[0] * dx + row[1] * dy + row[2] * dz) / (size * length)) ** 2
-            for row, length in zip(turn, semi, strict=True)
+        along = lambda row, d=(dx, dy, dz): (
+            row[0] * d[0] + row[1] * d[1] + row[2] * d[2]
         )
-        inside = part <= 1.0 if inside is None else inside | (part <= 1.0)
-    return np.asarray(inside)
+        far = [
+            (along(row) / (size * r)) ** 2 for row, r in zip(turn, semi, strict=True)
+        ]
+        parts.append(1.0 - (far[0] + far[1] + far[2]))
+    return np.max(parts, axis=0)
 
 
 def _fine(tumor: Tumor) -> tuple[np.ndarray, Grid]:

@@ -248,15 +248,23 @@ def mask_contours(
     found = []
     for k in np.flatnonzero(np.asarray(share).max(axis=(1, 2)) > level):
         # A rim of zeros closes contours at the volume's sides.
-        plane = np.pad(np.asarray(share[k], float), 1)
-        for line in contour_generator(z=plane).lines(level):
-            points: Any = line
-            if len(points) < 4:  # the last repeats the first
-                continue
-            x, y = points[:-1, 0] - 1.0, points[:-1, 1] - 1.0
-            z = np.full_like(x, z0 + k * dz)
-            found.append(np.stack([x0 + x * dx, y0 + y * dy, z], axis=-1))
+        plane = np.pad(np.asarray(share[k], float), 1) - level
+        x = float(x0) + float(dx) * (np.arange(plane.shape[1]) - 1.0)
+        y = float(y0) + float(dy) * (np.arange(plane.shape[0]) - 1.0)
+        for points in outlines(x, y, plane):
+            height = np.full((len(points), 1), float(z0) + k * float(dz))
+            found.append(np.hstack([points, height]))
     return tuple(found)
+
+
+def outlines(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
+    """Returns the closed lines on which values `[Y, X]` are zero, each `[N, 2]` (x, y).
+
+    The first point is not repeated at the end.
+    """
+    lines: Any = contour_generator(x, y, values).lines(0.0)
+    # Three points and the first again.
+    return [line[:-1] for line in lines if len(line) >= 4]
 
 
 def _header(identity: Identity, modality: str, sop_class: str, uid: str) -> Any:
