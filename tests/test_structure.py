@@ -60,7 +60,10 @@ def package_of(module):
 @pytest.fixture(scope="module")
 def trees():
     every = sources("fluoro_jax", "configs", "launch")
-    return {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in every}
+    return {
+        p.relative_to(ROOT).as_posix(): ast.parse(p.read_text(encoding="utf-8"))
+        for p in every
+    }
 
 
 def test_no_package_imports_from_a_layer_above(trees):
@@ -105,7 +108,7 @@ def test_pmap_is_named_in_one_place(trees):
 def test_files_and_functions_are_short(trees):
     long = []
     for name, tree in trees.items():
-        lines = len((ROOT / name).read_text().splitlines())
+        lines = len((ROOT / name).read_text(encoding="utf-8").splitlines())
         if lines > MOST_LINES:
             long.append(f"{name}: {lines} lines")
         for node in ast.walk(tree):

@@ -7,9 +7,10 @@ would shift or stretch the volume without any other sign.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,9 +20,10 @@ from fluoro_jax.io.mha import MetaImage
 # DICOM tags as GDCM writes them: group and element in hexadecimal.
 POSITION, ORIENTATION, PIXEL_MM = "0020|0032", "0020|0037", "0028|0030"
 ROWS, COLS, BITS = "0028|0010", "0028|0011", "0028|0100"
-# Ours, all three.
+# Ours, all four.
 SAME_PLACE_MM = 0.01  # closer slices are the same slice twice
 SPACING_OFF = 0.01  # relative difference between the steps of one series
+FARTHEST_MM = 1e5  # from the origin: 100 m
 TILT_MM = 0.1  # by which a slice may lie beside the normal through the first
 
 
@@ -44,6 +46,9 @@ class Slice:
     shape: tuple[int, int]
 
 
+S = TypeVar("S", bound=Slice)  # also with what a reader knows beside
+
+
 def read_series(folder: Path, simpleitk: Any) -> MetaImage:
     """Reads the one series of a folder.
 
@@ -60,7 +65,7 @@ def read_series(folder: Path, simpleitk: Any) -> MetaImage:
     """
     names = _one_series(folder, simpleitk)
     slices = [_read_header(Path(name), simpleitk) for name in names]
-    slices, step_mm = _in_order(folder, slices)
+    slices, step_mm = in_order(folder, slices)
     planes = []
     for one in slices:
         # One by one, in the order found here: nothing depends on how the library sorts.
@@ -144,14 +149,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
             why="they say where the slice lies",
             fix="copy the file again, or export the series again",
         )
-    found = np.array([*place, *axes, *pixel])
-    if found.shape != (11,) or not np.isfinite(found).all() or min(pixel) <= 0.0:
-        refuse(
-            f"{path}: position {place}, orientation {axes}, pixels {pixel} mm",
-            "3, 6 and 2 finite numbers, pixels of more than 0 mm",
-            why="they say where the slice lies",
-            fix="export the series again",
-        )
+    directions = check_place(path, place, axes, pixel)
     # A header can be read although the pixels behind it are cut off (a test does so).
     if path.stat().st_size < rows * cols * bits // 8 and not _compressed(path):
         refuse(
@@ -160,8 +158,36 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
             why="the file is cut off",
             fix="copy the file again",
         )
-    directions = np.reshape(axes, (2, 3))
     return Slice(path, np.array(place), directions, (pixel[0], pixel[1]), (rows, cols))
+
+
+def check_place(path: Path, place: Any, axes: Any, pixel: Any) -> np.ndarray:
+    """Checks where a slice lies; returns its axes as `[2, 3]`.
+
+    Args:
+        path: for the message.
+        place: ImagePositionPatient.
+        axes: ImageOrientationPatient.
+        pixel: PixelSpacing.
+
+    Raises:
+        UserError: for other than 3, 6 and 2 finite numbers, pixels without a size, or
+            axes that are no unit vectors at right angles.
+    """
+    found = np.array([*place, *axes, *pixel], float)
+    good = found.shape == (11,) and np.isfinite(found).all() and min(pixel) > 0.0
+    good = good and np.abs(found).max() < FARTHEST_MM
+    directions = np.reshape(found[3:9], (2, 3)) if good else np.zeros((2, 3))
+    # 1e-3: decimal strings of few digits.
+    if not good or np.abs(directions @ directions.T - np.eye(2)).max() > 1e-3:
+        refuse(
+            f"{path}: position {list(place)}, orientation {list(axes)}, pixels "
+            f"{list(pixel)} mm",
+            "3, 6 and 2 finite numbers, unit axes at right angles, pixels over 0 mm",
+            why="they say where the slice lies",
+            fix="export the series again",
+        )
+    return directions
 
 
 def _compressed(path: Path) -> bool:
@@ -172,8 +198,19 @@ def _compressed(path: Path) -> bool:
     return b"1.2.840.10008.1.2.4." in head or b"1.2.840.10008.1.2.5" in head
 
 
-def _in_order(folder: Path, slices: list[Slice]) -> tuple[list[Slice], float]:
-    """Slices by position along their normal, and the distance of two neighbours."""
+def in_order(folder: Path, slices: Sequence[S]) -> tuple[list[S], float]:
+    """Sorts slices along their normal and checks that they make one whole volume.
+
+    Args:
+        folder: for the messages.
+        slices: at least two.
+
+    Returns:
+        (slices in order, distance of two neighbours in mm).
+
+    Raises:
+        UserError: slices of different planes, missing, doubled, or stacked askew.
+    """
     first = slices[0]
     for one in slices:
         same = (one.shape, one.pixel_mm) == (first.shape, first.pixel_mm)

@@ -1,0 +1,1 @@
+"""DICOM files: CT series, contours and plans, projections; extra `[dicom]`."""
