@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import track
+from fluoro_jax.cli import fit, track
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -46,6 +46,8 @@ def _main(argv: Sequence[str] | None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if args.verb == "track":
         return _track(args)
+    if args.verb == "fit":
+        return _fit(args)
     if args.verb == "doctor":
         from fluoro_jax.cli.commands import guarded
 
@@ -90,6 +92,12 @@ def _track(args: argparse.Namespace) -> int:
     return guarded(work, debug=args.debug)
 
 
+def _fit(args: argparse.Namespace) -> int:
+    from fluoro_jax.cli.commands import guarded
+
+    return guarded(lambda: fit.fit(fit.options_from(args)), debug=args.debug)
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of all verbs."""
     top = FourLines(
@@ -118,6 +126,12 @@ def parser() -> argparse.ArgumentParser:
             help=finds,
             description=f"{finds.capitalize()}.",
             epilog=track.EPILOG,
+        )
+    )
+    makes = "make a tracker for one patient from CT and contours"
+    fit.add_arguments(
+        verbs.add_parser(
+            "fit", help=makes, description=f"{makes.capitalize()}.", epilog=fit.EPILOG
         )
     )
     # For --help alone: these verbs are dispatched before argparse sees them.

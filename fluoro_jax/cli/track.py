@@ -51,7 +51,11 @@ class Options:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     parser.add_argument("clip", metavar="CLIP", help="file or folder to read")
-    parser.add_argument("--model", metavar="NAME", help="weights, as group-cpu")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="weights, as group-cpu, or a folder of fluoro fit",
+    )
     parser.add_argument("-o", "--out", metavar="DIR", help="where results go")
     parser.add_argument(
         "--lookahead",
@@ -109,7 +113,8 @@ def track(options: Options) -> None:
         warnings.simplefilter("always")
         read = read_clip_with_sources(options.clip)
         # The model's own lookahead unless asked otherwise: its numbers are for that.
-        tracker = zoo.tracker(options.model, lookahead_frames=options.lookahead)
+        name, folder = zoo.find(options.model)
+        tracker = zoo.tracker(name, lookahead_frames=options.lookahead, folder=folder)
         plan = make_plan(tracker, read.clip)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
     told = _tell_warnings(caught)

@@ -5,6 +5,14 @@
 ['group', 'group-cpu', 'patient-cpu']
 """
 
-from fluoro_jax.zoo.registry import Weights, WeightsTracker, load, names, save, tracker
+from fluoro_jax.zoo.registry import (
+    Weights,
+    WeightsTracker,
+    find,
+    load,
+    names,
+    save,
+    tracker,
+)
 
-__all__ = ["Weights", "WeightsTracker", "load", "names", "save", "tracker"]
+__all__ = ["Weights", "WeightsTracker", "find", "load", "names", "save", "tracker"]

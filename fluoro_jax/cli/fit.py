@@ -1,0 +1,219 @@
+"""`fluoro fit`: from a patient's CT and contours to a tracker for that patient.
+
+The module imports no JAX, so that --help is quick; `fit` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.io.files import expand_path, write_text
+
+EPILOG = """The tumour (ROI) is cut out of the CT, moved along with the lung and beyond,
+and put back; a small network learns to find it. The same command goes on where it was
+interrupted. DIR receives the weights with their card, tables/ of clips held out, and
+fit.json: every number and where it comes from. Research software. Not a medical device.
+Not for clinical use."""
+MINUTES = (3.0, 10_000.0)
+RECORD = "fit.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """A command line, read but not yet checked.
+
+    Attributes:
+        ct: folder of one CT series, or a volume file; None with `ct4d`.
+        ct4d: folder of the phases.
+        rtstruct: file or folder of the contours.
+        roi: name of the tumour's ROI.
+        out: folder for the tracker.
+        plan: RTPLAN that has the isocentre.
+        beam: of the plan.
+        isocentre_mm: LPS mm; before the plan's.
+        gantry_deg: IEC angle of the view.
+        minutes: for training.
+        seed: of networks and clips.
+    """
+
+    ct: Path | None
+    ct4d: Path | None
+    rtstruct: Path
+    roi: str
+    out: Path
+    plan: Path | None = None
+    beam: str = ""
+    isocentre_mm: tuple[float, float, float] | None = None
+    gantry_deg: float = 0.0
+    minutes: float = 20.0
+    seed: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Gives the verb its options."""
+    add = parser.add_argument
+    add("--ct", metavar="DIR", help="planning CT: a DICOM folder, or .mha, .nii.gz")
+    add("--ct4d", metavar="DIR", help="DICOM folder of the phases, in place of --ct")
+    add("--rtstruct", metavar="FILE", help="contours; a folder with one a phase")
+    add("--roi", metavar="NAME", help="the tumour's, as GTV; another lists all names")
+    add("-o", "--out", metavar="DIR", help="where the tracker goes")
+    add("--plan", metavar="FILE", help="RTPLAN that has the isocentre")
+    add("--beam", default="", help="of the plan, where its isocentres differ")
+    triple: dict[str, Any] = dict(nargs=3, type=float, metavar=("X", "Y", "Z"))
+    add(
+        "--isocentre-mm", **triple, help="LPS mm (default: plan, else the ROI's centre)"
+    )
+    add("--gantry-deg", type=float, default=0.0, help="IEC angle (default: 0)")
+    add("--minutes", type=float, default=20.0, help="of training (default: 20)")
+    add("--seed", type=int, default=0, help="of network and clips (default: 0)")
+    add("--debug", action="store_true", help="show the traceback")
+
+
+def options_from(args: argparse.Namespace) -> Options:
+    """Returns what was asked for.
+
+    Raises:
+        UserError: something is missing, doubled or out of its range.
+    """
+    examples = {"rtstruct": "contours.dcm", "roi": "GTV", "out": "tracker"}
+    for name, example in examples.items():
+        if not getattr(args, name):
+            raise UserError(
+                f"no --{name}",
+                needed="fluoro fit --ct=DIR --rtstruct=FILE --roi=NAME --out=DIR",
+                why="a patient's tracker is made from the CT and the tumour's contours",
+                fix=f"add --{name}={example}",
+            )
+    if bool(args.ct) == bool(args.ct4d):
+        raise UserError(
+            "both --ct and --ct4d" if args.ct else "neither --ct nor --ct4d",
+            needed="one of them",
+            why="the chest is that of one CT, or of the phases of a 4DCT",
+            fix="leave one out" if args.ct else "add --ct=DIR",
+        )
+    if not MINUTES[0] <= args.minutes <= MINUTES[1]:
+        raise UserError(
+            f"--minutes={args.minutes:g}",
+            needed=f"from {MINUTES[0]:g} to {MINUTES[1]:g}",
+            why="compiling and judging alone take two minutes",
+            fix="--minutes=20",
+        )
+    path = lambda value: expand_path(value) if value else None
+    return Options(
+        ct=path(args.ct),
+        ct4d=path(args.ct4d),
+        rtstruct=expand_path(args.rtstruct),
+        roi=args.roi,
+        out=expand_path(args.out),
+        plan=path(args.plan),
+        beam=args.beam,
+        isocentre_mm=tuple(args.isocentre_mm) if args.isocentre_mm else None,
+        gantry_deg=args.gantry_deg,
+        minutes=args.minutes,
+        seed=args.seed,
+    )
+
+
+def fit(options: Options) -> None:
+    """Reads, prepares, trains, judges and writes.
+
+    Raises:
+        UserError: files that cannot be used; a folder of another patient.
+    """
+    from fluoro_jax.data.patient_bodies import write_patient
+    from fluoro_jax.patient.fit import FitOptions, patient_folder
+    from fluoro_jax.patient.fit import fit as train
+    from fluoro_jax.stages import stage
+
+    begun = time.monotonic()
+    path, asked = patient_folder(options.out), _asked(options)
+    if path.exists():
+        _check_same(options.out / RECORD, asked)
+        print("the patient is prepared already; training goes on", file=sys.stderr)
+    else:
+        with stage("read and prepare the patient"):
+            patient, told = _prepare(options)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"asked": asked, **told}
+        write_text(options.out / RECORD, json.dumps(record, indent=1) + "\n")
+        write_patient(path, patient)
+        print(f"tumour of {told['volume_ml']} ml, isocentre: {told['isocentre']}")
+    left = options.minutes - (time.monotonic() - begun) / 60.0
+    train(
+        FitOptions(
+            options.out,
+            gantry_deg=options.gantry_deg,
+            minutes=max(left, MINUTES[0]),
+            seed=options.seed,
+        )
+    )
+
+
+def _prepare(options: Options) -> tuple[Any, dict[str, Any]]:
+    from fluoro_jax.io.dicom.rtplan import choose_isocentre
+    from fluoro_jax.io.dicom.rtstruct import read_rtstruct, rois_by_phase
+    from fluoro_jax.io.dicom.series import read_4dct, read_series_ct
+    from fluoro_jax.patient.prepare import prepare
+
+    if options.ct4d:
+        ct: Any = read_4dct(options.ct4d)
+        rois = rois_by_phase(options.rtstruct, options.roi, ct)
+        frame_uid = ct.phases[0].frame_uid
+    else:
+        assert options.ct is not None
+        ct = read_series_ct(options.ct)
+        rois = {0: read_rtstruct(options.rtstruct, ct=ct).roi(options.roi)}
+        frame_uid = ct.frame_uid
+    isocentre = choose_isocentre(
+        given_mm=options.isocentre_mm,
+        plan=options.plan,
+        beam=options.beam,
+        roi=rois[min(rois)],
+        frame_uid=frame_uid,
+    )
+    at = [float(x) for x in isocentre.position_mm]
+    patient, told = prepare(ct, rois, at)
+    return patient, {
+        **told,
+        "isocentre": f"{', '.join(f'{x:.1f}' for x in at)} mm, {isocentre.source}",
+        "isocentre_mm": at,
+        "sources": {"ct": dict(ct.sources), "roi": dict(rois[min(rois)].sources)},
+    }
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """Returns what decides the patient and the view, ready for JSON."""
+    named = lambda path: path and str(path.resolve())
+    return {
+        "ct": named(options.ct),
+        "ct4d": named(options.ct4d),
+        "rtstruct": named(options.rtstruct),
+        "roi": options.roi,
+        "plan": named(options.plan),
+        "beam": options.beam,
+        "isocentre_mm": options.isocentre_mm and list(options.isocentre_mm),
+        "gantry_deg": options.gantry_deg,
+    }
+
+
+def _check_same(path: Path, asked: dict[str, Any]) -> None:
+    try:
+        then = json.loads(path.read_text())["asked"]
+    except (OSError, ValueError, KeyError):
+        then = {}
+    other = sorted(key for key in asked if then.get(key) != asked[key])
+    if other:
+        raise UserError(
+            f"{path.parent} holds another fit: --{other[0].replace('_', '-')} was "
+            f"{then.get(other[0])}, is {asked[other[0]]}",
+            needed="a new folder for another patient or view",
+            why="its network would go on with other images",
+            fix="--out=ANOTHER",
+        )
