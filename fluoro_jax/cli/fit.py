@@ -98,13 +98,7 @@ def options_from(args: argparse.Namespace) -> Options:
             why="the chest is that of one CT, or of the phases of a 4DCT",
             fix="leave one out" if args.ct else "add --ct=DIR",
         )
-    if not MINUTES[0] <= args.minutes <= MINUTES[1]:
-        raise UserError(
-            f"--minutes={args.minutes:g}",
-            needed=f"from {MINUTES[0]:g} to {MINUTES[1]:g}",
-            why="compiling and judging alone take two minutes",
-            fix="--minutes=20",
-        )
+    _check_numbers(args)
     path = lambda value: expand_path(value) if value else None
     return Options(
         ct=path(args.ct),
@@ -119,6 +113,22 @@ def options_from(args: argparse.Namespace) -> Options:
         minutes=args.minutes,
         seed=args.seed,
     )
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name, (low, high), why, usual in (
+        ("minutes", MINUTES, "compiling and judging alone take two minutes", "20"),
+        ("gantry-deg", (-360.0, 360.0), "it is an angle in degrees", "0"),
+        ("seed", (0, 2**31 - 1), "it is a whole number", "0"),
+    ):
+        value = getattr(args, name.replace("-", "_"))
+        if not low <= value <= high:
+            raise UserError(
+                f"--{name}={value:g}",
+                needed=f"from {low:g} to {high:g}",
+                why=why,
+                fix=f"--{name}={usual}",
+            )
 
 
 def fit(options: Options) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import fit, track
+from fluoro_jax.cli import evaluate_track, fit, track
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -48,6 +48,11 @@ def _main(argv: Sequence[str] | None) -> int:
         return _track(args)
     if args.verb == "fit":
         return _fit(args)
+    if args.verb == "evaluate-track":
+        from fluoro_jax.cli.commands import guarded
+
+        work = lambda: evaluate_track.evaluate_track(args)
+        return guarded(work, debug=args.debug)
     if args.verb == "doctor":
         from fluoro_jax.cli.commands import guarded
 
@@ -132,6 +137,15 @@ def parser() -> argparse.ArgumentParser:
     fit.add_arguments(
         verbs.add_parser(
             "fit", help=makes, description=f"{makes.capitalize()}.", epilog=fit.EPILOG
+        )
+    )
+    judges = "judge a track against a truth: errors in mm, gating"
+    evaluate_track.add_arguments(
+        verbs.add_parser(
+            "evaluate-track",
+            help=judges,
+            description=f"{judges.capitalize()}.",
+            epilog=evaluate_track.EPILOG,
         )
     )
     # For --help alone: these verbs are dispatched before argparse sees them.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fluoro_jax.clip import Clip, Track
-from fluoro_jax.errors import UserError
+from fluoro_jax.errors import UserError, refuse
 from fluoro_jax.geometry import iso_pixel_mm
-from fluoro_jax.io.files import beside
+from fluoro_jax.io.files import beside, expand_path
 from fluoro_jax.io.mha import MetaImage, write_mha
 
 FILES = ("track.csv", "masks.mha", "run.json")
@@ -126,3 +127,56 @@ def _row(track: Track, latency_ms: float, clip: Clip, area_px: int) -> dict[str,
     numbers = {key: f"{value:.6g}" for key, value in values.items()}
     latency = {"status": track.status, "latency_ms": f"{latency_ms:.1f}"}
     return {"frame": track.frame, **numbers, **latency}
+
+
+@dataclass(frozen=True)
+class TrackTable:
+    """Positions of a tumour at times, as a tracker or a truth states them.
+
+    Attributes:
+        time_s: `[T]` rising.
+        place_mm: `[T, 2]` (superior, right of image) in the isocentre plane from the
+            isocentre; NaN where nothing was found.
+        status: `[T]` of each, "" where the file has none.
+    """
+
+    time_s: np.ndarray
+    place_mm: np.ndarray
+    status: tuple[str, ...]
+
+
+def read_track(path: str | Path) -> TrackTable:
+    """Reads a `track.csv`, or any CSV with its columns time_s, x_iso_mm and y_iso_mm.
+
+    Args:
+        path: the file, or the folder that holds a track.csv.
+
+    Raises:
+        UserError: no such file, columns that are missing, values that are no numbers,
+            times that do not rise.
+    """
+    path = expand_path(str(path))
+    path = path / FILES[0] if path.is_dir() else path
+    needed = "a CSV with the columns time_s, x_iso_mm, y_iso_mm (mm at the isocentre)"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        names = ("time_s", "y_iso_mm", "x_iso_mm")
+        values = np.array([[float(row[name]) for name in names] for row in rows])
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        what = f"no column {error}" if isinstance(error, KeyError) else str(error)
+        refuse(
+            f"{path}: {what}",
+            needed,
+            "positions are compared at times, in millimetres",
+            "give the folder of `fluoro track`, or write such a CSV",
+        )
+    if not len(values) or not (np.diff(values[:, 0]) > 0.0).all():
+        refuse(
+            f"{path}: {len(values)} rows" + ", times that do not rise" * bool(rows),
+            needed + "; rows in order of time",
+            "positions are compared at times",
+            "sort the rows by time_s and leave out repeats",
+        )
+    status = tuple(row.get("status") or "" for row in rows)
+    return TrackTable(values[:, 0], values[:, 1:], status)
