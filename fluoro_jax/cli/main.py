@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import evaluate_track, fit, track
+from fluoro_jax.cli import evaluate_track, fit, report, track
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -48,11 +48,14 @@ def _main(argv: Sequence[str] | None) -> int:
         return _track(args)
     if args.verb == "fit":
         return _fit(args)
-    if args.verb == "evaluate-track":
+    simple = {
+        "evaluate-track": evaluate_track.evaluate_track,
+        "report": report.report,
+    }
+    if args.verb in simple:
         from fluoro_jax.cli.commands import guarded
 
-        work = lambda: evaluate_track.evaluate_track(args)
-        return guarded(work, debug=args.debug)
+        return guarded(lambda: simple[args.verb](args), debug=args.debug)
     if args.verb == "doctor":
         from fluoro_jax.cli.commands import guarded
 
@@ -146,6 +149,15 @@ def parser() -> argparse.ArgumentParser:
             help=judges,
             description=f"{judges.capitalize()}.",
             epilog=evaluate_track.EPILOG,
+        )
+    )
+    shows = "write the page of a tracked clip: player, traces, errors"
+    report.add_arguments(
+        verbs.add_parser(
+            "report",
+            help=shows,
+            description=f"{shows.capitalize()}.",
+            epilog=report.EPILOG,
         )
     )
     # For --help alone: these verbs are dispatched before argparse sees them.

@@ -75,6 +75,15 @@ def compare(
     }
 
 
+def error_mm(track: TrackTable, truth: TrackTable) -> tuple[np.ndarray, np.ndarray]:
+    """Returns error and true place at the track's times, each `[T, 2]` mm.
+
+    (superior, right of image); NaN without an answer, or without a truth.
+    """
+    expected = _at(truth, track.time_s)
+    return track.place_mm - expected, expected
+
+
 def _at(truth: TrackTable, time_s: np.ndarray) -> np.ndarray:
     """Returns the truth at times `[T]`: `[T, 2]` mm, NaN outside of it."""
     read = lambda values: np.interp(
