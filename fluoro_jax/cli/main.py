@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import track
+from fluoro_jax.cli import inspect, track
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -46,6 +46,10 @@ def _main(argv: Sequence[str] | None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     if args.verb == "track":
         return _track(args)
+    if args.verb == "inspect":
+        from fluoro_jax.cli.commands import guarded
+
+        return guarded(lambda: inspect.inspect(args), debug=args.debug)
     if args.verb == "doctor":
         from fluoro_jax.cli.commands import guarded
 
@@ -118,6 +122,15 @@ def parser() -> argparse.ArgumentParser:
             help=finds,
             description=f"{finds.capitalize()}.",
             epilog=track.EPILOG,
+        )
+    )
+    says = "say what a file is: kind, geometry with sources, what is missing"
+    inspect.add_arguments(
+        verbs.add_parser(
+            "inspect",
+            help=says,
+            description=f"{says.capitalize()}.",
+            epilog=inspect.EPILOG,
         )
     )
     # For --help alone: these verbs are dispatched before argparse sees them.

@@ -116,15 +116,22 @@ def decode(files: Sequence[tuple[Tags, Convert]], turn: Convert) -> np.ndarray:
     return out
 
 
+def decode_first(tags: Tags, convert: Convert, turn: Convert) -> np.ndarray:
+    """Returns the first frame of a file alone, as `decode` does, `[H, W]` float32."""
+    stored = next(_stored(tags, 1), None)
+    if stored is None or stored.shape != frame_shape(tags)[1:]:
+        _undecoded(tags.path, "no whole first frame")
+    return np.ascontiguousarray(turn(convert(stored)))
+
+
 def _stored(tags: Tags, count: int) -> Iterator[np.ndarray]:
     """Yields the stored numbers of each frame, unused high bits removed."""
-    pydicom = import_pydicom(tags.path)
+    import_pydicom(tags.path)
     from pydicom.pixels import iter_pixels
 
     stored = whole(tags.path, tags.header, "BitsStored") or 0
     signed = whole(tags.path, tags.header, "PixelRepresentation")
     allocated = whole(tags.path, tags.header, "BitsAllocated") or 0
-    del pydicom
     frames = iter_pixels(str(tags.path), indices=range(count))
     while True:
         try:
