@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,6 @@ def projection(kind="XA", **changed) -> Dataset:
     if kind.startswith("Enhanced"):
         enhance(ds, view, frames=SHAPE[0])
     else:
-        ds.update({})
         edit(ds, FrameTime=100, **view)
     edit(ds, **changed)
     return ds
@@ -90,10 +90,9 @@ def enhance(ds, view, frames):
     ds.SharedFunctionalGroupsSequence = Sequence([shared])
     groups = []
     for number in range(frames):
-        content, group, here = Dataset(), Dataset(), Dataset()
+        content, group, here = Dataset(), Dataset(), copy.deepcopy(positioner)
         content.FrameReferenceDateTime = f"20200101120000.{number}00000"
         group.FrameContentSequence = Sequence([content])
-        here.update(positioner)
         group.PositionerPositionSequence = Sequence([here])
         groups.append(group)
     ds.PerFrameFunctionalGroupsSequence = Sequence(groups)
