@@ -33,6 +33,7 @@ def draw_orientation(
         facts: of `describe`: edges and axes by name.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 
     rows, cols = frame.shape
     # Bone white, whatever the file's polarity: one look for all formats.
@@ -45,7 +46,8 @@ def draw_orientation(
     axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
     # Pixels as they are in the patient: oblong ones are drawn oblong.
     axes.set_aspect(down / right)
-    axes.set_axis_off()
+    axes.set_xticks([])
+    axes.set_yticks([])
     for side, end in facts.get("edges", {}).items():
         x, y = SPOTS[side]
         across = {"left": "left", "right": "right"}.get(side, "center")
@@ -56,6 +58,8 @@ def draw_orientation(
             end,
             transform=axes.transAxes,
             color=INK,
+            # Read on white bone and on black lung alike.
+            path_effects=[withStroke(linewidth=3, foreground="black")],
             fontsize=20,
             fontweight="bold",
             ha=across,
