@@ -79,11 +79,9 @@ def write_slicer(
 def _shifts(answers: Sequence[Track], first: int) -> tuple[np.ndarray, list[int]]:
     """Displacements `[T, 2]` (superior, right) mm from frame `first`; held frames."""
     places = np.array([np.asarray(one.centroid_iso_mm, float) for one in answers])
-    missed = ~np.isfinite(places).all(axis=1)
+    missed = np.flatnonzero(~np.isfinite(places).all(axis=1)).tolist()
     shifts = places - places[first]
-    last = np.zeros(2)
-    for frame, gone in enumerate(missed):
-        if gone:
-            shifts[frame] = last
-        last = shifts[frame]
-    return shifts, [int(frame) for frame in np.flatnonzero(missed)]
+    # In their order, so that a gap of several frames keeps the answer before it.
+    for frame in missed:
+        shifts[frame] = shifts[frame - 1] if frame else 0.0
+    return shifts, missed

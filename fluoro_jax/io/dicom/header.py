@@ -12,7 +12,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from fluoro_jax.errors import UserError, refuse
 
@@ -163,7 +163,7 @@ def items(path: Path, header: Any, key: str) -> list[Any]:
         _damaged(path, error, key)
 
 
-def _damaged(path: Path, error: BaseException, key: str = "header") -> Any:
+def _damaged(path: Path, error: BaseException, key: str = "header") -> NoReturn:
     # `from None`: the traceback of pydicom's error would quote the value.
     raise UserError(
         f"{path}: its {key} cannot be read ({type(error).__name__})",
@@ -173,7 +173,7 @@ def _damaged(path: Path, error: BaseException, key: str = "header") -> Any:
     ) from None
 
 
-def _refuse(path: Path, found: str, needed: str, fix: str) -> Any:
+def _refuse(path: Path, found: str, needed: str, fix: str) -> NoReturn:
     refuse(f"{path}: {found}", needed, "only such files can be read safely", fix)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def decode_first(tags: Tags, convert: Convert, turn: Convert) -> np.ndarray:
 def _stored(tags: Tags, count: int) -> Iterator[np.ndarray]:
     """Yields the stored numbers of each frame, unused high bits removed."""
     import_pydicom(tags.path)
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels.utils import iter_pixels
 
     stored = whole(tags.path, tags.header, "BitsStored") or 0
     signed = whole(tags.path, tags.header, "PixelRepresentation")
@@ -167,7 +167,7 @@ def _syntax(tags: Tags) -> Any:
 
 
 def _check_decoder(path: Path, syntax: Any) -> None:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     try:
         available = get_decoder(syntax).is_available
@@ -182,7 +182,7 @@ def _check_decoder(path: Path, syntax: Any) -> None:
         )
 
 
-def _undecoded(path: Path, found: str) -> Any:
+def _undecoded(path: Path, found: str) -> NoReturn:
     refuse(
         f"{path}: its pixels cannot be decoded ({found})",
         "whole frames, as many and as large as the header says",

@@ -88,7 +88,7 @@ def _code(code: tuple[str, str, str]) -> Any:
 
 
 def _image(dataset: Any, masks: np.ndarray) -> None:
-    from pydicom.pixels import pack_bits
+    from pydicom.pixels.utils import pack_bits
 
     count, rows, cols = masks.shape
     dataset.ImageType = ["DERIVED", "PRIMARY"]

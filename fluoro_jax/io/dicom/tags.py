@@ -128,13 +128,23 @@ class Tags:
                 yield self._get(item, key)
 
     def _in_macros(self, group: Any, key: str) -> Iterator[Any]:
-        with quiet():
-            names = [element.keyword for element in group if element.VR == "SQ"]
-        for name in names:
-            for item in items(self.path, group, name)[:1] if name else []:
+        for name in self._macros(group):
+            for item in items(self.path, group, name)[:1]:
                 value = self._get(item, key)
                 if value not in (None, ""):
                     yield value
+
+    def _macros(self, group: Any) -> list[str]:
+        """Keywords of the sequences of a group; elements stay undecoded."""
+        from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+
+        try:
+            tags = list(group.keys())
+        except Exception:
+            tags = []
+        # By the dictionary, not by the file: a damaged file may say another type.
+        known = [tag for tag in tags if dictionary_has_tag(tag)]
+        return [keyword_for_tag(tag) for tag in known if dictionary_VR(tag) == "SQ"]
 
     def _sequence(self, name: str) -> list[Any]:
         if name not in self._groups:

@@ -28,7 +28,6 @@ from fluoro_jax.io.dicom.patient import (
 from fluoro_jax.io.files import beside
 
 RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
-LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 NAME, NUMBER = "SYNTHETIC^FLUORO_JAX", "SYNTHETIC"
 TOP = 65535
 EMPTY = (
@@ -116,10 +115,11 @@ def identity(path: Path | str, clip: Clip, sop: str, modality: str, role: str) -
     """
     import_pydicom(path)
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
 
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = LITTLE_ENDIAN
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = sop
     dataset.SOPInstanceUID = uid_of(clip, f"{role} instance")
     dataset.SeriesInstanceUID = uid_of(clip, f"{role} series")
