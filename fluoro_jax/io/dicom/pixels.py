@@ -178,7 +178,7 @@ def _check_decoder(path: Path, syntax: Any) -> None:
             f"{path}: compressed pixels ({syntax.name}) without a decoder",
             needed="pylibjpeg or GDCM, installed; or uncompressed pixels",
             why="pydicom decodes this transfer syntax only with their help",
-            fix=f"{EXTRA}, or: dcmdjpeg OLD.dcm NEW.dcm",
+            fix=f"{EXTRA}, or: gdcmconv --raw OLD.dcm NEW.dcm",
         )
 
 
