@@ -203,6 +203,11 @@ DAMAGED = [
 FLAGS = [
     Bad("flag pixel", _file(stated={"pixel_mm": (0.0, 1.0)}), ("--pixel-mm 0",)),
     Bad("flag fps", _file(stated={"fps": float("nan")}), ("--fps nan",)),
+    Bad(
+        "open beam",
+        _file(stated={"open_beam": 9.0}, PixelIntensityRelationship="DISP"),
+        ("--open-beam with frames of domain display",),
+    ),
     Bad("flag domain", _file(stated={"domain": "dark"}), ("--domain dark",)),
     Bad(
         "flag of mha",

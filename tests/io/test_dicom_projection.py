@@ -241,6 +241,14 @@ def test_rescale_and_modality_table_come_before_the_logarithm(tmp_path):
     np.testing.assert_allclose(log.frames, -np.log(PIXELS * 3.0 / 12288), rtol=1e-5)
 
 
+def test_a_stated_domain_decides_where_no_tag_does(tmp_path):
+    path = put(tmp_path, "RT Image", **{RELATION: None, SIGN: None})
+    found = read(path, domain="counts", open_beam=4095.0)
+    assert found.clip.domain == "log" and not found.notes
+    np.testing.assert_allclose(found.clip.frames, -np.log(PIXELS / 4095), rtol=1e-5)
+    np.testing.assert_array_equal(read(path, domain="log").clip.frames, PIXELS)
+
+
 def test_an_inverted_chest_is_suspected(tmp_path):
     rows, cols = np.mgrid[:40, :60]
     lungs = sum(((rows - 20) / 16) ** 2 + ((cols - c) / 9) ** 2 < 1 for c in (16, 44))

@@ -68,6 +68,15 @@ def test_display_levels_come_back(tmp_path):
     np.testing.assert_allclose(clip.frames, want.frames, atol=1 / 65535)
 
 
+def test_a_vector_of_times_longer_than_64_kilobytes(tmp_path):
+    steps = np.random.default_rng(0).uniform(0.066, 0.067, 7000)
+    view = Geometry(1000.0, 1500.0, 0.0, 2, 2, (0.4, 0.3))
+    frames = np.zeros((7000, 2, 2), np.float32)
+    times = np.cumsum(steps)
+    clip = read_clip(put_rt_image(tmp_path, Clip(frames, times, view)))
+    np.testing.assert_allclose(clip.time_s, times - times[0], atol=1e-6)
+
+
 # Patient (LPS) to the room's axes (Xf, Yf, Zf), written out by hand from IEC 61217: how
 # a patient's left, back and head lie on the table.
 ROOM = {

@@ -59,6 +59,13 @@ def read_intensity(tags: Tags, stated: Overrides, notes: list[str]) -> Intensity
     dark, polarity = _bone_dark(tags, stated, notes)
     domain, source = _domain(tags, stated, dark, notes)
     source = ", ".join(dict.fromkeys([source, polarity]))
+    if stated.open_beam is not None and domain != "counts":
+        refuse(
+            f"{tags.path}: --open-beam with frames of domain {domain}",
+            "counts, which are linear in the X-ray intensity",
+            "only these become line integrals by -ln(counts / open beam)",
+            "leave --open-beam out; or --domain counts, if the frames are counts",
+        )
     od = tags.word("RescaleType") == OPTICAL_DENSITY
     top = float(np.max(scale(np.array([low, high]))))
     other_way = (domain in BONE_BRIGHT and dark) or (domain == "counts" and not dark)
@@ -181,6 +188,9 @@ def _bone_dark(tags: Tags, stated: Overrides, notes: list[str]) -> tuple[bool, s
     flip, said = stated.invert, " and flag --invert" * stated.invert
     if sign is not None and sign.value in (1.0, -1.0):
         return (sign.value > 0.0) != flip, sign.source + said
+    if stated.domain in ("counts", *BONE_BRIGHT):
+        # What was stated says more than what would be guessed.
+        return (stated.domain == "counts") != flip, "flag --domain" + said
     if relation in ("LIN", "LOG"):
         # By the text of the XA module both grow with the intensity.
         notes.append(f"no {name_of(SIGN)}: {relation} is taken as bone dark; --invert")

@@ -77,7 +77,7 @@ def check_memory(path: Path, count: int, rows: int, cols: int) -> None:
             f"{path}: {count} frames of {rows} x {cols} take {needed / 2**30:.2f} GiB",
             f"at most {most / 2**30:.2f} GiB as float32 in this machine's free memory",
             "the whole clip is held in memory",
-            "export a part of the clip, or bin its pixels",
+            f"export at most {most // (4 * rows * cols)} of its frames, or bin pixels",
         )
 
 
@@ -99,7 +99,7 @@ def decode(files: Sequence[tuple[Tags, Convert]], turn: Convert) -> np.ndarray:
     place = 0
     for (tags, convert), (count, _, _) in zip(files, shapes, strict=True):
         end = place + count
-        for stored in _stored(tags, count):
+        for stored in _stored(tags):
             if stored.shape != (rows, cols) or place == end:
                 _undecoded(tags.path, f"a frame of shape {stored.shape}")
             out[place] = turn(convert(stored))
@@ -118,13 +118,13 @@ def decode(files: Sequence[tuple[Tags, Convert]], turn: Convert) -> np.ndarray:
 
 def decode_first(tags: Tags, convert: Convert, turn: Convert) -> np.ndarray:
     """Returns the first frame of a file alone, as `decode` does, `[H, W]` float32."""
-    stored = next(_stored(tags, 1), None)
+    stored = next(_stored(tags), None)
     if stored is None or stored.shape != frame_shape(tags)[1:]:
         _undecoded(tags.path, "no whole first frame")
     return np.ascontiguousarray(turn(convert(stored)))
 
 
-def _stored(tags: Tags, count: int) -> Iterator[np.ndarray]:
+def _stored(tags: Tags) -> Iterator[np.ndarray]:
     """Yields the stored numbers of each frame, unused high bits removed."""
     import_pydicom(tags.path)
     from pydicom.pixels.utils import iter_pixels
@@ -132,7 +132,8 @@ def _stored(tags: Tags, count: int) -> Iterator[np.ndarray]:
     stored = whole(tags.path, tags.header, "BitsStored") or 0
     signed = whole(tags.path, tags.header, "PixelRepresentation")
     allocated = whole(tags.path, tags.header, "BitsAllocated") or 0
-    frames = iter_pixels(str(tags.path), indices=range(count))
+    # Without `indices`: compressed frames are then found in one pass over the file.
+    frames = iter_pixels(str(tags.path))
     while True:
         try:
             with quiet():

@@ -245,8 +245,10 @@ def _in_order(path: Path, headers: list[Tags]) -> list[Tags]:
     """By time where all have different ones, else by instance number."""
     if len(headers) == 1:
         return headers
-    moments = [moment_of(tags) for tags in headers]
-    times = [moment[0] for moment in moments if moment is not None]
+    moments = [one for one in map(moment_of, headers) if one is not None]
+    # Clocks of two tags are not compared with each other.
+    alike = len({source for _, source in moments}) == 1
+    times = [seconds for seconds, _ in moments] if alike else []
     numbers = [tags.number("InstanceNumber") for tags in headers]
     known = [number.value for number in numbers if number is not None]
     for keys in (times, known):

@@ -17,7 +17,7 @@ import numpy as np
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.dicom.patient import image_axes, letters
-from fluoro_jax.io.dicom.write import RT_IMAGE, identity, save, uid_of
+from fluoro_jax.io.dicom.write import RT_IMAGE, Uids, identity, save
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 # SNOMED CT: a morphologically abnormal structure, and a neoplasm.
@@ -50,21 +50,22 @@ def write_seg(
             "a segmentation says for each pixel whether it belongs",
             "give the masks of this clip",
         )
-    dataset = identity(path, clip, SEGMENTATION, "SEG", "seg")
+    uids = Uids(clip)
+    dataset = identity(path, uids, SEGMENTATION, "SEG", "seg")
     # No frame of reference: projections have no place in the patient.
     del dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator
     axes = image_axes(float(clip.geometry.gantry_deg))
     dataset.PatientOrientation = [letters(axis) for axis in axes]
     _image(dataset, masks)
     dataset.SegmentSequence = [_segment(algorithm)]
-    instance = uid_of(clip, "rtimage instance")
-    _dimensions(dataset, uid_of(clip, "dimensions"))
+    instance = uids("rtimage instance")
+    _dimensions(dataset, uids("dimensions"))
     dataset.SharedFunctionalGroupsSequence = [_shared()]
     dataset.PerFrameFunctionalGroupsSequence = [
         _frame(number, instance) for number in range(1, len(masks) + 1)
     ]
     series = _item(
-        SeriesInstanceUID=uid_of(clip, "rtimage series"),
+        SeriesInstanceUID=uids("rtimage series"),
         ReferencedInstanceSequence=[
             _item(ReferencedSOPClassUID=RT_IMAGE, ReferencedSOPInstanceUID=instance)
         ],

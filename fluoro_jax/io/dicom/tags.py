@@ -65,10 +65,13 @@ class Tags:
         if raw is None:
             return None
         try:
+            if isinstance(raw, bytes):
+                # Over 64 kB the file has no type for it: text, numbers between "\\".
+                raw = raw.decode("ascii").split("\\")
             several = not isinstance(raw, str | bytes) and hasattr(raw, "__len__")
             values = tuple(float(v) for v in (raw if several else (raw,)))
             good = all(math.isfinite(v) and abs(v) < LARGEST for v in values)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError):  # a UnicodeDecodeError is one
             values, good = (), False
         if not good or (count is not None and len(values) != count):
             refuse(

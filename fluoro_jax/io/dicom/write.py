@@ -11,7 +11,7 @@ import numpy as np
 from fluoro_jax import __version__
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import refuse
-from fluoro_jax.io.dicom.header import import_pydicom
+from fluoro_jax.io.dicom.header import import_pydicom, quiet
 from fluoro_jax.io.dicom.intensity import (
     CREATOR,
     CREATOR_TAG,
@@ -68,7 +68,7 @@ def write_rt_image(
             "HFS, head first supine",
         )
     frames = np.asarray(clip.frames, np.float32)
-    dataset = identity(path, clip, RT_IMAGE, "RTIMAGE", "rtimage")
+    dataset = identity(path, Uids(clip), RT_IMAGE, "RTIMAGE", "rtimage")
     gantry_deg, half_turn = machine_angle(
         float(clip.geometry.gantry_deg), patient_position
     )
@@ -101,14 +101,14 @@ def machine_angle(equal_deg: float, position: str) -> tuple[float, bool]:
     return (sense * (equal_deg - zero)) % 360.0, half_turn
 
 
-def identity(path: Path | str, clip: Clip, sop: str, modality: str, role: str) -> Any:
+def identity(path: Path | str, uids: Uids, sop: str, modality: str, role: str) -> Any:
     """Returns a new `Dataset` with synthetic patient, study and series.
 
     UIDs are made from the clip's content, so the same clip gives the same file.
 
     Args:
         path: named by the error if pydicom is missing.
-        clip: whose frames and geometry decide the UIDs.
+        uids: of the clip.
         sop: SOP class UID.
         modality: of the series.
         role: makes the UIDs of several files of one clip differ.
@@ -121,10 +121,10 @@ def identity(path: Path | str, clip: Clip, sop: str, modality: str, role: str) -
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = sop
-    dataset.SOPInstanceUID = uid_of(clip, f"{role} instance")
-    dataset.SeriesInstanceUID = uid_of(clip, f"{role} series")
-    dataset.StudyInstanceUID = uid_of(clip, "study")
-    dataset.FrameOfReferenceUID = uid_of(clip, "frame of reference")
+    dataset.SOPInstanceUID = uids(f"{role} instance")
+    dataset.SeriesInstanceUID = uids(f"{role} series")
+    dataset.StudyInstanceUID = uids("study")
+    dataset.FrameOfReferenceUID = uids("frame of reference")
     dataset.PatientName, dataset.PatientID = NAME, NUMBER
     # Of type 2: present, and empty where nothing is known.
     for key in EMPTY:
@@ -137,17 +137,26 @@ def identity(path: Path | str, clip: Clip, sop: str, modality: str, role: str) -
     return dataset
 
 
-def uid_of(clip: Clip, role: str) -> str:
-    """Returns a UID made from a clip's frames and view, and a role."""
-    from pydicom.uid import generate_uid
+class Uids:
+    """UIDs made from a clip's frames and view, and a role; hashes the frames once."""
 
-    digest = hashlib.sha256(np.ascontiguousarray(clip.frames).tobytes())
-    return generate_uid(entropy_srcs=[digest.hexdigest(), repr(clip.geometry), role])
+    def __init__(self, clip: Clip) -> None:
+        digest = hashlib.sha256(repr(clip.geometry).encode())
+        for frame in np.asarray(clip.frames):
+            digest.update(np.ascontiguousarray(frame).tobytes())
+        self.digest = digest.hexdigest()
+
+    def __call__(self, role: str) -> str:
+        """Returns the UID of a role: the same for the same clip, always."""
+        from pydicom.uid import generate_uid
+
+        return generate_uid(entropy_srcs=[self.digest, role])
 
 
 def save(path: Path | str, dataset: Any) -> None:
     """Writes a dataset in DICOM's file format, whole or not at all."""
-    with beside(Path(path)) as (fresh,):
+    # pydicom warns that vectors of over 64 kB get another type, as the standard has it.
+    with beside(Path(path)) as (fresh,), quiet():
         dataset.save_as(fresh, enforce_file_format=True)
 
 
@@ -197,9 +206,9 @@ def _pixels(dataset: Any, frames: np.ndarray, domain: str) -> None:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    values, kind = frames, "US"
+    unit, kind = 1.0, "US"
     if domain in ("line_integral", "log"):
-        values, kind = frames / np.float32(NEPER_PER_OD), OPTICAL_DENSITY
+        unit, kind = NEPER_PER_OD, OPTICAL_DENSITY
         dataset.PixelIntensityRelationship = "LOG"
         dataset.PixelIntensityRelationshipSign = -1
     elif domain == "counts":
@@ -208,13 +217,16 @@ def _pixels(dataset: Any, frames: np.ndarray, domain: str) -> None:
     # Display levels keep the whole range from 0 to 1, which the reader restores.
     low, high = (0.0, 1.0)
     if domain != "display":
-        low, high = float(values.min()), float(values.max())
+        low, high = float(frames.min()) / unit, float(frames.max()) / unit
     zero, slope = _number(low), _number(max(high - low, 1e-6) / TOP)
     dataset.RescaleIntercept, dataset.RescaleSlope = zero, slope
     dataset.RescaleType = kind
-    # With the numbers as written: their rounding is then no error of the pixels.
-    stored = np.rint((values - float(zero)) / float(slope))
-    dataset.PixelData = np.clip(stored, 0, TOP).astype("<u2").tobytes()
+    data = bytearray()
+    for frame in frames:  # one by one: a long clip is not held twice as floats
+        # With the numbers as written: their rounding is then no error of the pixels.
+        stored = np.rint((frame / unit - float(zero)) / float(slope))
+        data += np.clip(stored, 0, TOP).astype("<u2").tobytes()
+    dataset.PixelData = bytes(data)
     dataset["PixelData"].VR = "OW"
     dataset.add_new(CREATOR_TAG, "LO", CREATOR)
     dataset.add_new(DOMAIN_TAG, "LO", domain)
