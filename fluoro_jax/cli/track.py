@@ -155,7 +155,8 @@ def track(options: Options) -> None:
         write_tracks(options.out, read.clip, rows, masks=masks, run=record)
     if not options.quiet:
         print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
-        print(f"track.csv, masks.mha, run.json in {options.out}", file=sys.stderr)
+        names = ", ".join(["track.csv", "masks.mha", "run.json", *others])
+        print(f"{names} in {options.out}", file=sys.stderr)
 
 
 def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:

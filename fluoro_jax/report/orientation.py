@@ -75,12 +75,19 @@ def draw_orientation(
 
 
 def _scale_bar(axes: Any, rows: int, cols: int, pixel_mm: float) -> None:
+    from matplotlib.patheffects import withStroke
+
     wide = cols * pixel_mm
     length = next((one for one in BAR_MM if one <= wide / 3.0), BAR_MM[-1])
     left, low = 0.04 * cols, 0.95 * rows
     axes.plot([left, left + length / pixel_mm], [low, low], color=INK, linewidth=4)
     axes.text(
-        left, low - 0.02 * rows, f"{length:g} mm at isocentre", color=INK, va="bottom"
+        left,
+        low - 0.02 * rows,
+        f"{length:g} mm at isocentre",
+        color=INK,
+        path_effects=[withStroke(linewidth=2, foreground="black")],
+        va="bottom",
     )
 
 
@@ -100,9 +107,7 @@ def _words(facts: Mapping[str, Any], domain: str) -> list[str]:
         told = geometry["gantry_deg"]
         words.append(f"angle {told['value']:g} degrees from {told['source']}")
     position = facts.get("about", {}).get("patient_position", "as the file's axes")
-    words.append(
-        f"patient position: {position}; + is the isocentre; seen from the tube"
-    )
+    words.append(f"patient position: {position}; seen from the source; + isocentre")
     if facts.get("missing"):
-        words.append(f"{len(facts['missing'])} numbers are missing: see the record")
+        words.append(f"missing: {len(facts['missing'])}, see the record")
     return words
