@@ -23,7 +23,10 @@ RUNS = {
     "publish": "turn an evaluated run into weights with a card, loaded by name",
 }
 REQUIRED = "jax jaxlib flax optax orbax-checkpoint ml-collections clu numpy scipy"
-OPTIONAL = "tensorflow-datasets array-record matplotlib jinja2 tensorboard"
+OPTIONAL = (
+    "tensorflow-datasets array-record matplotlib jinja2 tensorboard pydicom SimpleITK"
+    " pylibjpeg"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

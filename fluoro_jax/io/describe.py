@@ -1,8 +1,8 @@
 """Says what a file or folder is: kind, geometry with sources, what is missing.
 
-`DESCRIBERS` holds the functions for DICOM files that are no projections, by modality;
-the reader of CT series, structure sets and plans adds its own there. Nothing here
-prints a name, an ID, or a text of a header.
+`DESCRIBERS` holds the functions for DICOM files that are no projections, by modality:
+the readers of CT series, structure sets and plans stand there once they are imported
+here. Nothing here prints a name, an ID, or a text of a header.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from dicoms import (
     rt_view,
     save,
 )
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -365,6 +366,29 @@ def test_overlays_in_unused_bits_are_no_pixels(tmp_path):
     ds.PixelData = (PIXELS | 0x8000).astype("<u2").tobytes()
     found = read(save(ds, tmp_path / "clip.dcm"))
     np.testing.assert_array_equal(found.clip.frames, PIXELS)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_other_byte_orders(order, tmp_path):
+    ds = projection("Enhanced XA")
+    little = order == "<"
+    syntax = uid.ImplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.PixelData = PIXELS.astype(f"{order}u2").tobytes()
+    found = read(save(ds, tmp_path / "clip.dcm"))
+    np.testing.assert_array_equal(found.clip.frames, PIXELS)
+    assert found.clip.geometry.pixel_mm == (0.4, 0.3)
+
+
+def test_letters_that_contradict_an_rt_image_are_told(tmp_path):
+    says = "PatientOrientation contradicts"
+    for words, wrong in ((["L", "F"], False), (["R", "F"], True), (["L", "H"], True)):
+        found = read(put(tmp_path, "RT Image", PatientOrientation=words))
+        assert (says in noted(found)) == wrong, words
+    lying = {"PatientPosition": "FFS", "PatientOrientation": ["R", "H"]}
+    found = read(put(tmp_path, "RT Image", **lying))
+    assert says not in noted(found)
+    np.testing.assert_array_equal(found.clip.frames, PIXELS[:, ::-1, ::-1])
 
 
 def test_rle_is_decoded_and_a_clip_too_large_for_memory_refused(tmp_path, monkeypatch):

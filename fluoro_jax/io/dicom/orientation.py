@@ -127,6 +127,14 @@ def _from_gantry(
     if rt or not tags.words("PatientOrientation"):
         rows, cols = rows != half_turn, cols != half_turn
     view.turn = Turn(rows, cols, stored or (1.0, 1.0))
+    # The only sign of a mirrored RT Image: its rules need no letters, but it may have
+    # them.
+    said = mirrored(tags.words("PatientOrientation"), equal) if rt else None
+    if said is not None and said != (rows, cols):
+        view.notes.append(
+            f"{name_of('PatientOrientation')} contradicts the angle and the patient's "
+            "position, which are used; check left and right, and head and feet"
+        )
 
 
 def _from_c_arm(tags: Tags, view: View, primary: Value) -> None:

@@ -65,11 +65,13 @@ class Tags:
         if raw is None:
             return None
         try:
+            several: Any = raw
             if isinstance(raw, bytes):
                 # Over 64 kB the file has no type for it: text, numbers between "\\".
-                raw = raw.decode("ascii").split("\\")
-            several = not isinstance(raw, str | bytes) and hasattr(raw, "__len__")
-            values = tuple(float(v) for v in (raw if several else (raw,)))
+                several = raw.decode("ascii").split("\\")
+            elif isinstance(raw, str) or not hasattr(raw, "__len__"):
+                several = (raw,)
+            values = tuple(float(one) for one in several)
             good = all(math.isfinite(v) and abs(v) < LARGEST for v in values)
         except (TypeError, ValueError):  # a UnicodeDecodeError is one
             values, good = (), False
