@@ -8,6 +8,7 @@ here. Nothing here prints a name, an ID, or a text of a header.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from fluoro_jax.io.dicom.header import looks_like_dicom, read_header
 from fluoro_jax.io.dicom.patient import image_axes, letters
 from fluoro_jax.io.dicom.pixels import decode_first
 from fluoro_jax.io.dicom.projection import (
+    MOST_FILES,
     NUMBERS,
     PROJECTIONS,
     about_of,
@@ -76,9 +78,21 @@ def describe(path: str | Path, stated: Overrides | None = None) -> Description:
     modality = tags.word("Modality")
     if modality in DESCRIBERS:
         return Description(dict(DESCRIBERS[modality](path)))
-    files = len(dicom_files(path)) if path.is_dir() else 1
-    what = f"DICOM {modality or 'of no stated modality'}, no projection"
-    return Description({"path": str(path), "what": what, "files": files})
+    counts = _modalities(path) if path.is_dir() else Counter([modality])
+    named = ", ".join(f"{n} {name or 'unstated'}" for name, n in counts.items())
+    what = f"DICOM, no projection; files by modality: {named}"
+    return Description({"path": str(path), "what": what, "files": counts.total()})
+
+
+def _modalities(folder: Path) -> Counter[str]:
+    """Counts the DICOM files of a folder by modality, most frequent first."""
+    found: Counter[str] = Counter()
+    for path in dicom_files(folder)[:MOST_FILES]:
+        try:
+            found[Tags(path, read_header(path)).word("Modality")] += 1
+        except UserError:
+            found["damaged"] += 1
+    return Counter(dict(found.most_common()))
 
 
 def _first_dicom(path: Path) -> Path | None:

@@ -78,9 +78,12 @@ def test_other_formats_are_described_too(make, tmp_path, capsys):
 
 
 def test_other_dicom_is_named_and_left_to_its_reader(tmp_path, capsys, monkeypatch):
-    put(tmp_path, CT, Modality="CT")
+    put_singles(tmp_path, CT, Modality="CT")
+    put(tmp_path, "1.2.840.10008.5.1.4.1.1.481.3", Modality="RTSTRUCT")
+    (tmp_path / "frame0.dcm").rename(tmp_path / "a.dcm")
     facts = inspected(capsys, tmp_path)
-    assert facts["what"] == "DICOM CT, no projection" and facts["files"] == 1
+    assert facts["what"].endswith("files by modality: 4 CT, 1 RTSTRUCT")
+    assert facts["files"] == 5
     monkeypatch.setitem(
         describe.DESCRIBERS, "CT", lambda path: {"path": str(path), "what": "a volume"}
     )
