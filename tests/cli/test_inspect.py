@@ -2,8 +2,10 @@
 
 import csv
 import json
+import logging
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -150,7 +152,8 @@ def all_text(folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_names_the_patient(kind, tmp_path, capsys):
+def test_nothing_names_the_patient(kind, tmp_path, capsys, caplog):
+    caplog.set_level(logging.DEBUG)
     folder = tmp_path / "in"
     folder.mkdir()
     path = put(folder, kind, InstitutionName="KLINIK", BurnedInAnnotation="YES")
@@ -158,17 +161,25 @@ def test_nothing_names_the_patient(kind, tmp_path, capsys):
     for argv in ([], ["--json"], ["--out", str(out)]):
         assert cli.main(["inspect", str(path), *argv]) == 0
     # Errors too: a number in whose place the name stands, and a damaged file.
-    for key in ("DistanceSourceToDetector", "Rows", "FrameTime"):
-        ds = pydicom.dcmread(path)
-        tag = pydicom.datadict.tag_for_keyword(key)
-        ds.add_new(tag, "LO", PERSON)
-        ds.save_as(folder / "bad.dcm")
-        cli.main(["inspect", str(folder / "bad.dcm"), "--debug"])
+    for key in ("DistanceSourceToDetector", "Rows", "FrameTime", "PatientPosition"):
+        for vr in ("LO", "CS", "DS"):
+            ds = pydicom.dcmread(path)
+            tag = pydicom.datadict.tag_for_keyword(key)
+            with pydicom.config.disable_value_validation():
+                ds.add_new(tag, "LO", PERSON)
+                ds.save_as(folder / "bad.dcm")
+            raw = (folder / "bad.dcm").read_bytes()
+            # The type alone is changed: pydicom would not write such a value.
+            mark = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+            lying = raw.replace(mark + b"LO", mark + vr.encode())
+            (folder / "bad.dcm").write_bytes(lying)
+            cli.main(["inspect", str(folder / "bad.dcm"), "--debug"])
     raw = path.read_bytes()
     (folder / "cut.dcm").write_bytes(raw[: raw.index(PERSON.encode()) + 5])
     cli.main(["inspect", str(folder / "cut.dcm")])
     said = capsys.readouterr()
-    assert not SECRET.search(said.out + said.err), SECRET.search(said.out + said.err)
+    printed = said.out + said.err + caplog.text
+    assert not SECRET.search(printed), SECRET.search(printed)
     assert not SECRET.search(all_text(out)) and SECRET.search(all_text(folder))
 
 

@@ -36,7 +36,7 @@ def base(kind="XA", pixels=PIXELS) -> Dataset:
     ds.SOPInstanceUID, ds.SeriesInstanceUID = "1.2.3.1", "1.2.3"
     ds.StudyInstanceUID = "1.2"
     ds.PatientName, ds.PatientID, ds.PatientBirthDate = PERSON, NUMBER, "19600101"
-    ds.Modality = {"RT Image": "RTIMAGE", CT: "CT"}.get(kind, kind[-3:].strip())
+    ds.Modality = {"RT Image": "RTIMAGE", CT: "CT"}.get(kind, "RF")
     ds.Rows, ds.Columns = pixels.shape[-2:]
     if pixels.ndim == 3:
         ds.NumberOfFrames = len(pixels)
