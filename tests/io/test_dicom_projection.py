@@ -387,7 +387,7 @@ def test_letters_that_contradict_an_rt_image_are_told(tmp_path):
         assert (says in noted(found)) == wrong, words
     lying = {"PatientPosition": "FFS", "PatientOrientation": ["R", "H"]}
     found = read(put(tmp_path, "RT Image", **lying))
-    assert says not in noted(found)
+    assert says not in noted(found) and found.about["flipped"] == "rows, columns"
     np.testing.assert_array_equal(found.clip.frames, PIXELS[:, ::-1, ::-1])
 
 

@@ -185,7 +185,15 @@ def about_of(seen: Look) -> dict[str, Any]:
     """Returns further facts for a record; UIDs only as hashes, no name or ID."""
     uid = seen.tags[0].text("SeriesInstanceUID")
     hashed = hashlib.sha256(uid.encode()).hexdigest()[:16] if uid else None
-    return {**seen.view.about, "series_uid_sha256": hashed, "files": len(seen.tags)}
+    turn = seen.view.turn
+    flips = {"rows": turn.rows, "columns": turn.cols}
+    return {
+        **seen.view.about,
+        # How the stored pixels were turned to be seen from the source, superior up.
+        "flipped": ", ".join(name for name, done in flips.items() if done) or "nothing",
+        "series_uid_sha256": hashed,
+        "files": len(seen.tags),
+    }
 
 
 def dicom_files(folder: Path) -> list[Path]:
