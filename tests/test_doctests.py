@@ -10,8 +10,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fluoro_jax"
 MODULES = (
+    "fluoro_jax.cli.stated",
     "fluoro_jax.geometry",
+    "fluoro_jax.io.dicom.patient",
+    "fluoro_jax.io.dicom.write",
     "fluoro_jax.io.files",
+    "fluoro_jax.io.overrides",
     "fluoro_jax.io.read_clip",
     "fluoro_jax.sim.fluoroscope",
     "fluoro_jax.tracking.resample",

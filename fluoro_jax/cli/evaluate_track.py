@@ -10,6 +10,7 @@ from typing import Any
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import expand_path, write_text
 
+DOES = "judge a track against a truth: errors in mm, gating"
 EPILOG = """TRACK is a folder of `fluoro track`, or a CSV with the columns time_s,
 x_iso_mm (right of image) and y_iso_mm (superior), mm at the isocentre. TRUTH is another
 such, or a TrackRAD case folder with targets and a geometry.json. Vertical is

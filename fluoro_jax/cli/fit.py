@@ -16,6 +16,7 @@ from typing import Any
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path, write_text
 
+DOES = "make a tracker for one patient from CT and contours"
 EPILOG = """The tumour (ROI) is cut out of the CT, moved along with the lung and beyond,
 and put back; a small network learns to find it. The same command goes on where it was
 interrupted. DIR receives the weights with their card, tables/ of clips held out, and

@@ -6,11 +6,11 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import evaluate_track, fit, report, track
+from fluoro_jax.cli import evaluate_track, fit, inspect, report, track
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -22,8 +22,19 @@ RUNS = {
     "reproduce": "train if needed, evaluate, and write table, figures and report",
     "publish": "turn an evaluated run into weights with a card, loaded by name",
 }
+# What reads a verb's options, and what then does the work; neither imports JAX.
+VERBS: dict[str, tuple[Any, Callable[[argparse.Namespace], None]]] = {
+    "inspect": (inspect, inspect.inspect),
+    "fit": (fit, lambda args: fit.fit(fit.options_from(args))),
+    "track": (track, lambda args: track.track(track.options_from(args))),
+    "evaluate-track": (evaluate_track, evaluate_track.evaluate_track),
+    "report": (report, report.report),
+}
 REQUIRED = "jax jaxlib flax optax orbax-checkpoint ml-collections clu numpy scipy"
-OPTIONAL = "tensorflow-datasets array-record matplotlib jinja2 tensorboard"
+OPTIONAL = (
+    "tensorflow-datasets array-record matplotlib jinja2 tensorboard pydicom SimpleITK"
+    " pylibjpeg"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,18 +55,11 @@ def _main(argv: Sequence[str] | None) -> int:
     # `simulate` alone takes keys of a config after its own options.
     if rest:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
-    if args.verb == "track":
-        return _track(args)
-    if args.verb == "fit":
-        return _fit(args)
-    simple = {
-        "evaluate-track": evaluate_track.evaluate_track,
-        "report": report.report,
-    }
-    if args.verb in simple:
+    if args.verb in VERBS:
         from fluoro_jax.cli.commands import guarded
 
-        return guarded(lambda: simple[args.verb](args), debug=args.debug)
+        _, work = VERBS[args.verb]
+        return guarded(lambda: work(args), debug=args.debug)
     if args.verb == "doctor":
         from fluoro_jax.cli.commands import guarded
 
@@ -93,19 +97,6 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
     return guarded(work, debug=args.debug)
 
 
-def _track(args: argparse.Namespace) -> int:
-    from fluoro_jax.cli.commands import guarded
-
-    work = lambda: track.track(track.options_from(args))
-    return guarded(work, debug=args.debug)
-
-
-def _fit(args: argparse.Namespace) -> int:
-    from fluoro_jax.cli.commands import guarded
-
-    return guarded(lambda: fit.fit(fit.options_from(args)), debug=args.debug)
-
-
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of all verbs."""
     top = FourLines(
@@ -127,39 +118,12 @@ def parser() -> argparse.ArgumentParser:
             "The same command again goes on where an earlier one ended.",
         )
     )
-    finds = "find the tumour in a clip: positions in mm, masks, a record"
-    track.add_arguments(
-        verbs.add_parser(
-            "track",
-            help=finds,
-            description=f"{finds.capitalize()}.",
-            epilog=track.EPILOG,
+    for verb, (module, _) in VERBS.items():
+        does, epilog = module.DOES, module.EPILOG
+        described = f"{does.capitalize()}."
+        module.add_arguments(
+            verbs.add_parser(verb, help=does, description=described, epilog=epilog)
         )
-    )
-    makes = "make a tracker for one patient from CT and contours"
-    fit.add_arguments(
-        verbs.add_parser(
-            "fit", help=makes, description=f"{makes.capitalize()}.", epilog=fit.EPILOG
-        )
-    )
-    judges = "judge a track against a truth: errors in mm, gating"
-    evaluate_track.add_arguments(
-        verbs.add_parser(
-            "evaluate-track",
-            help=judges,
-            description=f"{judges.capitalize()}.",
-            epilog=evaluate_track.EPILOG,
-        )
-    )
-    shows = "write the page of a tracked clip: player, traces, errors"
-    report.add_arguments(
-        verbs.add_parser(
-            "report",
-            help=shows,
-            description=f"{shows.capitalize()}.",
-            epilog=report.EPILOG,
-        )
-    )
     # For --help alone: these verbs are dispatched before argparse sees them.
     for verb, words in RUNS.items():
         verbs.add_parser(verb, help=f"{words} (--config=FILE.py --workdir=DIR)")

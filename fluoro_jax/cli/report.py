@@ -9,6 +9,7 @@ from typing import Any
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import expand_path
 
+DOES = "write the page of a tracked clip: player, traces, errors"
 EPILOG = """DIR is a folder of `fluoro track`; CLIP what it tracked. The page, one file
 without any outside address, and results.json are written into DIR. TRUTH is a CSV with
 the columns time_s, x_iso_mm and y_iso_mm; without it, the targets of a TrackRAD folder

@@ -12,19 +12,25 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fluoro_jax import __version__
+from fluoro_jax.cli import stated
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
+from fluoro_jax.io.overrides import Overrides
 
-EPILOG = """CLIP is a TrackRAD case folder, an .mha of frames, or a folder of numbered
-PNG frames; each with a geometry.json that gives sad_mm, sdd_mm, gantry_deg, pixel_mm
-[row, column], frame_s and domain. `fluoro simulate` writes such folders. Frames are
-resampled to the model's pixels and back. DIR receives track.csv, masks.mha and
-run.json. Research software. Not a medical device. Not for clinical use."""
+DOES = "find the tumour in a clip: positions in mm, masks, a record"
+EPILOG = """CLIP is a DICOM projection (XA, XRF, enhanced or not, RT Image: one
+multi-frame file or a folder of frames; extra [dicom]); or a TrackRAD case folder, an
+.mha or .npz of frames, or a folder of numbered PNG frames, each with a geometry.json
+that gives sad_mm, sdd_mm, gantry_deg, pixel_mm [row, column], frame_s and domain.
+`fluoro simulate` writes such folders, `fluoro inspect` says what a file holds. Frames
+are resampled to the model's pixels and back. DIR receives track.csv, masks.mha and
+run.json; with --seg seg.dcm and frames.dcm, with --slicer a folder for
+SlicerCineTrack. Research software. Not a medical device. Not for clinical use."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,9 @@ class Options:
         lookahead: frames after t that the answer for t may use; None is the model's.
         overwrite: replace results in `out`.
         quiet: no progress.
+        stated: numbers that win over the clip's files.
+        seg: write the masks as DICOM-SEG too.
+        slicer: write a folder for SlicerCineTrack too.
     """
 
     clip: Path
@@ -46,6 +55,9 @@ class Options:
     lookahead: int | None = None
     overwrite: bool = False
     quiet: bool = False
+    stated: Overrides = field(default_factory=Overrides)
+    seg: bool = False
+    slicer: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +76,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames after t that the answer for t may use; 0 is causal "
         "(default: as the model was tested)",
     )
+    parser.add_argument(
+        "--seg", action="store_true", help="masks as DICOM-SEG too (extra [dicom])"
+    )
+    parser.add_argument(
+        "--slicer", action="store_true", help="a folder for SlicerCineTrack too"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--debug", action="store_true", help="show the traceback")
+    stated.add_arguments(parser)
 
 
 def options_from(args: argparse.Namespace) -> Options:
@@ -90,6 +109,9 @@ def options_from(args: argparse.Namespace) -> Options:
         args.lookahead,
         args.overwrite,
         args.quiet,
+        stated.stated_from(args),
+        args.seg,
+        args.slicer,
     )
 
 
@@ -103,15 +125,18 @@ def track(options: Options) -> None:
     from fluoro_jax import zoo
     from fluoro_jax.io.read_clip import read_clip_with_sources
     from fluoro_jax.io.tracks import check_out, write_tracks
+    from fluoro_jax.io.tracks_beside import check_beside, write_beside
     from fluoro_jax.tracking.follow import make_plan
 
     begun = time.time()
     # Before the model is loaded, which takes seconds.
     check_out(options.out, overwrite=options.overwrite)
+    asked = {"seg": options.seg, "slicer": options.slicer}
+    check_beside(options.out, **asked, overwrite=options.overwrite)
     # Caught here: each is printed once, and stands in run.json.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        read = read_clip_with_sources(options.clip)
+        read = read_clip_with_sources(options.clip, options.stated)
         # The model's own lookahead unless asked otherwise: its numbers are for that.
         name, folder = zoo.find(options.model)
         tracker = zoo.tracker(name, lookahead_frames=options.lookahead, folder=folder)
@@ -128,10 +153,16 @@ def track(options: Options) -> None:
         "warnings": told,
         "status": _counts([answer.status for answer, _ in rows]),
     }
-    write_tracks(options.out, read.clip, rows, masks=masks, run=record)
+    answers = [answer for answer, _ in rows]
+    with write_beside(
+        options.out, read, answers, masks, algorithm=options.model, **asked
+    ) as others:
+        record["more_files"] = others
+        write_tracks(options.out, read.clip, rows, masks=masks, run=record)
     if not options.quiet:
         print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
-        print(f"track.csv, masks.mha, run.json in {options.out}", file=sys.stderr)
+        names = ", ".join(["track.csv", "masks.mha", "run.json", *others])
+        print(f"{names} in {options.out}", file=sys.stderr)
 
 
 def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
@@ -205,6 +236,7 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
             "kind": read.kind,
             "read": [str(path) for path in read.files],
             "frames": len(clip.time_s),
+            **read.about,
         },
         "geometry": {name: told(name, value) for name, value in _grid(source).items()},
         "time_s": {
@@ -239,7 +271,8 @@ def _versions() -> dict[str, str]:
 def _command(options: Options, lookahead: int) -> list[str]:
     """Returns the command that makes these results again."""
     model = f"--model={options.model}"
-    return ["fluoro", "track", str(options.clip), model, f"--lookahead={lookahead}"]
+    words = ["fluoro", "track", str(options.clip), model, f"--lookahead={lookahead}"]
+    return words + stated.as_words(options.stated)
 
 
 def _grid(view: Any) -> dict[str, Any]:

@@ -267,8 +267,10 @@ def _unpack(path: Path, data: bytes | memoryview, needed: int) -> bytes:
 
 
 def _refuse(path: Path, found: str, needed: str) -> NoReturn:
+    # A damaged header holds control characters, which would break the message's lines.
+    shown = "".join(c if c.isprintable() else "?" for c in found)[:160]
     raise UserError(
-        f"{path}: {found}",
+        f"{path}: {shown}",
         needed=needed,
         why="only plain MetaImage files are read without SimpleITK",
         fix="convert it: SimpleITK.WriteImage(SimpleITK.ReadImage(FILE), 'new.mha')",

@@ -1,16 +1,19 @@
-"""From files to a `Clip`: TrackRAD case folders, `.mha` and folders of PNG.
+"""From files to a `Clip`: DICOM projections, TrackRAD folders, `.mha`, `.npz` and PNG.
 
     <case>/images/<case>_frames.mha + frame-rate.json + geometry.json    TrackRAD
     <name>.mha + <name>.geometry.json (or geometry.json beside it)       [T, H, W]
+    <name>.npz, the array `frames`, + geometry.json as of an .mha        [T, H, W]
     <folder>/*.png + geometry.json                                       PNG
+    a multi-frame DICOM file, or a folder of DICOM frames                DICOM
 
-The geometry is always that of a `geometry.json` (see `sidecar`): no number is guessed.
+DICOM states its geometry in its tags (see `dicom.geometry`), all others in a
+`geometry.json` (see `sidecar`): no number is guessed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +21,13 @@ import numpy as np
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.io.clips import ReadClip, apply_overrides
+from fluoro_jax.io.dicom.header import looks_like_dicom
+from fluoro_jax.io.dicom.projection import dicom_files, read_projection
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.mha import read_mha
+from fluoro_jax.io.npz import read_npz
+from fluoro_jax.io.overrides import Overrides
 from fluoro_jax.io.png import read_png_folder
 from fluoro_jax.io.sidecar import NAME, Sidecar, read_sidecar
 from fluoro_jax.io.trackrad import read_trackrad
@@ -30,24 +38,7 @@ SPACING_OFF = 0.01
 LEAST_COUNT = 1.0  # of a panel: fewer quanta have no logarithm
 
 
-@dataclass(frozen=True)
-class ReadClip:
-    """A clip and where its numbers come from.
-
-    Attributes:
-        clip: the clip.
-        kind: "trackrad", "mha" or "png".
-        files: what was read.
-        sources: by name of a value, the file it was read from, or "default".
-    """
-
-    clip: Clip
-    kind: str
-    files: tuple[Path, ...]
-    sources: dict[str, str]
-
-
-def read_clip(path: str | Path) -> Clip:
+def read_clip(path: str | Path, stated: Overrides | None = None) -> Clip:
     """Reads a clip from files.
 
     >>> import tempfile
@@ -65,8 +56,10 @@ def read_clip(path: str | Path) -> Clip:
     ((2, 8, 8), [0.0, 0.5], 'line_integral')
 
     Args:
-        path: a TrackRAD case folder, an `.mha` of `[T, H, W]`, or a folder of PNG; each
-            with a `geometry.json`.
+        path: a DICOM projection (multi-frame file, or folder of frames); or, with a
+            `geometry.json`, a TrackRAD case folder, an `.mha` or `.npz` of `[T, H, W]`,
+            or a folder of PNG.
+        stated: numbers that win over the files'.
 
     Returns:
         The clip; with the target's mask where a TrackRAD case has one. Counts with a
@@ -76,31 +69,61 @@ def read_clip(path: str | Path) -> Clip:
         UserError: a file that is missing, damaged, contradicts another, or has values
             that are not finite.
     """
-    return read_clip_with_sources(path).clip
+    return read_clip_with_sources(path, stated).clip
 
 
-def read_clip_with_sources(path: str | Path) -> ReadClip:
-    """Reads a clip as `read_clip` does, and says where each number comes from."""
-    path = expand_path(path)
-    if path.suffix == ".mha":
-        return _from_mha(path)
-    if (path / "images").is_dir():
-        return _from_trackrad(path)
-    if path.is_dir() and any(path.glob("*.png")):
-        return _from_png(path)
-    kinds = "a TrackRAD case folder, an .mha file, or a folder of PNG frames"
+def read_clip_with_sources(
+    path: str | Path, stated: Overrides | None = None
+) -> ReadClip:
+    """Reads a clip as `read_clip` does, and says where each number comes from.
+
+    Warns of every assumption that was made (`ReadClip.notes`).
+    """
+    read = _read(expand_path(path), stated or Overrides())
+    for note in read.notes:
+        warnings.warn(f"WARNING {note}.", stacklevel=2)
+    return read
+
+
+def _read(path: Path, stated: Overrides) -> ReadClip:
+    readers = {".mha": _from_mha, ".npz": _from_npz}
+    read = readers.get(path.suffix)
+    # By its content: DICOM files often have no suffix, and folders have none at all.
+    if read is None and path.is_dir():
+        if (path / "images").is_dir():
+            read = _from_trackrad
+        elif any(path.glob("*.png")):
+            read = _from_png
+        elif dicom_files(path):
+            return read_projection(path, stated)
+    elif read is None and (looks_like_dicom(path) or path.suffix == ".dcm"):
+        return read_projection(path, stated)
+    if read is not None:
+        found = read(path)
+        return apply_overrides(found, stated) if stated.given() else found
+    kinds = (
+        "a DICOM projection, a TrackRAD case folder, an .mha or .npz file, or a folder "
+        "of PNG frames"
+    )
     there = "no clip that can be read here" if path.exists() else "not there"
     fix = "convert the file to one of these formats, or correct the path"
     refuse(f"{path}: {there}", kinds, "only these are read", fix)
 
 
-def _from_mha(path: Path) -> ReadClip:
-    image = read_mha(path)
+def _sidecar_of(path: Path) -> Sidecar:
     # <name>.geometry.json first: a folder may hold several clips with views of their
     # own.
     own = path.with_suffix(f".{NAME}")
-    sidecar = read_sidecar(own if own.is_file() else path.parent / NAME)
-    return _clip(image.array, sidecar, "mha", path)
+    return read_sidecar(own if own.is_file() else path.parent / NAME)
+
+
+def _from_npz(path: Path) -> ReadClip:
+    return _clip(read_npz(path), _sidecar_of(path), "npz", path)
+
+
+def _from_mha(path: Path) -> ReadClip:
+    image = read_mha(path)
+    return _clip(image.array, _sidecar_of(path), "mha", path)
 
 
 def _from_png(path: Path) -> ReadClip:

@@ -138,6 +138,7 @@ MHA = [
     Bad("list", _mha("LOCAL", "LIST"), ("ElementDataFile = LIST",)),
     Bad("type", _mha("UCHAR", "UCHAR_ARRAY"), ("MET_UCHAR_ARRAY",)),
     Bad("not ascii", _mha("MET_UCHAR", "MET_ÜCHAR"), ("ElementType",)),
+    Bad("control", _mha("MET_UCHAR", "MET_\x0bU\x1c"), ("MET_?U", "MET_UCHAR,")),
     Bad("twice", _mha("NDims = 2", "NDims = 2\nNDims = 3"), ("NDims twice",)),
     Bad("axes", _mha("NDims = 2", "NDims = two"), ("NDims = two",)),
     Bad("no axes", _mha("NDims = 2", "NDims = 0"), ("NDims = 0", "from 1 to 4")),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from clips import VIEW, edit_json, put_mha, put_png, put_trackrad, small_clip
 
+from fluoro_jax.io.overrides import Overrides
 from fluoro_jax.io.read_clip import read_clip, read_clip_with_sources
 
 
@@ -70,3 +71,28 @@ def test_every_value_says_where_it_comes_from(tmp_path):
     assert read.clip.geometry.pixel_mm == VIEW.pixel_mm
     np.testing.assert_allclose(read.clip.time_s, [0.0, 0.5, 1.0])
     json.dumps(read.sources)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_frames_in_an_npz(save, tmp_path):
+    want = small_clip()
+    put_mha(tmp_path, want)
+    save(tmp_path / "clip.npz", frames=want.frames, other=np.zeros(3))
+    same(read_clip(tmp_path / "clip.npz"), want)
+
+
+def test_stated_numbers_win_over_the_sidecar(tmp_path):
+    path = put_mha(tmp_path)
+    stated = Overrides(
+        pixel_mm=(1.0, 2.0), sad_mm=900.0, gantry_deg=45.0, fps=4.0, domain="log"
+    )
+    read = read_clip_with_sources(path, stated)
+    view = read.clip.geometry
+    assert (view.pixel_mm, view.sad_mm, view.gantry_deg) == ((1.0, 2.0), 900.0, 45.0)
+    assert (view.sdd_mm, view.offset_mm) == (VIEW.sdd_mm, VIEW.offset_mm)
+    np.testing.assert_allclose(read.clip.time_s, [0.0, 0.25, 0.5])
+    assert read.clip.domain == "log"
+    for name in ("pixel_mm", "sad_mm", "gantry_deg", "domain"):
+        assert read.sources[name] == f"flag --{name.replace('_', '-')}"
+    assert read.sources["time_s"] == "flag --fps"
+    assert read.sources["sdd_mm"] == str(tmp_path / "geometry.json")

@@ -1,1 +1,1 @@
-"""DICOM files: CT series, contours and plans, projections; extra `[dicom]`."""
+"""DICOM files in and out. pydicom (extra `[dicom]`) is imported where it is used."""

@@ -1,0 +1,65 @@
+"""Options that state numbers of a clip; they win over what its files say."""
+
+from __future__ import annotations
+
+import argparse
+
+from fluoro_jax.io.overrides import DOMAINS, Overrides
+
+NUMBERS = {
+    "sad_mm": ("--sad-mm", "source to isocentre"),
+    "sdd_mm": ("--sdd-mm", "source to detector (SID)"),
+    "gantry_deg": ("--gantry-deg", "IEC angle of the imaging source; 0 is anterior"),
+    "kv_offset_deg": ("--kv-offset-deg", "added to the gantry angle of the file"),
+    "fps": ("--fps", "frames a second"),
+    "open_beam": ("--open-beam", "reading without a patient: counts become -ln"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options, in a group of their own."""
+    group = parser.add_argument_group(
+        "stated numbers", "win over the clip's files; run.json says so"
+    )
+    group.add_argument(
+        "--pixel-mm",
+        type=float,
+        nargs=2,
+        metavar=("ROW", "COL"),
+        help="pixel pitch at the detector, vertical and horizontal",
+    )
+    for name, (flag, words) in NUMBERS.items():
+        group.add_argument(flag, dest=name, type=float, metavar="X", help=words)
+    group.add_argument("--domain", metavar="D", help="one of " + ", ".join(DOMAINS))
+    group.add_argument(
+        "--invert", action="store_true", help="the file's polarity is wrong"
+    )
+
+
+def stated_from(args: argparse.Namespace) -> Overrides:
+    """Returns what was stated.
+
+    Raises:
+        UserError: for a number that no fluoroscopy has, or an unknown domain.
+    """
+    pixel_mm = None if args.pixel_mm is None else (args.pixel_mm[0], args.pixel_mm[1])
+    numbers = {name: getattr(args, name) for name in NUMBERS}
+    return Overrides(
+        pixel_mm=pixel_mm, domain=args.domain, invert=args.invert, **numbers
+    )
+
+
+def as_words(stated: Overrides) -> list[str]:
+    """Returns the options that state these numbers again.
+
+    >>> as_words(Overrides(pixel_mm=(0.4, 0.3), fps=15.0, invert=True))
+    ['--pixel-mm', '0.4', '0.3', '--fps', '15.0', '--invert']
+    """
+    words = []
+    for name, value in stated.given().items():
+        words.append(f"--{name.replace('_', '-')}")
+        if isinstance(value, tuple):
+            words += [str(one) for one in value]
+        elif value is not True:
+            words.append(str(value))
+    return words
