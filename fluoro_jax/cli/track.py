@@ -28,9 +28,9 @@ multi-frame file or a folder of frames; extra [dicom]); or a TrackRAD case folde
 .mha or .npz of frames, or a folder of numbered PNG frames, each with a geometry.json
 that gives sad_mm, sdd_mm, gantry_deg, pixel_mm [row, column], frame_s and domain.
 `fluoro simulate` writes such folders, `fluoro inspect` says what a file holds. Frames
-are resampled to the model's pixels and back. DIR receives track.csv, masks.mha and
-run.json; with --seg seg.dcm and frames.dcm, with --slicer a folder for
-SlicerCineTrack. Research software. Not a medical device. Not for clinical use."""
+are resampled to the model's pixels and back. DIR receives track.csv, masks.mha,
+run.json and the page report.html with its results.json; with --seg seg.dcm and
+frames.dcm, with --slicer a folder for SlicerCineTrack. Research software. Not a medical device. Not for clinical use."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def options_from(args: argparse.Namespace) -> Options:
 
 
 def track(options: Options) -> None:
-    """Reads, resamples, tracks and writes; all three files or none.
+    """Reads, resamples, tracks and writes: all three files or none, then the page.
 
     Raises:
         UserError: before anything is written, for a clip, a model or a folder that
@@ -159,10 +159,27 @@ def track(options: Options) -> None:
     ) as others:
         record["more_files"] = others
         write_tracks(options.out, read.clip, rows, masks=masks, run=record)
+    _write_page(options.out, read.clip, rows, masks=masks, run=record)
     if not options.quiet:
         print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
-        names = ", ".join(["track.csv", "masks.mha", "run.json", *others])
-        print(f"{names} in {options.out}", file=sys.stderr)
+        names = ["track.csv", "masks.mha", "run.json", *others, "report.html"]
+        print(f"{', '.join(names)} in {options.out}", file=sys.stderr)
+
+
+def _write_page(
+    out: Path, clip: Any, rows: list[Any], *, masks: Any, run: dict[str, Any]
+) -> None:
+    """Writes report.html and results.json; a mask in the clip is the truth."""
+    import numpy as np
+
+    from fluoro_jax.io.tracks import read_track
+    from fluoro_jax.report.clip import Tracked, write_clip_report
+
+    confidence = np.array([float(answer.confidence) for answer, _ in rows])
+    latency_ms = np.array([latency for _, latency in rows])
+    write_clip_report(
+        out, Tracked(clip, read_track(out), masks, confidence, latency_ms, run)
+    )
 
 
 def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:

@@ -50,7 +50,8 @@ def tracked(tmp_path_factory):
 
 def test_a_row_a_frame_in_the_clips_own_pixels(tracked):
     _, out = tracked
-    assert sorted(p.name for p in out.iterdir()) == sorted(tracks.FILES)
+    names = [*tracks.FILES, "report.html", "results.json"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(names)
     with (out / "track.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(tracks.COLUMNS)
