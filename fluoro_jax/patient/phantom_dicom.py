@@ -178,17 +178,17 @@ def _hu_now(
     soft, bone = volume.body_densities(
         anatomy, grid, still=still, displacement_mm=move, lung_g_cc=lung_g_cc
     )
-    return _hu(soft, bone)
+    return hu_of(soft, bone)
 
 
-def _hu(soft: Any, bone: Any) -> Any:
-    """Returns the HU of two densities: the reverse of `sim.ct.densities`."""
+def hu_of(soft: Any, bone: Any) -> Any:
+    """Returns the HU of soft tissue and bone, g/cc: reverses `sim.ct.densities`."""
     mu = CT_SOFT_MU_PER_DENSITY * soft + CT_BONE_MU_PER_DENSITY * bone
     return 1000.0 * (mu / CT_WATER - 1.0)
 
 
 def _tumor_hu(tumor: Tumor) -> float:
-    return float(np.clip(_hu(float(tumor.density_g_cc), 0.0), *HU_RANGE))
+    return float(np.clip(hu_of(float(tumor.density_g_cc), 0.0), *HU_RANGE))
 
 
 def _resampled(

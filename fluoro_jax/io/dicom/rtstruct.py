@@ -104,8 +104,8 @@ def read_rtstruct(path: Path, *, ct: CtPhase | None = None) -> StructureSet:
                 fix="export the structure set with the CT; `fluoro inspect` lists a "
                 "folder",
             )
-        rois = _rois(path, dataset)
-    return StructureSet(rois, path, text_of(dataset, "StructureSetLabel"), ct)
+        label = text_of(dataset, "StructureSetLabel")
+        return StructureSet(_rois(path, dataset), path, label, ct)
 
 
 def _only_file(folder: Path) -> Path:
