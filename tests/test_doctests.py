@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fluoro_jax"
 MODULES = (
     "fluoro_jax.geometry",
+    "fluoro_jax.io.dicom.phase_names",
     "fluoro_jax.io.files",
     "fluoro_jax.io.read_clip",
     "fluoro_jax.sim.fluoroscope",

@@ -198,8 +198,9 @@ def _resampled(
     first = np.array(solids.body_grid(voxel_mm)[0].origin_mm)
     start = (np.array(grid.origin_mm) - first) / voxel_mm
     scale = np.array(grid.spacing_mm) / voxel_mm
+    offset: Any = start[::-1]  # scipy's stub knows one number only
     return ndimage.affine_transform(
-        hu, scale[::-1], start[::-1], shape, order=1, cval=AIR_HU
+        hu, scale[::-1], offset, shape, order=1, cval=AIR_HU
     )
 
 
@@ -289,7 +290,8 @@ def _depth(tumor: Tumor, x: Any, y: Any, z: Any) -> np.ndarray:
 def _fine(tumor: Tumor) -> tuple[np.ndarray, Grid]:
     """Returns a tumour on 160 voxels a side about its centre."""
     step = float(tumor.diameter_mm) / 156
-    grid = Grid((-79.5 * step,) * 3, (step,) * 3)
+    first = -79.5 * step
+    grid = Grid((first, first, first), (step, step, step))
     return tumor_share(tumor, np.zeros(3), grid, (160, 160, 160)), grid
 
 

@@ -95,11 +95,10 @@ def read_planes(path: Path, assumed: Assumed) -> list[Plane]:
 
 
 def _sizes(path: Path, dataset: Any) -> tuple[int, int, int]:
-    rows, cols = whole_of(dataset, "Rows"), whole_of(dataset, "Columns")
+    rows, cols = whole_of(dataset, "Rows") or 0, whole_of(dataset, "Columns") or 0
     frames = whole_of(dataset, "NumberOfFrames") or 1
     samples = whole_of(dataset, "SamplesPerPixel") or 1
-    sides = rows is not None and cols is not None
-    if not (sides and 0 < rows <= MOST_SIDE and 0 < cols <= MOST_SIDE) or samples != 1:
+    if not (0 < rows <= MOST_SIDE and 0 < cols <= MOST_SIDE and samples == 1):
         refuse(
             f"{path}: {rows} x {cols} pixels of {samples} samples",
             f"grey images of 1 to {MOST_SIDE} pixels a side",
