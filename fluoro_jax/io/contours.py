@@ -235,15 +235,20 @@ def _coverage(
     line, left, right = _crossings(
         contours, v0 - 0.5 * dv + 0.5 * step, step, rows * SUBROWS
     )
-    changes = np.zeros((rows, cols + 2))
+    width = cols + 2
+    changes = np.zeros(rows * width)
     for u, sign in ((right, 1.0), (left, -1.0)):
         place = np.clip((u - (u0 - 0.5 * du)) / du, 0.0, cols)
         whole = np.floor(place).astype(int)
+        first = line // SUBROWS * width
         # Left of u: ones in whole pixels, then the rest of u; as steps to be summed.
-        np.add.at(changes, (line // SUBROWS, 0), sign)
-        np.add.at(changes, (line // SUBROWS, whole), sign * (place - whole - 1.0))
-        np.add.at(changes, (line // SUBROWS, whole + 1), -sign * (place - whole))
-    share = np.cumsum(changes, axis=1)[:, :cols] / SUBROWS
+        for at, step_up in (
+            (first, np.ones_like(place)),
+            (first + whole, place - whole - 1.0),
+            (first + whole + 1, whole - place),
+        ):
+            changes += np.bincount(at, sign * step_up, len(changes))
+    share = np.cumsum(changes.reshape(rows, width), axis=1)[:, :cols] / SUBROWS
     return np.clip(share, 0.0, 1.0).astype(np.float32)
 
 
