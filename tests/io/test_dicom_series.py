@@ -110,6 +110,17 @@ def test_compressed_slices_are_read_by_gdcm(series):
     np.testing.assert_array_equal(read_series_ct(series).hu, HU)
 
 
+def test_a_compressed_file_that_claims_too_much_is_refused(series):
+    from pydicom.uid import RLELossless
+
+    data = pydicom.dcmread(series / "0004.dcm")
+    data.compress(RLELossless)
+    data.NumberOfFrames = 1_000_000
+    data.save_as(series / "0004.dcm")
+    with pytest.raises(UserError, match="that claim 672000000 of pixels"):
+        read_series_ct(series)
+
+
 def test_oblique_slices_are_resampled(tmp_path):
     shape, turn = (24, 26, 28), np.deg2rad(12.0)
     rotation = np.array(
