@@ -14,6 +14,7 @@ MODULES = (
     "fluoro_jax.geometry",
     "fluoro_jax.io.dicom.patient",
     "fluoro_jax.io.dicom.write",
+    "fluoro_jax.io.dicom.phase_names",
     "fluoro_jax.io.files",
     "fluoro_jax.io.overrides",
     "fluoro_jax.io.read_clip",

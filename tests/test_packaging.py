@@ -59,7 +59,7 @@ def imports(path):
             inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
             yield from walk(child, lazy or inner)
 
-    yield from walk(ast.parse(path.read_text()), False)
+    yield from walk(ast.parse(path.read_text("utf-8")), False)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ that gives sad_mm, sdd_mm, gantry_deg, pixel_mm [row, column], frame_s and domai
 `fluoro simulate` writes such folders, `fluoro inspect` says what a file holds. Frames
 are resampled to the model's pixels and back. DIR receives track.csv, masks.mha,
 run.json and the page report.html with its results.json; with --seg seg.dcm and
-frames.dcm, with --slicer a folder for SlicerCineTrack. Research software. Not a medical device. Not for clinical use."""
+frames.dcm, with --slicer a folder for SlicerCineTrack. Research software. Not a medical
+device. Not for clinical use."""
 
 
 @dataclass(frozen=True)

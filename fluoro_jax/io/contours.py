@@ -7,6 +7,8 @@ combined by XOR, so that a contour inside another is a hole.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from fluoro_jax.io.volumes import Roi
 
 # Ours, all of them.
 SUBROWS = 8  # scan lines a voxel; along a line lengths are exact
+SUBPOINTS = (-1 / 3, 0.0, 1 / 3)  # along each side of a voxel, for oblique planes
 AREA_LINES = 1024  # scan lines through a plane for its area
 SAME_PLANE_MM = 0.05
 MOST_GAP = 2.5  # slices: a wider gap between contours is not filled
@@ -101,19 +104,21 @@ def consensus(
         agreement: in (0, 1].
 
     Returns:
-        `[Z, Y, X]` float32, 0 or 1.
+        `[Z, Y, X]` float32 in [0, 1].
 
     Raises:
         UserError: if nowhere so many agree.
     """
-    mean = np.mean([rasterise(roi, grid, shape) for roi in rois], axis=0)
-    # 1e-6: a mean of three thirds is not exactly one.
-    agreed = (mean >= agreement - 1e-6).astype(np.float32)
+    shares = np.sort([rasterise(roi, grid, shape) for roi in rois], axis=0)
+    # 1e-6: three thirds are not exactly one.
+    needed = max(1, math.ceil(agreement * len(rois) - 1e-6))
+    # The share that so many have at least; exact where one reader's lies in another's.
+    agreed = shares[-needed]
     if not agreed.any():
         refuse(
             f"no voxel on which {100.0 * agreement:.0f} % of {len(rois)} readers agree",
-            f"an agreement of at most {mean.max():.2f}",
-            why="without it there is no target to track",
+            "contours that overlap",
+            why="without a common part there is no target to track",
             fix="choose one reader, or a lower agreement",
         )
     return agreed
@@ -230,15 +235,20 @@ def _coverage(
     line, left, right = _crossings(
         contours, v0 - 0.5 * dv + 0.5 * step, step, rows * SUBROWS
     )
-    changes = np.zeros((rows, cols + 2))
+    width = cols + 2
+    changes = np.zeros(rows * width)
     for u, sign in ((right, 1.0), (left, -1.0)):
         place = np.clip((u - (u0 - 0.5 * du)) / du, 0.0, cols)
         whole = np.floor(place).astype(int)
+        first = line // SUBROWS * width
         # Left of u: ones in whole pixels, then the rest of u; as steps to be summed.
-        np.add.at(changes, (line // SUBROWS, 0), sign)
-        np.add.at(changes, (line // SUBROWS, whole), sign * (place - whole - 1.0))
-        np.add.at(changes, (line // SUBROWS, whole + 1), -sign * (place - whole))
-    share = np.cumsum(changes, axis=1)[:, :cols] / SUBROWS
+        for at, step_up in (
+            (first, np.ones_like(place)),
+            (first + whole, place - whole - 1.0),
+            (first + whole + 1, whole - place),
+        ):
+            changes += np.bincount(at, sign * step_up, len(changes))
+    share = np.cumsum(changes.reshape(rows, width), axis=1)[:, :cols] / SUBROWS
     return np.clip(share, 0.0, 1.0).astype(np.float32)
 
 
@@ -293,11 +303,17 @@ def _fill_oblique(
     ]
     x, y, z = axes
     share = np.zeros(shape, np.float32)
-    for k, height in enumerate(z):  # slice by slice: places take memory
-        places = np.stack(np.broadcast_arrays(x, y[:, None], height), axis=-1)
-        index = (places @ basis.T - low) / fine
-        share[k] = ndimage.map_coordinates(own, index.transpose(2, 0, 1)[::-1], order=1)
-    return share
+    heights = np.concatenate(roi.contours_mm)[:, 2]
+    dx, dy, dz = (float(s) for s in grid.spacing_mm)
+    reach = 0.5 * dz + float(slabs[0][1] - slabs[0][0])
+    near = (z > heights.min() - reach) & (z < heights.max() + reach)
+    for k in np.flatnonzero(near):  # slice by slice: places take memory
+        for a, b, c in itertools.product(SUBPOINTS, repeat=3):
+            at = x + a * dx, y[:, None] + b * dy, z[k] + c * dz
+            places = np.stack(np.broadcast_arrays(*at), axis=-1)
+            index = ((places @ basis.T - low) / fine).transpose(2, 0, 1)
+            share[k] += ndimage.map_coordinates(own, index[::-1], order=1)
+    return share / len(SUBPOINTS) ** 3
 
 
 def _moments(roi: Roi) -> tuple[float, np.ndarray]:

@@ -13,7 +13,7 @@ from fluoro_jax.io.straighten import AIR_HU
 
 # Ours: vessels in lung and soft tissue count alike, bone and metal do not dominate.
 WINDOW_HU = (-1000.0, 200.0)
-SHRINKS = (4, 2, 1)
+LEVELS = ((4, 1.0), (2, 1.0), (1, 0.5))  # shrink, share of the iterations
 LEAST_VOXELS = 8  # a side, below which a level is left out
 FIELD_SIGMA = 1.0  # voxels; smooths the field, as tissue does
 STEP_SIGMA = 1.0  # voxels; smooths every update
@@ -42,7 +42,7 @@ def register(
     moving: np.ndarray,
     grid: Grid,
     *,
-    spacing_mm: float = 3.0,
+    spacing_mm: float = 4.0,
     iterations: int = 50,
 ) -> Registration:
     """Registers two volumes of one grid by demons with symmetric forces.
@@ -55,7 +55,7 @@ def register(
         grid: of both.
         spacing_mm: side of the voxels that the field is found on; not finer than the
             volume's own.
-        iterations: at most, on each of three levels.
+        iterations: at most, on each of three levels; half of them on the finest.
 
     Returns:
         The field and what differs before and after, RMS HU within the window.
@@ -66,7 +66,7 @@ def register(
     sitk = _simpleitk()
     images = [_coarse(sitk, hu, grid, spacing_mm) for hu in (fixed, moving)]
     displacement = None
-    for shrink in SHRINKS:
+    for shrink, part in LEVELS:
         size = [round(n / shrink) for n in images[0].GetSize()]
         if min(size) < LEAST_VOXELS and shrink > 1:
             continue
@@ -76,7 +76,8 @@ def register(
             start.CopyInformation(pair[0])
         else:
             start = sitk.Resample(displacement, pair[0])
-        displacement = _demons(sitk, iterations).Execute(*pair, start)
+        demons = _demons(sitk, max(1, round(part * iterations)))
+        displacement = demons.Execute(*pair, start)
     ones = sitk.GetImageFromArray(np.ones(images[1].GetSize()[::-1], np.float32))
     ones.CopyInformation(images[1])
     warped = [_warped(sitk, i, displacement, images[0]) for i in (images[1], ones)]

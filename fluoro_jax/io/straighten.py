@@ -11,7 +11,7 @@ from fluoro_jax.io.mha import MetaImage, to_lps
 
 AIR_HU = -1000.0
 STRAIGHT = 1e-3  # of a direction cosine; to_lps takes such axes as straight
-MOST_VOXELS = 2**29  # of a volume: 2 GiB of float32
+MOST_VOXELS = 2**28  # of a volume: 512 x 512 x 1024, 1 GiB of float32
 
 
 def straighten(hu: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, Grid, str]:

@@ -72,6 +72,7 @@ def write_phantom(
     position: str = "HFS",
     voxel_mm: float = 2.5,
     isocentre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    z_mm: tuple[float, float] | None = None,
 ) -> PhantomTruth:
     """Writes a case as `folder/ct/NN/*.dcm` and `folder/rtstruct/NN.dcm`.
 
@@ -83,6 +84,7 @@ def write_phantom(
         position: of the patient in the scanner (`write_ct.POSITIONS`).
         voxel_mm: of the cubic voxels that the body is drawn on.
         isocentre_mm: where the phantom's isocentre lies in the files' coordinates.
+        z_mm: scanned range above the phantom's isocentre; None scans the whole body.
 
     Returns:
         The truth, for comparison with what is read back.
@@ -94,7 +96,7 @@ def write_phantom(
     path_mm = np.asarray(
         tumor_path_mm(case.tumor, case.breathing, time_s, case.anatomy), float
     )
-    grid, shape = ct_grid(spacing_mm)
+    grid, shape = ct_grid(spacing_mm, z_mm)
     shift = np.array(isocentre_mm, float)
     x, y, z = (float(v) for v in np.array(grid.origin_mm) + shift)
     moved = Grid((x, y, z), grid.spacing_mm)
@@ -124,16 +126,24 @@ def write_phantom(
 
 
 def ct_grid(
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: tuple[float, float, float], z_mm: tuple[float, float] | None = None
 ) -> tuple[Grid, tuple[int, int, int]]:
-    """Returns the grid of a CT that holds the whole body, and its shape `[Z, Y, X]`."""
+    """Returns the grid of a CT that holds the whole body, and its shape `[Z, Y, X]`.
+
+    Args:
+        spacing_mm: (x, y, z).
+        z_mm: centres of the first and the last slice at most; None takes the body.
+    """
     nx, ny, nz = (
         max(2, round(length / step))
         for length, step in zip(solids.EXTENT_MM, spacing_mm, strict=True)
     )
     first = lambda n, step: -0.5 * (n - 1) * step
     dx, dy, dz = spacing_mm
-    return Grid((first(nx, dx), first(ny, dy), first(nz, dz)), spacing_mm), (nz, ny, nx)
+    z = first(nz, dz)
+    if z_mm is not None:
+        z, nz = z_mm[0], max(2, int((z_mm[1] - z_mm[0]) / dz) + 1)
+    return Grid((first(nx, dx), first(ny, dy), z), spacing_mm), (nz, ny, nx)
 
 
 def body_hu(case: Case, time_s: np.ndarray, *, voxel_mm: float) -> Any:
@@ -168,17 +178,17 @@ def _hu_now(
     soft, bone = volume.body_densities(
         anatomy, grid, still=still, displacement_mm=move, lung_g_cc=lung_g_cc
     )
-    return _hu(soft, bone)
+    return hu_of(soft, bone)
 
 
-def _hu(soft: Any, bone: Any) -> Any:
-    """Returns the HU of two densities: the reverse of `sim.ct.densities`."""
+def hu_of(soft: Any, bone: Any) -> Any:
+    """Returns the HU of soft tissue and bone, g/cc: reverses `sim.ct.densities`."""
     mu = CT_SOFT_MU_PER_DENSITY * soft + CT_BONE_MU_PER_DENSITY * bone
     return 1000.0 * (mu / CT_WATER - 1.0)
 
 
 def _tumor_hu(tumor: Tumor) -> float:
-    return float(np.clip(_hu(float(tumor.density_g_cc), 0.0), *HU_RANGE))
+    return float(np.clip(hu_of(float(tumor.density_g_cc), 0.0), *HU_RANGE))
 
 
 def _resampled(
@@ -188,8 +198,9 @@ def _resampled(
     first = np.array(solids.body_grid(voxel_mm)[0].origin_mm)
     start = (np.array(grid.origin_mm) - first) / voxel_mm
     scale = np.array(grid.spacing_mm) / voxel_mm
+    offset: Any = start[::-1]  # scipy's stub knows one number only
     return ndimage.affine_transform(
-        hu, scale[::-1], start[::-1], shape, order=1, cval=AIR_HU
+        hu, scale[::-1], offset, shape, order=1, cval=AIR_HU
     )
 
 
@@ -279,7 +290,8 @@ def _depth(tumor: Tumor, x: Any, y: Any, z: Any) -> np.ndarray:
 def _fine(tumor: Tumor) -> tuple[np.ndarray, Grid]:
     """Returns a tumour on 160 voxels a side about its centre."""
     step = float(tumor.diameter_mm) / 156
-    grid = Grid((-79.5 * step,) * 3, (step,) * 3)
+    first = -79.5 * step
+    grid = Grid((first, first, first), (step, step, step))
     return tumor_share(tumor, np.zeros(3), grid, (160, 160, 160)), grid
 
 

@@ -19,6 +19,7 @@ from fluoro_jax.io.registration import register
 from fluoro_jax.io.straighten import AIR_HU
 from fluoro_jax.io.volumes import FourDCt
 
+LUNG_HU = (-950.0, -300.0)
 MOST_AMPLITUDE = 1.5  # beyond, the field may fold
 INVERSE_STEPS = 15  # of a fixed point; converges where the field does not fold
 
@@ -35,8 +36,8 @@ class PhaseMotion:
         grid: of the fields, coarser than the CT's.
         before_hu: `[P]` root mean square difference from the reference, unregistered.
         after_hu: `[P]` the same after registration.
-        inverse_mm: 95th percentile of |forward + backward| displacement, each found on
-            its own, of the phase that differs most from the reference.
+        inverse_mm: 95th percentile in lung of |forward + backward| displacement, each
+            found on its own, of the phase that differs most from the reference.
     """
 
     percents: np.ndarray
@@ -52,7 +53,7 @@ def register_phases(
     four_d: FourDCt,
     *,
     reference: int = 0,
-    spacing_mm: float = 3.0,
+    spacing_mm: float = 4.0,
     iterations: int = 50,
 ) -> PhaseMotion:
     """Registers every phase to the reference phase, and one back as a check.
@@ -61,7 +62,7 @@ def register_phases(
         four_d: the phases.
         reference: index of a phase; end of exhale is the most reproducible.
         spacing_mm: side of the voxels that fields are found on.
-        iterations: at most, on each of three levels.
+        iterations: at most, on each of three levels; half of them on the finest.
 
     Returns:
         The fields with their residuals.
@@ -81,8 +82,12 @@ def register_phases(
     worst = max(found, key=lambda index: found[index].before_hu)
     grid, there = found[worst].grid, found[worst].field_mm
     back = run(four_d.phases[worst].hu, fixed).field_mm
-    left = there + _read_field(back, grid, _places(grid, there.shape[1:]) + there)
-    inverse_mm = float(np.percentile(np.linalg.norm(left, axis=0), 95.0))
+    places = _places(grid, there.shape[1:])
+    left = np.linalg.norm(there + _read_field(back, grid, places + there), axis=0)
+    # In air and in even soft tissue nothing says where a voxel went.
+    here = _read_field(fixed[None], four_d.grid, places)[0]
+    lung = (here > LUNG_HU[0]) & (here < LUNG_HU[1])
+    inverse_mm = float(np.percentile(left[lung] if lung.any() else left, 95.0))
     fields = np.zeros((len(four_d.phases), *there.shape), np.float32)
     before, after = np.zeros((2, len(fields)))
     for index, one in found.items():

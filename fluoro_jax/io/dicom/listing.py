@@ -141,10 +141,12 @@ def _read_header(path: Path) -> _Header:
     try:
         with guarded(path):
             dataset = read_dataset(path)
+            uid = text_of(dataset, "SeriesInstanceUID")
             return _Header(
                 path,
-                text_of(dataset, "SeriesInstanceUID"),
-                kind_of(dataset),
+                uid,
+                # Every image has one: a header without it is cut off.
+                kind_of(dataset) if uid else UNREADABLE,
                 text_of(dataset, "SeriesDescription"),
                 text_of(dataset, "FrameOfReferenceUID"),
                 named_phase(dataset) or position_of(dataset),

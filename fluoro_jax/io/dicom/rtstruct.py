@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -104,8 +104,8 @@ def read_rtstruct(path: Path, *, ct: CtPhase | None = None) -> StructureSet:
                 fix="export the structure set with the CT; `fluoro inspect` lists a "
                 "folder",
             )
-        rois = _rois(path, dataset)
-    return StructureSet(rois, path, text_of(dataset, "StructureSetLabel"), ct)
+        label = text_of(dataset, "StructureSetLabel")
+        return StructureSet(_rois(path, dataset), path, label, ct)
 
 
 def _only_file(folder: Path) -> Path:
@@ -299,8 +299,10 @@ def rois_by_phase(
         series = stored.roi(name).series_uid
         index = four_d.index_of(series)
         index = reference if index is None else index
-        if index is None or index in found:
-            _refuse_phase(path, series, four_d, twice=index is not None)
+        if index is None:
+            _refuse_phase(path, series, four_d, twice=False)
+        if index in found:
+            _refuse_phase(path, series, four_d, twice=True)
         found[index] = replace(stored, ct=four_d.phases[index]).roi(name)
     if not found:
         refuse(
@@ -312,7 +314,7 @@ def rois_by_phase(
     return found
 
 
-def _refuse_phase(path: Path, series: str, four_d: FourDCt, *, twice: bool) -> None:
+def _refuse_phase(path: Path, series: str, four_d: FourDCt, *, twice: bool) -> NoReturn:
     known = ", ".join(f"{p:g} %" for p in four_d.percents)
     refuse(
         f"{path}: a second structure set of one phase"

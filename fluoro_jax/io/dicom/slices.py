@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from fluoro_jax.io.dicom.reading import (
     number_of,
     numbers_of,
     read_dataset,
+    require_pydicom,
     text_of,
     whole_of,
 )
@@ -24,6 +27,23 @@ from fluoro_jax.io.straighten import AIR_HU, MOST_VOXELS
 
 LOWEST_HU = -1024.0  # no tissue and no air reads less: padding
 MOST_SIDE = 8192
+# Of a compressed file, before memory is taken for what it claims: a CT shrinks to a
+# third; a small file may be all air.
+MOST_RATIO, SMALL_BYTES = 100, 64 * 2**20
+
+
+FRAGMENT, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+PIXEL_KEYWORDS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
 
 
 @dataclass(frozen=True)
@@ -95,11 +115,10 @@ def read_planes(path: Path, assumed: Assumed) -> list[Plane]:
 
 
 def _sizes(path: Path, dataset: Any) -> tuple[int, int, int]:
-    rows, cols = whole_of(dataset, "Rows"), whole_of(dataset, "Columns")
+    rows, cols = whole_of(dataset, "Rows") or 0, whole_of(dataset, "Columns") or 0
     frames = whole_of(dataset, "NumberOfFrames") or 1
     samples = whole_of(dataset, "SamplesPerPixel") or 1
-    sides = rows is not None and cols is not None
-    if not (sides and 0 < rows <= MOST_SIDE and 0 < cols <= MOST_SIDE) or samples != 1:
+    if not (0 < rows <= MOST_SIDE and 0 < cols <= MOST_SIDE and samples == 1):
         refuse(
             f"{path}: {rows} x {cols} pixels of {samples} samples",
             f"grey images of 1 to {MOST_SIDE} pixels a side",
@@ -117,7 +136,7 @@ def _sizes(path: Path, dataset: Any) -> tuple[int, int, int]:
 
 
 def _stored(path: Path, dataset: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns stored values `[frame, row, column]`, or HU if GDCM has scaled them."""
+    """Returns stored values, `[frame, row, column]`."""
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", UNCOMPRESSED[0]))
     if "PixelData" not in dataset:
         refuse(
@@ -145,6 +164,14 @@ def _stored(path: Path, dataset: Any, shape: tuple[int, int, int]) -> np.ndarray
 
 
 def _decompressed(path: Path, dataset: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    size, claimed = path.stat().st_size, 4 * math.prod(shape)
+    if claimed > max(MOST_RATIO * size, SMALL_BYTES):
+        refuse(
+            f"{path}: {size} bytes that claim {claimed} of pixels",
+            f"at most {MOST_RATIO} times the file's size",
+            why="no image is compressed so far; memory would be taken for nothing",
+            fix="copy the file again, or export the series uncompressed",
+        )
     try:
         import SimpleITK  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
@@ -154,21 +181,59 @@ def _decompressed(path: Path, dataset: Any, shape: tuple[int, int, int]) -> np.n
             why="GDCM, which comes with it, decompresses JPEG, JPEG-LS and RLE",
             fix="pip install 'fluoro_jax[dicom]'",
         ) from error
-    try:
-        values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-        # GDCM has applied slope and intercept: they must not be applied again.
-        dataset.RescaleSlope, dataset.RescaleIntercept = "1", "0"
-        if "PixelPaddingValue" in dataset:
-            del dataset.PixelPaddingValue
-        return np.reshape(values, shape)
-    except (RuntimeError, ValueError) as error:
-        last = (str(error).splitlines() or [""])[-1].strip()
+    _check_fragments(path, dataset.PixelData)
+    with tempfile.TemporaryDirectory() as folder:
+        # GDCM takes memory for whatever length a damaged element claims: it is given
+        # the pixels alone, without rescaling.
+        plain = Path(folder) / "pixels.dcm"
+        _pixels_alone(dataset).save_as(plain, enforce_file_format=True)
+        try:
+            values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(plain)))
+            return np.reshape(values, shape)
+        except (RuntimeError, ValueError) as error:
+            last = (str(error).splitlines() or [""])[-1].strip()
+    refuse(
+        f"{path}: its pixels cannot be decompressed ({last[:64]})",
+        "a transfer syntax that GDCM reads, and a whole file",
+        why="the file is damaged or compressed in another way",
+        fix="export the series uncompressed, or gdcmconv --raw FILE NEW",
+    )
+
+
+def _check_fragments(path: Path, data: bytes) -> None:
+    """Refuses encapsulated pixels whose fragments are longer than what is there."""
+    at = 0
+    while at + 8 <= len(data):
+        tag, length = struct.unpack_from("<4sI", data, at)
+        if tag == SEQUENCE_END:
+            return
+        at += 8 + length
+        if tag != FRAGMENT or at > len(data):
+            break
+    if at != len(data) or not data:
         refuse(
-            f"{path}: its pixels cannot be decompressed ({last[:64]})",
-            "a transfer syntax that GDCM reads, and a whole file",
-            why="the file is damaged or compressed in another way",
-            fix="export the series uncompressed, or gdcmconv --raw FILE NEW",
+            f"{path}: {len(data)} bytes of pixels that are no whole fragments",
+            "encapsulated pixels (PS3.5, A.4)",
+            why="the file is cut off or damaged",
+            fix="copy the file again",
         )
+
+
+def _pixels_alone(dataset: Any) -> Any:
+    """Returns a dataset of the pixels and what describes them."""
+    pydicom = require_pydicom(Path("pixels"))
+    plain = pydicom.Dataset()
+    plain.file_meta = pydicom.dataset.FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    plain.file_meta.MediaStorageSOPClassUID = plain.SOPClassUID = dataset.SOPClassUID
+    plain.file_meta.MediaStorageSOPInstanceUID = plain.SOPInstanceUID = "2.25.1"
+    for keyword in PIXEL_KEYWORDS:
+        if keyword in dataset:
+            setattr(plain, keyword, getattr(dataset, keyword))
+    plain.PixelData = dataset.PixelData
+    plain["PixelData"].VR = "OB"
+    plain["PixelData"].is_undefined_length = True
+    return plain
 
 
 class _Frame:

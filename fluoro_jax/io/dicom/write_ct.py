@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contourpy import contour_generator
 
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Grid
@@ -262,6 +261,8 @@ def outlines(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> list[np.ndarra
 
     The first point is not repeated at the end.
     """
+    from contourpy import contour_generator  # an extra, though matplotlib needs it
+
     lines: Any = contour_generator(x, y, values).lines(0.0)
     # Three points and the first again.
     return [line[:-1] for line in lines if len(line) >= 4]
