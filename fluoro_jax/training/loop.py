@@ -14,14 +14,15 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from fluoro_jax.config import check_devices, check_platform
-from fluoro_jax.data.batches import blank_batch, open_batches, prefetch
+from fluoro_jax.data.batches import blank_batch, open_batches
+from fluoro_jax.data.prefetch import prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
 from fluoro_jax.stages import timed
@@ -48,6 +49,7 @@ from fluoro_jax.training.workdir import (
 )
 
 PARAMETERS = "parameters.txt"
+STOPPED = "stopped; step {step} is saved, run again to go on"
 
 
 def train(
@@ -106,15 +108,9 @@ def train(
             state = parallel.place_tree(found.state)
         _announce(nets, state_shapes, workdir, start)
         if start < cfg.train.num_steps:
-            state, start = _run(
-                nets,
-                state,
-                start,
-                checkpoints=checkpoints,
-                data_dir=data_dir,
-                parent=parent,
-                until=until,
-            )
+            limits: dict[str, Any] = dict(parent=parent, until=until)
+            where: dict[str, Any] = dict(checkpoints=checkpoints, data_dir=data_dir)
+            state, start = _run(nets, state, start, **where, **limits)
         else:
             # Nothing to train, but the command was asked for and its config may have
             # new lengths.
@@ -198,23 +194,20 @@ def _run(
     with contextlib.ExitStack() as stack:
         monitor = stack.enter_context(RunMonitor(cfg, workdir, start, until))
         stop = stack.enter_context(StopRequest(until))
-        batches = prefetch(source, start * micro * count, parallel.shard)
-        stack.enter_context(batches)
+        made = prefetch(source, start * micro * count, parallel.shard)
+        batches = stack.enter_context(made)
         stack.enter_context(timed("training"))
         for step in range(start, last + 1):
             if validate is not None and due(step, cfg.train.eval_every):
                 with timed("validation"):
                     monitor.evaluated(step, validate(state.ema))
-            late = stop.late
-            if late or stop.signal or due(step, cfg.train.save_every):
+            ends = stop.late or step == last
+            if ends or stop.signal or due(step, cfg.train.save_every):
                 checkpoints.save(step, state, resolve(cfg))
-            if late or step == last:
+            if ends:
                 break
             if stop.signal:
-                checkpoints.wait()
-                told = f"stopped; step {step} is saved, run again to go on"
-                monitor.progress.say(told)
-                raise SystemExit(128 + stop.signal)
+                _leave(checkpoints, monitor, step, stop.signal)
             group = [[next(batches) for _ in range(count)] for _ in range(micro)]
             judged = cfg.train.critic_updates * (step >= cfg.loss.critic_start)
             calls = [(p_gen, several) for several in group[: cfg.train.gen_updates]]
@@ -224,6 +217,14 @@ def _run(
             if due(step + 1, cfg.train.log_every):
                 monitor.log(step + 1, state.skipped)
     return state, step
+
+
+def _leave(
+    checkpoints: Checkpoints, monitor: RunMonitor, step: int, number: int
+) -> NoReturn:
+    checkpoints.wait()
+    monitor.progress.say(STOPPED.format(step=step))
+    raise SystemExit(128 + number)
 
 
 def _updates(

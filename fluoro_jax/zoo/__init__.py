@@ -5,10 +5,10 @@
 ['group', 'group-cpu', 'patient-cpu']
 """
 
+from fluoro_jax.zoo.find import find
 from fluoro_jax.zoo.registry import (
     Weights,
     WeightsTracker,
-    find,
     load,
     names,
     save,

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fluoro_jax.data.batches import open_batches, prefetch
+from fluoro_jax.data.batches import open_batches
+from fluoro_jax.data.prefetch import prefetch
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.stream import StreamTracker

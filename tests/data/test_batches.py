@@ -14,7 +14,8 @@ from reads import host_reads, read_on
 from configs import quickstart
 from fluoro_jax import studies
 from fluoro_jax.data import batches
-from fluoro_jax.data.batches import DatasetSource, SimulatorSource, prefetch
+from fluoro_jax.data.batches import DatasetSource, SimulatorSource
+from fluoro_jax.data.prefetch import prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.sim.tumor.tumor import sphere_centroid_px, tumor_path_mm
 
