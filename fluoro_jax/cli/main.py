@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import evaluate_track, fit, inspect, report, track
+from fluoro_jax.cli import evaluate_track, fit, inspect, models, report, track
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[Any, Callable[[argparse.Namespace], None]]] = {
     "track": (track, lambda args: track.track(track.options_from(args))),
     "evaluate-track": (evaluate_track, evaluate_track.evaluate_track),
     "report": (report, report.report),
+    "models": (models, models.models),
 }
 REQUIRED = "jax jaxlib flax optax orbax-checkpoint ml-collections clu numpy scipy"
 OPTIONAL = (

@@ -1,12 +1,12 @@
 """Says what a file or folder is: kind, geometry with sources, what is missing.
 
-`DESCRIBERS` holds the functions for DICOM files that are no projections, by modality:
-the readers of CT series, structure sets and plans stand there once they are imported
-here. Nothing here prints a name, an ID, or a text of a header.
+`DESCRIBERS` holds the functions for DICOM files that are no projections, by modality.
+Nothing here prints a name, an ID, or a text of a header; names of ROIs are told.
 """
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ import numpy as np
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import axis_names
+from fluoro_jax.io.describe_volumes import MODALITIES, describe_volumes
 from fluoro_jax.io.dicom.header import looks_like_dicom, read_header
 from fluoro_jax.io.dicom.patient import image_axes, letters
 from fluoro_jax.io.dicom.pixels import decode_first
@@ -35,8 +36,10 @@ from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.overrides import Overrides
 from fluoro_jax.io.read_clip import read_clip_with_sources
 
-# By DICOM modality ("CT", "RTSTRUCT", "RTPLAN"): from the path to what is known of it.
-DESCRIBERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {}
+# By DICOM modality: from the path to what is known of it.
+DESCRIBERS: dict[str, Callable[[Path], Mapping[str, Any]]] = dict.fromkeys(
+    MODALITIES, describe_volumes
+)
 OFF_PLANE_MM = 50.0
 
 
@@ -100,7 +103,10 @@ def _first_dicom(path: Path) -> Path | None:
     if path.is_dir():
         if (path / "images").is_dir() or any(path.glob("*.png")):
             return None
-        return next(iter(dicom_files(path)), None)
+        nested = (p for p in sorted(path.glob("*/*")) if p.is_file())
+        few = itertools.islice(nested, MOST_FILES)
+        inner = next((p for p in few if looks_like_dicom(p)), None)
+        return next(iter(dicom_files(path)), inner)
     return path if looks_like_dicom(path) or path.suffix == ".dcm" else None
 
 

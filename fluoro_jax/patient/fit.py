@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -93,6 +94,8 @@ def fit_config(options: FitOptions) -> Any:
     cfg.study.gantry_deg = options.gantry_deg
     cfg.data.update(bodies="patient", ct_dir=str(options.out / "patient"))
     cfg.data.update(randomise=APPEARANCE, random_start=False)
+    # Every device takes at least one clip.
+    cfg.data.update(batch_size=max(2, jax.device_count()))
     cfg.data.update(pool_bodies=8, renew_every=40)
     cfg.gen.update(base=16, cap=64, patch=2, stem=16)
     cfg.gen_opt.update(learning_rate=2e-3, warmup_steps=50, schedule="constant")

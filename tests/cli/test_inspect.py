@@ -18,10 +18,11 @@ from PIL import Image
 from test_track import chest
 
 from fluoro_jax.cli import main as cli
-from fluoro_jax.geometry import project_point
-from fluoro_jax.io import describe
+from fluoro_jax.geometry import Grid, project_point
 from fluoro_jax.io.dicom.write import write_rt_image
+from fluoro_jax.io.dicom.write_ct import Identity, write_ct_series, write_rtstruct
 from fluoro_jax.io.mha import read_mha
+from fluoro_jax.io.volumes import Roi
 
 KINDS = ("XA", "Enhanced XA", "XRF", "Enhanced XRF", "RT Image")
 
@@ -79,19 +80,30 @@ def test_other_formats_are_described_too(make, tmp_path, capsys):
     assert facts["geometry"]["sad_mm"]["source"].endswith("geometry.json")
 
 
-def test_other_dicom_is_named_and_left_to_its_reader(tmp_path, capsys, monkeypatch):
-    put_singles(tmp_path, CT, Modality="CT")
-    put(tmp_path, "1.2.840.10008.5.1.4.1.1.481.3", Modality="RTSTRUCT")
+def test_other_dicom_is_counted_by_modality(tmp_path, capsys):
+    put_singles(tmp_path, CT, Modality="MR")
+    put(tmp_path, "1.2.840.10008.5.1.4.1.1.481.3", Modality="REG")
     (tmp_path / "frame0.dcm").rename(tmp_path / "a.dcm")
     facts = inspected(capsys, tmp_path)
-    assert facts["what"].endswith("files by modality: 4 CT, 1 RTSTRUCT")
+    assert facts["what"].endswith("files by modality: 4 MR, 1 REG")
     assert facts["files"] == 5
-    monkeypatch.setitem(
-        describe.DESCRIBERS, "CT", lambda path: {"path": str(path), "what": "a volume"}
-    )
-    assert inspected(capsys, tmp_path)["what"] == "a volume"
-    assert cli.main(["inspect", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"{tmp_path}: a volume\n"
+
+
+def test_ct_and_contours_are_described_by_their_readers(tmp_path, capsys):
+    hu = np.full((6, 20, 24), -800.0, np.float32)
+    grid = Grid((-12.0, -10.0, 5.0), (1.0, 1.5, 2.5))
+    turn = np.linspace(0.0, 2 * np.pi, 60)[:-1]
+    ring = lambda z: np.stack([4 * np.cos(turn), 4 * np.sin(turn), 0 * turn + z], 1)
+    roi = Roi("GTV", tuple(ring(z) for z in (7.5, 10.0, 12.5)), spacing_mm=2.5)
+    write_ct_series(tmp_path / "ct", hu, grid, identity=Identity())
+    write_rtstruct(tmp_path / "contours.dcm", [roi], identity=Identity())
+    about = inspected(capsys, tmp_path)["about"]
+    assert about["ROIs"] == "GTV (0.38 ml)"  # three discs of 4 mm, 2.5 mm apart
+    told = inspected(capsys, tmp_path / "ct")["about"]["voxels"]
+    assert told.startswith("24 x 20 x 6 of 1 x 1.5 x 2.5 mm")
+    (tmp_path / "ct" / sorted(p.name for p in (tmp_path / "ct").iterdir())[2]).unlink()
+    broken = inspected(capsys, tmp_path / "ct")
+    assert broken["assumptions"] and "voxels" not in broken["about"]
 
 
 def test_the_picture_shows_axes_bar_and_isocentre(tmp_path, capsys):
