@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 DOES = "list the trained weights, or show the card of one"
-EPILOG = """Without NAME all weights of the package are listed; with NAME, which may be the
-folder of a fit too, the card: what it was trained on, how it was tested, its limits.
-Research software. Not a medical device. Not for clinical use."""
+EPILOG = """Without NAME all weights of the package are listed; with NAME, which may be
+the folder of a fit too, the card: what it was trained on, how it was tested, its
+limits. Research software. Not a medical device. Not for clinical use."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

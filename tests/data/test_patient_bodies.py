@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from chest import PITCH_MM, chest_hu
+from patients import MOMENTS, write_chest_patient
 
 from configs import clinic
 from fluoro_jax.data import patient_bodies
@@ -21,46 +21,15 @@ from fluoro_jax.data.patient_bodies import (
     write_patient,
 )
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Grid, project_point
+from fluoro_jax.geometry import project_point
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.sim.ct_gtv import cut_gtv
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.training.workdir import CTS, record
-
-MOMENTS = 4
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A chest with a tumour of 30 mm in its right lung, at four moments."""
-    hu = chest_hu(spine=True)
-    grid = Grid((0.0, 0.0, 0.0), (PITCH_MM,) * 3)
-    lung = np.argwhere(hu < -500.0)
-    z, y, x = lung[
-        np.abs(lung - np.median(lung[lung[:, 2] < hu.shape[2] / 2], axis=0))
-        .sum(axis=1)
-        .argmin()
-    ]
-    axes = [PITCH_MM * np.arange(n) for n in hu.shape]
-    away = np.sqrt(
-        (axes[0].reshape(-1, 1, 1) - axes[0][z]) ** 2
-        + (axes[1].reshape(1, -1, 1) - axes[1][y]) ** 2
-        + (axes[2].reshape(1, 1, -1) - axes[2][x]) ** 2
-    )
-    share = np.clip(0.5 - (away - 15.0) / PITCH_MM, 0.0, 1.0)
-    hu = hu + share * (40.0 - hu)
-    without, gtv, centre = cut_gtv(hu, grid, share)
-    place = tmp_path_factory.mktemp("patient")
-    whole = PatientFile(
-        hu=np.stack([without] * MOMENTS),
-        grid=grid,
-        taken_at=np.linspace(0.2, 0.8, MOMENTS),
-        centre_mm=np.stack([centre] * MOMENTS),
-        isocentre_mm=centre,
-        gtv=gtv,
-    )
-    write_patient(place / PATIENT, whole)
-    return place
+    return write_chest_patient(tmp_path_factory.mktemp("patient"))
 
 
 def smoke(folder, **data):
