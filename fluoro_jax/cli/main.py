@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import evaluate_track, fit, inspect, models, report, track
+from fluoro_jax.cli import demo, evaluate_track, fit, inspect, models, report, track
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -24,6 +24,7 @@ RUNS = {
 }
 # What reads a verb's options, and what then does the work; neither imports JAX.
 VERBS: dict[str, tuple[Any, Callable[[argparse.Namespace], None]]] = {
+    "demo": (demo, demo.demo),
     "inspect": (inspect, inspect.inspect),
     "fit": (fit, lambda args: fit.fit(fit.options_from(args))),
     "track": (track, lambda args: track.track(track.options_from(args))),

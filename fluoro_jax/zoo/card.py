@@ -123,9 +123,13 @@ def limits(cfg: Any) -> list[str]:
     pitch_mm = study.detector_mm / study.rows
     panel = "the panel follows each tumour" if study.collimate else "a centred panel"
     noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
+    one_patient = data.get("bodies") == "patient"
     sentences = [
-        "Trained and tested on clips of a simulated thorax only, never on images of "
-        "patients; expect larger errors there.",
+        "Trained and tested on clips simulated from one patient's CT, never on X-ray "
+        "images; any other patient or tumour is outside of what was trained."
+        if one_patient
+        else "Trained and tested on clips of a simulated thorax only, never on images "
+        "of patients; expect larger errors there.",
         f"Frames are {study.rows} x {study.cols} line integrals ({noise}), detector "
         f"pitch {pitch_mm:g} mm, gantry at {study.gantry_deg:g} degrees, {panel}. "
         "Anything else (another view, pitch, spectrum, scatter, grey levels) is "
@@ -144,7 +148,7 @@ def limits(cfg: Any) -> list[str]:
             "tested too; any other patient is outside of it."
         )
     # Stored cases have the study's own sizes, which its name tells.
-    elif data.source == "simulator":
+    elif data.source == "simulator" and not one_patient:
         sentences.append(
             f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained."
         )

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from patients import MOMENTS, write_chest_patient
+from chest_patient import MOMENTS, write_chest_patient
 
 from configs import clinic
 from fluoro_jax.data import patient_bodies

@@ -60,7 +60,7 @@ def page(tracked, tmp_path_factory):
 
 
 def test_it_is_one_small_file_that_fetches_nothing(page):
-    text = page.read_text()
+    text = page.read_text("utf-8")
     assert len(text) < BYTES_A_MINUTE
     assert not re.search(r"""(src|href)=["']?(?!data:)[a-z/.]""", text)
     assert "http" not in text and "&lt;b&gt;a model" in text
@@ -68,13 +68,15 @@ def test_it_is_one_small_file_that_fetches_nothing(page):
 
 
 def test_every_number_is_in_the_json(page, tracked):
-    found = json.loads((page.parent / "results.json").read_text())
+    found = json.loads((page.parent / "results.json").read_text("utf-8"))
     # one row of 1.8 mm at the detector is 1.2 mm at the isocentre, and it is down
     assert found["errors"]["vertical"]["bias"] == pytest.approx(-1.2, abs=0.02)
     assert found["errors"]["without_answer_pct"] == pytest.approx(100.0 / FRAMES)
     assert found["track"]["y_iso_mm"][7] is None
     assert found["summary"]["status"] == {"ok": FRAMES - 1, "missed": 1}
-    assert f"{found['errors']['distance_mm']['median']:.2f} mm" in page.read_text()
+    assert f"{found['errors']['distance_mm']['median']:.2f} mm" in page.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_without_a_truth_it_says_so(tracked, tmp_path):
@@ -82,9 +84,9 @@ def test_without_a_truth_it_says_so(tracked, tmp_path):
 
     clip = dataclasses.replace(tracked.clip, mask=None)
     page = write_clip_report(tmp_path, dataclasses.replace(tracked, clip=clip))
-    text = page.read_text()
+    text = page.read_text("utf-8")
     assert "No truth was given" in text and "Worst frames" not in text
-    assert json.loads((tmp_path / "results.json").read_text())["errors"] is None
+    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["errors"] is None
 
 
 def test_an_outline_surrounds_its_mask():
@@ -121,13 +123,16 @@ addEventListener("error", e => window.seenErrors.push(e.message));</script>"""
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_player_plays_and_the_traces_follow(page, tmp_path):
-    text = page.read_text().replace("<head>", CATCH, 1)
+    text = page.read_text("utf-8").replace("<head>", CATCH, 1)
     copy = tmp_path / "page.html"
-    copy.write_text(text.replace("</body>", SCRIPT))
+    copy.write_text(text.replace("</body>", SCRIPT), encoding="utf-8")
     argv = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     argv += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=6000"]
     done = subprocess.run(
-        [*argv, copy.as_uri()], capture_output=True, text=True, timeout=120
+        [*argv, copy.as_uri()],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
     )
     title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
     assert title, done.stdout[:500] + done.stderr[-2000:]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from chest_patient import write_chest_patient
 from ml_collections import ConfigDict
-from patients import write_chest_patient
 
 from fluoro_jax import zoo
 from fluoro_jax.patient import fit as fitting
