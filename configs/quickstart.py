@@ -2,8 +2,8 @@
 
 Command:  make quickstart  (python -m launch.reproduce --config=configs/quickstart.py)
 Hardware: two CPU cores.
-Time:     7 min 12 s with installation and empty caches (AMD EPYC, AVX2).
-Expected: test IoU 0.676 [0.564, 0.756], median distance 2.4 mm, 8 of 30 cases missed,
+Time:     5 min 23 s with installation and empty caches (AMD EPYC, AVX2).
+Expected: test IoU 0.669 [0.562, 0.748], median distance 2.4 mm, 7 of 30 cases missed,
           one seed (static, blind: IoU 0.000, 75.9 mm, 30 of 30).
 
 Not the paper's recipe: simulated tumours from 10 mm on, background-subtracted frames, a
