@@ -31,7 +31,7 @@ class Options:
     """A command line, read but not yet checked.
 
     Attributes:
-        ct: folder of one CT series, or a volume file; None with `ct4d`.
+        ct: folder of one CT series; None with `ct4d`.
         ct4d: folder of the phases.
         rtstruct: file or folder of the contours.
         roi: name of the tumour's ROI.
@@ -60,7 +60,7 @@ class Options:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     add = parser.add_argument
-    add("--ct", metavar="DIR", help="planning CT: a DICOM folder, or .mha, .nii.gz")
+    add("--ct", metavar="DIR", help="planning CT: a folder of one DICOM series")
     add("--ct4d", metavar="DIR", help="DICOM folder of the phases, in place of --ct")
     add("--rtstruct", metavar="FILE", help="contours; a folder with one a phase")
     add("--roi", metavar="NAME", help="the tumour's, as GTV; another lists all names")

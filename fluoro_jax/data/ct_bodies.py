@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -24,12 +23,10 @@ from fluoro_jax.geometry import AnyArray, Geometry, Grid
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.ct import animate
-from fluoro_jax.sim.ct_body import CtBody, ct_body
+from fluoro_jax.sim.ct_body import CtBody, breathing_frames, ct_body
 from fluoro_jax.sim.ct_field import Landmarks, displacement_mm
 from fluoro_jax.sim.ct_tumor import path_mm, sphere_clip
 from fluoro_jax.sim.fluoroscope import Case, add_quantum_noise
-from fluoro_jax.sim.xray.projector import project
 from fluoro_jax.studies import StudySpec, draw_diameter
 
 Array = jax.Array
@@ -212,10 +209,7 @@ class CtBodies:
         """
         body = self._body(self._files[turn % len(self._files)])
         breath = case.breathing
-        # One transfer for all frames; the copy goes when they are projected.
-        volume, lung = jax.device_put((body.volume, body.lung))
-        moments = animate(volume, body.landmarks, breath, case.time_s, lung=lung)
-        frames = jnp.stack([project(now.mu(), now.grid, view) for now in moments])
+        frames = breathing_frames(body, breath, case.time_s, view)
         return CtPatient(number, body, breath, np.asarray(case.time_s), view, frames)
 
     def _read(self, path: Path) -> CtBody:

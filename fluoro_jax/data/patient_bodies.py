@@ -26,12 +26,10 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, Grid
 from fluoro_jax.io.files import expand_path, write_all
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.ct import animate
-from fluoro_jax.sim.ct_body import CtBody, ct_body
+from fluoro_jax.sim.ct_body import CtBody, breathing_frames, ct_body
 from fluoro_jax.sim.ct_gtv import Gtv, gtv_clip
 from fluoro_jax.sim.ct_tumor import path_mm
 from fluoro_jax.sim.fluoroscope import Case, add_quantum_noise
-from fluoro_jax.sim.xray.projector import project
 from fluoro_jax.studies import StudySpec
 
 Array = jax.Array
@@ -129,9 +127,9 @@ class PatientClip:
 
     Attributes:
         number: of the patient in the pool.
-        body: the CT without tumour.
         gtv: the tumour.
         centre_mm: `[3]` its centroid at that moment, about the isocentre.
+        path_mm: `[T, 3]` where the lung carries it.
         breathing: the breath.
         time_s: `[T]` of the frames.
         geometry: the view.
@@ -139,9 +137,9 @@ class PatientClip:
     """
 
     number: int
-    body: CtBody
     gtv: Gtv
     centre_mm: np.ndarray
+    path_mm: np.ndarray
     breathing: Breathing
     time_s: np.ndarray
     geometry: Geometry
@@ -149,8 +147,7 @@ class PatientClip:
 
     def draw(self, rng: np.random.Generator, **_: Any) -> np.ndarray:
         """Returns how the tumour moves in one example: its centroid, `[T, 3]` mm."""
-        path = path_mm(self.body.landmarks, self.breathing, self.time_s, self.centre_mm)
-        moved = np.asarray(path) - self.centre_mm
+        moved = self.path_mm - self.centre_mm
         amplitude = rng.uniform(*AMPLITUDE)
         off = rng.uniform(-1.0, 1.0, 3) * np.array(OFF_MM)
         return (self.centre_mm + amplitude * moved + off).astype(np.float32)
@@ -218,12 +215,11 @@ class PatientBodies:
         moments = self._moments(held_out=turn >= VAL_FIRST)
         moment = moments[turn % len(moments)]
         body, breath = self._body(moment), case.breathing
-        volume, lung = jax.device_put((body.volume, body.lung))
-        moved = animate(volume, body.landmarks, breath, case.time_s, lung=lung)
-        frames = jnp.stack([project(now.mu(), now.grid, view) for now in moved])
+        frames = breathing_frames(body, breath, case.time_s, view)
         centre = self._file.centre_mm[moment] - self._file.isocentre_mm
         times = np.asarray(case.time_s)
-        return PatientClip(number, body, self._gtv, centre, breath, times, view, frames)
+        path = np.asarray(path_mm(body.landmarks, breath, times, centre))
+        return PatientClip(number, self._gtv, centre, path, breath, times, view, frames)
 
     def _moments(self, *, held_out: bool) -> list[int]:
         every = range(len(self._file.hu))

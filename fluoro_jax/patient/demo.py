@@ -12,15 +12,13 @@ import numpy as np
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.data.patient_bodies import PATIENT, read_patient
-from fluoro_jax.geometry import Geometry, square_panel
+from fluoro_jax.geometry import square_panel
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.sim.body.breathing import Breathing, load_trace
-from fluoro_jax.sim.ct import animate
-from fluoro_jax.sim.ct_body import ct_body
+from fluoro_jax.sim.ct_body import breathing_frames, ct_body
 from fluoro_jax.sim.ct_gtv import gtv_clip
 from fluoro_jax.sim.ct_tumor import path_mm
 from fluoro_jax.sim.fluoroscope import add_quantum_noise
-from fluoro_jax.sim.xray.projector import project
 
 EXAMPLE = Path(__file__).parent / "example"
 FRAMES, FRAME_S, PIXELS = 60, 0.5, 256
@@ -47,9 +45,7 @@ def example_clip(*, frames: int = FRAMES) -> Clip:
     )
     times = FRAME_S * np.arange(frames)
     breath = _breath()
-    volume, lung = jax.device_put((body.volume, body.lung))
-    moved = animate(volume, body.landmarks, breath, times, lung=lung)
-    lines = jnp.stack([_project(now, view) for now in moved])
+    lines = breathing_frames(body, breath, times, view)
     centre = patient.centre_mm[0] - patient.isocentre_mm
     path = path_mm(body.landmarks, breath, times, centre.astype(np.float32))
     gtv: Any = jax.tree.map(jnp.asarray, patient.gtv)
@@ -57,10 +53,6 @@ def example_clip(*, frames: int = FRAMES) -> Clip:
     noisy = add_quantum_noise(lines + added, jax.random.key(0), QUANTA)
     clip = Clip(np.asarray(noisy), times, view, np.asarray(mask))
     return dataclasses.replace(clip, centroid_px=centroid_px(np.asarray(mask)))
-
-
-def _project(volume: Any, view: Geometry) -> jax.Array:
-    return project(volume.mu(), volume.grid, view)
 
 
 def _breath() -> Breathing:

@@ -19,16 +19,19 @@ from scipy import ndimage
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, Grid, project_point
+from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct import (
     HU_RANGE,
     LEAST_LUNG_ML,
     CtVolume,
+    animate,
     ct_volume,
     find_landmarks,
     find_lung,
 )
 from fluoro_jax.sim.ct_field import Landmarks
 from fluoro_jax.sim.ct_tumor import clearance_mm
+from fluoro_jax.sim.xray.projector import project
 
 Array = jax.Array
 
@@ -117,6 +120,26 @@ def ct_body(
     mu = jnp.asarray(volume.mu())
     volume = jax.tree.map(np.asarray, volume)
     return CtBody(volume, lung, marks, mu, centres, clear_mm)
+
+
+def breathing_frames(
+    body: CtBody, breathing: Breathing, time_s: AnyArray, view: Geometry
+) -> Array:
+    """Returns the line integrals of a breathing CT, `[T, rows, cols]`.
+
+    Args:
+        body: the CT.
+        breathing: curve and amplitudes.
+        time_s: `[T]` s.
+        view: of the frames.
+
+    Raises:
+        UserError: for more motion than the chest can take (`ct.animate`).
+    """
+    # One transfer for all frames; the copy goes when they are projected.
+    volume, lung = jax.device_put((body.volume, body.lung))
+    moments = animate(volume, body.landmarks, breathing, time_s, lung=lung)
+    return jnp.stack([project(now.mu(), now.grid, view) for now in moments])
 
 
 def resampled(hu: AnyArray, grid: Grid, voxel_mm: float) -> tuple[np.ndarray, Grid]:
