@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,13 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.errors import UserError, refuse
+from fluoro_jax.io.dicom.header import import_pydicom, quiet
 
 MOST_FILE_BYTES = 4 * 2**30
 # Deflated files are inflated whole by pydicom, whatever they claim: a zip bomb.
 DEFLATED = "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 SUFFIXES = (".dcm", ".dicom", ".ima")
-MOST_TEXT = 64  # characters of a value that are repeated in a message
-
-
-def require_pydicom(path: Path) -> Any:
-    """Returns the pydicom module.
-
-    Raises:
-        UserError: naming the extra, if it is not installed.
-    """
-    try:
-        # Here, not at the top: an extra that most of the package does not need.
-        import pydicom  # pyright: ignore[reportMissingImports]  # an extra
-    except ImportError as error:
-        raise UserError(
-            f"{path}: DICOM needs pydicom, not installed",
-            needed="the extra [dicom]",
-            why="DICOM files are read by pydicom",
-            fix="pip install 'fluoro_jax[dicom]'",
-        ) from error
-    return pydicom
 
 
 @contextlib.contextmanager
@@ -47,17 +27,15 @@ def guarded(path: Path) -> Iterator[None]:
     pydicom converts values when they are first read, so reading them belongs inside.
     """
     try:
-        with warnings.catch_warnings():
-            # Of values that break the standard; what is used is checked here.
-            warnings.simplefilter("ignore")
+        with quiet():  # values that break the standard; what is used is checked here
             yield
     except UserError:
         raise
     # Any exception: a damaged file ends in a dozen different ones, undocumented.
     except Exception as error:
-        text = (str(error).splitlines() or [""])[0][:MOST_TEXT]
+        # Its text is left out: pydicom may quote a value, and so a name.
         raise UserError(
-            f"{path}: cannot be read as DICOM ({type(error).__name__}: {text})",
+            f"{path}: cannot be read as DICOM ({type(error).__name__})",
             needed="a whole DICOM file",
             why="the file is damaged, cut off, or of another kind",
             fix="copy the file again, or export it again",
@@ -86,7 +64,7 @@ def read_dataset(path: Path, *, pixels: bool = False) -> Any:
     Raises:
         UserError: no file, no pydicom, a deflated or damaged file.
     """
-    pydicom = require_pydicom(path)
+    pydicom = import_pydicom(path)
     if not path.is_file():
         refuse(
             f"no file {path}",

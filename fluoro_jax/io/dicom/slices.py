@@ -13,13 +13,13 @@ import numpy as np
 
 from fluoro_jax.errors import UserError, refuse
 from fluoro_jax.io.ct_series import Slice, check_place
+from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.dicom.reading import (
     UNCOMPRESSED,
     guarded,
     number_of,
     numbers_of,
     read_dataset,
-    require_pydicom,
     text_of,
     whole_of,
 )
@@ -221,7 +221,7 @@ def _check_fragments(path: Path, data: bytes) -> None:
 
 def _pixels_alone(dataset: Any) -> Any:
     """Returns a dataset of the pixels and what describes them."""
-    pydicom = require_pydicom(Path("pixels"))
+    pydicom = import_pydicom(Path("pixels"))
     plain = pydicom.Dataset()
     plain.file_meta = pydicom.dataset.FileMetaDataset()
     plain.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID

@@ -15,7 +15,7 @@ import numpy as np
 
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Grid
-from fluoro_jax.io.dicom.reading import require_pydicom
+from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.files import beside
 from fluoro_jax.io.volumes import Roi
 
@@ -53,7 +53,7 @@ class Identity:
 
     def uid(self, *what: object) -> str:
         """Returns the UID of a thing, always the same for the same identity."""
-        pydicom = require_pydicom(Path("an identity"))
+        pydicom = import_pydicom(Path("an identity"))
         words = [str(word) for word in (self.name, self.seed, *what)]
         return str(pydicom.uid.generate_uid(prefix="2.25.", entropy_srcs=words))
 
@@ -83,7 +83,7 @@ def write_ct_series(
     Raises:
         UserError: another position, or no pydicom.
     """
-    require_pydicom(folder)
+    import_pydicom(folder)
     identity = identity or Identity()
     turned, places, axes, pixel = _turned(hu, grid, position)
     low, high = HU_STORED
@@ -165,9 +165,9 @@ def write_rtstruct(
     Raises:
         UserError: no pydicom.
     """
-    require_pydicom(path)
+    import_pydicom(path)
     identity = identity or Identity()
-    dataset = require_pydicom(path).Dataset
+    dataset = import_pydicom(path).Dataset
     uid = identity.uid("rtstruct", percent)
     data = _header(identity, "RTSTRUCT", RTSTRUCT, uid)
     data.SeriesInstanceUID = identity.uid("rtstruct series", percent)
@@ -269,7 +269,7 @@ def outlines(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> list[np.ndarra
 
 
 def _header(identity: Identity, modality: str, sop_class: str, uid: str) -> Any:
-    pydicom = require_pydicom(Path("a header"))
+    pydicom = import_pydicom(Path("a header"))
     data = pydicom.Dataset()
     data.file_meta = pydicom.dataset.FileMetaDataset()
     data.file_meta.TransferSyntaxUID = LITTLE_ENDIAN
