@@ -72,7 +72,8 @@ def base_config(scale: str = "full") -> Config:
         batch_size=4,  # ours: over all devices and processes
         # Paper: each frame with its two neighbours. Ours: those of the first and last,
         # wrap | edge | causal; "single" shows every frame alone, three times; "moving"
-        # adds what differs from the clip's mean frame.
+        # adds what differs from the clip's mean frame, "moving_past" to "causal" what
+        # differs from the mean so far.
         stack="wrap",
         pool_bodies=16,  # ours, simulator: bodies in memory
         renew_every=50,  # ours, simulator: micro-batches between two new bodies

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from fluoro_jax.config_rules import RULES
+from fluoro_jax.config_rules import PAST_STACKS, RULES
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.fingerprint import complete, leaves
 
@@ -68,7 +68,7 @@ def validate(
 def reads_ahead(cfg: Config) -> bool:
     """Returns whether the network's answer for a frame depends on later frames."""
     memory = cfg.gen.lstm != "none" and cfg.gen.bidirectional
-    return memory or cfg.data.stack not in ("causal", "single")
+    return memory or cfg.data.stack not in (*PAST_STACKS, "single")
 
 
 def unknown_key(key: str, *, flag: str = "", value: str = "") -> UserError:
@@ -313,9 +313,9 @@ def _check_bodies(cfg: Config) -> None:
 
 
 def _check_causal(cfg: Config) -> None:
-    if cfg.data.stack == "causal" and reads_ahead(cfg):
+    if cfg.data.stack in PAST_STACKS and reads_ahead(cfg):
         raise UserError(
-            "data.stack = 'causal' with gen.bidirectional = True",
+            f"data.stack = {cfg.data.stack!r} with gen.bidirectional = True",
             needed="a generator that runs forward only, or another stack",
             why="the backward pass reads later frames, so nothing would be causal",
             fix="--config.gen.bidirectional=False, or --config.data.stack=edge",

@@ -184,6 +184,14 @@ STUDIES: Mapping[str, Study] = {
         motion=Motion(),
         recorded=True,
     ),
+    # Ours: the same with uneven breaths, for networks that read the past alone.
+    "stream": Study(
+        val=SIZES,
+        test=SIZES,
+        cases={"train": 110, "val": 32, "test": 60},
+        motion=Motion(),
+        irregular=True,
+    ),
     # Size transfer (the paper's discussion).
     "large_to_small": Study(train=("large",), val=("small", "large"), test=("small",)),
     "small_to_large": Study(train=("small",), val=("large", "small"), test=("large",)),

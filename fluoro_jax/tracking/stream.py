@@ -16,15 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.clip import Track
-from fluoro_jax.data.stack import stack_channels
+from fluoro_jax.config_rules import PAST_STACKS
+from fluoro_jax.data.stack import (
+    MOTION_GAIN,
+    MOVING_PAST,
+    OFFSETS,
+    running_weight,
+    stack_channels,
+)
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.models import generator as networks
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.tracker import make_track
-
-STACK = "causal"  # the one mode of `data.stack` that a stream can make: past frames
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,15 @@ class StreamState:
         check: the view, and what the check of the next frame needs.
         carry: the state of every ConvLSTM.
         latest: the last two frames, `[H, W]` each; none before the first.
+        mean: running mean of the frames, `[H, W]`; None before the first, or where the
+            network does not see what moves.
         count: frames seen.
     """
 
     check: FrameCheck
     carry: Any
     latest: tuple[np.ndarray, ...] = ()
+    mean: np.ndarray | None = None
     count: int = 0
 
 
@@ -55,7 +63,7 @@ class StreamTracker:
     Attributes:
         generator: module with `bidirectional` False.
         params: its parameters.
-        cfg: the run's config (study, data.stack "causal", evaluation.threshold).
+        cfg: the run's config (study, evaluation; data.stack one of `PAST_STACKS`).
         learned: the clips that the network was trained on.
 
     Raises:
@@ -72,10 +80,11 @@ class StreamTracker:
     def __post_init__(self) -> None:
         stack, both = self.cfg.data.stack, self.generator.bidirectional
         # Refused here and not at a frame: the answers would look plausible.
-        if both or stack != STACK:
+        if both or stack not in PAST_STACKS:
             raise UserError(
                 f'gen.bidirectional = {both}, data.stack = "{stack}"',
-                needed='gen.bidirectional = False and data.stack = "causal"',
+                needed="gen.bidirectional = False and data.stack one of "
+                + ", ".join(PAST_STACKS),
                 why="a stream has no later frame to read when it answers",
                 fix="train with both, or use NetworkTracker with a window",
             )
@@ -92,7 +101,8 @@ class StreamTracker:
     ) -> StreamState:
         """See `Tracker.init`; `periodic` changes nothing."""
         check = begin(geometry, reference, domain=domain, learned=self.learned)
-        shape = (1, 1, geometry.rows, geometry.cols, stack_channels(STACK))
+        shape = (1, 1, geometry.rows, geometry.cols)
+        shape += (stack_channels(self.cfg.data.stack),)
         # A shape is enough: the carry is zeros, and nothing is computed.
         stack = jax.ShapeDtypeStruct(shape, jnp.float32)
         carry = networks.init_carry(self.generator, self.params, stack)
@@ -104,9 +114,13 @@ class StreamTracker:
         """See `Tracker.step`: answers for the frame it is given."""
         check, frame = next_frame(state.check, frame, time_s)
         frames = (*state.latest, frame)
-        # Frame 0 stands for the frames before it, as in `data.stack`'s "causal".
-        frames = (frames[0],) * (stack_channels(STACK) - len(frames)) + frames
-        stack = np.stack(frames, axis=-1)[None, None]
+        # Frame 0 stands for the frames before it, as in `stack_frames`.
+        frames = (frames[0],) * (len(OFFSETS["causal"]) - len(frames)) + frames
+        channels, mean = list(frames), state.mean
+        if self.cfg.data.stack == MOVING_PAST:
+            mean = _running_mean(mean, frame, state.count)
+            channels.append(np.float32(MOTION_GAIN) * (frame - mean))
+        stack = np.stack(channels, axis=-1)[None, None]
         carry, answer = _next(self.generator, self.params, state.carry, stack)
         track = make_track(
             state.count,
@@ -115,7 +129,7 @@ class StreamTracker:
             threshold=self.cfg.evaluation.threshold,
             one_component=self.cfg.evaluation.answer == "component",
         )
-        state = StreamState(check, carry, frames[1:], state.count + 1)
+        state = StreamState(check, carry, frames[1:], mean, state.count + 1)
         return state, track
 
     def flush(self, state: StreamState) -> list[Track]:
@@ -126,3 +140,10 @@ class StreamTracker:
 # The carry is not donated: a state that was kept may be gone on from again.
 # Static: the module hashes by its attributes. Weights and carry are traced.
 _next = functools.partial(jax.jit, static_argnums=0)(networks.step)
+
+
+def _running_mean(mean: np.ndarray | None, frame: np.ndarray, count: int) -> np.ndarray:
+    """Mean of the frames so far, `[H, W]`, as `stack_frames` takes it; not in place."""
+    if mean is None:
+        return frame
+    return mean + np.float32(running_weight(count)) * (frame - mean)

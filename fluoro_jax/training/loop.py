@@ -10,6 +10,7 @@ of devices goes on as if nothing had happened.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from fluoro_jax.training.parent import (
     restore_parent,
 )
 from fluoro_jax.training.progress import FirstCall, StopRequest
+from fluoro_jax.training.read_forward import start_causal
 from fluoro_jax.training.state import TrainState, digest
 from fluoro_jax.training.step import is_short, make_critic_update, make_gen_update
 from fluoro_jax.training.validation import Validation
@@ -159,7 +161,9 @@ def _first_state(nets: Nets, parent: TrainState | None) -> TrainState:
         with timed("initial parameters"):
             return parallel.place(nets.init)
     # Built by one jitted call: run eagerly, `init` compiles every operation alone.
-    return parallel.place_tree(from_parent(jax.jit(nets.init)(), parent))
+    fresh = jax.jit(nets.init)()
+    parent = dataclasses.replace(parent, ema=start_causal(parent.ema, nets.cfg))
+    return parallel.place_tree(from_parent(fresh, parent))
 
 
 # The order of a step: validate and save the state *before* it, then batches, updates,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,11 +48,15 @@ def test_init_makes_no_state(case):
     assert set(made) == {"params"}
 
 
-def test_frame_by_frame_is_the_whole_sequence(case):
+@pytest.mark.parametrize("mode", ["causal", "moving_past"])
+def test_frame_by_frame_is_the_whole_sequence(case, mode):
     generator, params, clip = case
-    tracks = track_clip(StreamTracker(generator, params, config()), clip)
+    if mode == "moving_past":  # one channel more: parameters of its own
+        blank = jnp.zeros((1, FRAMES, SIDE, SIDE, 4))
+        params = generator.init(jax.random.key(0), blank)["params"]
+    tracks = track_clip(StreamTracker(generator, params, config(mode)), clip)
     found = np.stack([track.probability for track in tracks])
-    stack = stack_frames(clip.frames[None], "causal")
+    stack = stack_frames(clip.frames[None], mode)
     whole = np.asarray(jax.jit(predict, static_argnums=0)(generator, params, stack))[0]
     np.testing.assert_allclose(found, whole, rtol=0, atol=2e-6)
     assert np.abs(found[1:] - found[:-1]).max() > 1e-2

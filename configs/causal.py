@@ -1,0 +1,33 @@
+"""A network that answers at once: forward in time alone, on riding tumours.
+
+Command:  python -m launch.train --config=configs/causal.py:cpu --workdir=DIR
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
+Time:     not measured from fresh networks; `:cpu` is meant to start from those of
+          configs/clinic.py:cpu (`--config.init.parent=NAME`), whose backward cells then
+          run forward.
+Expected: docs/experiments.md.
+
+The recipe of `configs/clinic.py` on the study `stream`: uneven breaths, five frames a
+second. No answer reads a later frame: ConvLSTMs run forward, a frame comes with the two
+before it and what differs from the mean of the frames so far.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import clinic
+from fluoro_jax.config import Config
+
+
+def get_config(preset: str = "full") -> ConfigDict:
+    """The causal network at scale `preset`: any of `PRESETS`."""
+    c: Config = clinic.get_config(preset)
+    c.name = c.name.replace("clinic", "causal")
+    c.study.update(name="stream", frame_s=0.2)
+    if preset != "smoke":
+        c.study.num_frames = 12
+    c.gen.bidirectional = False
+    c.data.stack = "moving_past"
+    return c
