@@ -10,10 +10,13 @@ from typing import Any
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import expand_path, write_text
 
+MASKS = "masks.mha"  # of a folder of `fluoro track`
 DOES = "judge a track against a truth: errors in mm, gating"
 EPILOG = """TRACK is a folder of `fluoro track`, or a CSV with the columns time_s,
 x_iso_mm (right of image) and y_iso_mm (superior), mm at the isocentre. TRUTH is another
-such, or a TrackRAD case folder with targets and a geometry.json. Vertical is
+such, or a TrackRAD case folder with targets and a geometry.json; if both have masks,
+TrackRAD2025's measures are printed too, as the challenge computes them (in pixels,
+without frames that have no prediction) and corrected. Vertical is
 superior-inferior; a bias is positive where the track lies superior of the truth, or to
 the right. Research software. Not a medical device. Not for clinical use."""
 
@@ -45,12 +48,13 @@ def evaluate_track(args: argparse.Namespace) -> None:
             "errors are differences from it",
             "add --truth=truth.csv",
         )
-    found = compare(
-        read_track(args.track),
-        _truth(expand_path(args.truth)),
-        window_mm=args.window_mm,
-    )
+    truth, clip = _truth(expand_path(args.truth))
+    found = compare(read_track(args.track), truth, window_mm=args.window_mm)
     print(table(found))
+    masks = expand_path(args.track) / MASKS
+    if clip is not None and masks.is_file():
+        found["trackrad"] = _trackrad(masks, clip)
+        print(_trackrad_lines(found["trackrad"]))
     if args.json:
         write_text(expand_path(args.json), json.dumps(found, indent=1) + "\n")
 
@@ -88,11 +92,33 @@ def table(found: dict[str, Any]) -> str:
     )
 
 
-def _truth(path: Path) -> Any:
+def _trackrad(path: Path, clip: Any) -> dict[str, Any]:
+    """Returns the challenge's measures of the masks in a file, in both forms."""
+    from fluoro_jax.evaluation.trackrad_metrics import trackrad_metrics
+    from fluoro_jax.geometry import iso_pixel_mm
+    from fluoro_jax.io.mha import read_mha
+
+    masks, pixel_mm = read_mha(path).array, iso_pixel_mm(clip.geometry)
+    judge = lambda compat: trackrad_metrics(masks, clip.mask, pixel_mm, compat=compat)
+    return {"trackrad_compat": judge(True), "corrected": judge(False)}
+
+
+def _trackrad_lines(found: dict[str, Any]) -> str:
+    told = {"trackrad_compat": "as the challenge computes it", "corrected": "corrected"}
+    number = lambda value: "-" if value is None else f"{value:.3f}"
+    return "\n".join(
+        f"TrackRAD, {words}: "
+        + ", ".join(f"{name} {number(value)}" for name, value in found[key].items())
+        for key, words in told.items()
+    )
+
+
+def _truth(path: Path) -> tuple[Any, Any]:
+    """Positions of the truth, and its clip with masks or None."""
     from fluoro_jax.io.tracks import TrackTable, read_track
 
     if not (path / "images").is_dir():
-        return read_track(path)
+        return read_track(path), None
     import numpy as np
 
     from fluoro_jax.geometry import position_iso_mm
@@ -112,4 +138,4 @@ def _truth(path: Path) -> Any:
     seen = mask.any(axis=(1, 2))
     place[seen] = position_iso_mm(clip.geometry, centroid_px(mask[seen]))
     times = np.asarray(clip.time_s, float)
-    return TrackTable(times, place, ("",) * len(times))
+    return TrackTable(times, place, ("",) * len(times)), clip

@@ -22,6 +22,8 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.overrides import Overrides
 
+BESIDE = ("seg", "slicer", "trackrad")  # keys of `io.tracks_beside.KINDS`
+GIF = "track.gif"
 DOES = "find the tumour in a clip: positions in mm, masks, a record"
 EPILOG = """CLIP is a DICOM projection (XA, XRF, enhanced or not, RT Image: one
 multi-frame file or a folder of frames; extra [dicom]); or a TrackRAD case folder, an
@@ -30,7 +32,8 @@ that gives sad_mm, sdd_mm, gantry_deg, pixel_mm [row, column], frame_s and domai
 `fluoro simulate` writes such folders, `fluoro inspect` says what a file holds. Frames
 are resampled to the model's pixels and back. DIR receives track.csv, masks.mha,
 run.json and the page report.html with its results.json; with --seg seg.dcm and
-frames.dcm, with --slicer a folder for SlicerCineTrack. Research software. Not a medical
+frames.dcm, with --slicer a folder for SlicerCineTrack, with --trackrad a TrackRAD case
+with the masks as targets, with --gif an animation. Research software. Not a medical
 device. Not for clinical use."""
 
 
@@ -46,8 +49,8 @@ class Options:
         overwrite: replace results in `out`.
         quiet: no progress.
         stated: numbers that win over the clip's files.
-        seg: write the masks as DICOM-SEG too.
-        slicer: write a folder for SlicerCineTrack too.
+        beside: more files to write, any of `io.tracks_beside.KINDS`.
+        gif: write `track.gif`, the frames with the outline.
     """
 
     clip: Path
@@ -57,8 +60,8 @@ class Options:
     overwrite: bool = False
     quiet: bool = False
     stated: Overrides = field(default_factory=Overrides)
-    seg: bool = False
-    slicer: bool = False
+    beside: tuple[str, ...] = ()
+    gif: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--slicer", action="store_true", help="a folder for SlicerCineTrack too"
+    )
+    parser.add_argument(
+        "--trackrad", action="store_true", help="a TrackRAD case of the masks too"
+    )
+    parser.add_argument(
+        "--gif", action="store_true", help="frames with the outline as track.gif too"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -111,8 +120,8 @@ def options_from(args: argparse.Namespace) -> Options:
         args.overwrite,
         args.quiet,
         stated.stated_from(args),
-        args.seg,
-        args.slicer,
+        tuple(kind for kind in BESIDE if getattr(args, kind)),
+        args.gif,
     )
 
 
@@ -132,8 +141,7 @@ def track(options: Options) -> None:
     begun = time.time()
     # Before the model is loaded, which takes seconds.
     check_out(options.out, overwrite=options.overwrite)
-    asked = {"seg": options.seg, "slicer": options.slicer}
-    check_beside(options.out, **asked, overwrite=options.overwrite)
+    check_beside(options.out, options.beside, overwrite=options.overwrite)
     # Caught here: each is printed once, and stands in run.json.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -156,11 +164,19 @@ def track(options: Options) -> None:
     }
     answers = [answer for answer, _ in rows]
     with write_beside(
-        options.out, read, answers, masks, algorithm=options.model, **asked
+        options.out,
+        read,
+        answers,
+        masks,
+        algorithm=options.model,
+        kinds=options.beside,
     ) as others:
         record["more_files"] = others
         write_tracks(options.out, read.clip, rows, masks=masks, run=record)
     _write_page(options.out, read.clip, rows, masks=masks, run=record)
+    if options.gif:
+        _write_gif(options.out, read.clip, masks)
+        others = [*others, GIF]
     if not options.quiet:
         print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
         names = ["track.csv", "masks.mha", "run.json", *others, "report.html"]
@@ -181,6 +197,15 @@ def _write_page(
     write_clip_report(
         out, Tracked(clip, read_track(out), masks, confidence, latency_ms, run)
     )
+
+
+def _write_gif(out: Path, clip: Any, masks: Any) -> None:
+    """Writes the frames with the outline of the masks."""
+    from fluoro_jax.cli.simulate.pictures import write_animation
+    from fluoro_jax.io.files import beside
+
+    with beside(out / GIF) as (path,):
+        write_animation(path, dataclasses.replace(clip, mask=masks))
 
 
 def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:

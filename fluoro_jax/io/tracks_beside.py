@@ -1,4 +1,4 @@
-"""A track's files on request: DICOM-SEG with its frames; a SlicerCineTrack folder."""
+"""A track's files on request: DICOM-SEG, a SlicerCineTrack folder, a TrackRAD case."""
 
 from __future__ import annotations
 
@@ -10,28 +10,39 @@ from pathlib import Path
 
 import numpy as np
 
-from fluoro_jax.clip import Track
+from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import refuse
+from fluoro_jax.geometry import iso_pixel_mm
 from fluoro_jax.io.clips import ReadClip
 from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.dicom.seg import write_seg
 from fluoro_jax.io.dicom.write import write_rt_image
+from fluoro_jax.io.sidecar import NAME as SIDECAR
+from fluoro_jax.io.sidecar import write_sidecar
 from fluoro_jax.io.slicer import write_slicer
+from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
 
 SEG = ("seg.dcm", "frames.dcm")  # the masks, and the frames that they refer to
-SLICER = ("slicer",)
+# What is written for each word of a request.
+KINDS = {"seg": SEG, "slicer": ("slicer",), "trackrad": ("trackrad",)}
+CASE = "clip"  # the case in the folder "trackrad"
 
 
-def check_beside(folder: Path, *, seg: bool, slicer: bool, overwrite: bool) -> None:
+def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None:
     """Checks that these files may be written, before anything is tracked.
+
+    Args:
+        folder: of the track.
+        kinds: any of `KINDS`.
+        overwrite: files that are there may be replaced.
 
     Raises:
         UserError: pydicom is not installed, or the files are there and `overwrite` is
             False.
     """
-    if seg:
+    if "seg" in kinds:
         import_pydicom(folder / SEG[0])
-    names = _names(seg=seg, slicer=slicer)
+    names = _names(kinds)
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         refuse(
@@ -50,8 +61,7 @@ def write_beside(
     masks: np.ndarray,
     *,
     algorithm: str,
-    seg: bool,
-    slicer: bool,
+    kinds: Sequence[str],
 ) -> Iterator[list[str]]:
     """Writes the files under temporary names; renames them when the body succeeds.
 
@@ -61,23 +71,24 @@ def write_beside(
         answers: one for each frame, in their order.
         masks: `[T, H, W]` in {0, 1}, in the clip's own pixels.
         algorithm: name of what made the masks.
-        seg: write `SEG`.
-        slicer: write `SLICER`.
+        kinds: any of `KINDS`.
 
     Yields:
         The names of the files, for `run.json`.
     """
-    names = _names(seg=seg, slicer=slicer)
+    names = _names(kinds)
     made = not folder.exists()
     fresh = {name: folder / f".new-{os.getpid()}-{name}" for name in names}
     try:
         if names:
             folder.mkdir(parents=True, exist_ok=True)
-        if seg:
+        if "seg" in kinds:
             write_seg(fresh[SEG[0]], read.clip, masks, algorithm=algorithm)
             write_rt_image(fresh[SEG[1]], read.clip)
-        if slicer:
-            write_slicer(fresh[SLICER[0]], read.clip, answers, masks)
+        if "slicer" in kinds:
+            write_slicer(fresh["slicer"], read.clip, answers, masks)
+        if "trackrad" in kinds:
+            _write_case(fresh["trackrad"] / CASE, read.clip, masks)
         yield names
         for name, path in fresh.items():
             if path.is_dir() and (folder / name).is_dir():
@@ -93,5 +104,15 @@ def write_beside(
             folder.rmdir()
 
 
-def _names(*, seg: bool, slicer: bool) -> list[str]:
-    return [*(SEG if seg else ()), *(SLICER if slicer else ())]
+def _write_case(folder: Path, clip: Clip, masks: np.ndarray) -> None:
+    """Writes frames and masks as the challenge's case, and the geometry beside them."""
+    gaps = np.diff(np.asarray(clip.time_s, float))
+    # A case has one frame rate: the median stands for uneven times.
+    rate_hz = 1.0 / float(np.median(gaps)) if gaps.size else 1.0
+    frames, pixel_mm = np.asarray(clip.frames), iso_pixel_mm(clip.geometry)
+    write_trackrad(folder, TrackRadCase(frames, rate_hz, pixel_mm, masks))
+    write_sidecar(folder / SIDECAR, clip)
+
+
+def _names(kinds: Sequence[str]) -> list[str]:
+    return [name for kind, names in KINDS.items() if kind in kinds for name in names]

@@ -22,6 +22,7 @@ from fluoro_jax.geometry import Grid, project_point
 from fluoro_jax.io.dicom.write import write_rt_image
 from fluoro_jax.io.dicom.write_ct import Identity, write_ct_series, write_rtstruct
 from fluoro_jax.io.mha import read_mha
+from fluoro_jax.io.read_clip import read_clip
 from fluoro_jax.io.volumes import Roi
 
 KINDS = ("XA", "Enhanced XA", "XRF", "Enhanced XRF", "RT Image")
@@ -204,7 +205,7 @@ def tracked(tmp_path_factory):
     edit(ds, PatientName=PERSON, PatientID=NUMBER, PatientBirthDate="19600101")
     ds.save_as(folder / "clip.dcm")
     argv = ["track", str(folder / "clip.dcm"), "--model=group-cpu", "--lookahead=0"]
-    argv += ["--seg", "--slicer", "--quiet", "--gantry-deg", "0"]
+    argv += ["--seg", "--slicer", "--trackrad", "--gif", "--quiet", "--gantry-deg", "0"]
     assert cli.main([*argv, f"--out={folder / 'out'}"]) == 0
     return folder, folder / "out"
 
@@ -217,7 +218,7 @@ def test_an_rt_image_is_tracked_with_the_source_of_every_number(tracked):
     assert geometry["gantry_deg"]["source"] == "flag --gantry-deg"
     assert run["command"][-2:] == ["--gantry-deg", "0.0"]
     assert run["time_s"]["source"] == "(0018,1065) FrameTimeVector"
-    assert run["more_files"] == ["seg.dcm", "frames.dcm", "slicer"]
+    assert run["more_files"] == ["seg.dcm", "frames.dcm", "slicer", "trackrad"]
     assert run["input"]["patient_position"] == "HFS"
     assert not SECRET.search(all_text(out))
     assert not list(out.glob(".new-*"))
@@ -239,6 +240,26 @@ def test_the_seg_refers_to_the_frames_beside_it(tracked):
                 ["dciodvfy", str(out / name)], capture_output=True, text=True
             )
             assert "Error" not in done.stderr + done.stdout, done.stderr
+
+
+def test_the_trackrad_case_is_read_back_with_its_masks(tracked, capsys):
+    folder, out = tracked
+    case = read_clip(out / "trackrad" / "clip")
+    np.testing.assert_array_equal(case.mask, read_mha(out / "masks.mha").array)
+    clip = read_clip(folder / "clip.dcm")
+    assert case.geometry.pixel_mm == pytest.approx(clip.geometry.pixel_mm, rel=1e-5)
+    # The track judged by its own masks: perfect in every measure.
+    capsys.readouterr()
+    argv = ["evaluate-track", str(out), f"--truth={out / 'trackrad' / 'clip'}"]
+    assert cli.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "TrackRAD, as the challenge computes it" in printed
+    assert "dsc 1.000" in printed
+
+
+def test_the_animation_has_every_frame(tracked):
+    with Image.open(tracked[1] / "track.gif") as picture:
+        assert picture.n_frames == 4
 
 
 def test_the_slicer_folder_has_the_tracks_millimetres(tracked):
@@ -299,7 +320,7 @@ def test_a_failure_leaves_nothing_beside_the_track(tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(tracks_beside, "write_rt_image", full)
     out, masks = tmp_path / "out", np.asarray(clip.mask)
-    keys = {"algorithm": "a", "seg": True, "slicer": False}
+    keys = {"algorithm": "a", "kinds": ("seg",)}
     with (
         pytest.raises(OSError, match="No space"),
         tracks_beside.write_beside(out, read, [], masks, **keys),
