@@ -165,7 +165,9 @@ def base_config(scale: str = "full") -> Config:
     c.evaluation = dict(
         bootstrap=10_000,  # ours: resamples of an interval
         threshold=0.5,  # ours: masks are cut at this probability
-        answer="mask",  # paper; ours: "component", the most probable one of the mask
+        # Paper: the mask. Ours: "component", the most probable one of the mask;
+        # "followed", the one that a motion model follows.
+        answer="mask",
         stream_lookahead=5,  # ours: frames of delay on clips longer than one cycle
     )
     if scale == "gpu":

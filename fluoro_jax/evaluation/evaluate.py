@@ -34,7 +34,7 @@ from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
-from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.precision import describe_precision
@@ -193,11 +193,11 @@ def methods(
     threshold = cfg.evaluation.threshold
     static = StaticTracker.fit(train, threshold=threshold)
     prior = PhasePriorTracker.fit(train, threshold=threshold)
-    online = NetworkTracker(generator, params, cfg, 0)
+    online = network_tracker(generator, params, cfg, 0)
     # The same network shown the past alone: what the published form can do in real
     # time.
     if reads_ahead(cfg):
-        whole = NetworkTracker(generator, params, cfg, cfg.study.num_frames - 1)
+        whole = network_tracker(generator, params, cfg, cfg.study.num_frames - 1)
         network = [
             Method("ours", "ours", whole),
             Method("ours_online", "ours, past only", online),

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fluoro_jax.clip import Clip
+from fluoro_jax.config import reads_ahead
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.evaluate import masks_of
 from fluoro_jax.geometry import Geometry, iso_pixel_mm, lps_to_iec
@@ -40,7 +41,7 @@ from fluoro_jax.sim.tumor.tumor import Tumor, tumor_centroid_px, tumor_mask
 from fluoro_jax.sim.xray.projector import project
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.precision import describe_precision
@@ -81,6 +82,11 @@ class Answer:
         return np.inf if lost else float(self.distance_mm.mean())
 
 
+def _lookahead(cfg: Any) -> int:
+    """The whole window, as the network was trained; none where it is causal."""
+    return cfg.study.num_frames - 1 if reads_ahead(cfg) else 0
+
+
 def evaluate_in_ct(
     cfg: Any,
     workdir: str | Path,
@@ -115,8 +121,7 @@ def evaluate_in_ct(
     with stage("read the CT"):
         volume = ct_volume(*read_ct(expand_path(ct)))
     view = StudySpec.from_config(study).geometry()
-    # The whole window, as the network was trained.
-    tracker = NetworkTracker(generator, params, cfg, study.num_frames - 1)
+    tracker = network_tracker(generator, params, cfg, _lookahead(cfg))
     sequences = clips(
         volume,
         view,

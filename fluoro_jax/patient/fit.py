@@ -27,7 +27,7 @@ from fluoro_jax.metrics import centroid_px
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.static import StaticTracker
-from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo.publish import training
@@ -109,7 +109,7 @@ def _judge(cfg: Any, options: FitOptions) -> dict[str, Any]:
     generator, params, step = restore_generator(cfg, options.out / "run")
     with stage(f"track {VAL_CLIPS} clips held out"):
         clips = _clips(cfg)
-        tracker = NetworkTracker(generator, params, cfg, LOOKAHEAD)
+        tracker = network_tracker(generator, params, cfg, LOOKAHEAD)
         runs = {"ours": run_method(Method("ours", "network", tracker), clips, cfg)}
         # Where the tumour lies on average over these very clips, told to nobody else:
         # a tracker that does not look must lose against the network.

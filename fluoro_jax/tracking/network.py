@@ -10,6 +10,7 @@ its window.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,6 +59,7 @@ class NetworkTracker:
         params: its parameters.
         cfg: the run's config (study, data.stack, evaluation.threshold).
         lookahead_frames: frames after t that the answer for t may use, 0 .. N-1.
+        card: what was measured of published weights; None of others.
         causal: True if that is none.
         window_frames: N.
         learned: the clips that the network was trained on.
@@ -67,6 +69,7 @@ class NetworkTracker:
     params: Any
     cfg: Any
     lookahead_frames: int
+    card: Mapping[str, Any] | None = None
     causal: bool = field(init=False)
     window_frames: int = field(init=False)
     learned: TrainingDomain = field(init=False)

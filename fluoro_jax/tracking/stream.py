@@ -8,6 +8,7 @@ its answer may depend on all frames since the first.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,7 @@ class StreamTracker:
         generator: module with `bidirectional` False.
         params: its parameters.
         cfg: the run's config (study, evaluation; data.stack one of `PAST_STACKS`).
+        card: what was measured of published weights; None of others.
         learned: the clips that the network was trained on.
 
     Raises:
@@ -73,6 +75,7 @@ class StreamTracker:
     generator: Any
     params: Any
     cfg: Any
+    card: Mapping[str, Any] | None = None
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
     learned: TrainingDomain = field(init=False)

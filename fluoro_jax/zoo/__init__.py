@@ -8,11 +8,10 @@
 from fluoro_jax.zoo.find import find
 from fluoro_jax.zoo.registry import (
     Weights,
-    WeightsTracker,
     load,
     names,
     save,
     tracker,
 )
 
-__all__ = ["Weights", "WeightsTracker", "find", "load", "names", "save", "tracker"]
+__all__ = ["Weights", "find", "load", "names", "save", "tracker"]

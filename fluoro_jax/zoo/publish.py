@@ -24,7 +24,7 @@ from fluoro_jax.evaluation.evaluate import evaluate, fingerprint, masks_of
 from fluoro_jax.evaluation.statistics import case_means, score_frames
 from fluoro_jax.studies import StudySpec, study_case
 from fluoro_jax.studies.render import render_case
-from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.workdir import HISTORY
@@ -113,7 +113,7 @@ def recheck(weights: zoo.Weights) -> list[tuple[int, float, float]]:
     cfg, card = weights.cfg, weights.card
     spec = StudySpec.from_config(cfg.study)
     lookahead = card["metrics"]["columns"][0]["lookahead_frames"]
-    tracker = NetworkTracker(weights.generator, weights.params, cfg, lookahead)
+    tracker = network_tracker(weights.generator, weights.params, cfg, lookahead)
     found = []
     for row in card["cases"]:
         one = study_case(spec, "test", row["index"])

@@ -29,7 +29,7 @@ from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
 from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.models.generator import Generator
-from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.networks import AnyNetworkTracker, network_tracker
 from fluoro_jax.training.precision import make_generator
 from fluoro_jax.zoo.card import SECTIONS, make_card
 
@@ -57,17 +57,6 @@ class Weights:
     generator: Generator
     params: Any
     card: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class WeightsTracker(NetworkTracker):
-    """A `NetworkTracker` with the card of its weights.
-
-    Attributes:
-        card: what was measured, and the limits.
-    """
-
-    card: Mapping[str, Any]
 
 
 def names(*, folder: str | Path | None = None) -> list[str]:
@@ -117,7 +106,7 @@ def tracker(
     *,
     lookahead_frames: int | None = None,
     folder: str | Path | None = None,
-) -> WeightsTracker:
+) -> AnyNetworkTracker:
     """Returns weights as a tracker of frames like those they were trained on.
 
     >>> from fluoro_jax import zoo
@@ -138,8 +127,8 @@ def tracker(
     # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
-    return WeightsTracker(
-        weights.generator, weights.params, weights.cfg, lookahead, weights.card
+    return network_tracker(
+        weights.generator, weights.params, weights.cfg, lookahead, card=weights.card
     )
 
 

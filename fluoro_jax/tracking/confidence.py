@@ -1,0 +1,291 @@
+"""How sure an answer is: a calibrated probability that its error is small.
+
+A logistic regression on a few features of the map and of the motion, fitted on
+validation clips. It says with what probability the distance between the answered and
+the true centroid is under `limit_mm` in the isocentre plane. A network's own mean
+probability says little of that: it is near 1 on a wrong structure too.
+
+The features are those that suit a small network: entropy of the mask, innovation under
+a motion model, the lead over the next best candidate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from fluoro_jax.errors import UserError
+
+LIMIT_MM = 2.0
+RIDGE = 1e-2  # of the standardised weights: few clips, correlated features
+BINS = 10  # of a reliability diagram
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the confidence of one answer is judged by.
+
+    Attributes:
+        mean_probability: inside the answered component.
+        entropy_bits: mean binary entropy inside it.
+        edge: mean probability inside less that of the three pixels around it.
+        evidence_share: of the answering hypothesis and the next best one.
+        innovation: distance from the predicted place, in SDs.
+        age: frames in which the hypothesis was seen.
+        unseen_s: time since it was last seen.
+        area_px: of the component.
+    """
+
+    mean_probability: float
+    entropy_bits: float
+    edge: float
+    evidence_share: float
+    innovation: float
+    age: int
+    unseen_s: float
+    area_px: int
+
+    def vector(self) -> np.ndarray:
+        """Returns the features as the regression takes them, `[8]`."""
+        p = min(max(self.mean_probability, 1e-4), 1.0 - 1e-4)
+        return np.array(
+            [
+                math.log(p / (1.0 - p)),
+                self.entropy_bits,
+                self.edge,
+                self.evidence_share,
+                min(self.innovation, 10.0),
+                math.log1p(self.age),
+                self.unseen_s,
+                math.log1p(self.area_px),
+            ]
+        )
+
+
+NAMES = tuple(field.name for field in dataclasses.fields(Features))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted regression.
+
+    Attributes:
+        mean: `[8]` of the features it was fitted to.
+        scale: `[8]` their standard deviations.
+        weights: `[8]` of the standardised features.
+        bias: the logit at the mean features.
+        limit_mm: the error that it speaks of.
+        cases: validation cases it was fitted to.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    limit_mm: float
+    cases: int
+
+    def probability(self, features: Features) -> float:
+        """Returns the probability that the error is under `limit_mm`."""
+        return float(self.probabilities(features.vector()[None])[0])
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the same for feature vectors `[n, 8]`."""
+        standard = (rows - np.array(self.mean)) / np.array(self.scale)
+        return special.expit(standard @ np.array(self.weights) + self.bias)
+
+    def to_json(self) -> str:
+        """Returns the attributes as JSON."""
+        return json.dumps({"features": NAMES, **dataclasses.asdict(self)}, indent=1)
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Reads what `Calibration.to_json` wrote.
+
+    Raises:
+        UserError: a file that is not there, damaged, or of other features.
+    """
+    try:
+        held = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = tuple(held.pop("features"))
+        held |= {k: tuple(map(float, held[k])) for k in ("mean", "scale", "weights")}
+        found = Calibration(**held)
+        assert names == NAMES and len(found.mean) == len(NAMES)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise UserError(
+            f"{path}: no calibration ({error.__class__.__name__})",
+            needed="a file of launch.confidence with features " + ", ".join(NAMES),
+            why="a confidence means something for the features it was fitted to only",
+            fix="fit it again with python -m launch.confidence",
+        ) from error
+    return found
+
+
+def fit_calibration(
+    rows: np.ndarray,
+    error_mm: np.ndarray,
+    case: np.ndarray,
+    *,
+    limit_mm: float = LIMIT_MM,
+) -> Calibration:
+    """Fits the regression; every case weighs the same, whatever its frames.
+
+    Args:
+        rows: `[n, 8]` feature vectors of answers.
+        error_mm: `[n]` distance of each from the truth; NaN counts as wrong.
+        case: `[n]` number of each one's case.
+        limit_mm: an error under it is right.
+
+    Raises:
+        UserError: all answers are right, or all wrong.
+    """
+    right = np.nan_to_num(error_mm, nan=np.inf) < limit_mm
+    if right.all() or not right.any():
+        raise UserError(
+            f"{right.sum()} of {len(right)} answers within {limit_mm:g} mm",
+            needed="some that are right and some that are wrong",
+            why="nothing tells them apart otherwise",
+            fix="more validation cases, or harder ones",
+        )
+    _, place, count = np.unique(case, return_inverse=True, return_counts=True)
+    weight = 1.0 / count[place]
+    weight /= weight.sum()
+    mean = weight @ rows
+    scale = np.sqrt(weight @ (rows - mean) ** 2)
+    scale = np.where(scale > 0.0, scale, 1.0)
+    standard, sign = (rows - mean) / scale, np.where(right, 1.0, -1.0)
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = sign * (standard @ values[1:] + values[0])
+        pull = -weight * sign * special.expit(-margin)
+        gradient = np.concatenate(
+            [[pull.sum()], standard.T @ pull + RIDGE * values[1:]]
+        )
+        penalty = 0.5 * RIDGE * float(values[1:] @ values[1:])
+        return float(weight @ np.logaddexp(0.0, -margin)) + penalty, gradient
+
+    found = optimize.minimize(loss, np.zeros(1 + rows.shape[1]), jac=True)
+    bias, *weights = (float(value) for value in found.x)
+    listed = lambda values: tuple(float(value) for value in values)
+    return Calibration(
+        listed(mean), listed(scale), tuple(weights), bias, limit_mm, len(count)
+    )
+
+
+def reliability(
+    said: np.ndarray, right: np.ndarray, *, bins: int = BINS
+) -> list[dict[str, float]]:
+    """Returns the rows of a reliability diagram; empty bins are left out.
+
+    Args:
+        said: `[n]` confidences in [0, 1].
+        right: `[n]` whether each answer was right.
+        bins: of equal width.
+
+    Returns:
+        said (mean of the bin), found (share that is right), share (of all answers).
+    """
+    place = np.minimum((np.asarray(said) * bins).astype(int), bins - 1)
+    rows = []
+    for one in range(bins):
+        inside = place == one
+        if inside.any():
+            rows.append(
+                {
+                    "said": float(said[inside].mean()),
+                    "found": float(right[inside].mean()),
+                    "share": float(inside.mean()),
+                }
+            )
+    return rows
+
+
+def calibration_error(said: np.ndarray, right: np.ndarray) -> float:
+    """Returns the expected calibration error: the mean gap of `reliability`."""
+    rows = reliability(said, right)
+    return float(sum(row["share"] * abs(row["said"] - row["found"]) for row in rows))
+
+
+def area_under_curve(said: np.ndarray, right: np.ndarray) -> float | None:
+    """Returns the chance that a right answer has the higher confidence.
+
+    Ties count half. None if all are right, or all wrong.
+    """
+    good, bad = said[right], said[~right]
+    if not len(good) or not len(bad):
+        return None
+    ranks = stats.rankdata(np.concatenate([good, bad]))[: len(good)].sum()
+    pairs = len(good) * len(bad)
+    return float((ranks - len(good) * (len(good) + 1) / 2) / pairs)
+
+
+def risk_coverage(
+    said: np.ndarray, error_mm: np.ndarray, *, points: int = 20
+) -> list[dict[str, float]]:
+    """Returns the error of the surest answers, for growing shares of them.
+
+    Args:
+        said: `[n]` confidences.
+        error_mm: `[n]`; NaN (no answer) counts as the largest known error.
+        points: of the curve.
+
+    Returns:
+        coverage, mean_mm and wrong (share over `LIMIT_MM`) of the surest so many.
+    """
+    error = np.where(np.isnan(error_mm), np.nanmax(error_mm, initial=0.0), error_mm)
+    order = np.argsort(-said, kind="stable")
+    rows = []
+    for share in np.linspace(1.0 / points, 1.0, points):
+        chosen = error[order[: max(1, round(share * len(order)))]]
+        rows.append(
+            {
+                "coverage": float(share),
+                "mean_mm": float(chosen.mean()),
+                "wrong": float((chosen >= LIMIT_MM).mean()),
+            }
+        )
+    return rows
+
+
+def conformal_radius_mm(scores_mm: Sequence[float], *, alpha: float) -> float:
+    """Returns the split-conformal radius for a new case's score.
+
+    Frames of a case are not exchangeable, cases are: one score a case, such as its
+    largest or its 95th percentile of the error.
+
+    Args:
+        scores_mm: one a calibration case; NaN counts as infinite.
+        alpha: one case in 1 / alpha may exceed the radius.
+
+    Returns:
+        The ceil((n + 1)(1 - alpha))-th smallest score; infinite if there are too few.
+
+    Source:
+        Vovk, Gammerman, Shafer 2005; Lei et al. 2018, arXiv:1604.04173.
+    """
+    ordered = np.sort(np.nan_to_num(np.asarray(scores_mm, float), nan=np.inf))
+    rank = math.ceil((len(ordered) + 1) * (1.0 - alpha))
+    return float(ordered[rank - 1]) if 1 <= rank <= len(ordered) else math.inf
+
+
+def summary(
+    said: np.ndarray, error_mm: np.ndarray, *, limit_mm: float = LIMIT_MM
+) -> Mapping[str, Any]:
+    """Returns every measure of confidences `[n]` against errors `[n]` mm."""
+    right = np.nan_to_num(error_mm, nan=np.inf) < limit_mm
+    return {
+        "answers": len(said),
+        "right_pct": 100.0 * float(right.mean()),
+        "calibration_error": calibration_error(said, right),
+        "auc": area_under_curve(said, right),
+        "reliability": reliability(said, right),
+        "risk_coverage": risk_coverage(said, error_mm),
+    }

@@ -1,0 +1,110 @@
+"""Calibrated confidences, and how they are judged."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.tracking import confidence
+from fluoro_jax.tracking.confidence import Features
+
+RNG = np.random.default_rng(5)
+
+
+def drawn(n=4000, slope=2.0):
+    """Feature vectors of which the first decides by a logistic law, and errors."""
+    rows = RNG.normal(size=(n, 8)) * 3.0 + 1.0
+    chance = 1.0 / (1.0 + np.exp(-slope * (rows[:, 0] - 1.0) / 3.0))
+    right = RNG.uniform(size=n) < chance
+    return rows, np.where(right, 0.5, 5.0), chance
+
+
+def test_the_law_that_was_drawn_from_is_found():
+    rows, error_mm, chance = drawn()
+    case = np.arange(len(rows)) // 10
+    fitted = confidence.fit_calibration(rows, error_mm, case)
+    said = fitted.probabilities(rows)
+    assert np.abs(said - chance).mean() < 0.04
+    assert confidence.calibration_error(said, error_mm < 2.0) < 0.03
+    assert fitted.cases == 400
+
+
+def test_every_case_weighs_the_same():
+    rows = np.zeros((100, 8))
+    # One case of 99 right answers, one of a single wrong one.
+    error_mm = np.r_[np.full(99, 0.1), 9.0]
+    case = np.r_[np.zeros(99), 1]
+    fitted = confidence.fit_calibration(rows, error_mm, case)
+    np.testing.assert_allclose(fitted.probabilities(rows), 0.5, atol=1e-6)
+
+
+def test_no_answer_counts_as_wrong():
+    rows, error_mm, _ = drawn(200)
+    missing = np.where(error_mm > 2.0, np.nan, error_mm)
+    case = np.arange(200)
+    a = confidence.fit_calibration(rows, error_mm, case)
+    assert a == confidence.fit_calibration(rows, missing, case)
+
+
+def test_one_kind_of_answers_is_refused():
+    with pytest.raises(UserError, match="10 of 10 answers within 2 mm"):
+        confidence.fit_calibration(np.zeros((10, 8)), np.zeros(10), np.arange(10))
+
+
+def test_a_calibration_is_read_as_written(tmp_path):
+    rows, error_mm, _ = drawn(200)
+    fitted = confidence.fit_calibration(rows, error_mm, np.arange(200))
+    path = tmp_path / "confidence.json"
+    path.write_text(fitted.to_json(), encoding="utf-8")
+    assert confidence.read_calibration(path) == fitted
+    for text in ("", "{}", fitted.to_json().replace('"edge"', '"other"')):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match="no calibration"):
+            confidence.read_calibration(path)
+
+
+def test_features_are_finite_at_their_ends():
+    ends = (
+        Features(0.0, 0.0, -1.0, 0.0, 0.0, 0, 0.0, 0),
+        Features(1.0, 1.0, 1.0, 1.0, 1e9, 10**6, 9.0, 10**6),
+    )
+    for one in ends:
+        assert np.isfinite(one.vector()).all()
+        assert one.vector().shape == (len(confidence.NAMES),)
+
+
+def test_area_under_curve_by_hand():
+    said = np.array([0.9, 0.8, 0.7, 0.6])
+    right = np.array([True, False, True, False])
+    assert confidence.area_under_curve(said, right) == pytest.approx(0.75)
+    assert confidence.area_under_curve(np.ones(4), right) == pytest.approx(0.5)
+    assert confidence.area_under_curve(said, np.ones(4, bool)) is None
+
+
+def test_calibration_error_by_hand():
+    said = np.r_[np.full(10, 0.75), np.full(10, 0.25)]
+    right = np.r_[np.ones(10, bool), np.zeros(10, bool)]
+    assert confidence.calibration_error(said, right) == pytest.approx(0.25)
+
+
+def test_the_surest_answers_come_first_in_the_risk():
+    said, error_mm = np.linspace(1.0, 0.0, 100), np.linspace(0.0, 10.0, 100)
+    rows = confidence.risk_coverage(said, error_mm)
+    means = [row["mean_mm"] for row in rows]
+    assert means == sorted(means)
+    assert rows[-1]["coverage"] == 1.0
+    assert rows[-1]["mean_mm"] == pytest.approx(5.0)
+
+
+def test_conformal_radii_cover_new_cases_as_often_as_promised():
+    covered = []
+    for _ in range(2000):
+        scores = RNG.gamma(2.0, size=31)
+        radius = confidence.conformal_radius_mm(scores[:30], alpha=0.1)
+        covered.append(scores[30] <= radius)
+    assert np.mean(covered) == pytest.approx(28 / 31, abs=0.02)
+    assert confidence.conformal_radius_mm([1.0] * 5, alpha=0.1) == math.inf
+    assert confidence.conformal_radius_mm([np.nan] * 30, alpha=0.1) == math.inf

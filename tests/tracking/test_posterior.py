@@ -1,0 +1,137 @@
+"""One tumour out of maps with several blobs, over time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.geometry import iso_pixel_mm, square_panel
+from fluoro_jax.tracking.confidence import Calibration
+from fluoro_jax.tracking.posterior import MotionRules, PosteriorTracker
+from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
+
+SIDE, GAP_S = 48, 0.2
+VIEW = square_panel(SIDE)
+MM = iso_pixel_mm(VIEW)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shows:
+    """Answers its frames as maps, `lookahead_frames` late."""
+
+    lookahead_frames: int = 0
+
+    @property
+    def causal(self):
+        return self.lookahead_frames == 0
+
+    def init(self, geometry, reference=None, *, periodic=False, domain="log"):
+        return (geometry, ())
+
+    def step(self, state, frame, time_s):
+        geometry, frames = state
+        frames = (*frames, frame)
+        number = len(frames) - 1 - self.lookahead_frames
+        if number < 0:
+            return (geometry, frames), None
+        return (geometry, frames), make_track(number, frames[number], geometry)
+
+    def flush(self, state):
+        geometry, frames = state
+        first = len(frames) - min(self.lookahead_frames, len(frames))
+        return [make_track(n, frames[n], geometry) for n in range(first, len(frames))]
+
+
+def blob(row, column, radius=3.0, p=0.9):
+    y, x = np.mgrid[:SIDE, :SIDE]
+    inside = (y - row) ** 2 + (x - column) ** 2 <= radius**2
+    return np.where(inside, p, 0.05).astype(np.float32)
+
+
+def breath(t):
+    return 24.0 + 1.5 * np.sin(2 * np.pi * t * GAP_S / 4.0)
+
+
+def tracked(maps, lookahead=0, **keys):
+    clip = Clip(np.stack(maps), GAP_S * np.arange(len(maps)), VIEW)
+    return track_clip(PosteriorTracker(Shows(lookahead), **keys), clip)
+
+
+def test_it_is_a_tracker_with_the_members_of_the_wrapped_one():
+    tracker = PosteriorTracker(Shows(2))
+    assert isinstance(tracker, Tracker)
+    assert tracker.lookahead_frames == 2 and not tracker.causal
+    assert not hasattr(tracker, "learned")
+
+
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_a_single_blob_is_answered_as_it_is(lookahead):
+    maps = [blob(breath(t), 20) for t in range(20)]
+    for track, shown in zip(tracked(maps, lookahead), maps, strict=True):
+        assert track.status == "ok"
+        np.testing.assert_array_equal(track.probability >= 0.5, shown >= 0.5)
+
+
+def test_a_larger_blob_for_one_frame_does_not_take_the_answer():
+    maps = [blob(breath(t), 16) for t in range(20)]
+    maps[12] = np.maximum(maps[12], blob(40, 40, radius=5))
+    columns = [track.centroid_px[1] for track in tracked(maps)]
+    np.testing.assert_allclose(columns, 16.0, atol=0.3)
+
+
+def test_a_wrong_start_is_left_when_the_other_has_more_evidence():
+    maps = [blob(breath(t), 16, radius=4) for t in range(40)]
+    for t in range(3):  # the tumour is hidden, something else is marked
+        maps[t] = blob(40, 40, radius=3)
+    for t in range(3, 40):
+        maps[t] = np.maximum(maps[t], blob(40, 40, radius=3))
+    columns = np.array([track.centroid_px[1] for track in tracked(maps)])
+    np.testing.assert_allclose(columns[:3], 40.0, atol=0.3)
+    # The evidence of three frames of the other is passed within a few frames.
+    np.testing.assert_allclose(columns[12:], 16.0, atol=0.3)
+
+
+def test_a_short_loss_is_held_at_the_predicted_place_and_a_long_one_is_missed():
+    empty = np.full((SIDE, SIDE), 0.05, np.float32)
+    maps = [blob(10 + 0.5 * t, 20) for t in range(30)]
+    hidden = slice(12, 24)
+    maps[hidden] = [empty] * 12
+    tracks = tracked(maps)
+    status = [track.status for track in tracks]
+    held = round(MotionRules().hold_s / GAP_S)
+    assert status[12 : 12 + held] == ["held"] * held
+    assert set(status[12 + held : 24]) == {"missed"}
+    assert set(status[24:]) == {"ok"}  # found again at once
+    # Constant velocity: 0.5 pixels a frame goes on while it is held.
+    for t in range(12, 12 + held):
+        assert tracks[t].centroid_px[0] == pytest.approx(10 + 0.5 * t, abs=0.6)
+
+
+def test_nothing_at_all_is_missed():
+    tracks = tracked([np.zeros((SIDE, SIDE), np.float32)] * 4)
+    assert {track.status for track in tracks} == {"missed"}
+    assert all(track.confidence == 0.0 for track in tracks)
+
+
+def test_a_calibration_gives_the_confidence_and_the_status():
+    sure = Calibration((0.0,) * 8, (1.0,) * 8, (0.0,) * 8, 2.0, 2.0, 30)
+    unsure = dataclasses.replace(sure, bias=-2.0)
+    maps = [blob(24, 20)] * 3
+    for rule, status in ((sure, "ok"), (unsure, "low_confidence")):
+        tracks = tracked(maps, calibration=rule)
+        assert {track.status for track in tracks} == {status}
+        expected = 1.0 / (1.0 + np.exp(-rule.bias))
+        assert tracks[1].confidence == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_kept_state_may_be_gone_on_from_twice():
+    tracker, maps = PosteriorTracker(Shows()), [blob(breath(t), 20) for t in range(4)]
+    state = tracker.init(VIEW)
+    for t in range(3):
+        state, _ = tracker.step(state, maps[t], GAP_S * t)
+    first = tracker.step(state, maps[3], 3 * GAP_S)[1]
+    again = tracker.step(state, maps[3], 3 * GAP_S)[1]
+    np.testing.assert_array_equal(first.probability, again.probability)
