@@ -41,6 +41,7 @@ from fluoro_jax.sim.tumor.tumor import Tumor, tumor_centroid_px, tumor_mask
 from fluoro_jax.sim.xray.projector import project
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.confidence import area_under_curve
 from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
@@ -321,20 +322,5 @@ def _row(answers: Sequence[Answer]) -> dict[str, Any]:
         "median_mm": float(np.median(distance)) if len(answers) else np.nan,
         "iou": mean([a.iou.mean() for a in answers]),
         "confidence": mean(confidence),
-        "auc": area_under_roc(confidence, found),
+        "auc": area_under_curve(confidence, found),
     }
-
-
-def area_under_roc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Returns the chance that a positive scores higher than a negative; ties half.
-
-    NaN without a positive or a negative.
-    """
-    high, low = score[positive], score[~positive]
-    if not len(high) or not len(low):
-        return np.nan
-    # All pairs at once: there are some dozens of tumours.
-    above = (high[:, None] > low[None]).mean() + 0.5 * (
-        high[:, None] == low[None]
-    ).mean()
-    return float(above)

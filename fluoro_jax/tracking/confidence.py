@@ -214,14 +214,14 @@ def calibration_error(said: np.ndarray, right: np.ndarray) -> float:
     return float(sum(row["share"] * abs(row["said"] - row["found"]) for row in rows))
 
 
-def area_under_curve(said: np.ndarray, right: np.ndarray) -> float | None:
+def area_under_curve(said: np.ndarray, right: np.ndarray) -> float:
     """Returns the chance that a right answer has the higher confidence.
 
-    Ties count half. None if all are right, or all wrong.
+    Ties count half. NaN if all are right, or all wrong.
     """
     good, bad = said[right], said[~right]
     if not len(good) or not len(bad):
-        return None
+        return math.nan
     ranks = stats.rankdata(np.concatenate([good, bad]))[: len(good)].sum()
     pairs = len(good) * len(bad)
     return float((ranks - len(good) * (len(good) + 1) / 2) / pairs)
@@ -281,11 +281,12 @@ def summary(
 ) -> Mapping[str, Any]:
     """Returns every measure of confidences `[n]` against errors `[n]` mm."""
     right = np.nan_to_num(error_mm, nan=np.inf) < limit_mm
+    auc = area_under_curve(said, right)
     return {
         "answers": len(said),
         "right_pct": 100.0 * float(right.mean()),
         "calibration_error": calibration_error(said, right),
-        "auc": area_under_curve(said, right),
+        "auc": None if math.isnan(auc) else auc,
         "reliability": reliability(said, right),
         "risk_coverage": risk_coverage(said, error_mm),
     }
