@@ -6,24 +6,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import os
-import resource
-from pathlib import Path
+import sys
 from typing import Any
 
 import jax
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.memory import free_bytes as free_on_machine
 from fluoro_jax.models.unet import widths
 from fluoro_jax.sim.body.solids import body_grid
 from fluoro_jax.training.state import TrainState
 
 PyTree = Any
 MIB = 2**20
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,33 +208,9 @@ def free_bytes() -> int | None:
 
 
 def _free_on_host() -> int:
-    """Returns the bytes left to this process by machine, cgroup and ulimit.
-
-    `SC_AVPHYS_PAGES` leaves out the files cached in memory, which are most of it; so
-    without Linux's own count, all there is.
-    """
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, KeyError):
-        free = 1024 * _numbers(Path("/proc/meminfo"))["MemAvailable:"]
-    # A container's limit can be far below the machine's. Cached files count as used
-    # there, but are given up when memory is short.
-    with contextlib.suppress(OSError, KeyError, ValueError):  # ValueError: "max"
-        limit = int((CGROUP / "memory.max").read_text())
-        used = int((CGROUP / "memory.current").read_text())
-        cached = _numbers(CGROUP / "memory.stat")["inactive_file"]
-        free = min(free, limit - used + cached)
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        with contextlib.suppress(OSError, KeyError):
-            taken = 1024 * _numbers(Path("/proc/self/status"))["VmSize:"]
-            free = min(free, limit - taken)
-    return max(free, 0)
-
-
-def _numbers(path: Path) -> dict[str, int]:
-    """Returns the first number of each line that begins with a word and a number."""
-    rows = [line.split() for line in path.read_text().splitlines()]
-    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+    """Returns the bytes left to this process; a number that fits all if unknown."""
+    free = free_on_machine()
+    return sys.maxsize if free is None else free
 
 
 def _bytes(tree: PyTree) -> int:

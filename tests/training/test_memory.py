@@ -15,6 +15,7 @@ from configs import quickstart
 from configs.base import base_config
 from fluoro_jax.config import validate
 from fluoro_jax.errors import UserError
+from fluoro_jax.io import memory as host_memory
 from fluoro_jax.training import memory
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def test_a_state_of_many_parameters_is_refused():
 def test_a_limit_of_the_shell_counts_as_what_is_free(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (10**15, 10**15))
     unlimited = memory._free_on_host()
-    taken = 1024 * memory._numbers(Path("/proc/self/status"))["VmSize:"]
+    taken = 1024 * host_memory._numbers(Path("/proc/self/status"))["VmSize:"]
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (taken + GIB, -1))
     assert memory._free_on_host() <= min(unlimited, 1.1 * GIB)
 

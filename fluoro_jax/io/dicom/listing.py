@@ -16,7 +16,7 @@ from fluoro_jax.io.dicom.phase_names import (
 )
 from fluoro_jax.io.dicom.reading import (
     guarded,
-    looks_like_dicom,
+    may_be_dicom,
     read_dataset,
     text_of,
 )
@@ -126,7 +126,7 @@ def _dicom_files(folder: Path) -> list[Path]:
     every = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
     # DICOMDIR is an index of the files, not an image.
     paths = [p for p in every if p.is_file() and p.name.upper() != "DICOMDIR"]
-    found = [path for path in paths if looks_like_dicom(path)]
+    found = [path for path in paths if may_be_dicom(path)]
     if not found:
         refuse(
             f"no DICOM series in {folder} ({len(paths)} other files)",

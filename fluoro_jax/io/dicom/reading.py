@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.errors import UserError, refuse
-from fluoro_jax.io.dicom.header import import_pydicom, quiet
+from fluoro_jax.io.dicom.header import import_pydicom, looks_like_dicom, quiet
 
 MOST_FILE_BYTES = 4 * 2**30
 # Deflated files are inflated whole by pydicom, whatever they claim: a zip bomb.
@@ -42,16 +42,9 @@ def guarded(path: Path) -> Iterator[None]:
         ) from error
 
 
-def looks_like_dicom(path: Path) -> bool:
-    """Returns whether a file begins as DICOM does, or is named as such."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            # 128 free bytes and then "DICM"; some exports have no suffix.
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def may_be_dicom(path: Path) -> bool:
+    """Returns whether a file is named as DICOM, or begins as it does."""
+    return path.suffix.lower() in SUFFIXES or looks_like_dicom(path)
 
 
 def read_dataset(path: Path, *, pixels: bool = False) -> Any:
