@@ -1,7 +1,7 @@
 """Optical flow of the tumour's surroundings; the outline moves by one vector of it.
 
 Dense inverse search (OpenCV's DIS) on the region that the tumour may reach, band-passed
-and resampled to pixels of `PIXEL_MM`, so that frames of any size are treated alike.
+and resampled to pixels of one size in mm, so that frames of any size are treated alike.
 "reference" takes the flow from frame 0 to every frame, begun with the last answer;
 "successive" adds up the flows between frames, and with them their errors.
 
@@ -36,14 +36,13 @@ from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 
 MODES = ("reference", "successive")
 AVERAGES = {"mean": np.mean, "median": np.median}
-PIXEL_MM = 1.0  # in the isocentre plane, of the frames that the flow is found on
 RANGE_PERCENT = (1.0, 99.0)  # of frame 0, mapped to DIS's 8 bits
 # Everything that was tried when the defaults were chosen (docs/rivals.md).
 SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
-    {"band_mm": band_mm, "average": average, "shrink": shrink}
-    for band_mm in (None, (0.6, 5.0), (1.5, 10.0))
+    {"band_mm": band_mm, "average": average, "pixel_mm": pixel_mm}
+    for band_mm in (None, (0.6, 1.2), (1.5, 10.0), (3.0, 20.0))
     for average in AVERAGES
-    for shrink in (0.7, 1.0)
+    for pixel_mm in (1.0, 2.0)
 )
 
 
@@ -86,7 +85,7 @@ class FlowTracker:
             isocentre plane; None takes frames as they are.
         reach_mm: (vertical, horizontal) around the tumour of frame 0, mm in the
             isocentre plane: the region that flow is found in.
-        shrink: side of the part of the contour that is averaged over, its own being 1.
+        pixel_mm: side of the pixels that flow is found on, in the isocentre plane.
 
     Raises:
         UserError: for another mode or average.
@@ -94,9 +93,9 @@ class FlowTracker:
 
     mode: str = "reference"
     average: str = "median"
-    band_mm: tuple[float, float] | None = (0.6, 5.0)
+    band_mm: tuple[float, float] | None = (3.0, 20.0)
     reach_mm: tuple[float, float] = (40.0, 25.0)
-    shrink: float = 1.0
+    pixel_mm: float = 2.0
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
 
@@ -133,14 +132,11 @@ class FlowTracker:
         region = (slice(top, top + rows), slice(left, left + cols))
         low, high = np.percentile(reach.values, RANGE_PERCENT)
         span = (float(low), float(max(high, low + 1e-6)))
-        origin = to_bytes(filtered[region], geometry, span)
-        inside = _shrunk(mask, self.shrink)[region]
+        origin = to_bytes(filtered[region], geometry, span, self.pixel_mm)
         size = (origin.shape[1], origin.shape[0])
-        weight = cv2.resize(inside, size, interpolation=cv2.INTER_LINEAR) >= 0.5
+        weight = cv2.resize(mask[region], size, interpolation=cv2.INTER_LINEAR) >= 0.5
         patch = cut_patch(filtered, mask, to_px(geometry, 2.0))
-        return FlowState(
-            check, region, span, weight, patch, mask, origin, np.zeros(2)
-        )
+        return FlowState(check, region, span, weight, patch, mask, origin, np.zeros(2))
 
     def step(
         self, state: FlowState, frame: np.ndarray, time_s: float
@@ -148,7 +144,7 @@ class FlowTracker:
         """See `Tracker.step`: answers for the frame it is given."""
         check, frame = next_frame(state.check, frame, time_s)
         filtered = band_pass(frame, check.geometry, self.band_mm)
-        now = to_bytes(filtered[state.region], check.geometry, state.span)
+        now = self.picture(state, filtered)
         shift = self.shift_px(state, now)
         seen = patch_at(filtered, state.patch, shift)
         confidence = max(0.0, correlation(seen, state.patch.values))
@@ -161,6 +157,11 @@ class FlowTracker:
         """Nothing is owed."""
         return []
 
+    def picture(self, state: FlowState, filtered: np.ndarray) -> np.ndarray:
+        """Returns the region of a band-passed frame that flow is found on, 8 bits."""
+        part, view = filtered[state.region], state.check.geometry
+        return to_bytes(part, view, state.span, self.pixel_mm)
+
     def next_origin(self, state: FlowState, now: np.ndarray) -> np.ndarray:
         """Returns the picture that the flow to the next frame starts from."""
         return now if self.mode == "successive" else state.origin
@@ -170,7 +171,7 @@ class FlowTracker:
 
         Args:
             state: before the frame.
-            now: its region, by `to_bytes`.
+            now: its `picture`.
         """
         # Pixels of the clip to those that the flow is found on.
         scale = np.array(now.shape) / [s.stop - s.start for s in state.region]
@@ -234,32 +235,28 @@ def mean_flow(
 
 
 def to_bytes(
-    values: np.ndarray, geometry: Geometry, span: tuple[float, float]
+    values: np.ndarray,
+    geometry: Geometry,
+    span: tuple[float, float],
+    pixel_mm: float,
 ) -> np.ndarray:
-    """Returns a part of a frame on pixels of `PIXEL_MM`, 8 bits between two values."""
+    """Returns a part of a frame on square pixels, 8 bits between two values.
+
+    Args:
+        values: `[h, w]`, a part of a frame.
+        geometry: the view of the frame.
+        span: the values that become 0 and 255.
+        pixel_mm: side of the new pixels in the isocentre plane.
+    """
     cv2 = optional("cv2")
-    rows, cols = np.array(values.shape) * iso_pixel_mm(geometry) / PIXEL_MM
+    rows, cols = np.array(values.shape) * iso_pixel_mm(geometry) / pixel_mm
     size = (max(round(cols), 16), max(round(rows), 16))  # DIS needs two patches
-    shrinks = iso_pixel_mm(geometry)[0] < PIXEL_MM
+    shrinks = iso_pixel_mm(geometry)[0] < pixel_mm
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     even = cv2.resize(np.ascontiguousarray(values), size, interpolation=how)
     low, high = span
-    return np.round(np.clip((even - low) / (high - low), 0.0, 1.0) * 255).astype(
-        np.uint8
-    )
-
-
-def _shrunk(mask: np.ndarray, side: float) -> np.ndarray:
-    """Returns a mask scaled about its centroid; itself if nothing would be left."""
-    if side == 1.0:
-        return mask
-    rows, cols = np.nonzero(mask >= 0.5)
-    middle = np.array([rows.mean(), cols.mean()])
-    grid = np.stack(np.mgrid[: mask.shape[0], : mask.shape[1]], axis=-1)
-    index = np.round(middle + (grid - middle) / side).astype(int)
-    index = np.clip(index, 0, np.array(mask.shape) - 1)
-    smaller = mask[index[..., 0], index[..., 1]]
-    return smaller if (smaller >= 0.5).any() else mask
+    share = np.clip((even - low) / (high - low), 0.0, 1.0)
+    return np.round(share * 255).astype(np.uint8)
 
 
 def _moved(weight: np.ndarray, shift_px: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 
 from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.tracking.baselines.flow import FlowState, FlowTracker, advance, to_bytes
+from fluoro_jax.tracking.baselines.flow import FlowState, FlowTracker, advance
 from fluoro_jax.tracking.baselines.matching import (
     band_pass,
     match_patch,
@@ -29,7 +29,9 @@ from fluoro_jax.tracking.checks import Reference, next_frame
 
 # Everything that was tried when the default was chosen (docs/rivals.md).
 SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
-    {"search_mm": search_mm} for search_mm in (2.0, 4.0, 8.0)
+    {"search_mm": search_mm, "flow": FlowTracker(mode="successive", band_mm=band_mm)}
+    for search_mm in (5.0, 10.0, 15.0)
+    for band_mm in (None, (1.0, 4.0), (3.0, 20.0))
 )
 
 
@@ -42,7 +44,7 @@ class FlowContourTracker:
         search_mm: either way of it, mm in the isocentre plane.
     """
 
-    flow: FlowTracker = FlowTracker(mode="successive")
+    flow: FlowTracker = field(default_factory=lambda: FlowTracker(mode="successive"))
     search_mm: float = 2.0
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
@@ -69,7 +71,7 @@ class FlowContourTracker:
         check, frame = next_frame(state.check, frame, time_s)
         geometry = check.geometry
         filtered = band_pass(frame, geometry, self.flow.band_mm)
-        now = to_bytes(filtered[state.region], geometry, state.span)
+        now = self.flow.picture(state, filtered)
         near = self.flow.shift_px(state, now)
         match = match_patch(
             filtered, state.patch, near, to_px(geometry, self.search_mm)

@@ -74,9 +74,7 @@ RIVALS: Mapping[str, Rival] = MappingProxyType(
         ),
         "template_updated": Rival(
             "frame 0",
-            lambda training, patient: TemplateTracker.fit(
-                training, **template.UPDATED
-            ),
+            lambda training, patient: TemplateTracker.fit(training, **template.UPDATED),
             len(template.UPDATED_SETTINGS),
             EXTRA,
         ),

@@ -36,19 +36,20 @@ from fluoro_jax.tracking.baselines.matching import (
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 
 MODES = ("fixed", "updated", "phases")
-SEARCH_MORE_MM = 5.0  # beyond the largest displacement of the training clips
+SEARCH_MORE_MM = 3.0  # beyond the largest displacement of the training clips
 # Everything that was tried when the defaults were chosen (docs/rivals.md).
 SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
-    {"band_mm": band_mm, "margin_mm": margin_mm}
-    for band_mm in (None, (0.6, 1.2), (0.6, 5.0), (1.5, 10.0))
-    for margin_mm in (2.0, 6.0, 12.0)
+    {"band_mm": band_mm, "margin_mm": margin_mm, "around": around}
+    for band_mm in (None, (0.6, 1.2), (1.0, 4.0), (1.5, 10.0), (2.5, 10.0))
+    for margin_mm in (2.0, 6.0)
+    for around in ("first", "last")
 )
 UPDATED_SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
-    {"mode": "updated", "around": "last", "update_rate": rate, "search_mm": search_mm}
-    for rate in (0.05, 0.1, 0.3)
-    for search_mm in ((10.0, 6.0), (20.0, 10.0), (30.0, 15.0))
+    {"mode": "updated", "update_rate": rate, "band_mm": band_mm}
+    for rate in (0.05, 0.2)
+    for band_mm in (None, (0.6, 1.2), (1.0, 4.0))
 )
-UPDATED: Mapping[str, Any] = UPDATED_SETTINGS[4]  # the best of them
+UPDATED: Mapping[str, Any] = UPDATED_SETTINGS[0]  # the best of them
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ class TemplateTracker:
     """
 
     mode: str = "fixed"
-    search_mm: tuple[float, float] = (30.0, 15.0)
-    around: str = "first"
-    margin_mm: float = 6.0
-    band_mm: tuple[float, float] | None = (0.6, 5.0)
+    search_mm: tuple[float, float] = (20.0, 8.0)
+    around: str = "last"
+    margin_mm: float = 2.0
+    band_mm: tuple[float, float] | None = None
     update_rate: float = 0.1
     films: tuple[Reference, ...] = ()
     causal: bool = field(default=True, init=False)
@@ -136,6 +137,8 @@ class TemplateTracker:
     def fit(cls, arrays: Mapping[str, Any] | None, **settings: Any) -> TemplateTracker:
         """Returns a tracker that searches as far as the training tumours moved.
 
+        From frame 0 if it searches around the first place, else from frame to frame.
+
         Args:
             arrays: centre_mm `[N, T, 3]` (left, superior, anterior) mm; None keeps the
                 default search.
@@ -144,7 +147,8 @@ class TemplateTracker:
         if arrays is None:
             return cls(**settings)
         path_mm = np.asarray(arrays["centre_mm"], float)
-        away_mm = np.abs(path_mm - path_mm[:, :1])
+        last = settings.get("around", cls.around) == "last"
+        away_mm = np.abs(np.diff(path_mm, axis=1) if last else path_mm - path_mm[:, :1])
         # Whatever the gantry angle, no more than this is seen across the rotation axis.
         across_mm = np.hypot(away_mm[..., 0], away_mm[..., 2])
         down, right = (m.max() + SEARCH_MORE_MM for m in (away_mm[..., 1], across_mm))
@@ -221,4 +225,3 @@ class TemplateTracker:
         values = template.patch.values
         values = values + np.float32(self.update_rate) * (seen - values)
         return replace(template, patch=replace(template.patch, values=values))
-

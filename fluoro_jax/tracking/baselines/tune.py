@@ -8,6 +8,7 @@ alone, on training cases of the group study.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,21 +95,23 @@ def training_clips(count: int = 8) -> list[Clip]:
 def main() -> None:
     """Prints every trial of every tracker that is given frame 0 alone."""
     clips = training_clips()
+    arrays = {"centre_mm": np.stack([np.asarray(clip.centre_mm) for clip in clips])}
     for name, (build, settings) in GRIDS.items():
-        for trial in tune(build, settings, clips):
+        for trial in tune(functools.partial(build, arrays), settings, clips):
             words = ", ".join(f"{key} {value}" for key, value in trial.setting.items())
             print(f"{name}: {trial.median_mm:.2f} {trial.p95_mm:.2f} mm; {words}")
 
 
-GRIDS: Mapping[str, tuple[Callable[..., Tracker], Sequence[Mapping[str, Any]]]] = {
-    "template_fixed": (TemplateTracker, template.SETTINGS),
-    "template_updated": (TemplateTracker, template.UPDATED_SETTINGS),
-    "flow_reference": (FlowTracker, flow.SETTINGS),
+Settings = Sequence[Mapping[str, Any]]
+GRIDS: Mapping[str, tuple[Callable[..., Tracker], Settings]] = {
+    "template_fixed": (TemplateTracker.fit, template.SETTINGS),
+    "template_updated": (TemplateTracker.fit, template.UPDATED_SETTINGS),
+    "flow_reference": (lambda _, **s: FlowTracker(**s), flow.SETTINGS),
     "flow_successive": (
-        lambda **setting: FlowTracker(mode="successive", **setting),
+        lambda _, **s: FlowTracker(mode="successive", **s),
         flow.SETTINGS,
     ),
-    "flow_contour": (FlowContourTracker, flow_contour.SETTINGS),
+    "flow_contour": (lambda _, **s: FlowContourTracker(**s), flow_contour.SETTINGS),
 }
 
 if __name__ == "__main__":
