@@ -23,6 +23,8 @@ from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 PRESETS = ("smoke", "cpu", "full")
 TRACKERS = (
     *("static_blind", "static_frame0", "phase_prior_blind", "phase_prior_frame0"),
+    *("template_fixed", "template_updated", "flow_reference", "flow_successive"),
+    "flow_contour",
     *("group-cpu@0", "group-cpu@whole"),
 )
 
@@ -43,7 +45,7 @@ def get_config(preset: str = "full") -> Config:
         detector_mm=480.0,
         voxel_mm=2.0,
         phases=10,  # of the planning scan
-        phases_voxel_mm=3.0,
+        phases_voxel_mm=5.0,
     )
     c.training = dict(study="group", seed=2020, cases=110)
     c.evaluation = dict(bootstrap=10_000, seed=0)

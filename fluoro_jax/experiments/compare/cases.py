@@ -124,11 +124,15 @@ def _breathe(
         # The 95th percentile, as in the report's recorded clip: one deep sigh would
         # flatten every other breath.
         fraction = displacement_mm / np.percentile(displacement_mm, 95)
-        room = len(fraction) - int(np.ceil(time_s[-1] * rate_hz)) - 1
-        start = int(rng.integers(max(room, 1)))
+        # As many samples for every start, so that one program serves all.
+        count = int(np.ceil(time_s[-1] * rate_hz)) + 2
+        start = int(rng.integers(max(len(fraction) - count, 1)))
         breathing = to_numpy(
             dataclasses.replace(
-                breathing, trace=fraction[start:], trace_rate_hz=rate_hz, start=0.0
+                breathing,
+                trace=fraction[start : start + count],
+                trace_rate_hz=rate_hz,
+                start=0.0,
             )
         )
     return dataclasses.replace(case, breathing=breathing, time_s=time_s, periodic=False)

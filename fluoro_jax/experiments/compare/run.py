@@ -28,6 +28,7 @@ from fluoro_jax.experiments.compare.settings import check, chosen
 from fluoro_jax.experiments.compare.write import write_results
 from fluoro_jax.io.files import write_text
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.baselines.phases import PatientPhases, phases_of_case
 from fluoro_jax.tracking.tracker import Tracker
 
 FORMAT = 1  # of the records
@@ -93,6 +94,7 @@ class Runner:
         self.data_dir = data_dir or workdir / "data"
         self._training: Any = None
         self._built: dict[str, Tracker] = {}
+        self._planned: tuple[ScenarioClip, PatientPhases] | None = None
 
     def run(
         self, entries: Sequence[Entry], parts: Sequence[str]
@@ -147,9 +149,31 @@ class Runner:
 
     def _tracker(self, entry: Entry, given: ScenarioClip) -> Tracker:
         training = self._training_arrays() if entry.learns else None
+        if entry.knowledge == "phases":
+            return entry.build(training, self._phases(given))
         if entry.name not in self._built:
             self._built[entry.name] = entry.build(training, None)
         return self._built[entry.name]
+
+    def _phases(self, given: ScenarioClip) -> PatientPhases:
+        """Returns the planning phases of a clip's patient, made once a clip."""
+        if given.planning is None:
+            raise UserError(
+                "a clip without planning phases",
+                needed="a simulated patient",
+                why="a single CT does not say how its patient breathes",
+                fix="leave the scenario out for trackers that are given phases",
+            )
+        if self._planned is None or self._planned[0] is not given:
+            clips = self.settings.clips
+            made = phases_of_case(
+                given.planning,
+                given.clip.geometry,
+                phases=clips.phases,
+                voxel_mm=clips.phases_voxel_mm,
+            )
+            self._planned = (given, made)
+        return self._planned[1]
 
     def _training_arrays(self) -> Any:
         if self._training is None:
