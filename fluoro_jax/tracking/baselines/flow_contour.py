@@ -5,7 +5,8 @@ searched a few pixels around, takes the drift away. The contour is rigid.
 
 Source:
     Xu et al. 2008, PMC2673603, which searches for the best correlation around the
-    place found by flow. Departures: DIS in place of their flow; the search is in mm.
+    place found by flow. Departures: DIS in place of their flow; the search is in mm and
+    wider than their 2 pixels, by tuning.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ class FlowContourTracker:
         search_mm: either way of it, mm in the isocentre plane.
     """
 
-    flow: FlowTracker = field(default_factory=lambda: FlowTracker(mode="successive"))
-    search_mm: float = 2.0
+    flow: FlowTracker = field(
+        default_factory=lambda: FlowTracker(mode="successive", band_mm=None)
+    )
+    search_mm: float = 15.0
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
 

@@ -49,7 +49,7 @@ UPDATED_SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
     for rate in (0.05, 0.2)
     for band_mm in (None, (0.6, 1.2), (1.0, 4.0))
 )
-UPDATED: Mapping[str, Any] = UPDATED_SETTINGS[0]  # the best of them
+UPDATED: Mapping[str, Any] = UPDATED_SETTINGS[4]  # the best of them: 0.2, 0.6 to 1.2 mm
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class TemplateState:
     Attributes:
         check: what the check of the next frame needs.
         templates: one, or one a phase.
-        shift_px: `[2]` displacement from the first template's place.
+        shift_px: `[2]` displacement from the first template's place; None before the
+            first frame.
         frame: index of the next frame.
     """
 
     check: FrameCheck
     templates: tuple[Template, ...]
-    shift_px: np.ndarray
+    shift_px: np.ndarray | None = None
     frame: int = 0
 
 
@@ -93,8 +94,8 @@ class TemplateTracker:
             "phases" keeps the best match of `films`, and needs no reference.
         search_mm: (vertical, horizontal) mm in the isocentre plane that the tumour may
             be away from where it is searched for.
-        around: "first" searches around the first template's place, "last" around the
-            last answer.
+        around: "first" searches around the place that a template was cut from, "last"
+            around the last answer.
         margin_mm: around the tumour's bounding box, part of the template.
         band_mm: standard deviations of the difference of Gaussians, mm in the
             isocentre plane; None takes frames as they are.
@@ -182,7 +183,7 @@ class TemplateTracker:
             mask = np.asarray(mask, np.float32)
             patch = cut_patch(filtered, mask, margin_px)
             templates.append(Template(patch, mask, centroid_px(mask) - first))
-        return TemplateState(check, tuple(templates), np.zeros(2))
+        return TemplateState(check, tuple(templates))
 
     def step(
         self, state: TemplateState, frame: np.ndarray, time_s: float
@@ -211,12 +212,12 @@ class TemplateTracker:
 
     def _best(self, state: TemplateState, filtered: np.ndarray) -> tuple[int, Match]:
         """Returns the template that matches best, by its index, and its match."""
-        from_px = state.shift_px if self.around == "last" else np.zeros(2)
         search_px = to_px(state.check.geometry, self.search_mm)
-        matches = [
-            match_patch(filtered, t.patch, from_px - t.away_px, search_px)
-            for t in state.templates
-        ]
+        last = state.shift_px if self.around == "last" else None
+        matches = []
+        for template in state.templates:
+            around_px = np.zeros(2) if last is None else last - template.away_px
+            matches.append(match_patch(filtered, template.patch, around_px, search_px))
         best = int(np.argmax([match.score for match in matches]))
         return best, matches[best]
 
