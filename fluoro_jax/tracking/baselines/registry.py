@@ -46,7 +46,7 @@ class Rival:
     extra: str = ""
 
 
-def _fitted(kind: Any) -> Callable[[Arrays | None, Any], Tracker]:
+def _fitted(kind: Any, **how: Any) -> Callable[[Arrays | None, Any], Tracker]:
     """Returns a `build` that fits a baseline to the training arrays."""
 
     def build(training: Arrays | None, patient: PatientPhases | None) -> Tracker:
@@ -57,7 +57,7 @@ def _fitted(kind: Any) -> Callable[[Arrays | None, Any], Tracker]:
                 why="the baseline is the average of training clips",
                 fix="pass training=load_split(spec, data_dir, 'train')",
             )
-        return kind.fit(training)
+        return kind.fit(training, **how)
 
     return build
 
@@ -92,8 +92,12 @@ def _rivals() -> dict[str, Rival]:
     return {
         "static_blind": Rival("nothing", _fitted(StaticTracker), 1),
         "static_frame0": Rival("frame 0", _fitted(StaticTracker), 1),
-        "phase_prior_blind": Rival("nothing", _fitted(PhasePriorTracker), 1),
-        "phase_prior_frame0": Rival("frame 0", _fitted(PhasePriorTracker), 1),
+        "phase_prior_blind": Rival(
+            "nothing", _fitted(PhasePriorTracker, by_time=True), 1
+        ),
+        "phase_prior_frame0": Rival(
+            "frame 0", _fitted(PhasePriorTracker, by_time=True), 1
+        ),
         "template_fixed": Rival(
             "frame 0", lambda training, _: TemplateTracker.fit(training), fixed, EXTRA
         ),
