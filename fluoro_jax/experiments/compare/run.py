@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,10 +112,20 @@ class Runner:
                     missing.setdefault(part, []).append(entry)
         cases = self.settings.clips.cases
         total = cases * sum(len(pending) for pending in missing.values())
+        begun, done = time.perf_counter(), 0
         with tqdm(total=total, unit="clip", disable=None) as bar:
             for part, pending in missing.items():
                 for record in self._run_part(part, pending, bar):
                     found[part, record["tracker"]] = record
+                # The bar is seen on a terminal alone, these lines in a log as well.
+                done += cases * len(pending)
+                spent_min = (time.perf_counter() - begun) / 60
+                left_min = spent_min * (total / done - 1)
+                bar.write(
+                    f"[compare] {part} after {spent_min:.1f} min; about "
+                    f"{left_min:.0f} min left",
+                    file=sys.stderr,
+                )
         return [found[part, entry.name] for part in parts for entry in entries]
 
     def _run_part(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from configs.trackers import get_config
@@ -37,7 +35,7 @@ def disc_clip(index=0, frames=24, side=32, amplitude_px=4.0):
     )
     ground = 2.0 + 0.02 * rows + 0.1 * np.sin(cols)
     frames_ = (ground + 0.5 * mask).astype(np.float32)
-    clip = Clip(frames_, time_s, view, mask, places)
+    clip = Clip(frames_, time_s, view, mask, places, np.zeros((frames, 3)))
     dense_s = np.arange(0.0, time_s[-1] + 1e-6, 0.05)
     truth = np.asarray(position_iso_mm(view, path(dense_s)))
     return ScenarioClip(clip, dense_s, truth, None)
@@ -61,7 +59,3 @@ def training_arrays(self):
     clip = disc_clip().clip
     arrays = {"mask": clip.mask[None], "centroid_px": clip.centroid_px[None]}
     return arrays | {"time_s": clip.time_s[None], "frames": clip.frames[None]}
-
-
-def without_truth(given):
-    return dataclasses.replace(given.clip, mask=None, centroid_px=None)
