@@ -14,6 +14,8 @@ fluoro_jax/experiments/compare/settings.py. All values are ours. Clips are of `S
 
 from __future__ import annotations
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs.base import check_preset
@@ -36,22 +38,13 @@ def get_config(preset: str = "full") -> Config:
     c = ConfigDict(dict(name=f"trackers_{preset}"))
     c.trackers = TRACKERS
     c.scenarios = tuple(SCENARIOS)
-    c.clips = dict(
-        seeds="test",  # or "tuning", whose cases may be looked at for choices
-        cases=30,  # patients a scenario
-        seconds=30.0,
-        frames_per_s=4.0,
-        rows=256,
-        detector_mm=480.0,
-        voxel_mm=2.0,
-        phases=10,  # of the planning scan
-        phases_voxel_mm=5.0,
-    )
-    c.training = dict(study="group", seed=2020, cases=110)
-    c.evaluation = dict(bootstrap=10_000, seed=0)
+    c.clips = _clips(preset)
+    c.training = dict(study="group", seed=2020, cases=_of(preset, 110, 40, 2))
+    c.evaluation = dict(bootstrap=_of(preset, 10_000, 10_000, 100), seed=0)
     c.forecast = dict(
         horizons_s=(0.1, 0.25, 0.5),
-        unscored_s=20.0,  # at the beginning, for every forecaster
+        # At the beginning, for every forecaster; half of a clip at `cpu`.
+        unscored_s=_of(preset, 20.0, 8.0, 1.0),
         window_s=20.0,
         tap_s=0.25,
         taps=6,
@@ -63,15 +56,28 @@ def get_config(preset: str = "full") -> Config:
         trials=1,
     )
     if preset == "cpu":
-        c.clips.update(cases=6, seconds=20.0, voxel_mm=3.0)
-        c.training.cases = 40
-        c.forecast.unscored_s = 8.0  # of clips of 20 s
+        # A whole window for every frame: a fifth of the table's time.
+        c.trackers = tuple(name for name in TRACKERS if name != "group-cpu@whole")
     if preset == "smoke":
         c.trackers = ("static_frame0", "phase_prior_blind")
         c.scenarios = ("clinic", "gain")
-        c.clips.update(cases=2, seconds=4.0, rows=32, voxel_mm=8.0)
-        c.clips.phases_voxel_mm = 8.0
-        c.training.cases = 2
-        c.evaluation.bootstrap = 100
-        c.forecast.unscored_s = 1.0
     return c
+
+
+def _clips(preset: str) -> dict[str, Any]:
+    return dict(
+        seeds="test",  # or "tuning", whose cases may be looked at for choices
+        cases=_of(preset, 30, 6, 2),  # patients a scenario
+        seconds=_of(preset, 30.0, 16.0, 4.0),
+        frames_per_s=4.0,
+        most_frames=_of(preset, 450, 120, 120),  # 15 frames a second: 30 s, 8 s
+        rows=_of(preset, 256, 256, 32),
+        detector_mm=480.0,
+        voxel_mm=_of(preset, 2.0, 3.0, 8.0),
+        phases=10,  # of the planning scan
+        phases_voxel_mm=_of(preset, 5.0, 5.0, 8.0),
+    )
+
+
+def _of(preset: str, full: Any, cpu: Any, smoke: Any) -> Any:
+    return {"full": full, "cpu": cpu, "smoke": smoke}[preset]

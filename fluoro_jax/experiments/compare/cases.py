@@ -66,7 +66,8 @@ def draw_case(name: str, scenario: Scenario, clips: Any, index: int) -> Scenario
     Args:
         name: of the scenario.
         scenario: its entry.
-        clips: the config's section: seeds, seconds, frames_per_s, rows, detector_mm.
+        clips: the config's section: seeds, seconds, most_frames,
+            frames_per_s, rows, detector_mm.
         index: from 0.
 
     Raises:
@@ -74,7 +75,8 @@ def draw_case(name: str, scenario: Scenario, clips: Any, index: int) -> Scenario
     """
     rng = np.random.default_rng([SEEDS[clips.seeds], zlib.crc32(name.encode()), index])
     rate = scenario.frames_per_s or clips.frames_per_s
-    time_s = np.arange(round(clips.seconds * rate), dtype=np.float32) / np.float32(rate)
+    frames = min(round(clips.seconds * rate), clips.most_frames)
+    time_s = np.arange(frames, dtype=np.float32) / np.float32(rate)
     spec = StudySpec(
         name=scenario.study,
         seed=int(rng.integers(2**32)),
@@ -200,7 +202,9 @@ def _depths(case: Case) -> np.ndarray:
     """Times `[DEPTHS]` s of the clip, evenly from the deepest to the shallowest."""
     # The lung's place depends on the depth of breath alone.
     depth = np.argsort(np.asarray(breathing_signal(case.breathing, case.time_s)[0]))
-    return case.time_s[depth[np.linspace(0, len(depth) - 1, DEPTHS).astype(int)]]
+    return np.asarray(case.time_s)[
+        depth[np.linspace(0, len(depth) - 1, DEPTHS).astype(int)]
+    ]
 
 
 def _drifting(case: Case, drift_mm: float) -> Breathing:

@@ -153,7 +153,8 @@ def _ct_clips(
     )
     for _, clip in sequences:
         whole = _repeated(clip, breaths)
-        place_mm = np.asarray(position_iso_mm(clip.geometry, whole.centroid_px))
+        centroid_px = np.asarray(whole.centroid_px)
+        place_mm = np.asarray(position_iso_mm(clip.geometry, centroid_px))
         whole = _record(whole, scenario, np.random.default_rng(0))
         yield ScenarioClip(whole, np.asarray(whole.time_s), place_mm, None)
 

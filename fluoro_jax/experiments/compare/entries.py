@@ -131,9 +131,8 @@ def _user_entry(name: str) -> Entry:
     if folder not in sys.path:  # as for config files: a module beside the command
         sys.path.append(folder)
     try:
-        make = functools.reduce(
-            getattr, attribute.split("."), importlib.import_module(module)
-        )
+        found: Any = importlib.import_module(module)
+        make = functools.reduce(getattr, attribute.split("."), found)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"the tracker {name}: {error}",

@@ -52,7 +52,8 @@ def track_case(
             plan.warm_up()
             answers = ((t, spent) for (t, _), spent in _timed(plan.run()))
         else:
-            reference = (clip.frames[0], np.asarray(clip.mask)[0]) if frame0 else None
+            first = np.asarray(clip.frames)[0], np.asarray(clip.mask)[0]
+            reference = first if frame0 else None
             answers = _direct(tracker, clip, reference)
         tracks: dict[int, Track] = {}
         compute_ms = []

@@ -68,7 +68,7 @@ def compare(
     Raises:
         UserError: a config, name, tracker or CT that cannot be used.
     """
-    settings = check(cfg)
+    settings: Any = check(cfg)
     named = [word.strip() for word in only.split(",") if word.strip()]
     entries = [read_entry(name) for name in named or settings.trackers]
     parts = chosen(scenarios, settings.scenarios, "scenarios")

@@ -53,6 +53,7 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("clips.cases training.cases", RULES["study.num_test"][0], "it counts patients"),
     ("clips.seconds", _number(2.0, 60.0, 20.0, "s"), _CLIP),
     ("clips.frames_per_s", _number(0.5, 60.0, 4.0, "frames a second"), _CLIP),
+    ("clips.most_frames", RULES["study.num_frames"][0], "fast clips are cut to it"),
     ("clips.rows", RULES["study.rows"][0], _CLIP),
     ("clips.detector_mm", RULES["study.detector_mm"][0], _CLIP),
     ("clips.voxel_mm clips.phases_voxel_mm", RULES["study.voxel_mm"][0], _CLIP),

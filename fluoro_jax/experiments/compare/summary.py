@@ -79,7 +79,8 @@ def over_patients(
     found = np.array([v for v in values if np.isfinite(v)])
     n = len(found)
     if n == 0:
-        return Spread(*[float("nan")] * 3, 0)
+        nothing = float("nan")
+        return Spread(nothing, nothing, nothing, 0)
     value = float(statistic(found))
     if n < FEW:
         return Spread(value, float(found.min()), float(found.max()), n)
