@@ -45,15 +45,12 @@ def get_config(preset: str = "full") -> Config:
         horizons_s=(0.1, 0.25, 0.5),
         # At the beginning, for every forecaster; half of a clip at `cpu`.
         unscored_s=_of(preset, 20.0, 8.0, 1.0),
-        window_s=20.0,
-        tap_s=0.25,
-        taps=6,
-        line_s=0.5,
-        ridge=0.01,
-        forgetting=0.99,
-        step=0.2,
-        kernel_mm=1.0,
-        trials=1,
+        # Chosen by experiments/compare/tune.py; trials: settings tried.
+        linear=dict(line_s=0.5, trials=1),
+        ridge=dict(window_s=20.0, tap_s=0.25, taps=6, ridge=0.01, trials=1),
+        rls=dict(tap_s=0.25, taps=6, ridge=0.01, forgetting=0.99, trials=1),
+        nlms=dict(tap_s=0.25, taps=6, step=0.2, trials=1),
+        kernel_density=dict(window_s=20.0, tap_s=0.25, taps=6, kernel_mm=1.0, trials=1),
     )
     if preset == "cpu":
         # A whole window for every frame: a fifth of the table's time.

@@ -20,7 +20,16 @@ from fluoro_jax.tracking.forecast import (
     forecast_trace,
 )
 
-SETTINGS = tuple(ForecastSettings.__dataclass_fields__)
+
+def forecast_settings(name: str, forecast: Any) -> ForecastSettings:
+    """Returns the settings of a forecaster; those that it does not read are unset.
+
+    Args:
+        name: one of `FORECASTERS`.
+        forecast: the config's section.
+    """
+    own = forecast.to_dict().get(name, {})  # repeat_last has none
+    return ForecastSettings(**{k: v for k, v in own.items() if k != "trials"})
 
 
 def forecast_rows(
@@ -75,9 +84,9 @@ def case_errors(
     Args:
         name: one of `FORECASTERS`.
         case: of a record.
-        forecast: the config's section, or a mapping with its keys as attributes.
+        forecast: the config's section.
     """
-    settings = ForecastSettings(**{key: getattr(forecast, key) for key in SETTINGS})
+    settings = forecast_settings(name, forecast)
     time_s = np.array(case["time_s"])
     tracked = np.array(case["tracked_mm"], float)
     truth = np.array(case["truth_time_s"]), np.array(case["truth_mm"])

@@ -44,7 +44,6 @@ _CLIP = "clips are rendered by it"
 _TRAINED = "rivals that learn are fitted to these training cases"
 _FORECAST = "forecasters read it; it was chosen on the tuning seeds"
 _SECONDS = _number(0.01, 600.0, 20.0, "s")
-_COUNT = RULES["train.num_steps"][0]
 _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, "it names the table"),
     ("trackers", _list_of(TEXT), "they are the rows of the table"),
@@ -64,16 +63,35 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("evaluation.seed", RULES["seed"][0], "resamples are drawn from it"),
     ("forecast.horizons_s", _list_of(_SECONDS), "delays of treatment systems"),
     ("forecast.unscored_s", _number(0.0, 60.0, 20.0, "s"), _FORECAST),
-    ("forecast.window_s forecast.tap_s forecast.line_s", _SECONDS, _FORECAST),
-    ("forecast.taps", _number(2, 50, 6, "taps"), _FORECAST),
-    ("forecast.ridge", _number(0.0, 1e3, 0.01, ""), _FORECAST),
-    ("forecast.forgetting", _number(0.5, 1.0, 0.99, ""), _FORECAST),
-    ("forecast.step", _number(0.0, 2.0, 0.2, ""), _FORECAST),
-    ("forecast.kernel_mm", _number(0.01, 100.0, 1.0, "mm"), _FORECAST),
-    ("forecast.trials", _COUNT, "it counts the settings that were tried"),
 )
+_READ: Mapping[str, Rule] = {  # by forecasters, see `tracking.forecast`
+    "window_s": _SECONDS,
+    "tap_s": _SECONDS,
+    "line_s": _SECONDS,
+    "taps": Rule(
+        lambda x: type(x) is int and 2 <= x <= 50, "a whole number from 2 to 50", 6
+    ),
+    "ridge": _number(0.0, 1e3, 0.01, ""),
+    "forgetting": _number(0.5, 1.0, 0.99, ""),
+    "step": _number(0.0, 2.0, 0.2, ""),
+    "kernel_mm": _number(0.01, 100.0, 1.0, "mm"),
+    "trials": RULES["train.num_steps"][0],
+}
+_FORECASTERS: Mapping[str, tuple[str, ...]] = {
+    "linear": ("line_s", "trials"),
+    "ridge": ("window_s", "tap_s", "taps", "ridge", "trials"),
+    "rls": ("tap_s", "taps", "ridge", "forgetting", "trials"),
+    "nlms": ("tap_s", "taps", "step", "trials"),
+    "kernel_density": ("window_s", "tap_s", "taps", "kernel_mm", "trials"),
+}
+_OF_FORECASTS = {
+    f"forecast.{name}.{key}": (_READ[key], _FORECAST)
+    for name, keys in _FORECASTERS.items()
+    for key in keys
+}
 CONFIG_RULES: Mapping[str, tuple[Rule, str]] = MappingProxyType(
     {key: (rule, why) for keys, rule, why in _TABLE for key in keys.split()}
+    | _OF_FORECASTS
 )
 
 

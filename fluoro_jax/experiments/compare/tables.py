@@ -131,15 +131,15 @@ def _forecasts(forecasts: Sequence[Row], settings: Any) -> list[str]:
         f"forecast; the first {settings.forecast.unscored_s:g} s of a clip are not "
         "scored for any forecaster. Mean distance [mm] from the true place at that "
         "time, in brackets its ratio to the tracker's own mean on the same frames; "
-        "P95 [mm]; nRMSE. Means over patients, all scenarios together. Each "
-        f"forecaster's settings are the best of {settings.forecast.trials} tried on "
-        "traces of the tuning seeds."
+        "P95 [mm]; nRMSE. Means over patients, then over scenarios. Each forecaster's "
+        "settings are the best of its trials on traces of the tuning seeds."
     )
-    heads = ["forecaster"]
+    heads = ["forecaster", "tuning trials"]
     heads += [f"{1e3 * h:g} ms: mean (ratio); P95; nRMSE" for h in horizons]
     lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
     for name in FORECASTERS:
-        words = [_pooled(forecasts, name, h) for h in horizons]
+        tried = settings.forecast.to_dict().get(name, {"trials": 1})["trials"]
+        words = [str(tried), *(_pooled(forecasts, name, h) for h in horizons)]
         lines.append("| " + " | ".join([name, *words]) + " |")
     middle = horizons[len(horizons) // 2]
     return [

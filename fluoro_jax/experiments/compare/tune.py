@@ -24,22 +24,15 @@ from fluoro_jax.experiments.compare.latency import case_errors
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.experiments.compare.summary import best_causal, summarise_record
 
-WINDOWS: Mapping[str, Sequence[float]] = MappingProxyType(
-    {"window_s": (8.0, 20.0), "tap_s": (0.25, 0.5), "taps": (4, 6, 10)}
-)
+TAPS: Mapping[str, Sequence[float]] = {"tap_s": (0.25, 0.5), "taps": (4, 8)}
+WINDOWS: Mapping[str, Sequence[float]] = {"window_s": (8.0, 20.0), **TAPS}
 GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = MappingProxyType(
     {
         "linear": {"line_s": (0.25, 0.5, 1.0)},
-        "ridge": {**WINDOWS, "ridge": (0.01, 0.1, 1.0)},
-        "rls": {
-            **{key: WINDOWS[key] for key in ("tap_s", "taps")},
-            "forgetting": (0.98, 0.995, 1.0),
-        },
-        "nlms": {
-            **{key: WINDOWS[key] for key in ("tap_s", "taps")},
-            "step": (0.05, 0.2, 0.5),
-        },
-        "kernel_density": {**WINDOWS, "kernel_mm": (0.5, 1.0, 2.0)},
+        "ridge": {**WINDOWS, "ridge": (0.01, 0.3)},
+        "rls": {**TAPS, "forgetting": (0.98, 1.0), "ridge": (0.01, 1.0)},
+        "nlms": {**TAPS, "step": (0.05, 0.2, 0.5)},
+        "kernel_density": {**WINDOWS, "kernel_mm": (0.5, 1.5)},
     }
 )
 
@@ -80,11 +73,11 @@ def score(name: str, setting: Mapping[str, Any], cases: Any, forecast: Any) -> f
 
     Args:
         name: one of `FORECASTERS`.
-        setting: values in place of the config's.
+        setting: its settings, in place of the config's.
         cases: of records.
         forecast: the config's section.
     """
-    used = ConfigDict({**forecast.to_dict(), **setting})
+    used = ConfigDict({**forecast.to_dict(), name: dict(setting)})
     found = [case_errors(name, case, used) for case in cases]
     means = [one["mean_mm"] for case in found for one in case if one]
     return float(np.mean(means))

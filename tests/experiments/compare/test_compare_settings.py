@@ -35,7 +35,7 @@ def test_none_is_refused_and_the_example_of_each_rule_is_accepted(key):
         ("scenarios", ("clinc",)),
         ("training.study", "subgroup"),
         ("forecast.horizons_s", (0.0,)),
-        ("forecast.taps", 1),
+        ("forecast.rls.taps", 1),
         ("evaluation.seed", -1),
     ],
 )

@@ -109,7 +109,7 @@ def test_an_exact_trace_costs_what_the_tumour_moves_in_the_delay():
     truth_s, truth_mm = np.array(tracked["truth_time_s"]), np.array(tracked["truth_mm"])
     exact = np.stack([np.interp(times, truth_s, truth_mm[:, a]) for a in range(2)], -1)
     tracked["tracked_mm"] = exact.tolist()
-    forecast = settings(forecast__unscored_s=15.0, forecast__tap_s=0.25).forecast
+    forecast = settings(forecast__unscored_s=15.0).forecast
     last = case_errors("repeat_last", tracked, forecast)
     ridge = case_errors("ridge", tracked, forecast)
     for i in range(3):
