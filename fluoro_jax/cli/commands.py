@@ -18,7 +18,13 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from fluoro_jax.cli.surroundings import explained, prepare, settle_flags, unbroken
-from fluoro_jax.cli.verbs import EXTRA, REQUIRED, SWITCHES, VERBS
+from fluoro_jax.cli.verbs import (
+    CHECKS_ITS_CONFIG,
+    EXTRA,
+    REQUIRED,
+    SWITCHES,
+    VERBS,
+)
 from fluoro_jax.config import check_platform, unknown_key, validate
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.interrupts import INTERRUPTED, acknowledged, raise_if_pressed
@@ -170,6 +176,11 @@ def _work(verb: str, call: Call) -> None:
 
     settle_flags(call.cfg)
     start_processes()  # before anything else touches JAX
+    module, name = VERBS[verb]
+    if verb in CHECKS_ITS_CONFIG:
+        work = getattr(importlib.import_module(module), name)
+        work(call.cfg, call.workdir, data_dir=call.data_dir, **call.extra)
+        return
     if "parts" in call.cfg:
         _work_plan(verb, call)
         return
@@ -184,7 +195,6 @@ def _work(verb: str, call: Call) -> None:
     cfg = validate(call.cfg, training=training, usual=call.usual)
     check_platform(cfg)
     StudySpec.from_config(cfg.study)
-    module, name = VERBS[verb]
     work = getattr(importlib.import_module(module), name)
     raise_if_pressed()  # the import may have swallowed a Ctrl-C
     with locked(call.workdir) if training else contextlib.nullcontext():

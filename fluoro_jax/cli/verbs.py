@@ -6,7 +6,9 @@ VERBS = {  # what does the work: (module, function); imported only when it runs
     "reproduce": ("fluoro_jax.experiments.reproduce", "reproduce"),
     "publish": ("fluoro_jax.zoo.publish", "publish"),
     "real_anatomy": ("fluoro_jax.experiments.real_anatomy", "evaluate_in_ct"),
+    "compare": ("fluoro_jax.experiments.compare.run", "compare"),
 }
+CHECKS_ITS_CONFIG = ("compare",)  # verbs whose config is not that of a training run
 EXTRA = {  # further flags of a verb, handed to its function when given
     "evaluate": {"split": "test (default) or val; of val into tables_val/"},
     "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
@@ -20,6 +22,11 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "ct": "a whole chest: DICOM folder, .nii.gz or .mha",
         "count": "simulated tumours in it; by default 48",
         "sites_seed": "seed of their sites and sizes; by default 0",
+    },
+    "compare": {
+        "only": "trackers, as --only=static_frame0,group-cpu@2,my_module:MyTracker",
+        "scenarios": "scenarios of the config, as --scenarios=clinic,drift",
+        "ct": "a whole chest, for the scenario real_ct: DICOM folder, .nii.gz or .mha",
     },
 }
 SWITCHES = ("overwrite",)  # flags of EXTRA without a value

@@ -35,9 +35,9 @@ from fluoro_jax.sim.ct import (
     HU_RANGE,
 )
 from fluoro_jax.sim.lung import breathing_displacement_mm, lung_density
+from fluoro_jax.sim.tumor.share import tumor_depth, tumor_share
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
 
-SUBVOXELS = 5  # points along each axis of a voxel that the tumour is sampled at
 OUTLINE_POINTS = 201  # a side of the plane that an outline is drawn on
 ROI_NAME = "GTV"
 
@@ -204,38 +204,6 @@ def _resampled(
     )
 
 
-def tumor_share(
-    tumor: Tumor, centre_mm: np.ndarray, grid: Grid, shape: tuple[int, int, int]
-) -> np.ndarray:
-    """Returns the share of each voxel inside a tumour, `[Z, Y, X]` float32.
-
-    Args:
-        tumor: size and shape.
-        centre_mm: `[3]` where it is.
-        grid: of the voxels.
-        shape: of the volume.
-    """
-    radius = 0.5 * float(tumor.diameter_mm)
-    parts, axes = [], []
-    for axis in range(3):
-        first, step = float(grid.origin_mm[axis]), float(grid.spacing_mm[axis])
-        count = shape[2 - axis]
-        low = int(np.floor((centre_mm[axis] - radius - first) / step))
-        high = int(np.ceil((centre_mm[axis] + radius - first) / step)) + 1
-        low, high = max(low, 0), min(high, count)
-        sub = (np.arange(SUBVOXELS) + 0.5) / SUBVOXELS - 0.5
-        places = first + step * (np.arange(low, high)[:, None] + sub).ravel()
-        parts.append(slice(low, high))
-        axes.append(places - centre_mm[axis])
-    x, y, z = axes
-    depth = _depth(tumor, x[None, None, :], y[None, :, None], z[:, None, None])
-    counts = [n for part in parts[::-1] for n in (part.stop - part.start, SUBVOXELS)]
-    share = np.zeros(shape, np.float32)
-    means = (depth >= 0.0).reshape(counts).mean(axis=(1, 3, 5), dtype=np.float32)
-    share[parts[2], parts[1], parts[0]] = means
-    return share
-
-
 def tumor_contours(
     tumor: Tumor, centre_mm: np.ndarray, grid: Grid, slices: int
 ) -> tuple[np.ndarray, ...]:
@@ -257,34 +225,11 @@ def tumor_contours(
         z = float(grid.origin_mm[2]) + k * float(grid.spacing_mm[2])
         if abs(z - centre_mm[2]) >= radius:
             continue
-        depth = _depth(tumor, line[None, :], line[:, None], z - centre_mm[2])
+        depth = tumor_depth(tumor, line[None, :], line[:, None], z - centre_mm[2])
         for points in outlines(line, line, depth):
             height = np.full((len(points), 1), z)
             found.append(np.hstack([points + centre_mm[:2], height]))
     return tuple(found)
-
-
-def _depth(tumor: Tumor, x: Any, y: Any, z: Any) -> np.ndarray:
-    """Returns a smooth number that is positive inside of a tumour about (0, 0, 0)."""
-    size = float(tumor.diameter_mm)
-    if tumor.shape is None:
-        return 0.25 - (x**2 + y**2 + z**2) / size**2
-    parts = []
-    for offset, semi, turn in zip(
-        np.asarray(tumor.shape.offset),
-        np.asarray(tumor.shape.semi),
-        np.asarray(tumor.shape.turn),
-        strict=True,
-    ):
-        dx, dy, dz = x - size * offset[0], y - size * offset[1], z - size * offset[2]
-        along = lambda row, d=(dx, dy, dz): (
-            row[0] * d[0] + row[1] * d[1] + row[2] * d[2]
-        )
-        far = [
-            (along(row) / (size * r)) ** 2 for row, r in zip(turn, semi, strict=True)
-        ]
-        parts.append(1.0 - (far[0] + far[1] + far[2]))
-    return np.max(parts, axis=0)
 
 
 def _fine(tumor: Tumor) -> tuple[np.ndarray, Grid]:

@@ -15,7 +15,6 @@ from fluoro_jax.io.volumes import Roi
 from fluoro_jax.patient.phantom_dicom import (
     hu_of,
     tumor_contours,
-    tumor_share,
     write_phantom,
 )
 from fluoro_jax.sim.background import Case

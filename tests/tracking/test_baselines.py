@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,18 @@ def test_phase_prior_starts_again_after_the_training_cycle(arrays):
     clip = disc_clip(20, 20, path=np.concatenate([PATH, PATH, PATH[:1]]))
     tracks = track_clip(PhasePriorTracker.fit(arrays), clip, reference(clip))
     assert min(overlap(tracks, clip)) == 1.0 and tracks[-1].frame == 8
+
+
+def test_phase_prior_by_time_reads_the_training_path_at_any_frame_rate(arrays):
+    times = {**arrays, "time_s": np.tile(0.5 * np.arange(len(PATH)), (3, 1))}
+    tracker = PhasePriorTracker.fit(times, by_time=True)
+    still = disc_clip(20, 20, path=np.zeros((9, 2)))
+    clip = dataclasses.replace(still, time_s=7.0 + 0.25 * np.arange(9))
+    tracks = track_clip(tracker, clip, reference(clip))
+    moved = np.stack([t.centroid_px for t in tracks]) - 20.0
+    between = 0.5 * (PATH + np.roll(PATH, -1, axis=0))
+    path = np.concatenate([np.stack([PATH, between], 1).reshape(-1, 2), PATH[:1]])
+    np.testing.assert_allclose(moved, (path - PATH[0])[:9], atol=0.3)
 
 
 def test_a_tracker_that_leaves_the_frame_is_missed_without_a_centroid(arrays):

@@ -1,0 +1,80 @@
+"""Every tracker on every scenario: the table of rivals, networks and your own tracker.
+
+Command:  python -m launch.compare --config=configs/trackers.py:cpu --workdir=DIR
+          ... --only=static_frame0,my_module:MyTracker --scenarios=clinic,drift
+Hardware: `:cpu` two cores; none (`full`) the same table over 30 patients; `:smoke` for
+          tests.
+Time:     see docs/compare.md.
+Expected: docs/compare.md says what the columns mean.
+
+Not a config of a training run: the keys are those of
+fluoro_jax/experiments/compare/settings.py. All values are ours. Clips are of `SEEDS`
+(experiments/compare/scenarios.py); "tuning" is for development and for every choice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.base import check_preset
+from fluoro_jax.config import Config
+from fluoro_jax.experiments.compare.scenarios import SCENARIOS
+
+PRESETS = ("smoke", "cpu", "full")
+TRACKERS = (
+    *("static_blind", "static_frame0", "phase_prior_blind", "phase_prior_frame0"),
+    *("template_fixed", "template_updated", "flow_reference", "flow_successive"),
+    "flow_contour",
+    *("group-cpu@0", "group-cpu@whole"),
+)
+
+
+def get_config(preset: str = "full") -> Config:
+    """The comparison at scale `preset`: trackers, scenarios, clips and forecasts."""
+    preset = preset or "full"
+    check_preset(preset, PRESETS)
+    c = ConfigDict(dict(name=f"trackers_{preset}"))
+    c.trackers = TRACKERS
+    c.scenarios = tuple(SCENARIOS)
+    c.clips = _clips(preset)
+    c.training = dict(study="group", seed=2020, cases=_of(preset, 110, 40, 2))
+    c.evaluation = dict(bootstrap=_of(preset, 10_000, 10_000, 100), seed=0)
+    c.forecast = dict(
+        horizons_s=(0.1, 0.25, 0.5),
+        # At the beginning, for every forecaster; half of a clip at `cpu`.
+        unscored_s=_of(preset, 20.0, 8.0, 1.0),
+        # Chosen by experiments/compare/tune.py; trials: settings tried.
+        linear=dict(line_s=0.5, trials=1),
+        ridge=dict(window_s=20.0, tap_s=0.25, taps=6, ridge=0.01, trials=1),
+        rls=dict(tap_s=0.25, taps=6, ridge=0.01, forgetting=0.99, trials=1),
+        nlms=dict(tap_s=0.25, taps=6, step=0.2, trials=1),
+        kernel_density=dict(window_s=20.0, tap_s=0.25, taps=6, kernel_mm=1.0, trials=1),
+    )
+    if preset == "cpu":
+        # A whole window for every frame: a fifth of the table's time.
+        c.trackers = tuple(name for name in TRACKERS if name != "group-cpu@whole")
+    if preset == "smoke":
+        c.trackers = ("static_frame0", "phase_prior_blind")
+        c.scenarios = ("clinic", "gain")
+    return c
+
+
+def _clips(preset: str) -> dict[str, Any]:
+    return dict(
+        seeds="test",  # or "tuning", whose cases may be looked at for choices
+        cases=_of(preset, 30, 6, 2),  # patients a scenario
+        seconds=_of(preset, 30.0, 16.0, 4.0),
+        frames_per_s=4.0,
+        most_frames=_of(preset, 450, 120, 120),  # 15 frames a second: 30 s, 8 s
+        rows=_of(preset, 256, 256, 32),
+        detector_mm=480.0,
+        voxel_mm=_of(preset, 2.0, 3.0, 8.0),
+        phases=10,  # of the planning scan
+        phases_voxel_mm=_of(preset, 5.0, 5.0, 8.0),
+    )
+
+
+def _of(preset: str, full: Any, cpu: Any, smoke: Any) -> Any:
+    return {"full": full, "cpu": cpu, "smoke": smoke}[preset]

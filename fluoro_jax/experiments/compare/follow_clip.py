@@ -1,0 +1,129 @@
+"""Tracks one clip and times every frame, whatever the tracker."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.clip import Clip, Track
+from fluoro_jax.experiments.compare.clips import ScenarioClip
+from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.metrics import half_diagonal
+from fluoro_jax.tracking.checks import Reference, check_clip
+from fluoro_jax.tracking.follow import make_plan
+from fluoro_jax.tracking.tracker import Tracker
+
+DIGITS = 3  # of a millimetre and of a millisecond in records
+
+
+def track_case(
+    tracker: Tracker, given: ScenarioClip, *, frame0: bool
+) -> dict[str, Any]:
+    """Returns what a tracker answered on one clip, ready for JSON.
+
+    A tracker that names what it was trained on and is given no reference sees the clip
+    resampled to its pixels and frame spacing (`tracking.follow`).
+
+    Args:
+        tracker: any.
+        given: the clip; its truth is not shown.
+        frame0: show frame 0 with its true mask.
+
+    Returns:
+        dict of lists over the T frames: time_s; tracked_mm (superior, right of image;
+        None for an empty prediction); distance_mm to the truth in the isocentre plane,
+        half the frame's diagonal for an empty prediction, None where the frame shows
+        no tumour; empty; compute_ms. And truth_time_s, truth_mm of the scenario.
+
+    Raises:
+        UserError: a clip that the tracker refuses.
+    """
+    clip = given.clip
+    with warnings.catch_warnings():
+        # That frames are unlike those of training is the point of most scenarios.
+        warnings.simplefilter("ignore")
+        if hasattr(tracker, "learned") and not frame0:
+            plan = make_plan(tracker, clip)
+            plan.warm_up()
+            answers = ((t, spent) for (t, _), spent in _timed(plan.run()))
+        else:
+            first = np.asarray(clip.frames)[0], np.asarray(clip.mask)[0]
+            reference = first if frame0 else None
+            answers = _direct(tracker, clip, reference)
+        tracks: dict[int, Track] = {}
+        compute_ms = []
+        for track, spent_ms in answers:
+            compute_ms.append(spent_ms)
+            if track is not None:
+                tracks[track.frame] = track
+    return _score([tracks[t] for t in range(len(clip.frames))], compute_ms, given)
+
+
+def _direct(
+    tracker: Tracker, clip: Clip, reference: Reference | None
+) -> Iterator[tuple[Track | None, float]]:
+    """Yields answers with the ms of computation, one frame after another."""
+    hidden = dataclasses.replace(clip, mask=None, centroid_px=None, centre_mm=None)
+    check_clip(hidden, getattr(tracker, "learned", None), reference)
+    frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
+    begin = lambda: tracker.init(clip.geometry, reference, domain=clip.domain)
+    # Compiled on a state that is thrown away, as in `follow.Plan.warm_up`.
+    tracker.step(begin(), frames[0], float(times[0]))
+    state = begin()
+    for frame, time_s in zip(frames, times, strict=True):
+        start = time.perf_counter()
+        state, track = tracker.step(state, frame, float(time_s))
+        yield track, 1e3 * (time.perf_counter() - start)
+    start = time.perf_counter()
+    owed = tracker.flush(state)
+    spent_ms = 1e3 * (time.perf_counter() - start)
+    for track in owed:
+        yield track, spent_ms
+        spent_ms = 0.0
+
+
+def _timed(answers: Iterator[Any]) -> Iterator[tuple[Any, float]]:
+    """Yields each item with the ms that it took to come."""
+    while True:
+        start = time.perf_counter()
+        try:
+            item = next(answers)
+        except StopIteration:
+            return
+        yield item, 1e3 * (time.perf_counter() - start)
+
+
+def _score(
+    tracks: list[Track], compute_ms: list[float], given: ScenarioClip
+) -> dict[str, Any]:
+    clip = given.clip
+    pitch = np.array(iso_pixel_mm(clip.geometry))
+    places_px = np.stack([np.asarray(t.centroid_px, float) for t in tracks])
+    empty = ~np.isfinite(places_px).all(axis=1)
+    miss = (places_px - np.asarray(clip.centroid_px)) * pitch
+    most_mm = half_diagonal(clip.frames.shape[-2:], (pitch[0], pitch[1]))
+    distance_mm = np.where(empty, most_mm, np.hypot(*miss.T))
+    shown = np.asarray(clip.mask).any(axis=(1, 2))
+    tracked_mm = np.stack([np.asarray(t.centroid_iso_mm, float) for t in tracks])
+    return {
+        "time_s": _rounded(clip.time_s, 6),
+        "tracked_mm": _rounded(tracked_mm),
+        "distance_mm": _rounded(np.where(shown, distance_mm, np.nan)),
+        "empty": empty.tolist(),
+        "compute_ms": _rounded(compute_ms),
+        "truth_time_s": _rounded(given.truth_time_s, 6),
+        "truth_mm": _rounded(given.truth_mm),
+    }
+
+
+def _rounded(values: Any, digits: int = DIGITS) -> Any:
+    """Returns nested lists of rounded numbers, None for what is not finite."""
+    values = np.asarray(values, float)
+    if values.ndim > 1:
+        return [_rounded(row, digits) for row in values]
+    return [round(float(v), digits) if np.isfinite(v) else None for v in values]

@@ -1,0 +1,207 @@
+"""The tables of the comparison as Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.evaluation.statistics import FEW, MISSED_MM
+from fluoro_jax.experiments.compare.cases import DAY_DOME_MM, DAY_SCALE, DAY_TUMOR_MM
+from fluoro_jax.experiments.compare.latency import over_cases
+from fluoro_jax.experiments.compare.scenarios import SCENARIOS, SEEDS
+from fluoro_jax.experiments.compare.summary import MEASURES, Spread
+from fluoro_jax.tracking.forecast import FORECASTERS
+
+HEADS = {
+    "median_mm": "median [mm]",
+    "p95_mm": "P95 [mm]",
+    "within_1mm": "within 1 mm [%]",
+    "within_2mm": "2 mm [%]",
+    "within_3mm": "3 mm [%]",
+    "missed": "missed [%]",
+}
+FACTS = ("causal", "lookahead_frames", "knowledge", "trials", "latency_p99_ms")
+Row = Mapping[str, Any]
+
+
+def markdown(rows: Sequence[Row], forecasts: Sequence[Row], settings: Any) -> str:
+    """Returns the whole of results.md.
+
+    Args:
+        rows: of `summary.summarise_record`.
+        forecasts: of `latency.forecast_rows`.
+        settings: the config.
+    """
+    parts = [f"# Trackers compared ({settings.name})", _caption(settings)]
+    parts += ["## Median and P95 by scenario", _matrix(rows)]
+    scenarios = dict.fromkeys(row["scenario"] for row in rows)
+    for name in scenarios:
+        parts += [f"## {name}: {SCENARIOS[name].title}", _scenario(rows, name)]
+    if forecasts:
+        parts += ["## Error after latency", *_forecasts(forecasts, settings)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _caption(settings: Any) -> str:
+    clips = settings.clips
+    shown = (
+        "the 95 % bootstrap interval over patients"
+        if clips.cases >= FEW
+        else f"the range over patients (fewer than {FEW}, so no interval)"
+    )
+    return (
+        f"{clips.cases} simulated patients a scenario, clips of {clips.seconds:g} s, "
+        f"{clips.rows} x {clips.rows} pixels, seeds {clips.seeds!r} "
+        f"({SEEDS[clips.seeds]}). Errors are distances in the isocentre plane; an "
+        "empty prediction counts half the frame's diagonal; missed: over "
+        f"{MISSED_MM:g} mm or empty. Median and P95 are of each patient's frames after "
+        "the first, then the median over patients; shares are means over patients. In "
+        f"brackets {shown}. Latency: 99th percentile of the computation of a frame on "
+        "the machine of the run; the wait for look-ahead frames comes on top. "
+        "Knowledge is what a tracker is given of the patient beside the frames so far. "
+        f"Planning phases are of another day: scales up to {100 * DAY_SCALE:g} %, "
+        f"diaphragm up to {DAY_DOME_MM:g} mm, tumour up to {DAY_TUMOR_MM:g} mm along "
+        "each axis."
+    )
+
+
+def _matrix(rows: Sequence[Row]) -> str:
+    """Median and P95 of every tracker (columns) on every scenario."""
+    trackers = list(dict.fromkeys(row["tracker"] for row in rows))
+    cell = {(row["scenario"], row["tracker"]): row for row in rows}
+    lines = ["| scenario | " + " | ".join(trackers) + " |", _rule(1 + len(trackers))]
+    for name in dict.fromkeys(row["scenario"] for row in rows):
+        words = [_brief(cell[name, tracker]) for tracker in trackers]
+        lines.append(f"| {name} | " + " | ".join(words) + " |")
+    return "\n".join(lines)
+
+
+def _brief(row: Row) -> str:
+    if row["refused"]:
+        return "refused"
+    return f"{row['median_mm'].value:.1f} / {row['p95_mm'].value:.1f}"
+
+
+def _scenario(rows: Sequence[Row], name: str) -> str:
+    heads = ["tracker", *HEADS.values(), "p99 [ms]", "causal; look-ahead [frames]"]
+    heads += ["knowledge", "tuning trials"]
+    lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
+    notes = []
+    for row in rows:
+        if row["scenario"] != name:
+            continue
+        if row["refused"]:
+            words = ["refused", *[""] * (len(heads) - 2)]
+            notes.append(f"{row['tracker']} refused the clips: {row['refused']}.")
+        else:
+            words = [_spread(row[key], key) for key in HEADS]
+            ahead = f"{_yes(row['causal'])}; {row['lookahead_frames']}"
+            words += [f"{row['latency_p99_ms']:.1f}", ahead, row["knowledge"]]
+            words.append(_trials(row["trials"]))
+        lines.append("| " + " | ".join([row["tracker"], *words]) + " |")
+    return "\n".join(lines + [f"\n{note}" for note in notes])
+
+
+def _spread(spread: Spread, key: str) -> str:
+    digits = 2 if key.endswith("_mm") else 0
+    low, high = f"{spread.low:.{digits}f}", f"{spread.high:.{digits}f}"
+    return f"{spread.value:.{digits}f} [{low}, {high}]"
+
+
+def _yes(causal: bool) -> str:
+    return "yes" if causal else "no"
+
+
+def _trials(trials: int | None) -> str:
+    return "not stated" if trials is None else str(trials)
+
+
+def _rule(columns: int) -> str:
+    return "|" + "---|" * columns
+
+
+def _forecasts(forecasts: Sequence[Row], settings: Any) -> list[str]:
+    horizons = list(settings.forecast.horizons_s)
+    caption = (
+        "The trace of the causal tracker with the lowest median of each scenario, "
+        f"forecast; the first {settings.forecast.unscored_s:g} s of a clip are not "
+        "scored for any forecaster. Mean distance [mm] from the true place at that "
+        "time, in brackets its ratio to the tracker's own mean on the same frames; "
+        "P95 [mm]; nRMSE. Means over patients, then over scenarios. Each forecaster's "
+        "settings are the best of its trials on traces of the tuning seeds."
+    )
+    heads = ["forecaster", "tuning trials"]
+    heads += [f"{1e3 * h:g} ms: mean (ratio); P95; nRMSE" for h in horizons]
+    lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
+    for name in FORECASTERS:
+        tried = settings.forecast.to_dict().get(name, {"trials": 1})["trials"]
+        words = [str(tried), *(_pooled(forecasts, name, h) for h in horizons)]
+        lines.append("| " + " | ".join([name, *words]) + " |")
+    middle = horizons[len(horizons) // 2]
+    return [
+        caption,
+        "\n".join(lines),
+        f"Ratio of the mean error at {1e3 * middle:g} ms, by scenario.",
+        _ratios(forecasts, middle),
+    ]
+
+
+def _pooled(forecasts: Sequence[Row], name: str, horizon_s: float) -> str:
+    keys = ("mean_mm", "p95_mm", "nrmse", "at_0_mm")
+    chosen = [
+        {key: row[key] for key in keys}
+        for row in forecasts
+        if row["forecaster"] == name and row["horizon_s"] == horizon_s
+    ]
+    if not chosen:
+        return ""
+    found = over_cases(chosen)
+    return (
+        f"{found['mean_mm']:.2f} ({found['ratio']:.2f}); {found['p95_mm']:.2f}; "
+        f"{found['nrmse']:.2f}"
+    )
+
+
+def _ratios(forecasts: Sequence[Row], horizon_s: float) -> str:
+    heads = ["scenario", "tracker", "mean at 0 ms [mm]", *FORECASTERS]
+    lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
+    for name in dict.fromkeys(row["scenario"] for row in forecasts):
+        some = {
+            row["forecaster"]: row
+            for row in forecasts
+            if row["scenario"] == name and row["horizon_s"] == horizon_s
+        }
+        if some:
+            first = next(iter(some.values()))
+            words = [first["tracker"], f"{first['at_0_mm']:.2f}"]
+            words += [f"{some[f]['ratio']:.2f}" for f in FORECASTERS]
+            lines.append("| " + " | ".join([name, *words]) + " |")
+    return "\n".join(lines)
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """Returns a row with plain values: `median_mm`, `median_mm_low`, ... and n."""
+    keys = ("scenario", "tracker", *FACTS, "refused")
+    plain = {key: row[key] for key in keys} | {"n": row["median_mm"].n}
+    for name in MEASURES:
+        spread = row[name]
+        plain |= {name: spread.value, f"{name}_low": spread.low}
+        plain[f"{name}_high"] = spread.high
+    # JSON has no NaN, and an empty cell is a CSV's.
+    finite = lambda v: None if isinstance(v, float) and not np.isfinite(v) else v
+    return {key: finite(value) for key, value in plain.items()}
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns rows with equal keys as CSV; "" for none."""
+    if not rows:
+        return ""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

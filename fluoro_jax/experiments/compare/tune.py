@@ -1,0 +1,105 @@
+"""Chooses the forecasters' settings on tracked traces of the tuning seeds.
+
+Command: python -m fluoro_jax.experiments.compare.tune WORKDIR
+
+WORKDIR holds the records of `launch.compare ... --config.clips.seeds=tuning`. In each
+scenario the trace of the best causal tracker is forecast; the score of a setting is the
+mean error over scenarios, patients and horizons. Every setting of `GRIDS` is tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fluoro_jax.experiments.compare.latency import case_errors
+from fluoro_jax.experiments.compare.scenarios import SCENARIOS
+from fluoro_jax.experiments.compare.summary import best_causal, summarise_record
+
+TAPS: Mapping[str, Sequence[float]] = {"tap_s": (0.25, 0.5), "taps": (4, 8)}
+WINDOWS: Mapping[str, Sequence[float]] = {"window_s": (8.0, 20.0), **TAPS}
+GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = MappingProxyType(
+    {
+        "linear": {"line_s": (0.25, 0.5, 1.0)},
+        "ridge": {**WINDOWS, "ridge": (0.01, 0.3)},
+        "rls": {**TAPS, "forgetting": (0.98, 1.0), "ridge": (0.01, 1.0)},
+        "nlms": {**TAPS, "step": (0.05, 0.2, 0.5)},
+        "kernel_density": {**WINDOWS, "kernel_mm": (0.5, 1.5)},
+    }
+)
+
+
+def trials(name: str) -> Iterator[dict[str, Any]]:
+    """Yields every setting of a forecaster's grid."""
+    grid = GRIDS[name]
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def traces(workdir: Path) -> tuple[list[Mapping[str, Any]], Any]:
+    """Returns tracked clips of the best causal trackers, and the config they are of.
+
+    Args:
+        workdir: of a comparison that ended.
+
+    Raises:
+        FileNotFoundError: there is no results.json in it.
+    """
+    table = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
+    config = ConfigDict(table["config"])
+    paths = sorted((workdir / "records").glob("*/*.json"))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    rows = [summarise_record(record, config.evaluation) for record in records]
+    best = best_causal(rows)
+    chosen = [
+        record
+        for record in records
+        if best.get(record["scenario"]) == record["tracker"]
+        and not SCENARIOS[record["scenario"]].from_ct
+    ]
+    return [case for record in chosen for case in record["cases"]], config
+
+
+def score(name: str, setting: Mapping[str, Any], cases: Any, forecast: Any) -> float:
+    """Returns the mean error of a forecaster over clips and horizons, mm.
+
+    Args:
+        name: one of `FORECASTERS`.
+        setting: its settings, in place of the config's.
+        cases: of records.
+        forecast: the config's section.
+    """
+    used = ConfigDict({**forecast.to_dict(), name: dict(setting)})
+    found = [case_errors(name, case, used) for case in cases]
+    means = [one["mean_mm"] for case in found for one in case if one]
+    return float(np.mean(means))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the best setting of each forecaster and how many were tried."""
+    if len(argv) != 1 or not (Path(argv[0]) / "results.json").is_file():
+        print(__doc__, file=sys.stderr)
+        return 2
+    cases, config = traces(Path(argv[0]))
+    if config.clips.seeds != "tuning":
+        print(f"{argv[0]} is of the seeds {config.clips.seeds!r}", file=sys.stderr)
+        return 2
+    plain = score("repeat_last", {}, cases, config.forecast)
+    print(f"{len(cases)} traces; repeat_last: {plain:.3f} mm")
+    for name in GRIDS:
+        tried = [(score(name, s, cases, config.forecast), s) for s in trials(name)]
+        least_mm, setting = min(tried, key=lambda pair: pair[0])
+        print(f"{name}: {least_mm:.3f} mm with {setting}, of {len(tried)} tried")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fake_scenarios import disc_clip, settings
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.experiments.compare import clips as rendering
+from fluoro_jax.experiments.compare.cases import (
+    DAY_TUMOR_MM,
+    LEAST_DRIFTING_SI_MM,
+    draw_case,
+)
+from fluoro_jax.experiments.compare.clips import render, scenario_clips
+from fluoro_jax.experiments.compare.scenarios import SCENARIOS
+from fluoro_jax.geometry import position_iso_mm
+from fluoro_jax.sim.body.breathing import breathing_signal
+from fluoro_jax.sim.fluoroscope import lung_clearance_mm
+
+CLIPS = settings(clips__seconds=6.0).clips
+DRAWN: dict = {}
+
+
+def drawn(name, index=0):
+    if (name, index) not in DRAWN:
+        DRAWN[name, index] = draw_case(name, SCENARIOS[name], CLIPS, index)
+    return DRAWN[name, index]
+
+
+def test_a_case_depends_on_scenario_seed_and_index_alone():
+    again = draw_case("clinic", SCENARIOS["clinic"], CLIPS, 0)
+    one = drawn("clinic")
+    assert again.case.tumor.diameter_mm == one.case.tumor.diameter_mm
+    np.testing.assert_array_equal(again.case.tumor.centre_mm, one.case.tumor.centre_mm)
+    for other in (drawn("clinic", 1), drawn("gain")):
+        assert (other.case.tumor.centre_mm != one.case.tumor.centre_mm).any()
+    tuning = settings(clips__seeds="tuning").clips
+    other = draw_case("clinic", SCENARIOS["clinic"], tuning, 0)
+    assert (other.case.tumor.centre_mm != one.case.tumor.centre_mm).any()
+
+
+@pytest.mark.parametrize("name", ["clinic", "recorded", "phase_shift"])
+def test_tumours_stay_in_the_lung_and_clips_have_their_times(name):
+    case = drawn(name).case
+    room_mm = lung_clearance_mm(case.anatomy, case.breathing, case.tumor, case.time_s)
+    assert room_mm > -0.5  # checked at twelve depths, not at every frame
+    np.testing.assert_allclose(case.time_s, np.arange(24) / 4.0)
+    assert (float(case.tumor.lag) > 0.0) == (name == "phase_shift")
+    assert not case.periodic
+
+
+def test_the_planning_scan_is_of_another_day_and_breathes_regularly():
+    one = drawn("recorded")
+    planning, case = one.planning, one.case
+    assert case.breathing.trace is not None and planning.breathing.trace is None
+    for name in ("scale_lateral", "scale_ap", "scale_height", "dome_right_mm"):
+        assert getattr(planning.anatomy, name) != getattr(case.anatomy, name)
+    moved = np.abs(planning.tumor.centre_mm - case.tumor.centre_mm)
+    assert 0.0 < moved.max() < DAY_TUMOR_MM + 0.02 * 130.0
+    assert planning.tumor.diameter_mm == case.tumor.diameter_mm
+
+
+def test_a_drifting_tumour_leaves_its_breath_by_5_mm_and_the_body_does_not():
+    one = drawn("drift")
+    assert one.case.tumor.si_mm >= LEAST_DRIFTING_SI_MM
+    time_s = one.case.time_s
+    body, _ = breathing_signal(one.case.breathing, time_s)
+    tumor, _ = breathing_signal(one.tumor_breathing, time_s)
+    drift_mm = np.asarray(tumor - body) * float(one.case.tumor.si_mm)
+    np.testing.assert_allclose(drift_mm[0], 0.0, atol=0.05)
+    np.testing.assert_allclose(drift_mm[len(drift_mm) // 2 + 1 :], 5.0, atol=0.3)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return render(drawn("clinic"), SCENARIOS["clinic"], voxel_mm=8.0)
+
+
+def test_the_truth_between_frames_meets_that_of_the_frames(plain):
+    clip = plain.clip
+    frames_mm = np.asarray(position_iso_mm(clip.geometry, clip.centroid_px))
+    between = [
+        np.interp(clip.time_s, plain.truth_time_s, plain.truth_mm[:, a])
+        for a in range(2)
+    ]
+    np.testing.assert_allclose(np.stack(between, -1), frames_mm, atol=0.02)
+    assert clip.domain == "line_integral" and not clip.periodic
+
+
+def test_gain_noise_scatter_and_missing_frames():
+    given = disc_clip()
+    record = lambda **how: rendering._record(
+        given.clip,
+        dataclasses.replace(SCENARIOS["clinic"], **how),
+        np.random.default_rng(0),
+    )
+    louder = record(gain=0.7).frames - given.clip.frames
+    np.testing.assert_allclose(louder[:12], 0.0, atol=1e-6)
+    np.testing.assert_allclose(louder[12:], -np.log(0.7), rtol=1e-4)
+    noise = record(photons=1e4)
+    expected = np.sqrt(np.exp(given.clip.frames).mean() / 1e4)
+    assert (noise.frames - given.clip.frames).std() == pytest.approx(expected, rel=0.1)
+    assert noise.domain == "log"
+    # Scatter adds signal where the patient is thick, so line integrals fall.
+    assert record(scatter_ratio=1.0).frames.mean() < given.clip.frames.mean() - 0.2
+    fewer = record(dropped=0.4)
+    kept = len(fewer.time_s)
+    assert kept < 24 and fewer.time_s[0] == 0.0
+    sizes = (fewer.frames, fewer.mask, fewer.centroid_px)
+    assert {len(part) for part in sizes} == {kept}
+
+
+def test_a_ct_scenario_without_a_ct_says_so():
+    with pytest.raises(UserError, match="--ct"):
+        next(scenario_clips("real_ct", SCENARIOS["real_ct"], CLIPS))
+
+
+def test_every_scenario_reads_what_exists():
+    from fluoro_jax.experiments.compare.scenarios import BREATHS, TRACES
+    from fluoro_jax.sim.body.breathing import trace_names
+    from fluoro_jax.studies import STUDIES
+
+    assert set(TRACES) <= set(trace_names())
+    for scenario in SCENARIOS.values():
+        assert scenario.study in STUDIES and scenario.breath in BREATHS
+        assert scenario.title

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_scenarios import disc_clip, settings
+
+from fluoro_jax.experiments.compare import tune
+from fluoro_jax.experiments.compare.follow_clip import track_case
+from fluoro_jax.experiments.compare.latency import case_errors, forecast_rows
+from fluoro_jax.experiments.compare.summary import (
+    over_patients,
+    patient_values,
+    summarise_record,
+)
+from fluoro_jax.experiments.compare.tables import csv_text, flat, markdown
+from fluoro_jax.tracking.baselines.static import StaticTracker
+from fluoro_jax.tracking.forecast import FORECASTERS
+
+EVALUATION = settings().evaluation
+
+
+def case(distance_mm, empty=None):
+    count = len(distance_mm)
+    return {
+        "time_s": [0.25 * t for t in range(count)],
+        "tracked_mm": [[d, 0.0] for d in distance_mm],
+        "distance_mm": distance_mm,
+        "empty": empty or [False] * count,
+        "compute_ms": [float(t) for t in range(count)],
+        "truth_time_s": [0.05 * t for t in range(5 * (count - 1) + 1)],
+        "truth_mm": [[0.0, 0.0]] * (5 * (count - 1) + 1),
+    }
+
+
+def record(tracker, cases, scenario="clinic", **more):
+    facts = dict(knowledge="nothing", trials=3, causal=True, lookahead_frames=0)
+    facts |= dict(refused="", tracker=tracker, scenario=scenario, cases=cases)
+    return facts | more
+
+
+def test_a_patients_numbers_leave_out_frame_0_and_frames_without_a_tumour():
+    found = patient_values(
+        case([99.0, 0.5, 1.5, None, 2.5, 30.0], [False] * 5 + [True])
+    )
+    assert found["median_mm"] == 2.0
+    assert found["within_1mm"] == 25.0
+    assert found["within_2mm"] == 50.0
+    assert found["within_3mm"] == 75.0
+    assert found["missed"] == 25.0
+    assert found["p95_mm"] == pytest.approx(np.percentile([0.5, 1.5, 2.5, 30.0], 95))
+    assert np.isnan(patient_values(case([1.0, None]))["median_mm"])
+
+
+def test_few_patients_have_their_range_and_many_an_interval_over_patients():
+    few = over_patients([1.0, 2.0, 9.0, np.nan], np.median, EVALUATION)
+    assert (few.value, few.low, few.high, few.n) == (2.0, 1.0, 9.0, 3)
+    values = list(np.random.default_rng(0).normal(5.0, 1.0, 400))
+    many = over_patients(values, np.mean, EVALUATION)
+    assert many.low < 5.0 < many.high
+    assert many.high - many.low == pytest.approx(4 * 1.0 / 20, rel=0.25)
+    none = over_patients([np.nan], np.mean, EVALUATION)
+    assert none.n == 0 and np.isnan(none.value)
+
+
+def test_latency_and_refusals_in_the_table():
+    rows = [
+        summarise_record(record("one", [case([0.0, 1.0, 2.0])]), EVALUATION),
+        summarise_record(
+            record("two", [], causal=None, refused="an angle (needed: 0)"), EVALUATION
+        ),
+    ]
+    assert rows[0]["latency_p99_ms"] == pytest.approx(1.98)
+    words = markdown(rows, [], settings())
+    assert "| clinic | 1.5 / 1.9 | 1.9" not in words
+    assert "| clinic | 1.5 / 1.9 | refused |" in words or "1.5 / 2.0" in words
+    assert "two refused the clips: an angle (needed: 0)." in words
+    text = csv_text([flat(row) for row in rows])
+    assert len(text.splitlines()) == 3 and csv_text([]) == ""
+
+
+def test_forecasts_are_of_the_best_causal_tracker():
+    shape = np.zeros((32, 32), np.float32)
+    shape[12:20, 12:20] = 1.0
+    static = StaticTracker(shape, place_px=np.array([16.0, 14.0]))
+    tracked = track_case(static, disc_clip(frames=60), frame0=True)
+    far = {**tracked, "distance_mm": [d + 20.0 for d in tracked["distance_mm"]]}
+    records = [
+        record("far", [far]),
+        record("near", [tracked]),
+        record("late", [case([0.0] * 60)], causal=False),
+    ]
+    cfg = settings()
+    rows = [summarise_record(one, EVALUATION) for one in records]
+    found = forecast_rows(records, rows, cfg.forecast)
+    assert {row["tracker"] for row in found} == {"near"}
+    assert len(found) == len(FORECASTERS) * 3
+    words = markdown(rows, found, cfg)
+    assert "## Error after latency" in words and "kernel_density" in words
+
+
+def test_an_exact_trace_costs_what_the_tumour_moves_in_the_delay():
+    given = disc_clip(frames=120)
+    tracked = track_case(
+        StaticTracker(np.ones((32, 32), np.float32), np.array([16.0, 16.0])),
+        given,
+        frame0=True,
+    )
+    times = np.array(tracked["time_s"])
+    truth_s, truth_mm = np.array(tracked["truth_time_s"]), np.array(tracked["truth_mm"])
+    exact = np.stack([np.interp(times, truth_s, truth_mm[:, a]) for a in range(2)], -1)
+    tracked["tracked_mm"] = exact.tolist()
+    forecast = settings(forecast__unscored_s=15.0).forecast
+    last = case_errors("repeat_last", tracked, forecast)
+    ridge = case_errors("ridge", tracked, forecast)
+    for i in range(3):
+        assert last[i]["at_0_mm"] < 0.01
+        assert ridge[i]["mean_mm"] < 0.2 * last[i]["mean_mm"]
+    assert last[0]["mean_mm"] < last[1]["mean_mm"] < last[2]["mean_mm"]
+    tried = list(tune.trials("linear"))
+    assert len(tried) == 3
+    assert tune.score("linear", tried[0], [tracked], forecast) > 0.0
+    assert tune.main(["nowhere"]) == 2
