@@ -7,8 +7,12 @@ VERBS = {  # what does the work: (module, function); imported only when it runs
     "publish": ("fluoro_jax.zoo.publish", "publish"),
     "real_anatomy": ("fluoro_jax.experiments.real_anatomy", "evaluate_in_ct"),
     "compare": ("fluoro_jax.experiments.compare.run", "compare"),
+    "confidence": ("fluoro_jax.experiments.compare.confidence", "confidence"),
 }
-CHECKS_ITS_CONFIG = ("compare",)  # verbs whose config is not that of a training run
+CHECKS_ITS_CONFIG = (
+    "compare",
+    "confidence",
+)  # verbs whose config is not that of a training run
 EXTRA = {  # further flags of a verb, handed to its function when given
     "evaluate": {"split": "test (default) or val; of val into tables_val/"},
     "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
@@ -28,6 +32,14 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "scenarios": "scenarios of the config, as --scenarios=clinic,drift",
         "ct": "a whole chest, for the scenario real_ct: DICOM folder, .nii.gz or .mha",
     },
+    "confidence": {
+        "model": "the network whose answers are judged, as group-cpu or a workdir",
+        "ct": "a whole chest, for the scenario real_ct: DICOM folder, .nii.gz or .mha",
+    },
 }
 SWITCHES = ("overwrite",)  # flags of EXTRA without a value
-REQUIRED = {"publish": {"name": "my-group"}, "real_anatomy": {"ct": "chest.mha"}}
+REQUIRED = {
+    "publish": {"name": "my-group"},
+    "real_anatomy": {"ct": "chest.mha"},
+    "confidence": {"model": "group-cpu"},
+}

@@ -71,7 +71,7 @@ def compare(
         **axes,
         "distance_mm": _spread(distance[answered]),
         "within_pct": {f"{mm:g}_mm": _share(close <= mm) for mm in WITHIN_MM},
-        "gating": _gating(expected, found, track.time_s[known], window_mm),
+        "gating": gating(expected, found, track.time_s[known], window_mm),
     }
 
 
@@ -120,13 +120,19 @@ def _spread(distance: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def _gating(
+def gating(
     expected: np.ndarray, found: np.ndarray, time_s: np.ndarray, window_mm: float
 ) -> dict[str, float | None]:
     """Returns what a beam would do that is on within the window about the middle.
 
     The window's middle is the median of the truth: where the tumour is most of the
     time. The beam is on where the track lies within, off where nothing was found.
+
+    Args:
+        expected: `[T, 2]` true places, mm.
+        found: `[T, 2]` tracked places, mm; NaN where nothing was found.
+        time_s: `[T]` s.
+        window_mm: half width of the window.
     """
     middle = np.median(expected, axis=0)
     off = np.linalg.norm(expected - middle, axis=1)

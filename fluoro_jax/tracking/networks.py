@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fluoro_jax.config_rules import PAST_STACKS
+from fluoro_jax.tracking.confidence import Calibration
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.posterior import PosteriorTracker
 from fluoro_jax.tracking.stream import StreamTracker
@@ -20,6 +21,7 @@ def network_tracker(
     lookahead_frames: int,
     *,
     card: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
 ) -> AnyNetworkTracker:
     """Returns a network as a tracker.
 
@@ -34,6 +36,7 @@ def network_tracker(
         cfg: the run's config.
         lookahead_frames: frames after t that the answer for t may use.
         card: what was measured of the weights, if they are published.
+        calibration: of the confidence; read where the component is followed.
     """
     tracker: NetworkTracker | StreamTracker
     # Configs refuse these stacks for a network that reads ahead.
@@ -42,5 +45,6 @@ def network_tracker(
     else:
         tracker = NetworkTracker(generator, params, cfg, lookahead_frames, card)
     if cfg.evaluation.answer == "followed":
-        return PosteriorTracker(tracker, cfg.evaluation.threshold)
+        threshold = cfg.evaluation.threshold
+        return PosteriorTracker(tracker, threshold, calibration=calibration)
     return tracker

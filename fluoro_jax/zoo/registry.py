@@ -29,6 +29,7 @@ from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
 from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.models.generator import Generator
+from fluoro_jax.tracking.confidence import read_calibration
 from fluoro_jax.tracking.networks import AnyNetworkTracker, network_tracker
 from fluoro_jax.training.precision import make_generator
 from fluoro_jax.zoo.card import SECTIONS, make_card
@@ -38,6 +39,7 @@ NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jnp.bfloat16)}
 MAX_BYTES = {"float32": 10_000_000, "bfloat16": 16_000_000}  # a wheel holds them all
 CARD_HASH = "card_sha256"
+CONFIDENCE = ".confidence.json"  # beside the weights, of `launch.confidence`
 REINSTALL = "install the package again, or publish the weights again from their run"
 
 
@@ -109,6 +111,9 @@ def tracker(
 ) -> AnyNetworkTracker:
     """Returns weights as a tracker of frames like those they were trained on.
 
+    A file `<name>.confidence.json` of `launch.confidence` beside the weights calibrates
+    the confidence of a tracker whose `evaluation.answer` is "followed".
+
     >>> from fluoro_jax import zoo
     >>> causal = zoo.tracker("group-cpu", lookahead_frames=0)
     >>> causal.causal, causal.window_frames, causal.card["name"]
@@ -127,8 +132,14 @@ def tracker(
     # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
+    path = _folder(folder) / f"{name}{CONFIDENCE}"
     return network_tracker(
-        weights.generator, weights.params, weights.cfg, lookahead, card=weights.card
+        weights.generator,
+        weights.params,
+        weights.cfg,
+        lookahead,
+        card=weights.card,
+        calibration=read_calibration(path) if path.is_file() else None,
     )
 
 

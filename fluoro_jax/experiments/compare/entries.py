@@ -1,7 +1,8 @@
 """Trackers of the comparison by name: rivals, networks, and a user's own.
 
 A name is one of `RIVALS`; weights with an optional look-ahead, as `group-cpu@2`,
-`group-cpu@whole` or `runs/mine@0`; or `package.module:Name`, a class or function that
+`group-cpu@whole` or `runs/mine@0`, and another `evaluation.answer`, as
+`group-cpu@0+followed`; or `package.module:Name`, a class or function that
 makes a tracker without arguments.
 """
 
@@ -25,13 +26,13 @@ from fluoro_jax.config import reads_ahead, validate
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.evaluation.evaluate import weights_digest
 from fluoro_jax.tracking.baselines.registry import KNOWLEDGE, RIVALS
-from fluoro_jax.tracking.network import NetworkTracker
-from fluoro_jax.tracking.stream import STACK, StreamTracker
+from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo import find, load, names
 
 WHOLE = "whole"  # look-ahead of the whole window
+ANSWERS = ("mask", "component", "followed")  # of `evaluation.answer`
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _network_entry(name: str) -> Entry:
     cfg, generator, params = _weights(weights)
     tracker = _network(name, cfg, (generator, params), ahead)
     digest = weights_digest(params) + fingerprint.code(
-        "models/**/*.py", "data/stack.py"
+        *("models/**/*.py", "data/stack.py", "tracking/*.py")
     )
     return Entry(
         name, "nothing", None, lambda training, patient: tracker, False, digest
@@ -107,10 +108,17 @@ def _weights(model: str) -> tuple[Any, Any, Any]:
 
 
 def _network(name: str, cfg: Any, net: tuple[Any, Any], ahead: str) -> Tracker:
+    ahead, _, answer = ahead.partition("+")
+    if answer not in ("", *ANSWERS):
+        raise UserError(
+            f"answer {answer!r} of {name}",
+            needed="one of " + ", ".join(ANSWERS),
+            why="it says which part of the network's map is the tumour",
+            fix=f"{name.partition('@')[0]}@0+followed, or leave it out",
+        )
+    cfg = ConfigDict(cfg.to_dict())
+    cfg.evaluation.answer = answer or cfg.evaluation.answer
     window = cfg.study.num_frames
-    forward_only = cfg.data.stack == STACK and not cfg.gen.bidirectional
-    if forward_only and ahead in ("", "0"):
-        return StreamTracker(*net, cfg)
     if not ahead:
         ahead = WHOLE if reads_ahead(cfg) else "0"
     if ahead != WHOLE and not ahead.isdecimal():
@@ -121,7 +129,7 @@ def _network(name: str, cfg: Any, net: tuple[Any, Any], ahead: str) -> Tracker:
             fix=f"{name.partition('@')[0]}@2, or @{WHOLE} for the whole window",
         )
     frames = window - 1 if ahead == WHOLE else int(ahead)
-    return NetworkTracker(*net, cfg, frames)
+    return network_tracker(*net, cfg, frames)
 
 
 def _user_entry(name: str) -> Entry:

@@ -43,6 +43,17 @@ def track_case(
     Raises:
         UserError: a clip that the tracker refuses.
     """
+    tracks, compute_ms = follow_case(tracker, given, frame0=frame0)
+    return _score(tracks, compute_ms, given)
+
+
+def follow_case(
+    tracker: Tracker, given: ScenarioClip, *, frame0: bool
+) -> tuple[list[Track], list[float]]:
+    """Returns the answer for every frame, and the ms of every computation.
+
+    Arguments and errors as in `track_case`.
+    """
     clip = given.clip
     with warnings.catch_warnings():
         # That frames are unlike those of training is the point of most scenarios.
@@ -61,7 +72,7 @@ def track_case(
             compute_ms.append(spent_ms)
             if track is not None:
                 tracks[track.frame] = track
-    return _score([tracks[t] for t in range(len(clip.frames))], compute_ms, given)
+    return [tracks[t] for t in range(len(clip.frames))], compute_ms
 
 
 def _direct(
@@ -98,22 +109,31 @@ def _timed(answers: Iterator[Any]) -> Iterator[tuple[Any, float]]:
         yield item, 1e3 * (time.perf_counter() - start)
 
 
-def _score(
-    tracks: list[Track], compute_ms: list[float], given: ScenarioClip
-) -> dict[str, Any]:
-    clip = given.clip
+def distances_mm(tracks: list[Track], clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    """Returns distances to the truth and which answers are empty, each `[T]`.
+
+    Distances are mm in the isocentre plane: half the frame's diagonal for an empty
+    prediction, NaN where the frame shows no tumour.
+    """
     pitch = np.array(iso_pixel_mm(clip.geometry))
     places_px = np.stack([np.asarray(t.centroid_px, float) for t in tracks])
-    empty = ~np.isfinite(places_px).all(axis=1)
+    empty = np.asarray(~np.isfinite(places_px).all(axis=1))
     miss = (places_px - np.asarray(clip.centroid_px)) * pitch
     most_mm = half_diagonal(clip.frames.shape[-2:], (pitch[0], pitch[1]))
     distance_mm = np.where(empty, most_mm, np.hypot(*miss.T))
     shown = np.asarray(clip.mask).any(axis=(1, 2))
+    return np.where(shown, distance_mm, np.nan), empty
+
+
+def _score(
+    tracks: list[Track], compute_ms: list[float], given: ScenarioClip
+) -> dict[str, Any]:
+    distance_mm, empty = distances_mm(tracks, given.clip)
     tracked_mm = np.stack([np.asarray(t.centroid_iso_mm, float) for t in tracks])
     return {
-        "time_s": _rounded(clip.time_s, 6),
+        "time_s": _rounded(given.clip.time_s, 6),
         "tracked_mm": _rounded(tracked_mm),
-        "distance_mm": _rounded(np.where(shown, distance_mm, np.nan)),
+        "distance_mm": _rounded(distance_mm),
         "empty": empty.tolist(),
         "compute_ms": _rounded(compute_ms),
         "truth_time_s": _rounded(given.truth_time_s, 6),

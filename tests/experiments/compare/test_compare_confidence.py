@@ -1,0 +1,114 @@
+"""Fitting and judging a confidence, on discs in place of rendered clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from fake_scenarios import disc_clip, settings
+
+from configs.trackers import get_config
+from fluoro_jax.errors import UserError
+from fluoro_jax.experiments.compare import confidence as confidence_of
+from fluoro_jax.experiments.compare.confidence import CaseAnswers, confidence, judge
+from fluoro_jax.tracking.confidence import NAMES, Calibration, read_calibration
+from fluoro_jax.tracking.tracker import make_track
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """Marks the disc; or, where the frame says so, faintly something else."""
+
+    causal: bool = True
+    lookahead_frames: int = 0
+
+    def init(self, geometry, reference=None, *, periodic=False, domain="log"):
+        return (geometry, 0)
+
+    def step(self, state, frame, time_s):
+        geometry, count = state
+        rows, cols = np.mgrid[: geometry.rows, : geometry.cols]
+        ground = 2.0 + 0.02 * rows + 0.1 * np.sin(cols)
+        wrong = frame[0, 0] > 5.0
+        disc = np.hypot(rows - 26, cols - 26) < 3 if wrong else frame - ground > 0.25
+        map_ = np.where(disc, 0.6 if wrong else 0.95, 0.02).astype(np.float32)
+        return (geometry, count + 1), make_track(count, map_, geometry)
+
+    def flush(self, state):
+        return []
+
+
+def clips(name, scenario, section, *, ct=""):
+    for index in range(section.cases):
+        given = disc_clip(index)
+        if index % 2:  # in half of the clips it is wrong for a second
+            frames = given.clip.frames.copy()
+            frames[8:14, 0, 0] = 9.0
+            given = dataclasses.replace(given, clip=given.clip.replace(frames=frames))
+        yield given
+
+
+@pytest.fixture
+def on_discs(monkeypatch):
+    monkeypatch.setattr(confidence_of, "scenario_clips", clips)
+    monkeypatch.setattr(confidence_of, "_tracker", lambda model: Marks())
+
+
+def test_a_tracker_that_is_faint_where_it_is_wrong_is_told_apart(
+    tmp_path, on_discs, capsys
+):
+    found = confidence(settings(), tmp_path, model="marks")
+    fitted = found["scenarios"]["fitted kinds"]
+    assert fitted["auc"] == 1.0
+    assert fitted["right_pct"] < 100.0
+    assert found["gating"]["held when unsure"]["false_beam_on_pct"] is not None
+    printed = capsys.readouterr()
+    assert "| clinic | 2 |" in printed.out and "min left" in printed.err
+    rule = read_calibration(tmp_path / "confidence.json")
+    assert rule.cases == 2 * len(confidence_of.FITTED)
+    stored = json.loads((tmp_path / "confidence_results.json").read_text())
+    assert stored == json.loads(json.dumps(found))
+    assert "real_ct" not in stored["scenarios"]
+
+
+def case(error_mm, sure=True):
+    frames = len(error_mm)
+    features = np.full((frames, len(NAMES)), 1.0 if sure else -1.0)
+    place = np.stack([np.asarray(error_mm, float), np.zeros(frames)], axis=1)
+    return CaseAnswers(
+        features,
+        np.asarray(error_mm, float),
+        np.ones(frames, bool),
+        place,
+        np.zeros((frames, 2)),
+        np.arange(frames) * 0.5,
+    )
+
+
+def rule():
+    size = len(NAMES)
+    return Calibration((0.0,) * size, (1.0,) * size, (1.0,) * size, 0.0, 2.0, 20)
+
+
+def test_the_conformal_radius_is_of_tuning_cases_and_judged_on_test_cases():
+    tuning = {"clinic": [case([k / 10.0] * 4) for k in range(19)]}
+    test = {"clinic": [case([0.5] * 4), case([9.0] * 4)]}
+    held = judge(rule(), tuning, test)["conformal"]
+    assert held["radius_mm"] == pytest.approx(1.7)  # the 18th of 19: ceil(20 x 0.9)
+    assert held["coverage"] == 0.5 and held["calibration_cases"] == 19
+
+
+def test_a_held_beam_is_not_on_where_the_answer_is_unsure():
+    # The tracker says it is at home, and is 9 mm off.
+    far = dataclasses.replace(case([9.0] * 10, sure=False), place_mm=np.zeros((10, 2)))
+    test = {"clinic": [far]}
+    found = judge(rule(), {"clinic": [case([1.0] * 4)]}, test)["gating"]
+    assert found["not held"]["duty_cycle_pct"] == 100.0
+    assert found["held when unsure"]["duty_cycle_pct"] == 0.0
+
+
+def test_a_tracker_without_a_map_is_refused(tmp_path):
+    with pytest.raises(UserError):
+        confidence(get_config("smoke"), tmp_path, model="static_frame0")
