@@ -122,9 +122,10 @@ def _corners(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Returns values and slopes along (z, y, x) at places in voxels."""
     _, ny, nx = volume.shape
-    low, share = [], []
-    for at, count in zip(places, volume.shape, strict=True):
-        at = jnp.clip(at, 0.0, count - 1.0)
+    low, share, inside = [], [], []
+    for place, count in zip(places, volume.shape, strict=True):
+        at = jnp.clip(place, 0.0, count - 1.0)
+        inside.append(at == place)
         first = jnp.minimum(jnp.floor(at), count - 2.0)
         low.append(first.astype(jnp.int32))
         share.append(at - first)
@@ -141,7 +142,8 @@ def _corners(
     step_y = [along_x[k][1] - along_x[k][0] for k in (0, 1)]
     slope_x = mix([mix(step_x[k], share[1]) for k in (0, 1)], share[0])
     slopes = (along_y[1] - along_y[0], mix(step_y, share[0]), slope_x)
-    return mix(along_y, share[0]), slopes
+    held = zip(slopes, inside, strict=True)
+    return mix(along_y, share[0]), tuple(jnp.where(i, s, 0.0) for s, i in held)
 
 
 def share_centroid_mm(share: Array, grid: Grid) -> Array:
