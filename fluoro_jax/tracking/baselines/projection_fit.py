@@ -30,7 +30,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, Grid, project_point, view_axes
 from fluoro_jax.sim.xray import projector
-from fluoro_jax.tracking.baselines.extras import optional
+from fluoro_jax.tracking.baselines.extras import check_form, optional
 from fluoro_jax.tracking.baselines.matching import at_place, correlation
 from fluoro_jax.tracking.baselines.motion_model import (
     MotionModel,
@@ -97,13 +97,7 @@ class ProjectionFitTracker:
     model: MotionModel = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.intensity not in INTENSITIES:
-            raise UserError(
-                f"intensity = {self.intensity!r}",
-                needed="one of " + ", ".join(INTENSITIES),
-                why="the frame's intensities are matched to the projection's",
-                fix="correct intensity",
-            )
+        check_form("intensity", self.intensity, INTENSITIES)
         # A derived field of a frozen dataclass: assignment would raise.
         object.__setattr__(self, "model", make_model(self.phases, modes=self.modes))
 
