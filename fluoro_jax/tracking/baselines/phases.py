@@ -24,10 +24,10 @@ from fluoro_jax.sim.background import Case
 from fluoro_jax.sim.body import solids, volume
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.lung import breathing_displacement_mm, lung_density
-from fluoro_jax.sim.tumor.share import tumor_share
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.sim.xray import attenuation as att
 from fluoro_jax.sim.xray import projector
+from fluoro_jax.tracking.baselines.tumor_voxels import tumor_share
 from fluoro_jax.tracking.checks import Reference
 
 FEWEST_PHASES = 4  # three modes and the mean
