@@ -35,8 +35,8 @@ from fluoro_jax.sim.ct import (
     HU_RANGE,
 )
 from fluoro_jax.sim.lung import breathing_displacement_mm, lung_density
-from fluoro_jax.sim.tumor.share import tumor_depth, tumor_share
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
+from fluoro_jax.tracking.baselines.tumor_voxels import tumor_depth, tumor_share
 
 OUTLINE_POINTS = 201  # a side of the plane that an outline is drawn on
 ROI_NAME = "GTV"

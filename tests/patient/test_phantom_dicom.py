@@ -23,6 +23,7 @@ from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct import densities
 from fluoro_jax.sim.tumor.shapes import sample_shape
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_path_mm
+from fluoro_jax.tracking.baselines.tumor_voxels import tumor_share
 
 pytest.importorskip("pydicom")
 BREATH = Breathing(period_s=4.0, si_mm=12.0, ap_mm=5.0, ap_lag=0.1)

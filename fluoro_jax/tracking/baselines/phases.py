@@ -24,10 +24,10 @@ from fluoro_jax.sim.background import Case
 from fluoro_jax.sim.body import solids, volume
 from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.lung import breathing_displacement_mm, lung_density
-from fluoro_jax.sim.tumor.share import tumor_share
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.sim.xray import attenuation as att
 from fluoro_jax.sim.xray import projector
+from fluoro_jax.tracking.baselines.tumor_voxels import tumor_share
 from fluoro_jax.tracking.checks import Reference
 
 FEWEST_PHASES = 4  # three modes and the mean
@@ -124,11 +124,11 @@ def phases_of_case(
     body = _bodies(case.anatomy, even, time_s, voxel_mm)
     mu = body + share * (att.mu_tumor(float(case.tumor.density_g_cc)) - body)
     mu = mu.astype(np.float32)
-    fields = register_phases(mu, share, grid, iterations=iterations)
+    fields = register_to_first(mu, share, grid, iterations=iterations)
     return PatientPhases(mu, share, grid, fields, 0, geometry)
 
 
-def register_phases(
+def register_to_first(
     mu: np.ndarray, share: np.ndarray, grid: Grid, *, iterations: int
 ) -> np.ndarray:
     """Returns the displacement from every phase to phase 0, `[P, 3, Z, Y, X]` LPS mm.

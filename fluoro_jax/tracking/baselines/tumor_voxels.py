@@ -1,4 +1,8 @@
-"""A tumour on the voxels of a volume: the share of each inside it."""
+"""A tumour on the voxels of a volume: the share of each inside it.
+
+Not in `sim`, whose every file counts for the fingerprint of stored studies: clips are
+rendered without voxels of the tumour.
+"""
 
 from __future__ import annotations
 
