@@ -2,9 +2,9 @@
 
 Command:  python -m launch.compare --config=configs/trackers.py:cpu --workdir=DIR
           ... --only=static_frame0,my_module:MyTracker --scenarios=clinic,drift
-Hardware: `:cpu` two cores; none (`full`) the same table over 30 patients; `:smoke` for
-          tests.
-Time:     see docs/compare.md.
+Hardware: `:cpu` two cores; none (`full`) 30 patients a scenario, a machine of many
+          cores; `:smoke` for tests.
+Time:     `:cpu` not measured yet; a line after every scenario says what is left.
 Expected: docs/compare.md says what the columns mean.
 
 Not a config of a training run: the keys are those of
@@ -45,12 +45,15 @@ def get_config(preset: str = "full") -> Config:
         horizons_s=(0.1, 0.25, 0.5),
         # At the beginning, for every forecaster; half of a clip at `cpu`.
         unscored_s=_of(preset, 20.0, 8.0, 1.0),
-        # Chosen by experiments/compare/tune.py; trials: settings tried.
-        linear=dict(line_s=0.5, trials=1),
-        ridge=dict(window_s=20.0, tap_s=0.25, taps=6, ridge=0.01, trials=1),
-        rls=dict(tap_s=0.25, taps=6, ridge=0.01, forgetting=0.99, trials=1),
-        nlms=dict(tap_s=0.25, taps=6, step=0.2, trials=1),
-        kernel_density=dict(window_s=20.0, tap_s=0.25, taps=6, kernel_mm=1.0, trials=1),
+        # Chosen by experiments/compare/tune.py on 20 tracked traces of the tuning
+        # seeds (10 scenarios, 24 s each); trials: settings tried.
+        linear=dict(line_s=0.25, trials=3),
+        ridge=dict(window_s=20.0, tap_s=0.5, taps=8, ridge=0.01, trials=16),
+        rls=dict(tap_s=0.5, taps=8, ridge=1.0, forgetting=1.0, trials=16),
+        nlms=dict(tap_s=0.5, taps=8, step=0.05, trials=12),
+        kernel_density=dict(
+            window_s=20.0, tap_s=0.25, taps=8, kernel_mm=0.5, trials=16
+        ),
     )
     if preset == "cpu":
         # A whole window for every frame: a fifth of the table's time.
