@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.clip import Track
-from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, iso_pixel_mm
-from fluoro_jax.tracking.baselines.extras import optional
+from fluoro_jax.tracking.baselines.extras import check_form, optional
 from fluoro_jax.tracking.baselines.matching import (
     Patch,
     band_pass,
@@ -100,14 +99,8 @@ class FlowTracker:
     lookahead_frames: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        for name, known in (("mode", MODES), ("average", AVERAGES)):
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"{name} = {getattr(self, name)!r}",
-                    needed="one of " + ", ".join(known),
-                    why="the tracker has these forms",
-                    fix=f"correct {name}",
-                )
+        check_form("mode", self.mode, MODES)
+        check_form("average", self.average, AVERAGES)
 
     def init(
         self,

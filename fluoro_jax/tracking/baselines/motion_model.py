@@ -10,11 +10,12 @@ Source:
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.scipy.ndimage import map_coordinates
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid
@@ -87,19 +88,62 @@ def displacement_mm(model: MotionModel, weights: Array) -> Array:
 
 
 def deformed(volume: Array, field_mm: Array, grid: Grid) -> Array:
-    """Returns a volume read at x + field(x), `[Z, Y, X]`; 0 from outside.
+    """Returns a volume read at x + field(x), `[Z, Y, X]`; outside, its nearest voxel.
 
     Args:
         volume: `[Z, Y, X]`.
         field_mm: `[3, Z, Y, X]` (x, y, z).
         grid: of both.
     """
-    index = jnp.meshgrid(*(jnp.arange(n) for n in volume.shape), indexing="ij")
-    places = [
-        at + field_mm[2 - axis] / grid.spacing_mm[2 - axis]
-        for axis, at in enumerate(index)
-    ]
-    return map_coordinates(volume, places, order=1)
+    steps = [field_mm[2 - axis] / grid.spacing_mm[2 - axis] for axis in range(3)]
+    index = jnp.meshgrid(
+        *(jnp.arange(n, dtype=jnp.float32) for n in volume.shape), indexing="ij"
+    )
+    return _read(volume, *(at + step for at, step in zip(index, steps, strict=True)))
+
+
+@jax.custom_jvp
+def _read(volume: Array, z: Array, y: Array, x: Array) -> Array:
+    """Returns a volume at places in voxels, trilinear, held at its faces."""
+    return _corners(volume, (z, y, x))[0]
+
+
+@_read.defjvp
+def _read_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    # The slope is read once for all tangents: the general rule reads it for each. The
+    # volume itself is data: its tangent is zero.
+    value, slopes = _corners(primals[0], primals[1:])
+    moves = zip(slopes, tangents[1:], strict=True)
+    return value, sum((slope * move for slope, move in moves), jnp.zeros_like(value))
+
+
+def _corners(
+    volume: Array, places: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, ...]]:
+    """Returns values and slopes along (z, y, x) at places in voxels."""
+    _, ny, nx = volume.shape
+    low, share, inside = [], [], []
+    for place, count in zip(places, volume.shape, strict=True):
+        at = jnp.clip(place, 0.0, count - 1.0)
+        inside.append(at == place)
+        first = jnp.minimum(jnp.floor(at), count - 2.0)
+        low.append(first.astype(jnp.int32))
+        share.append(at - first)
+    base = (low[0] * ny + low[1]) * nx + low[2]
+    flat = volume.ravel()
+    read = lambda k, j, i: flat.at[base + ((k * ny + j) * nx + i)].get(
+        mode="promise_in_bounds"
+    )
+    cube = [[[read(k, j, i) for i in (0, 1)] for j in (0, 1)] for k in (0, 1)]
+    mix = lambda pair, part: pair[0] + part * (pair[1] - pair[0])
+    along_x = [[mix(cube[k][j], share[2]) for j in (0, 1)] for k in (0, 1)]
+    along_y = [mix(along_x[k], share[1]) for k in (0, 1)]
+    step_x = [[cube[k][j][1] - cube[k][j][0] for j in (0, 1)] for k in (0, 1)]
+    step_y = [along_x[k][1] - along_x[k][0] for k in (0, 1)]
+    slope_x = mix([mix(step_x[k], share[1]) for k in (0, 1)], share[0])
+    slopes = (along_y[1] - along_y[0], mix(step_y, share[0]), slope_x)
+    held = zip(slopes, inside, strict=True)
+    return mix(along_y, share[0]), tuple(jnp.where(i, s, 0.0) for s, i in held)
 
 
 def share_centroid_mm(share: Array, grid: Grid) -> Array:

@@ -30,7 +30,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, Grid, project_point, view_axes
 from fluoro_jax.sim.xray import projector
-from fluoro_jax.tracking.baselines.extras import optional
+from fluoro_jax.tracking.baselines.extras import check_form, optional
 from fluoro_jax.tracking.baselines.matching import at_place, correlation
 from fluoro_jax.tracking.baselines.motion_model import (
     MotionModel,
@@ -50,7 +50,7 @@ FILM_PIXELS = 64  # rows and columns at most of the film that is fitted
 SHIFT_UNIT_MM = 5.0  # of the rigid shifts among the unknowns, whose weights are about 1
 WINDOW_MM = 30.0  # standard deviation of the window of `intensity="patch"`
 MOST_STEPS = 20
-TOLERANCE = 1e-3
+TOLERANCE = 1e-2  # of the weights, whose standard deviation is 1: 0.1 mm or so
 FEWEST_SD = 1e-3  # line integrals; a window without any contrast is left alone
 
 
@@ -97,13 +97,7 @@ class ProjectionFitTracker:
     model: MotionModel = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.intensity not in INTENSITIES:
-            raise UserError(
-                f"intensity = {self.intensity!r}",
-                needed="one of " + ", ".join(INTENSITIES),
-                why="the frame's intensities are matched to the projection's",
-                fix="correct intensity",
-            )
+        check_form("intensity", self.intensity, INTENSITIES)
         # A derived field of a frozen dataclass: assignment would raise.
         object.__setattr__(self, "model", make_model(self.phases, modes=self.modes))
 
@@ -137,7 +131,7 @@ class ProjectionFitTracker:
         unknowns = state.unknowns
         if unknowns is None:
             unknowns = self._nearest_phase(film, small, quarter)
-        found, drr = fit_film(
+        found = fit_film(
             self.model,
             film,
             small,
@@ -145,9 +139,7 @@ class ProjectionFitTracker:
             quarter=quarter,
             intensity=self.intensity,
         )
-        # The film's own correlation: all else that a single view can say of a fit.
-        confidence = max(0.0, correlation(np.asarray(drr), np.asarray(film)))
-        track = self._track(state.frame, found, view, quarter, confidence)
+        track = model_track(state.frame, self.model, found, film, small, view)
         return FitState(check, np.asarray(found), state.frame + 1), track
 
     def flush(self, state: FitState) -> list[Track]:
@@ -173,22 +165,39 @@ class ProjectionFitTracker:
         ]
         return np.asarray(starts[int(np.argmin(np.array(misfits)))])
 
-    def _track(
-        self,
-        index: int,
-        unknowns: Array,
-        view: Geometry,
-        quarter: int | None,
-        confidence: float,
-    ) -> Track:
-        chord_mm, centre_mm = tumor_now(self.model, unknowns, view, quarter=quarter)
-        # Half a voxel's length is the edge of a voxelised tumour: p = 1/2 there.
-        side_mm = float(self.phases.grid.spacing_mm[0])
-        track = make_track(index, np.clip(np.asarray(chord_mm) / side_mm, 0, 1), view)
-        if track.status == "missed":
-            return track
-        place = np.asarray(project_point(view, centre_mm))
-        return at_place(track, place, view, confidence=confidence)
+
+def model_track(
+    index: int,
+    model: MotionModel,
+    unknowns: Array,
+    film: Array,
+    small: Geometry,
+    view: Geometry,
+) -> Track:
+    """Returns the `Track` of the tumour moved by the motion model.
+
+    Its confidence is the correlation of the film with the projection of the model, all
+    that a single view can say of a fit.
+
+    Args:
+        index: of the frame.
+        model: the patient.
+        unknowns: `[K]` or `[K + 2]`, see `FitState`.
+        film: `[rows, cols]` of `small_film`.
+        small: its view.
+        view: of the clip.
+    """
+    quarter = projector.quarter_turn(view)
+    drr = make_film(model, small, unknowns, quarter=quarter)
+    confidence = max(0.0, correlation(np.asarray(drr), np.asarray(film)))
+    chord_mm, centre_mm = tumor_now(model, unknowns, view, quarter=quarter)
+    # Half a voxel's length is the edge of a voxelised tumour: p = 1/2 there.
+    side_mm = float(model.grid.spacing_mm[0])
+    track = make_track(index, np.clip(np.asarray(chord_mm) / side_mm, 0, 1), view)
+    if track.status == "missed":
+        return track
+    place = np.asarray(project_point(view, centre_mm))
+    return at_place(track, place, view, confidence=confidence)
 
 
 def check_domain(domain: str) -> None:
@@ -224,8 +233,8 @@ def fit_film(
     *,
     quarter: int | None,
     intensity: str,
-) -> tuple[Array, Array]:
-    """Returns the unknowns that fit a film best, and the projection they give.
+) -> Array:
+    """Returns the unknowns that fit a film best.
 
     Args:
         model: the patient.
@@ -245,7 +254,22 @@ def fit_film(
         max_steps=MOST_STEPS,
         throw=False,  # the best within the steps is the answer
     )
-    return found.value, _project(model, view, found.value)
+    return found.value
+
+
+@functools.partial(jax.jit, static_argnames="quarter")
+def make_film(
+    model: MotionModel, view: Geometry, unknowns: Array, *, quarter: int | None
+) -> Array:
+    """Returns the projection of the deformed patient, `[rows, cols]` line integrals.
+
+    Args:
+        model: the patient.
+        view: of the film.
+        unknowns: `[K]` or `[K + 2]`, see `FitState`.
+        quarter: `projector.quarter_turn` of the view (static).
+    """
+    return _project(model, projector.turned(view, quarter), unknowns)
 
 
 @functools.partial(jax.jit, static_argnames=("quarter", "intensity"))
@@ -294,6 +318,8 @@ def _parts(model: MotionModel, unknowns: Array, view: Geometry) -> tuple[Array, 
 def _project(model: MotionModel, view: Geometry, unknowns: Array) -> Array:
     weights, grid = _parts(model, unknowns, view)
     mu = deformed(model.mu, displacement_mm(model, weights), model.grid)
+    # Without it XLA deforms the volume again for every ray that reads a voxel.
+    mu = jax.lax.optimization_barrier(mu)
     return projector.project(mu, grid, view)
 
 

@@ -16,6 +16,7 @@ from fluoro_jax.tracking.baselines import flow, flow_contour, template
 from fluoro_jax.tracking.baselines.extras import EXTRA
 from fluoro_jax.tracking.baselines.flow import FlowTracker
 from fluoro_jax.tracking.baselines.flow_contour import FlowContourTracker
+from fluoro_jax.tracking.baselines.pca_network import PcaNetworkTracker
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.phases import PatientPhases
 from fluoro_jax.tracking.baselines.projection_fit import ProjectionFitTracker
@@ -119,6 +120,9 @@ def _rivals() -> dict[str, Rival]:
         "pca_projection_shifts": Rival("phases", fit(shifts=True), 1, EXTRA),
         "pca_projection_patch": Rival(
             "phases", fit(shifts=True, intensity="patch"), 1, EXTRA
+        ),
+        "pca_network": Rival(
+            "phases", _of_patient(lambda _, patient: PcaNetworkTracker.fit(patient)), 1
         ),
     }
 

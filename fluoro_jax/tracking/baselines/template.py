@@ -21,7 +21,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.tracking.baselines.extras import optional
+from fluoro_jax.tracking.baselines.extras import check_form, optional
 from fluoro_jax.tracking.baselines.matching import (
     Match,
     Patch,
@@ -118,14 +118,8 @@ class TemplateTracker:
     lookahead_frames: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        for name, known in (("mode", MODES), ("around", ("first", "last"))):
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"{name} = {getattr(self, name)!r}",
-                    needed="one of " + ", ".join(known),
-                    why="the tracker has these forms",
-                    fix=f"correct {name}",
-                )
+        check_form("mode", self.mode, MODES)
+        check_form("around", self.around, ("first", "last"))
         if (self.mode == "phases") != bool(self.films):
             raise UserError(
                 f'mode = "{self.mode}" with {len(self.films)} radiographs of phases',

@@ -2,7 +2,7 @@
 
     python -m fluoro_jax.tracking.baselines.tune
 
-prints the table of docs/rivals.md: every setting of every tracker that is given frame 0
+prints what docs/rivals.md is made of: every setting of every tracker that is given frame 0
 alone, on training cases of the group study.
 """
 
