@@ -21,14 +21,13 @@ from ml_collections import ConfigDict
 from configs.base import check_preset
 from fluoro_jax.config import Config
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
+from fluoro_jax.tracking.baselines.registry import RIVALS
 
 PRESETS = ("smoke", "cpu", "full")
-TRACKERS = (
-    *("static_blind", "static_frame0", "phase_prior_blind", "phase_prior_frame0"),
-    *("template_fixed", "template_updated", "flow_reference", "flow_successive"),
-    "flow_contour",
-    *("group-cpu@0", "group-cpu@whole"),
-)
+TRACKERS = (*RIVALS, "group-cpu@0", "group-cpu@whole")
+# On two cores without those whose planning phases are registered for every patient, and
+# without the whole window, which is computed for every frame.
+QUICK = (*(n for n, r in RIVALS.items() if r.knowledge != "phases"), "group-cpu@0")
 
 
 def get_config(preset: str = "full") -> Config:
@@ -36,7 +35,7 @@ def get_config(preset: str = "full") -> Config:
     preset = preset or "full"
     check_preset(preset, PRESETS)
     c = ConfigDict(dict(name=f"trackers_{preset}"))
-    c.trackers = TRACKERS
+    c.trackers = QUICK if preset == "cpu" else TRACKERS
     c.scenarios = tuple(SCENARIOS)
     c.clips = _clips(preset)
     c.training = dict(study="group", seed=2020, cases=_of(preset, 110, 40, 2))
@@ -55,9 +54,6 @@ def get_config(preset: str = "full") -> Config:
             window_s=20.0, tap_s=0.25, taps=8, kernel_mm=0.5, trials=16
         ),
     )
-    if preset == "cpu":
-        # A whole window for every frame: a fifth of the table's time.
-        c.trackers = tuple(name for name in TRACKERS if name != "group-cpu@whole")
     if preset == "smoke":
         c.trackers = ("static_frame0", "phase_prior_blind")
         c.scenarios = ("clinic", "gain")
