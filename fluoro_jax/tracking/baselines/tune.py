@@ -2,8 +2,8 @@
 
     python -m fluoro_jax.tracking.baselines.tune
 
-prints what docs/rivals.md is made of: every setting of every tracker that is given frame 0
-alone, on training cases of the group study.
+prints what docs/rivals.md is made of: every setting of every tracker that is given
+frame 0 alone, on training cases of the group study.
 """
 
 from __future__ import annotations
