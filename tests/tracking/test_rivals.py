@@ -18,7 +18,7 @@ from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.tracking.baselines.phases import (
     centroid_mm,
     phases_of_case,
-    register_phases,
+    register_to_first,
 )
 from fluoro_jax.tracking.baselines.registry import KNOWLEDGE, RIVALS
 from fluoro_jax.tracking.baselines.tune import errors_mm
@@ -67,7 +67,7 @@ def test_what_knows_nothing_answers_without_a_reference():
 def test_contours_put_the_tumour_of_every_phase_onto_that_of_the_first():
     pytest.importorskip("SimpleITK")
     phases = small_phases()
-    fields = register_phases(phases.mu, phases.share, phases.grid, iterations=5)
+    fields = register_to_first(phases.mu, phases.share, phases.grid, iterations=5)
     target = centroid_mm(phases.share[0], phases.grid)
     for share, field in zip(phases.share, fields, strict=True):
         weight = share / share.sum()

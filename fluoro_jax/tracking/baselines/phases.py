@@ -124,11 +124,11 @@ def phases_of_case(
     body = _bodies(case.anatomy, even, time_s, voxel_mm)
     mu = body + share * (att.mu_tumor(float(case.tumor.density_g_cc)) - body)
     mu = mu.astype(np.float32)
-    fields = register_phases(mu, share, grid, iterations=iterations)
+    fields = register_to_first(mu, share, grid, iterations=iterations)
     return PatientPhases(mu, share, grid, fields, 0, geometry)
 
 
-def register_phases(
+def register_to_first(
     mu: np.ndarray, share: np.ndarray, grid: Grid, *, iterations: int
 ) -> np.ndarray:
     """Returns the displacement from every phase to phase 0, `[P, 3, Z, Y, X]` LPS mm.

@@ -2,8 +2,8 @@
 
     python -m fluoro_jax.tracking.baselines.tune
 
-prints what docs/rivals.md is made of: every setting of every tracker that is given
-frame 0 alone, on training cases of the group study.
+prints every setting that was tried of the trackers that are given frame 0
+alone, with its errors on training cases of the group study (docs/rivals.md).
 """
 
 from __future__ import annotations
