@@ -108,6 +108,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "fps_7_5": Scenario("7.5 frames a second", frames_per_s=7.5),
         "fps_15": Scenario("15 frames a second", frames_per_s=15.0),
         "gantry": Scenario("gantry 0 to 180 degrees", gantry_deg=(0.0, 180.0)),
-        "real_ct": Scenario("a real CT that breathes", from_ct=True),
+        "real_ct": Scenario(
+            "one real CT that breathes (counts tumours, not patients)", from_ct=True
+        ),
     }
 )

@@ -12,7 +12,7 @@ from fake_scenarios import disc_clip, settings, use_discs
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare import run, scenarios
-from fluoro_jax.experiments.compare.entries import read_entry
+from fluoro_jax.experiments.compare.entries import Entry, read_entry
 from fluoro_jax.experiments.compare.follow_clip import track_case
 from fluoro_jax.experiments.compare.run import compare
 from fluoro_jax.tracking.baselines.static import StaticTracker
@@ -145,6 +145,31 @@ def test_frame_0_is_shown_only_to_those_that_are_given_it():
     shown = track_case(static, given, frame0=True)
     assert shown["distance_mm"][0] < 1.0 < blind["distance_mm"][0]
     assert len(shown["compute_ms"]) == len(shown["time_s"]) == 24
+
+
+def test_planning_phases_are_made_once_a_clip_and_a_ct_has_none(tmp_path, monkeypatch):
+    made, seen = [], []
+
+    def phases_of_case(case, view, *, phases, voxel_mm):
+        made.append((case, phases, voxel_mm))
+        return len(made)
+
+    def build(training, patient):
+        seen.append(patient)
+        shape = np.ones((32, 32), np.float32)
+        return StaticTracker(shape, place_px=np.array([16.0, 16.0]))
+
+    given = [dataclasses.replace(disc_clip(i), planning=f"scan {i}") for i in (0, 1)]
+    monkeypatch.setattr(run, "scenario_clips", lambda *a, **k: iter(given))
+    monkeypatch.setattr(run, "phases_of_case", phases_of_case)
+    entries = [Entry(n, "phases", 1, build, False, "") for n in ("one", "other")]
+    runner = run.Runner(settings(), tmp_path, None, "")
+    records = runner.run(entries, ["clinic"])
+    assert made == [("scan 0", 10, 8.0), ("scan 1", 10, 8.0)] and seen == [1, 1, 2, 2]
+    assert [len(record["cases"]) for record in records] == [2, 2]
+    given[:] = [disc_clip()]
+    (refused,) = runner.run([Entry("third", "phases", 1, build, False, "")], ["clinic"])
+    assert "without planning phases" in refused["refused"] and not refused["cases"]
 
 
 def test_seeds_and_scenarios_are_distinct():
