@@ -43,7 +43,7 @@ def get_config(preset: str = "full") -> Config:
     c.forecast = dict(
         horizons_s=(0.1, 0.25, 0.5),
         # At the beginning, for every forecaster; half of a clip at `cpu`.
-        unscored_s=_of(preset, 20.0, 8.0, 1.0),
+        unscored_s=_of(preset, 20.0, 6.0, 1.0),
         # Chosen by experiments/compare/tune.py on 20 tracked traces of the tuning
         # seeds (10 scenarios, 24 s each); trials: settings tried.
         linear=dict(line_s=0.25, trials=3),
@@ -63,8 +63,8 @@ def get_config(preset: str = "full") -> Config:
 def _clips(preset: str) -> dict[str, Any]:
     return dict(
         seeds="test",  # or "tuning", whose cases may be looked at for choices
-        cases=_of(preset, 30, 6, 2),  # patients a scenario
-        seconds=_of(preset, 30.0, 16.0, 4.0),
+        cases=_of(preset, 30, 4, 2),  # patients a scenario
+        seconds=_of(preset, 30.0, 12.0, 4.0),
         frames_per_s=4.0,
         most_frames=_of(preset, 450, 120, 120),  # 15 frames a second: 30 s, 8 s
         rows=_of(preset, 256, 256, 32),
