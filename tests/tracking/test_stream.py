@@ -121,7 +121,7 @@ def test_two_gaps_too_short_to_fill_are_another_frame_rate(case, trackers):
 
 
 def test_after_warm_up_nothing_is_compiled(case):
-    generator, params, clip = case
+    generator, _, clip = case
     tracker = StreamTracker(generator.clone(base=8), {}, config())
     blank = jnp.zeros((1, 1, SIDE, SIDE, 3))
     init = jax.jit(tracker.generator.init)
