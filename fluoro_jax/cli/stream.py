@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from fluoro_jax import __version__
 from fluoro_jax.cli import stated
 from fluoro_jax.cli.surroundings import processor_name
+from fluoro_jax.cli.track import tell_warnings
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import expand_path, write_text
 
@@ -92,7 +94,8 @@ def stream(args: argparse.Namespace) -> None:
         drop=not args.no_drop,
     )
     numbers = stated.stated_from(args)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         # The record counts dropped frames; a warning for each would fill the screen.
         warnings.filterwarnings("ignore", message="WARNING .* between two frames")
         clip = read_clip_with_sources(expand_path(args.clip), numbers).clip
@@ -101,6 +104,7 @@ def stream(args: argparse.Namespace) -> None:
         print("compiling before the first frame, not counted", file=sys.stderr)
         warm_up_s = plan.warm_up()
         found = replay(plan, clip, chain, clock=WallClock())
+    told = tell_warnings(caught)
     record = {
         **_about(args, about, tracker),
         "sequences": len(plan.parts),
@@ -108,6 +112,7 @@ def stream(args: argparse.Namespace) -> None:
         **found.summary(),
         "dropped_frames": found.dropped,
         "late_frames": found.late,
+        "warnings": told,
     }
     print(table(record))
     if args.json:
@@ -157,6 +162,8 @@ def _about(args: argparse.Namespace, model: Any, tracker: Any) -> dict[str, Any]
         "statement": DISCLAIMER,
         "versions": {"fluoro_jax": __version__, "jax": jax.__version__},
         "processor": processor_name(),
+        # Other work on the machine makes frames late; no such number on Windows.
+        "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "device": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
         "clip": str(args.clip),
         "model": model,
@@ -172,7 +179,8 @@ def table(record: dict[str, Any]) -> str:
     """Returns a record of `stream` as lines of text, times in ms."""
     number = lambda value: "-" if value is None else f"{value:.1f}"
     lines = [
-        f"{record['model']['name']} on {record['processor']}, {record['device']}",
+        f"{record['model']['name']} on {record['processor']}, {record['device']}, "
+        f"load {number(record['load_1min'])}",
         f"{record['frames']} frames at speed {record['speed']:g}: {record['seen']} "
         f"seen, {record['dropped']} dropped, {record['missed_deadlines']} missed "
         f"deadlines, {record['restarts']} restarts",
