@@ -19,6 +19,7 @@ MODULES = (
     "fluoro_jax.io.overrides",
     "fluoro_jax.io.read_clip",
     "fluoro_jax.sim.fluoroscope",
+    "fluoro_jax.tracking.replay",
     "fluoro_jax.tracking.resample",
     "fluoro_jax.tracking.tracker",
     "fluoro_jax.zoo",

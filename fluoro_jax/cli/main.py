@@ -10,7 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import demo, evaluate_track, fit, inspect, models, report, track
+from fluoro_jax.cli import (
+    demo,
+    evaluate_track,
+    export,
+    fit,
+    inspect,
+    models,
+    report,
+    stream,
+    track,
+)
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
@@ -28,14 +38,16 @@ VERBS: dict[str, tuple[Any, Callable[[argparse.Namespace], None]]] = {
     "inspect": (inspect, inspect.inspect),
     "fit": (fit, lambda args: fit.fit(fit.options_from(args))),
     "track": (track, lambda args: track.track(track.options_from(args))),
+    "stream": (stream, stream.stream),
     "evaluate-track": (evaluate_track, evaluate_track.evaluate_track),
     "report": (report, report.report),
     "models": (models, models.models),
+    "export": (export, export.export),
 }
 REQUIRED = "jax jaxlib flax optax orbax-checkpoint ml-collections clu numpy scipy"
 OPTIONAL = (
     "tensorflow-datasets array-record matplotlib jinja2 tensorboard pydicom SimpleITK"
-    " pylibjpeg"
+    " pylibjpeg flatbuffers"
 )
 
 

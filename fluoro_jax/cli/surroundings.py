@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -114,3 +115,13 @@ def unbroken(work: Callable[[], int | None]) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
+
+
+def processor_name() -> str:
+    """Returns the name of the processor, for a record of times."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1] for line in lines if "model name" in line]
+        return names[0].strip()
+    except (OSError, IndexError):  # not Linux, or a processor that does not say
+        return platform.processor()

@@ -151,7 +151,7 @@ def track(options: Options) -> None:
         tracker = zoo.tracker(name, lookahead_frames=options.lookahead, folder=folder)
         plan = make_plan(tracker, read.clip)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
-    told = _tell_warnings(caught)
+    told = tell_warnings(caught)
     record = {
         **_about(options, read, plan),
         "runtime": {
@@ -238,7 +238,7 @@ def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
     return [rows[frame] for frame in range(count)], masks, first_s
 
 
-def _tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
+def tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
     """Prints this package's warnings, each once, and gives others back to Python."""
     # Ours begin with "WARNING" (`checks._warn`); other libraries' go where Python sends
     # them.

@@ -22,6 +22,7 @@ from fluoro_jax.tracking.resample import (
     make_resampler,
     to_view,
 )
+from fluoro_jax.tracking.tracker import make_track
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Plan:
         frame = np.asarray(clip.frames)[0]
         state, _ = self.tracker.step(state, frame, float(clip.time_s[0]))
         self.tracker.flush(state)
+        # The position in mm is computed only where a tumour was found.
+        make_track(0, np.ones_like(frame), clip.geometry)
         return time.perf_counter() - begun
 
     def run(self) -> Iterator[tuple[Track | None, float]]:

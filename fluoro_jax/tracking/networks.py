@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fluoro_jax.config_rules import PAST_STACKS
+from fluoro_jax.errors import refuse
 from fluoro_jax.tracking.confidence import Calibration
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.posterior import PosteriorTracker
@@ -37,10 +38,20 @@ def network_tracker(
         lookahead_frames: frames after t that the answer for t may use.
         card: what was measured of the weights, if they are published.
         calibration: of the confidence; read where the component is followed.
+
+    Raises:
+        UserError: later frames for a network that reads none.
     """
     tracker: NetworkTracker | StreamTracker
     # Configs refuse these stacks for a network that reads ahead.
-    if lookahead_frames == 0 and cfg.data.stack in PAST_STACKS:
+    if cfg.data.stack in PAST_STACKS:
+        if lookahead_frames:
+            refuse(
+                f"a look-ahead of {lookahead_frames} frames",
+                "none",
+                "the network runs forward in time and reads no later frame",
+                "leave the look-ahead out",
+            )
         tracker = StreamTracker(generator, params, cfg, card)
     else:
         tracker = NetworkTracker(generator, params, cfg, lookahead_frames, card)

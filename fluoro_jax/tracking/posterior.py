@@ -119,7 +119,7 @@ class PosteriorTracker:
 
     def __getattr__(self, name: str) -> Any:
         # Optional members of the protocol, as the wrapped tracker has them or not.
-        if name in ("learned", "window_frames", "cfg", "card"):
+        if name in ("learned", "window_frames", "cfg", "card", "warm_up"):
             return getattr(self.inner, name)
         raise AttributeError(name)
 

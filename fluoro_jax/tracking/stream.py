@@ -3,13 +3,17 @@
 `NetworkTracker` runs a whole window for every frame. This tracker keeps the state of
 every ConvLSTM between frames instead: a frame costs one forward pass of one frame, and
 its answer may depend on all frames since the first.
+
+The state knows no time, only frames at the spacing of training. Where frames were
+dropped, it therefore sees the frame before the gap again, once for each dropped frame.
 """
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -28,9 +32,18 @@ from fluoro_jax.data.stack import (
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.models import generator as networks
-from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
+from fluoro_jax.tracking.checks import (
+    LONGEST_GAP,
+    FrameCheck,
+    Reference,
+    begin,
+    next_frame,
+)
 from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.tracker import make_track
+
+# A longer gap is refused by `checks`, so a frame is repeated at most so often.
+MOST_REPEATS = int(LONGEST_GAP) - 1
 
 
 @dataclass(frozen=True)
@@ -43,13 +56,15 @@ class StreamState:
         latest: the last two frames, `[H, W]` each; none before the first.
         mean: running mean of the frames, `[H, W]`; None before the first, or where the
             network does not see what moves.
-        count: frames seen.
+        seen: frames that the network has seen, repeated ones included.
+        count: frames given.
     """
 
     check: FrameCheck
     carry: Any
     latest: tuple[np.ndarray, ...] = ()
     mean: np.ndarray | None = None
+    seen: int = 0
     count: int = 0
 
 
@@ -59,7 +74,10 @@ class StreamTracker:
 
     Frames must be like those of `cfg.study`, in view, domain and spacing. A frame that
     is refused (a NaN in it, a wrong time) leaves the state as it was: the stream goes
-    on with the next one. The reference is checked and not used.
+    on with the next one. A gap of k frame spacings (rounded), k at most 4, is filled:
+    the network sees the frame before the gap k - 1 times more, at the cost of as many
+    forward passes, and the answer is that of a stream with the frame repeated. The
+    reference is checked and not used.
 
     Attributes:
         generator: module with `bidirectional` False.
@@ -111,33 +129,58 @@ class StreamTracker:
         carry = networks.init_carry(self.generator, self.params, stack)
         return StreamState(check, carry)
 
+    def warm_up(self) -> float:
+        """Compiles all that `step` runs; returns the seconds that it took."""
+        begun_s = time.perf_counter()
+        view = self.learned.view
+        # A line integral of 3.0 in every pixel: a chest's, so that no check warns.
+        frame = np.full((view.rows, view.cols), 3.0, np.float32)
+        self.step(self.init(view), frame, 0.0)
+        # The position in mm is computed only where a tumour was found.
+        make_track(0, np.ones_like(frame), view)
+        return time.perf_counter() - begun_s
+
     def step(
         self, state: StreamState, frame: np.ndarray, time_s: float
     ) -> tuple[StreamState, Track]:
         """See `Tracker.step`: answers for the frame it is given."""
+        repeats = _dropped(state.check, time_s)
         check, frame = next_frame(state.check, frame, time_s)
+        # A gap that is filled is none for the network: another one may follow.
+        check = replace(check, late=check.late and not repeats)
+        for _ in range(repeats):
+            state, _ = self._see(state, state.latest[-1])
+        state, answer = self._see(state, frame)
+        track = make_track(
+            state.count,
+            answer,
+            check.geometry,
+            threshold=self.cfg.evaluation.threshold,
+            one_component=self.cfg.evaluation.answer == "component",
+        )
+        return replace(state, check=check, count=state.count + 1), track
+
+    def flush(self, state: StreamState) -> list[Track]:
+        """See `Tracker.flush`: nothing is owed."""
+        return []
+
+    def _see(
+        self, state: StreamState, frame: np.ndarray
+    ) -> tuple[StreamState, np.ndarray]:
+        """The state after one more frame, and its probabilities `[H, W]`."""
         frames = (*state.latest, frame)
         # Frame 0 stands for the frames before it, as in `stack_frames`.
         frames = (frames[0],) * (len(OFFSETS["causal"]) - len(frames)) + frames
         channels, mean = list(frames), state.mean
         if self.cfg.data.stack == MOVING_PAST:
-            mean = _running_mean(mean, frame, state.count)
+            mean = _running_mean(mean, frame, state.seen)
             channels.append(np.float32(MOTION_GAIN) * (frame - mean))
         stack = np.stack(channels, axis=-1)[None, None]
         carry, answer = _next(self.generator, self.params, state.carry, stack)
-        track = make_track(
-            state.count,
-            np.asarray(answer[0, 0]),
-            check.geometry,
-            threshold=self.cfg.evaluation.threshold,
-            one_component=self.cfg.evaluation.answer == "component",
+        state = replace(
+            state, carry=carry, latest=frames[1:], mean=mean, seen=state.seen + 1
         )
-        state = StreamState(check, carry, frames[1:], mean, state.count + 1)
-        return state, track
-
-    def flush(self, state: StreamState) -> list[Track]:
-        """See `Tracker.flush`: nothing is owed."""
-        return []
+        return state, np.asarray(answer[0, 0])
 
 
 # The carry is not donated: a state that was kept may be gone on from again.
@@ -150,3 +193,12 @@ def _running_mean(mean: np.ndarray | None, frame: np.ndarray, count: int) -> np.
     if mean is None:
         return frame
     return mean + np.float32(running_weight(count)) * (frame - mean)
+
+
+def _dropped(check: FrameCheck, time_s: float) -> int:
+    """Frames missing between the newest frame and one at `time_s`, by their spacing."""
+    if check.last_s is None or not check.frame_s or not np.isfinite(time_s):
+        return 0
+    # Half a spacing and more is a frame; `next_frame` refuses what lies over the limit.
+    spacings = int((time_s - check.last_s) / check.frame_s + 0.5)
+    return min(max(spacings - 1, 0), MOST_REPEATS)

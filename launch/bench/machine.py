@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fluoro_jax.cli.surroundings import processor_name
 from fluoro_jax.training.precision import PRECISIONS
 from launch.bench import timing
 
@@ -71,7 +72,7 @@ def record() -> dict[str, Any]:
     """Processor, cores, load, devices and versions, as one JSON object."""
     device = jax.devices()[0]
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load_1min": os.getloadavg()[0],
         "platform": device.platform,
@@ -81,12 +82,3 @@ def record() -> dict[str, Any]:
         "jax": jax.__version__,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1] for line in lines if "model name" in line]
-        return names[0].strip()
-    except (OSError, IndexError):  # not Linux, or a processor that does not say
-        return platform.processor()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.models.generator import Generator, predict
-from fluoro_jax.tracking.stream import StreamTracker
+from fluoro_jax.tracking.stream import MOST_REPEATS, StreamTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 SIDE, FRAMES = 16, 6
@@ -48,12 +50,94 @@ def test_init_makes_no_state(case):
     assert set(made) == {"params"}
 
 
+@pytest.fixture(scope="module")
+def trackers(case):
+    """One tracker a stack; "moving_past" has a channel more, so other parameters."""
+    generator, params, _ = case
+    blank = jnp.zeros((1, FRAMES, SIDE, SIDE, 4))
+    more = jax.jit(generator.init)(jax.random.key(0), blank)["params"]
+    of = {"causal": params, "moving_past": more}
+    return {m: StreamTracker(generator, p, config(m)) for m, p in of.items()}
+
+
+def run(tracker, frames, time_s, state=None):
+    """(state, probabilities) after frames at their times."""
+    state = tracker.init(square_panel(SIDE)) if state is None else state
+    found = []
+    for frame, now_s in zip(frames, time_s, strict=True):
+        state, track = tracker.step(state, frame, now_s)
+        found.append(track.probability)
+    return state, np.stack(found)
+
+
 @pytest.mark.parametrize("mode", ["causal", "moving_past"])
-def test_frame_by_frame_is_the_whole_sequence(case, mode):
-    generator, params, clip = case
-    if mode == "moving_past":  # one channel more: parameters of its own
-        blank = jnp.zeros((1, FRAMES, SIDE, SIDE, 4))
-        params = generator.init(jax.random.key(0), blank)["params"]
+@pytest.mark.parametrize("cut", range(1, FRAMES))
+def test_any_split_of_the_frames_is_the_whole_sequence(case, trackers, mode, cut):
+    """The state after the first frames holds all that later answers need."""
+    _, _, clip = case
+    tracker = trackers[mode]
+    state, first = run(tracker, clip.frames[:cut], clip.time_s[:cut])
+    # Another sequence in between: nothing is kept outside of the state.
+    run(tracker, clip.frames[::-1], clip.time_s)
+    _, second = run(tracker, clip.frames[cut:], clip.time_s[cut:], state)
+    stack = stack_frames(clip.frames[None], mode)
+    whole = jax.jit(predict, static_argnums=0)(tracker.generator, tracker.params, stack)
+    found = np.concatenate([first, second])
+    np.testing.assert_allclose(found, np.asarray(whole)[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:WARNING")
+@pytest.mark.parametrize("mode", ["causal", "moving_past"])
+@pytest.mark.parametrize("given", [[0, 1, 3, 4], [0, 2, 4, 5], [0, 4, 5], [0, 1, 5]])
+def test_a_dropped_frame_is_the_frame_before_it_repeated(case, trackers, mode, given):
+    _, _, clip = case
+    tracker = trackers[mode]
+    _, found = run(tracker, clip.frames[given], clip.time_s[given])
+    shown = [max(g for g in given if g <= t) for t in range(given[-1] + 1)]
+    _, filled = run(tracker, clip.frames[shown], clip.time_s[: len(shown)])
+    np.testing.assert_array_equal(found, filled[given])
+
+
+@pytest.mark.filterwarnings("ignore:WARNING")
+def test_jitter_is_no_dropped_frame_and_a_long_gap_is_refused(case, trackers):
+    _, _, clip = case
+    tracker = trackers["causal"]
+    _, even = run(tracker, clip.frames[:3], [0.0, 0.5, 1.0])
+    _, uneven = run(tracker, clip.frames[:3], [0.0, 0.6, 1.34])
+    np.testing.assert_array_equal(even, uneven)
+    state, _ = run(tracker, clip.frames[:1], [0.0])
+    assert MOST_REPEATS == 3
+    assert run(tracker, clip.frames[1:2], [2.1], state)[0].seen == 5
+    with pytest.raises(UserError, match=r"2\.2 s between"):
+        tracker.step(state, clip.frames[1], 2.2)
+
+
+def test_two_gaps_too_short_to_fill_are_another_frame_rate(case, trackers):
+    _, _, clip = case
+    with pytest.warns(UserWarning, match="between two frames"):
+        state, _ = run(trackers["causal"], clip.frames[:2], [0.0, 0.7])
+    with pytest.raises(UserError, match=r"0\.7 s between"):
+        trackers["causal"].step(state, clip.frames[2], 1.4)
+
+
+def test_after_warm_up_nothing_is_compiled(case):
+    generator, _, clip = case
+    tracker = StreamTracker(generator.clone(base=8), {}, config())
+    blank = jnp.zeros((1, 1, SIDE, SIDE, 3))
+    init = jax.jit(tracker.generator.init)
+    tracker = dataclasses.replace(
+        tracker, params=init(jax.random.key(0), blank)["params"]
+    )
+    assert tracker.warm_up() > 0.0
+    start = tracker.init(clip.geometry)
+    with jax.no_tracing():
+        run(tracker, clip.frames, clip.time_s, start)
+
+
+@pytest.mark.parametrize("mode", ["causal", "moving_past"])
+def test_frame_by_frame_is_the_whole_sequence(case, trackers, mode):
+    _, _, clip = case
+    generator, params = trackers[mode].generator, trackers[mode].params
     tracks = track_clip(StreamTracker(generator, params, config(mode)), clip)
     found = np.stack([track.probability for track in tracks])
     stack = stack_frames(clip.frames[None], mode)
@@ -106,8 +190,9 @@ def test_a_refused_frame_leaves_the_stream_as_it_was(case):
         tracker.step(state, broken, 0.5)
     with pytest.warns(UserWarning, match="between two frames"):
         after, track = tracker.step(state, clip.frames[1], 1.0)
-    assert np.isfinite(track.probability).all()
-    same = tracker.step(state, clip.frames[1], 0.5)[1]
+    assert np.isfinite(track.probability).all() and track.frame == 1
+    filled, _ = tracker.step(state, clip.frames[0], 0.5)
+    same = tracker.step(filled, clip.frames[1], 1.0)[1]
     np.testing.assert_array_equal(track.probability, same.probability)
     later = tracker.step(after, clip.frames[2], 1.5)[1]
     assert later.frame == 2 and np.isfinite(later.probability).all()

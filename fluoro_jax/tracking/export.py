@@ -1,0 +1,246 @@
+"""A network as a program of its own: StableHLO by `jax.export`, checked for equality.
+
+A network that reads a whole window becomes one function of the window. A forward-only
+network becomes a function of one frame and of its state, which is handed in and out:
+zeros before the first frame, then what the call before returned. Neighbouring frames,
+the running mean and the sigmoid are inside the program in both cases.
+
+Source:
+    StableHLO, https://openxla.org/stablehlo; serialization and compatibility by
+    https://docs.jax.dev/en/latest/export/export.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fluoro_jax.config_rules import PAST_STACKS
+from fluoro_jax.data.stack import (
+    MOTION_GAIN,
+    MOVING_PAST,
+    OFFSETS,
+    REMEMBERED,
+    stack_channels,
+)
+from fluoro_jax.errors import refuse
+from fluoro_jax.models import generator as networks
+from fluoro_jax.tracking.network import forward
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+MAX_DIFF = 1e-5  # ours: of a probability
+CHECKED = 5  # frames of the comparison, after which the whole state is in use
+PROBABILITY = "probability that a pixel is tumour [1]"
+FRAMES = "line integrals, -ln(reading / open beam) [1]"
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input or output of a program.
+
+    Attributes:
+        name: unique among the inputs, or among the outputs.
+        shape: its lengths; "batch" for one that the caller chooses.
+        dtype: NumPy's name.
+        meaning: what it holds, with the unit.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """An exported network.
+
+    Attributes:
+        kind: "stream" (one frame and the state a call) or "window" (all frames).
+        serialized: for `jax.export.deserialize`; cpu, cuda and tpu; of "window" with a
+            batch of any size.
+        mlir: StableHLO as text, weights included, batch 1; for other compilers.
+        function: what was exported, of positional arrays at batch 1.
+        inputs: in the order of the arguments.
+        outputs: in the order of the results.
+        carried: input by output: this result is that argument of the next call.
+        max_abs_difference: largest difference of a probability from the network's own
+            answer [1], over `CHECKED` random frames (or a window of them, twice).
+    """
+
+    kind: str
+    serialized: bytes
+    mlir: str
+    function: Callable[..., Any]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    carried: dict[str, str]
+    max_abs_difference: float
+
+
+def export_network(generator: Any, params: Any, cfg: Any) -> Program:
+    """Exports a network and compares the program that is read back with it.
+
+    Args:
+        generator: module whose output has `logits` `[B, T, H, W]`.
+        params: its parameters; they become constants of the program.
+        cfg: the run's config (study, data.stack).
+
+    Returns:
+        The program: "stream" for a forward-only network with a stack of the past,
+        "window" for any other.
+
+    Raises:
+        UserError: without the package flatbuffers, or if the answers differ by more
+            than `MAX_DIFF`.
+    """
+    _need_flatbuffers()
+    forward_only = not generator.bidirectional and cfg.data.stack in PAST_STACKS
+    make = _stream if forward_only else _window
+    return make(generator, params, cfg)
+
+
+def _stream(generator: Any, params: Any, cfg: Any) -> Program:
+    """One frame a call, fixed shapes."""
+    size = (cfg.study.rows, cfg.study.cols)
+    stack = jax.ShapeDtypeStruct(
+        (1, 1, *size, stack_channels(cfg.data.stack)), jnp.float32
+    )
+    carry = networks.init_carry(generator, params, stack)
+    leaves, tree = jax.tree.flatten(carry)
+    inputs = _state_inputs(size, leaves, moving=cfg.data.stack == MOVING_PAST)
+    outputs = (
+        Value("probability", size, "float32", PROBABILITY),
+        *(Value(f"{v.name}_next", v.shape, v.dtype, v.meaning) for v in inputs[1:]),
+    )
+    function = jax.jit(_advance(generator, params, cfg.data.stack, tree))
+    shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs]
+    exported = jax.export.export(function, platforms=PLATFORMS)(*shapes)
+    serialized = bytes(exported.serialize())
+    frames = _random_frames(cfg)
+    call = jax.jit(jax.export.deserialize(bytearray(serialized)).call)
+    state = [jnp.zeros(s.shape, s.dtype) for s in shapes[1:]]
+    found = []
+    for frame in frames:
+        answer, *state = call(frame, *state)
+        found.append(np.asarray(answer))
+    expected = forward(generator, cfg.data.stack, params, frames[None])[0]
+    return Program(
+        kind="stream",
+        serialized=serialized,
+        mlir=function.lower(*shapes).as_text(),
+        function=function,
+        inputs=inputs,
+        outputs=outputs,
+        carried={f"{v.name}_next": v.name for v in inputs[1:]},
+        max_abs_difference=_compare(np.stack(found), expected),
+    )
+
+
+def _window(generator: Any, params: Any, cfg: Any) -> Program:
+    """All frames of a window at once; the batch is open."""
+    size = (cfg.study.num_frames, cfg.study.rows, cfg.study.cols)
+    # Neighbours wrap in training's whole breaths alone, as in `NetworkTracker`.
+    mode = "edge" if cfg.data.stack == "wrap" else cfg.data.stack
+    function = jax.jit(lambda frames: forward(generator, mode, params, frames))
+    (batch,) = jax.export.symbolic_shape("batch")
+    open_shape = jax.ShapeDtypeStruct((batch, *size), jnp.float32)
+    exported = jax.export.export(function, platforms=PLATFORMS)(open_shape)
+    serialized = bytes(exported.serialize())
+    frames = np.stack([_random_frames(cfg, seed) for seed in (0, 1)])
+    found = jax.export.deserialize(bytearray(serialized)).call(frames)
+    expected = forward(generator, mode, params, frames)
+    return Program(
+        kind="window",
+        serialized=serialized,
+        mlir=function.lower(jax.ShapeDtypeStruct((1, *size), jnp.float32)).as_text(),
+        function=function,
+        inputs=(Value("frames", ("batch", *size), "float32", FRAMES),),
+        outputs=(Value("probability", ("batch", *size), "float32", PROBABILITY),),
+        carried={},
+        max_abs_difference=_compare(found, expected),
+    )
+
+
+def _advance(
+    generator: Any, params: Any, mode: str, tree: Any
+) -> Callable[..., tuple[Any, ...]]:
+    """`StreamTracker.step` without its checks, as a function of arrays alone."""
+    moving = mode == MOVING_PAST
+
+    def advance(frame, seen, latest, *rest):
+        mean, carry = (rest[0], rest[1:]) if moving else (None, rest)
+        # Frame 0 stands for the frames before it, so that zeros are a valid start.
+        before = jnp.where(seen == 0, jnp.broadcast_to(frame, latest.shape), latest)
+        channels = [*before, frame]
+        if mean is not None:
+            # `running_weight`, of a traced number.
+            weight = jnp.maximum(1.0 / (seen + 1), 1.0 / REMEMBERED)
+            mean = mean + weight.astype(jnp.float32) * (frame - mean)
+            channels.append(MOTION_GAIN * (frame - mean))
+        stack = jnp.stack(channels, axis=-1)[None, None]
+        start = jax.tree.unflatten(tree, carry)
+        after, answer = networks.step(generator, params, start, stack)
+        latest = jnp.stack([*before[1:], frame])
+        kept = (seen + 1, latest) if mean is None else (seen + 1, latest, mean)
+        # As float32, whatever the network computes in.
+        return answer[0, 0].astype(jnp.float32), *kept, *jax.tree.leaves(after)
+
+    return advance
+
+
+def _state_inputs(
+    size: tuple[int, int], leaves: list[Any], *, moving: bool
+) -> tuple[Value, ...]:
+    """A frame, then the state."""
+    before = len(OFFSETS["causal"]) - 1
+    named = [
+        Value("frame", size, "float32", FRAMES),
+        Value("seen", (), "int32", "frames before this one; 0 begins a sequence"),
+        Value("latest", (before, *size), "float32", f"the frames before: {FRAMES}"),
+    ]
+    if moving:
+        named.append(Value("mean", size, "float32", f"running mean of {FRAMES}"))
+    for place, leaf in enumerate(leaves):
+        name, meaning = f"carry_{place:02d}", "hidden or cell state of a ConvLSTM [1]"
+        named.append(Value(name, leaf.shape, str(leaf.dtype), meaning))
+    return tuple(named)
+
+
+def _random_frames(cfg: Any, seed: int = 0) -> np.ndarray:
+    """Frames `[T, H, W]` in the range of a chest's line integrals [1]."""
+    count = CHECKED if cfg.data.stack in PAST_STACKS else cfg.study.num_frames
+    shape = (count, cfg.study.rows, cfg.study.cols)
+    return np.random.default_rng(seed).uniform(1.0, 5.0, shape).astype(np.float32)
+
+
+def _compare(found: Any, expected: Any) -> float:
+    """The largest difference; raises if the answers are not equal."""
+    off = float(np.abs(np.asarray(found) - np.asarray(expected)).max())
+    # A NaN compares as false, so it is refused too.
+    if not off <= MAX_DIFF:
+        refuse(
+            f"the exported program's probabilities differ by {off:.2g}",
+            f"at most {MAX_DIFF:g} from those of the network itself",
+            "a program that answers otherwise has none of the measured numbers",
+            "export weights that compute in float32 (gen.dtype), or report this with "
+            "the output of `fluoro doctor`",
+        )
+    return off
+
+
+def _need_flatbuffers() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("flatbuffers") is None:
+        refuse(
+            "the package flatbuffers is not installed",
+            "the extra [export]",
+            "jax.export writes its files with it",
+            "pip install 'fluoro_jax[export]'",
+        )
