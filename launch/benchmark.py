@@ -41,6 +41,7 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
     "projector": projector.projector,
     "simulate": simulate.simulate,
     "stream": stream.stream,
+    "long-stream": stream.long_stream,
     "input": stream.inputs,
     "scaling": scaling.scaling,
     "compile": compilation.compilation,
@@ -48,7 +49,10 @@ BENCHES: dict[str, Callable[[Any, Sequence[str], int], list[Row]]] = {
 PEERS = {**nets.PEERS, "projector": projector.PEERS}
 ALL_PEERS = sorted({peer for peers in PEERS.values() for peer in peers})
 DTYPES = ("float32", "tf32", "bfloat16")
-NETWORKS = ("generator", "critic_step", "train_step", "stream", "scaling")
+NETWORKS = (
+    *("generator", "critic_step", "train_step", "stream", "long-stream"),
+    "scaling",
+)
 
 
 def preset_config(preset: str, dtype: str = "", config: str | None = None) -> Any:

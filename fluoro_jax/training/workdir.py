@@ -37,6 +37,7 @@ FREE = (
     "train.max_skipped",
     "train.collapse_after",
     "evaluation.",
+    "study.num_test",  # cases of a split follow from their number
     *("choices", "platform", "deterministic"),
 )
 HISTORY = "history.jsonl"

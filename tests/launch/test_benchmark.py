@@ -108,6 +108,18 @@ def test_other_rows_have_all_keys(what, capsys):
     assert f"| {what} |" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_a_long_stream_says_how_memory_grows(capsys, monkeypatch):
+    from launch.bench import stream
+
+    monkeypatch.setattr(stream, "LONG", 20)
+    argv = ["--what=long-stream", "--config=configs/causal.py:smoke", "--repeats=1"]
+    assert benchmark.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "over 20 frames; resident " in printed
+    assert "| long-stream |" in printed
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("thin_bodies")
 def test_input_rows_say_what_is_made_beside_what_is_eaten(tmp_path, capsys):
@@ -191,7 +203,7 @@ def test_all_parts_have_a_place_for_every_peer():
     known = set(benchmark.BENCHES)
     assert known == {
         *("generator", "critic_step", "train_step", "projector", "simulate"),
-        *("stream", "input", "scaling", "compile"),
+        *("stream", "long-stream", "input", "scaling", "compile"),
     }
     assert set(benchmark.PEERS) < known
     asked = benchmark.parse(["--what=all", "--peers=linen", "--preset=gpu"])
