@@ -173,25 +173,20 @@ PATIENT = Sets(
 BEYOND = Population(
     bmi=(31.0, 36.0), mediastinum_mm=(4.0, 6.0), heart_scale=(1.05, 1.1)
 )
+CLINIC = Study(
+    val=SIZES,
+    test=SIZES,
+    cases={"train": 110, "val": 32, "test": 60},
+    motion=Motion(),
+    recorded=True,
+)
 STUDIES: Mapping[str, Study] = {
     # The paper's group study: many patients, one tumour each.
     "group": Study(val=GROUP_TEST, test=GROUP_TEST, recorded=True),
     # Ours: tumours that move as measured in patients.
-    "clinic": Study(
-        val=SIZES,
-        test=SIZES,
-        cases={"train": 110, "val": 32, "test": 60},
-        motion=Motion(),
-        recorded=True,
-    ),
+    "clinic": CLINIC,
     # Ours: the same with uneven breaths, for networks that read the past alone.
-    "stream": Study(
-        val=SIZES,
-        test=SIZES,
-        cases={"train": 110, "val": 32, "test": 60},
-        motion=Motion(),
-        irregular=True,
-    ),
+    "stream": dataclasses.replace(CLINIC, irregular=True, recorded=False),
     # Size transfer (the paper's discussion).
     "large_to_small": Study(train=("large",), val=("small", "large"), test=("small",)),
     "small_to_large": Study(train=("small",), val=("large", "small"), test=("large",)),

@@ -166,6 +166,12 @@ def _first_state(nets: Nets, parent: TrainState | None) -> TrainState:
     return parallel.place_tree(from_parent(fresh, parent))
 
 
+def _validates(cfg: Any, until: float | None) -> bool:
+    """Whether the run comes to a validation, whose clips take time to render."""
+    # One that ends by the clock and validates at its last step alone never does.
+    return until is None or cfg.train.eval_every < cfg.train.num_steps
+
+
 # The order of a step: validate and save the state *before* it, then batches, updates,
 # log. So the validation at r is of the weights in checkpoint r, and a resumed run
 # repeats it. Where there is rendering to wait for, the generator compiles beside it in
@@ -190,7 +196,8 @@ def _run(
     if count == 1 and jax.process_count() == 1:  # beside rendering, if there is any
         p_gen.begin(state, parallel.shard(blank_batch(cfg)))
     source = open_batches(cfg, data_dir)
-    validate = Validation(cfg, nets.gen, data_dir) if first else None
+    validates = first and _validates(cfg, until)
+    validate = Validation(cfg, nets.gen, data_dir) if validates else None
     workdir = checkpoints.folder.parent
     if parent is not None:
         note_parent(workdir, parent)
