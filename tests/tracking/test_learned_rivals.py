@@ -1,4 +1,4 @@
-"""Trackers trained at build time: crops, correlation, corruption, and what they reach."""
+"""Trackers trained at build time: their parts, and a disc that they follow."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ from fluoro_jax.tracking.baselines.siamese import (
     correlate,
     read_map,
 )
+from fluoro_jax.tracking.baselines.tune_learned import arrays_of
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 KINDS = (SiameseTracker, PropagationTracker)
 
 
 def disc_clip(seed, frames=6, radius=7.0):
-    """A textured disc that moves by fractions of a pixel over a texture that does not."""
+    """A textured disc that moves by fractions of a pixel over a still texture."""
     rng = np.random.default_rng(seed)
-    texture = lambda sigma: ndimage.gaussian_filter(rng.standard_normal((96, 96)), sigma)
+    texture = lambda sigma: ndimage.gaussian_filter(
+        rng.standard_normal((96, 96)), sigma
+    )
     still, inside = 4.0 * texture(4.0), 3.0 * texture(2.0) + 1.0
     steps = np.cumsum(rng.uniform(-2.5, 2.5, (frames, 2)), axis=0)
     places = np.array([46.0, 48.0]) + steps - steps[:1]
@@ -62,14 +65,6 @@ def disc_clip(seed, frames=6, radius=7.0):
     )
 
 
-def arrays_of(clips):
-    return {
-        "frames": np.stack([c.frames for c in clips]),
-        "mask": np.stack([c.mask for c in clips]).astype(np.uint8),
-        "centroid_px": np.stack([c.centroid_px for c in clips]),
-    }
-
-
 @functools.cache
 def discs():
     return arrays_of([disc_clip(seed) for seed in range(1, 17)])
@@ -89,7 +84,8 @@ def test_a_crop_shows_its_middle_and_goes_back_where_it_was():
         np.testing.assert_allclose(part.mean(), place, atol=1e-4)
     disc = (np.hypot(rows - 30.25, cols - 20.5) <= 5.0).astype(np.float32)
     back = uncrop(crop(jnp.asarray(disc), middle, side, 32), middle, side, (64, 64))
-    assert np.abs(np.asarray(back) - disc).sum() < 0.1 * disc.sum()
+    # The edge is blurred by half a pixel at most, so that the cut mask is the same.
+    np.testing.assert_array_equal(np.asarray(back) >= 0.5, disc >= 0.5)
     assert np.asarray(back)[:, 40:].max() == 0.0
 
 
@@ -122,13 +118,12 @@ def test_a_map_is_read_to_a_fraction_of_a_cell():
     cells = np.stack(np.mgrid[:CELLS, :CELLS], -1) - CELLS // 2
     true = np.array([2.3, -1.4])
     scores = -0.5 * np.square((cells - true) / 0.7).sum(-1)
-    place, confidence = read_map(scores, true - cells, 0.0)
+    place, confidence = read_map(scores, true - cells)
     np.testing.assert_allclose(place, true, atol=1e-9)
     assert 0.8 < confidence <= 1.0
-    # Without a best cell, the prior decides.
-    place, confidence = read_map(np.zeros((CELLS, CELLS)), np.zeros_like(cells), 1.0)
-    np.testing.assert_allclose(place, 0.0, atol=1e-9)
-    assert confidence < 0.5
+    # Without a best cell, no answer is likely.
+    _, confidence = read_map(np.zeros((CELLS, CELLS)), np.zeros_like(cells))
+    assert confidence < 0.1
 
 
 def test_what_is_searched_for_has_no_mean():
@@ -148,7 +143,9 @@ def test_a_previous_mask_is_corrupted_within_its_limits():
     mask[24:40, 24:40] = 1.0
     middle, side = jnp.full(2, 31.5), jnp.full(2, 64.0)
     run = jax.jit(lambda k: corrupt(k, jnp.asarray(mask), middle, side, 16.0))
-    sums = np.array([float(run(k).sum()) for k in jax.random.split(jax.random.key(0), 99)])
+    sums = np.array(
+        [float(run(k).sum()) for k in jax.random.split(jax.random.key(0), 99)]
+    )
     blank = (sums == 0.0).mean()
     assert 0.02 < blank < 0.25
     # Stretched by 10 % at most, and dilated by 3 pixels on every side.
@@ -241,16 +238,20 @@ def test_after_an_empty_prediction_the_place_stays(monkeypatch):
     np.testing.assert_array_equal(after.place_px, state.place_px)
 
 
-def test_the_exemplar_is_large_enough_for_what_training_tumours_moved():
+def test_the_exemplar_is_large_enough_for_what_training_tumours_moved(monkeypatch):
+    for module in (siamese, propagation):
+        monkeypatch.setattr(module, "trained_once", lambda *_: None)
     clip = blob_clip(np.array([[0.0, 0.0], [10.0, -3.0], [10.0, 2.0]]))
-    tracker = SiameseTracker.fit(arrays_of([clip]), steps=1)
+    tracker = SiameseTracker.fit(arrays_of([clip]))
     assert tracker.least_side_px == pytest.approx(10.0 / siamese.SHIFT)
-    other = PropagationTracker.fit(arrays_of([clip]), steps=1)
+    other = PropagationTracker.fit(arrays_of([clip]))
     assert other.least_side_px == pytest.approx(40.0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "limit_px"), [(SiameseTracker, 0.5)])
+@pytest.mark.parametrize(
+    ("kind", "limit_px"), [(SiameseTracker, 0.5), (PropagationTracker, 0.5)]
+)
 def test_a_textured_disc_is_followed(kind, limit_px):
     tracker = kind.fit(discs(), steps=300)
     away = []
@@ -259,5 +260,7 @@ def test_a_textured_disc_is_followed(kind, limit_px):
         tracks = track_clip(tracker, clip, (clip.frames[0], clip.mask[0]))
         away.append(np.stack([t.centroid_px for t in tracks]) - clip.centroid_px)
     errors = np.linalg.norm(np.concatenate(away), axis=1)
-    print(f"{kind.__name__}: median {np.median(errors):.2f}, most {errors.max():.2f} px")
+    print(
+        f"{kind.__name__}: median {np.median(errors):.2f}, most {errors.max():.2f} px"
+    )
     assert np.median(errors) < limit_px

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -21,10 +22,12 @@ from fluoro_jax.tracking.baselines.phases import (
     register_to_first,
 )
 from fluoro_jax.tracking.baselines.registry import KNOWLEDGE, RIVALS
-from fluoro_jax.tracking.baselines.tune import errors_mm
+from fluoro_jax.tracking.baselines.tune import errors_mm, training_clips
+from fluoro_jax.tracking.baselines.tune_learned import TESTED, TRAINED, arrays_of
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
-TRAINED = ("pca_network",)  # by build itself, in minutes
+LEARNED = ("siamese", "mask_propagation")  # from training clips
+BY_BUILD = ("pca_network", *LEARNED)  # trained by build, in minutes
 
 
 def training_of(clip):
@@ -41,15 +44,16 @@ def test_every_tracker_says_what_it_knows_and_builds(name):
     rival = RIVALS[name]
     assert rival.knowledge in KNOWLEDGE and rival.trials >= 1
     assert rival.extra in ("", "classical")
-    if name in TRAINED:
+    if name in BY_BUILD:
         return
     tracker = rival.build(training_of(blob_clip()), small_phases())
     assert isinstance(tracker, Tracker) and tracker.causal
 
 
 def test_what_a_tracker_cannot_do_without_is_asked_for():
-    with pytest.raises(UserError, match="no training clips"):
-        RIVALS["static_blind"].build(None, None)
+    for name in ("static_blind", *LEARNED):
+        with pytest.raises(UserError, match="no training clips"):
+            RIVALS[name].build(None, None)
     for name, rival in RIVALS.items():
         if rival.knowledge == "phases":
             with pytest.raises(UserError, match="no planning phases"):
@@ -87,6 +91,12 @@ def visible():
     return clip, phases_of_case(case, clip.geometry)
 
 
+@pytest.fixture(scope="module")
+def training():
+    """Arrays of 40 training cases of the group study, 128 x 128 pixels."""
+    return arrays_of(training_clips(TESTED + TRAINED)[TESTED:])
+
+
 LIMITS_MM = {
     "template_fixed": 2.0,
     "template_updated": 2.0,
@@ -98,14 +108,21 @@ LIMITS_MM = {
     "pca_projection_shifts": 1.5,
     "pca_projection_patch": 1.5,
     "pca_network": 2.0,
+    "siamese": 1.5,
+    "mask_propagation": 2.0,
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS_MM)
-def test_an_easy_tumour_is_followed(visible, name):
+def test_an_easy_tumour_is_followed(visible, name, request):
     clip, phases = visible
-    errors = errors_mm(RIVALS[name].build(None, phases), clip)
+    arrays = request.getfixturevalue("training") if name in LEARNED else None
+    start = time.perf_counter()
+    tracker = RIVALS[name].build(arrays, phases)
+    took_s = time.perf_counter() - start
+    errors = errors_mm(tracker, clip)
+    print(f"{name}: built in {took_s:.0f} s")
     print(f"{name}: median {np.median(errors):.2f} mm, largest {errors.max():.2f} mm")
     assert np.median(errors) < LIMITS_MM[name]
 

@@ -156,9 +156,10 @@ def vary(key: Array, part: Array) -> Array:
     part = even_out(jnp.maximum(share, 1e-3) ** gamma)
     cells = jax.random.normal(keys[1], (FIELD_CELLS, FIELD_CELLS))
     field = jax.image.resize(cells, part.shape, "cubic")
-    noise = jax.random.normal(keys[2], part.shape)
     field_sd = FIELD * jax.random.uniform(keys[3])
-    return even_out(part + field_sd * field + NOISE * jax.random.uniform(keys[4]) * noise)
+    noise_sd = NOISE * jax.random.uniform(keys[4])
+    noise = jax.random.normal(keys[2], part.shape)
+    return even_out(part + field_sd * field + noise_sd * noise)
 
 
 def train(
@@ -204,7 +205,10 @@ def train(
 
 
 def trained_once(
-    name: str, arrays: Mapping[str, Any], settings: tuple[Any, ...], make: Callable[[], T]
+    name: str,
+    arrays: Mapping[str, Any],
+    settings: tuple[Any, ...],
+    make: Callable[[], T],
 ) -> T:
     """Returns `make()`, or what it returned for the same arrays in this process.
 

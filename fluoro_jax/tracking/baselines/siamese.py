@@ -9,14 +9,13 @@ share. The outline is carried along without changing its shape.
 It is trained on pairs of frames of training clips when the tracker is built.
 
 Source:
-    The form of Bertinetto et al. 2016, arXiv:1606.09549, with the correlation channel by
-    channel of Li et al. 2019, arXiv:1812.11703. Ours: the network's size, offsets
-    in place of boxes, and what is varied in training.
+    The form of Bertinetto et al. 2016, arXiv:1606.09549, with the correlation
+    channel by channel of Li et al. 2019, arXiv:1812.11703. Ours: the network's size,
+    offsets in place of boxes, and what is varied in training.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +78,7 @@ class SiameseNetwork(nn.Module):
     """From an exemplar and a search crop to scores and offsets."""
 
     def setup(self) -> None:
+        """See `nn.Module.setup`; the heads and what the two crops share."""
         self.backbone = Backbone()
         self.outside = self.param("outside", nn.initializers.zeros, ())
         self.norm = nn.GroupNorm(num_groups=FEATURES[-1])
@@ -159,13 +159,10 @@ class SiameseTracker:
     Attributes:
         params: of the network.
         least_side_px: smallest side of the exemplar: half of it can be searched.
-        prior: weight of the log of a Gaussian about the last place, of SD half the
-            search, added to the scores.
     """
 
     params: Any
     least_side_px: float = 1.0
-    prior: float = 0.0
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
 
@@ -174,9 +171,8 @@ class SiameseTracker:
         cls,
         arrays: Mapping[str, Any],
         *,
-        steps: int = 500,
+        steps: int = 1000,
         seed: int = 0,
-        prior: float = 0.0,
         progress: Progress | None = None,
     ) -> SiameseTracker:
         """Trains the network; see docs/rivals.md for the time that it takes.
@@ -187,7 +183,6 @@ class SiameseTracker:
             arrays: frames and mask `[N, T, H, W]`, centroid_px `[N, T, 2]`.
             steps: of the optimizer, 16 pairs each.
             seed: of everything that is drawn.
-            prior: attribute of the tracker.
             progress: called after every step with its number and the loss.
 
         Raises:
@@ -198,7 +193,7 @@ class SiameseTracker:
         path = np.asarray(arrays["centroid_px"], float)
         # As far as training tumours moved in either direction between two frames.
         jump_px = np.abs(np.diff(path, axis=1)).max(initial=0.0)
-        return cls(params, max(1.0, float(jump_px) / SHIFT), prior)
+        return cls(params, max(1.0, float(jump_px) / SHIFT))
 
     def init(
         self,
@@ -230,7 +225,7 @@ class SiameseTracker:
         check, frame = next_frame(state.check, frame, time_s)
         place = centroid_px(state.mask) + state.shift_px
         found = _find(self.params, state.kernel, frame, place, state.side_px)
-        cells, confidence = read_map(*map(np.asarray, found), self.prior)
+        cells, confidence = read_map(*map(np.asarray, found))
         shift = state.shift_px + cells * (STRIDE * state.side_px / EXEMPLAR)
         track = moved_track(
             state.frame, state.mask, shift, check.geometry, confidence=confidence
@@ -244,9 +239,7 @@ class SiameseTracker:
         return []
 
 
-def read_map(
-    scores: np.ndarray, offsets: np.ndarray, prior: float
-) -> tuple[np.ndarray, float]:
+def read_map(scores: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the displacement `[2]` in cells, and its confidence in [0, 1].
 
     The displacement is the mean of the 3 x 3 cells about the best, each with its
@@ -255,10 +248,8 @@ def read_map(
     Args:
         scores: `[CELLS, CELLS]`.
         offsets: `[CELLS, CELLS, 2]`.
-        prior: see `SiameseTracker`.
     """
     cells = np.stack(np.mgrid[:CELLS, :CELLS], -1) - float(MIDDLE)
-    scores = scores - prior * 0.5 * np.square(cells / (MIDDLE / 2)).sum(-1)
     share = np.exp(scores - scores.max())
     share = share / share.sum()
     row, col = np.unravel_index(int(share.argmax()), share.shape)
