@@ -240,7 +240,7 @@ def test_after_an_empty_prediction_the_place_stays(monkeypatch):
 
 def test_the_exemplar_is_large_enough_for_what_training_tumours_moved(monkeypatch):
     for module in (siamese, propagation):
-        monkeypatch.setattr(module, "trained_once", lambda *_: None)
+        monkeypatch.setattr(module, "fit_network", lambda *_, **__: None)
     clip = blob_clip(np.array([[0.0, 0.0], [10.0, -3.0], [10.0, 2.0]]))
     tracker = SiameseTracker.fit(arrays_of([clip]))
     assert tracker.least_side_px == pytest.approx(10.0 / siamese.SHIFT)

@@ -80,14 +80,20 @@ def test_contours_put_the_tumour_of_every_phase_onto_that_of_the_first():
 
 
 @pytest.fixture(scope="module")
-def visible():
-    """A tumour of 30 mm in free lung, breathing evenly, and its planning phases."""
-    pytest.importorskip("SimpleITK")
+def easy():
+    """A tumour of 30 mm in free lung, breathing evenly: the case and its clip."""
     centre_mm = np.array([-70.0, 15.0, 35.0], np.float32)
     tumor = Tumor(centre_mm, diameter_mm=30.0, si_mm=20.0, ap_mm=8.0)
     time_s = 0.5 * np.arange(10, dtype=np.float32)
     case = Case(Anatomy(), Breathing(5.0, 24.0, 12.0), tumor, time_s)
-    clip = simulate(case, square_panel(128), voxel_mm=4.0)
+    return case, simulate(case, square_panel(128), voxel_mm=4.0)
+
+
+@pytest.fixture(scope="module")
+def visible(easy):
+    """The clip, and the patient's planning phases."""
+    pytest.importorskip("SimpleITK")
+    case, clip = easy
     return clip, phases_of_case(case, clip.geometry)
 
 
@@ -115,9 +121,12 @@ LIMITS_MM = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS_MM)
-def test_an_easy_tumour_is_followed(visible, name, request):
-    clip, phases = visible
-    arrays = request.getfixturevalue("training") if name in LEARNED else None
+def test_an_easy_tumour_is_followed(easy, name, request):
+    clip, learned = easy[1], name in LEARNED
+    # Phases and training clips take a minute each: only for those that need them.
+    given = "training" if learned else "visible"
+    found = request.getfixturevalue(given)
+    arrays, phases = (found, None) if learned else (None, found[1])
     start = time.perf_counter()
     tracker = RIVALS[name].build(arrays, phases)
     took_s = time.perf_counter() - start

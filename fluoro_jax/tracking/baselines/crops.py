@@ -26,6 +26,7 @@ GAMMA = 2.0  # gamma is drawn between 1/2 and 2, of values between 0 and 1
 FIELD = 0.3  # largest SD of a smooth field, of a crop's own SD
 FIELD_CELLS = 4  # a side of the field's grid
 NOISE = 0.1  # largest SD of noise, of a crop's own SD
+LEARNING_RATE = 3e-3
 KEPT = 4  # trained networks that a process keeps
 _TRAINED: dict[Any, Any] = {}
 
@@ -62,8 +63,8 @@ def make_examples(arrays: Mapping[str, Any], apart: int | None = None) -> Exampl
     """
     frames, mask = np.asarray(arrays["frames"], np.float32), np.asarray(arrays["mask"])
     mask = (mask >= 0.5).astype(np.uint8)
-    seen = mask.any(axis=(2, 3))
-    count, length = seen.shape
+    count, length = mask.shape[:2]
+    seen = np.asarray(mask.reshape(count, length, -1).any(axis=-1))
     clip, one, other = np.indices((count, length, length)).reshape(3, -1)
     away = np.abs(one - other)
     near = away >= 0 if apart is None else (away >= 1) & (away <= apart)
@@ -204,6 +205,51 @@ def train(
     return state[0]
 
 
+def fit_network(
+    loss_fn: Callable[[Any, Array, Examples], Array],
+    init_fn: Callable[[Array], Any],
+    arrays: Mapping[str, Any],
+    *,
+    apart: int | None = None,
+    steps: int,
+    seed: int,
+    progress: Progress | None,
+) -> Any:
+    """Returns the parameters of a network trained on pairs of frames, once a process.
+
+    Args:
+        loss_fn: see `train`.
+        init_fn: from a key to parameters.
+        arrays: see `make_examples`.
+        apart: likewise.
+        steps: see `train`.
+        seed: of parameters and batches.
+        progress: see `train`.
+
+    Raises:
+        UserError: no two such frames with a tumour.
+    """
+
+    def make() -> Any:
+        return train(
+            loss_fn,
+            init_fn(jax.random.key(seed)),
+            make_examples(arrays, apart),
+            steps=steps,
+            learning_rate=LEARNING_RATE,
+            seed=seed,
+            progress=progress,
+        )
+
+    return trained_once(loss_fn.__name__, arrays, (apart, steps, seed), make)
+
+
+def largest_jump_px(arrays: Mapping[str, Any]) -> float:
+    """Returns how far training tumours moved along an axis between two frames, px."""
+    path_px = np.asarray(arrays["centroid_px"], float)
+    return float(np.abs(np.diff(path_px, axis=1)).max(initial=0.0))
+
+
 def trained_once(
     name: str,
     arrays: Mapping[str, Any],
@@ -213,7 +259,7 @@ def trained_once(
     """Returns `make()`, or what it returned for the same arrays in this process.
 
     Args:
-        name: of the tracker.
+        name: of what is trained.
         arrays: its training arrays; frames, mask and centroid_px count.
         settings: of its training.
         make: trains it.

@@ -30,10 +30,9 @@ from fluoro_jax.tracking.baselines.crops import (
     Progress,
     crop,
     even_out,
-    make_examples,
+    fit_network,
+    largest_jump_px,
     square_px,
-    train,
-    trained_once,
     uncrop,
     vary,
 )
@@ -48,7 +47,6 @@ PIXELS = 64  # of a side of the crop
 AROUND = 2.0  # the crop's side, of the square of `square_px`
 FEATURES = (16, 32, 48)
 BATCH = 16
-LEARNING_RATE = 3e-3
 STRETCH = 0.1  # of the previous mask, along each axis
 JITTER = 0.1  # its shift, of its box
 WIDEN = 3  # largest dilation, pixels of the crop: about a fifth of the box
@@ -151,12 +149,18 @@ class PropagationTracker:
         Raises:
             UserError: no two neighbouring frames with a tumour.
         """
-        make = lambda: _trained(arrays, steps, seed, progress)
-        params = trained_once("propagation", arrays, (steps, seed), make)
-        path = np.asarray(arrays["centroid_px"], float)
-        jump_px = np.abs(np.diff(path, axis=1)).max(initial=0.0)
+        blank = jnp.zeros((1, PIXELS, PIXELS))
+        params = fit_network(
+            mask_loss,
+            lambda key: PropagationNetwork().init(key, blank, blank),
+            arrays,
+            apart=1,  # neighbours
+            steps=steps,
+            seed=seed,
+            progress=progress,
+        )
         # The tumour stays in the crop, a quarter of its side from the border.
-        return cls(params, max(1.0, 4.0 * float(jump_px)))
+        return cls(params, max(1.0, 4.0 * largest_jump_px(arrays)))
 
     def init(
         self,
@@ -203,23 +207,6 @@ class PropagationTracker:
     def flush(self, state: PropagationState) -> list[Track]:
         """Nothing is owed."""
         return []
-
-
-def _trained(
-    arrays: Mapping[str, Any], steps: int, seed: int, progress: Progress | None
-) -> Any:
-    examples = make_examples(arrays, apart=1)
-    blank = jnp.zeros((1, PIXELS, PIXELS))
-    params = PropagationNetwork().init(jax.random.key(seed), blank, blank)
-    return train(
-        mask_loss,
-        params,
-        examples,
-        steps=steps,
-        learning_rate=LEARNING_RATE,
-        seed=seed,
-        progress=progress,
-    )
 
 
 def mask_loss(params: Any, key: Array, examples: Examples) -> Array:

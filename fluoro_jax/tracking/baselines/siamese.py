@@ -34,10 +34,9 @@ from fluoro_jax.tracking.baselines.crops import (
     Progress,
     crop,
     even_out,
-    make_examples,
+    fit_network,
+    largest_jump_px,
     square_px,
-    train,
-    trained_once,
     vary,
 )
 from fluoro_jax.tracking.baselines.matching import moved_track, need_reference
@@ -52,7 +51,6 @@ CELLS = 13  # a side of the map of scores: displacements of -6 .. 6 cells
 MIDDLE = CELLS // 2
 FEATURES = (16, 32, 32)
 BATCH = 16
-LEARNING_RATE = 3e-3
 SHIFT = 0.4  # largest displacement in training, of the exemplar's side
 SCALE = 2.0 ** (1.0 / 6.0)  # of both crops
 OTHER_SCALE = 1.05  # of the search crop alone
@@ -188,12 +186,16 @@ class SiameseTracker:
         Raises:
             UserError: no two frames of a clip with a tumour.
         """
-        make = lambda: _trained(arrays, steps, seed, progress)
-        params = trained_once("siamese", arrays, (steps, seed), make)
-        path = np.asarray(arrays["centroid_px"], float)
-        # As far as training tumours moved in either direction between two frames.
-        jump_px = np.abs(np.diff(path, axis=1)).max(initial=0.0)
-        return cls(params, max(1.0, float(jump_px) / SHIFT))
+        blank = [jnp.zeros((1, side, side)) for side in (EXEMPLAR, EXEMPLAR, SEARCH)]
+        params = fit_network(
+            pair_loss,
+            lambda key: SiameseNetwork().init(key, *blank),
+            arrays,
+            steps=steps,
+            seed=seed,
+            progress=progress,
+        )
+        return cls(params, max(1.0, largest_jump_px(arrays) / SHIFT))
 
     def init(
         self,
@@ -249,7 +251,7 @@ def read_map(scores: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, float
         scores: `[CELLS, CELLS]`.
         offsets: `[CELLS, CELLS, 2]`.
     """
-    cells = np.stack(np.mgrid[:CELLS, :CELLS], -1) - float(MIDDLE)
+    cells = np.moveaxis(np.mgrid[:CELLS, :CELLS], 0, -1) - float(MIDDLE)
     share = np.exp(scores - scores.max())
     share = share / share.sum()
     row, col = np.unravel_index(int(share.argmax()), share.shape)
@@ -257,24 +259,6 @@ def read_map(scores: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, float
     weight = share[near][..., None]
     place = ((cells + offsets)[near] * weight).sum((0, 1)) / weight.sum()
     return place, min(float(weight.sum()), 1.0)
-
-
-def _trained(
-    arrays: Mapping[str, Any], steps: int, seed: int, progress: Progress | None
-) -> Any:
-    examples = make_examples(arrays)
-    key = jax.random.key(seed)
-    blank = [jnp.zeros((1, side, side)) for side in (EXEMPLAR, EXEMPLAR, SEARCH)]
-    params = SiameseNetwork().init(key, *blank)
-    return train(
-        pair_loss,
-        params,
-        examples,
-        steps=steps,
-        learning_rate=LEARNING_RATE,
-        seed=seed,
-        progress=progress,
-    )
 
 
 def pair_loss(params: Any, key: Array, examples: Examples) -> Array:
@@ -290,7 +274,7 @@ def pair_loss(params: Any, key: Array, examples: Examples) -> Array:
     exemplar, mask, search, cells = jax.vmap(one)(keys, examples.pairs[chosen])
     found: Any = SiameseNetwork().apply(params, exemplar, mask, search)
     scores, offsets = found
-    grid = jnp.stack(jnp.mgrid[:CELLS, :CELLS], -1) - float(MIDDLE)
+    grid = jnp.moveaxis(jnp.mgrid[:CELLS, :CELLS], 0, -1) - float(MIDDLE)
     away = cells[:, None, None, :] - grid[None]
     target = jnp.exp(-0.5 * jnp.square(away / TARGET_CELLS).sum(-1))
     target = target / target.sum((1, 2), keepdims=True)
