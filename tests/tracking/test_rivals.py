@@ -11,11 +11,7 @@ from blobs import blob_clip
 from small_phases import small_phases
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Grid, square_panel
-from fluoro_jax.sim.body.anatomy import Anatomy
-from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.fluoroscope import Case, simulate
-from fluoro_jax.sim.tumor.tumor import Tumor
+from fluoro_jax.geometry import Grid
 from fluoro_jax.tracking.baselines.phases import (
     centroid_mm,
     phases_of_case,
@@ -23,7 +19,12 @@ from fluoro_jax.tracking.baselines.phases import (
 )
 from fluoro_jax.tracking.baselines.registry import KNOWLEDGE, RIVALS
 from fluoro_jax.tracking.baselines.tune import errors_mm, training_clips
-from fluoro_jax.tracking.baselines.tune_learned import TESTED, TRAINED, arrays_of
+from fluoro_jax.tracking.baselines.tune_learned import (
+    TESTED,
+    TRAINED,
+    arrays_of,
+    easy_case,
+)
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 LEARNED = ("siamese", "mask_propagation")  # from training clips
@@ -82,11 +83,7 @@ def test_contours_put_the_tumour_of_every_phase_onto_that_of_the_first():
 @pytest.fixture(scope="module")
 def easy():
     """A tumour of 30 mm in free lung, breathing evenly: the case and its clip."""
-    centre_mm = np.array([-70.0, 15.0, 35.0], np.float32)
-    tumor = Tumor(centre_mm, diameter_mm=30.0, si_mm=20.0, ap_mm=8.0)
-    time_s = 0.5 * np.arange(10, dtype=np.float32)
-    case = Case(Anatomy(), Breathing(5.0, 24.0, 12.0), tumor, time_s)
-    return case, simulate(case, square_panel(128), voxel_mm=4.0)
+    return easy_case()
 
 
 @pytest.fixture(scope="module")
