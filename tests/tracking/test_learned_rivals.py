@@ -248,9 +248,10 @@ def test_the_exemplar_is_large_enough_for_what_training_tumours_moved(monkeypatc
     assert other.least_side_px == pytest.approx(40.0)
 
 
+# Errors of propagated masks add up from frame to frame.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "limit_px"), [(SiameseTracker, 0.5), (PropagationTracker, 0.5)]
+    ("kind", "limit_px"), [(SiameseTracker, 0.5), (PropagationTracker, 1.5)]
 )
 def test_a_textured_disc_is_followed(kind, limit_px):
     tracker = kind.fit(discs(), steps=300)
