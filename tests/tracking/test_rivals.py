@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -10,21 +11,24 @@ from blobs import blob_clip
 from small_phases import small_phases
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Grid, square_panel
-from fluoro_jax.sim.body.anatomy import Anatomy
-from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.fluoroscope import Case, simulate
-from fluoro_jax.sim.tumor.tumor import Tumor
+from fluoro_jax.geometry import Grid
 from fluoro_jax.tracking.baselines.phases import (
     centroid_mm,
     phases_of_case,
     register_to_first,
 )
 from fluoro_jax.tracking.baselines.registry import KNOWLEDGE, RIVALS
-from fluoro_jax.tracking.baselines.tune import errors_mm
+from fluoro_jax.tracking.baselines.tune import errors_mm, training_clips
+from fluoro_jax.tracking.baselines.tune_learned import (
+    TESTED,
+    TRAINED,
+    arrays_of,
+    easy_case,
+)
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
-TRAINED = ("pca_network",)  # by build itself, in minutes
+LEARNED = ("siamese", "mask_propagation")  # from training clips
+BY_BUILD = ("pca_network", *LEARNED)  # trained by build, in minutes
 
 
 def training_of(clip):
@@ -41,15 +45,16 @@ def test_every_tracker_says_what_it_knows_and_builds(name):
     rival = RIVALS[name]
     assert rival.knowledge in KNOWLEDGE and rival.trials >= 1
     assert rival.extra in ("", "classical")
-    if name in TRAINED:
+    if name in BY_BUILD:
         return
     tracker = rival.build(training_of(blob_clip()), small_phases())
     assert isinstance(tracker, Tracker) and tracker.causal
 
 
 def test_what_a_tracker_cannot_do_without_is_asked_for():
-    with pytest.raises(UserError, match="no training clips"):
-        RIVALS["static_blind"].build(None, None)
+    for name in ("static_blind", *LEARNED):
+        with pytest.raises(UserError, match="no training clips"):
+            RIVALS[name].build(None, None)
     for name, rival in RIVALS.items():
         if rival.knowledge == "phases":
             with pytest.raises(UserError, match="no planning phases"):
@@ -76,15 +81,23 @@ def test_contours_put_the_tumour_of_every_phase_onto_that_of_the_first():
 
 
 @pytest.fixture(scope="module")
-def visible():
-    """A tumour of 30 mm in free lung, breathing evenly, and its planning phases."""
+def easy():
+    """A tumour of 30 mm in free lung, breathing evenly: the case and its clip."""
+    return easy_case()
+
+
+@pytest.fixture(scope="module")
+def visible(easy):
+    """The clip, and the patient's planning phases."""
     pytest.importorskip("SimpleITK")
-    centre_mm = np.array([-70.0, 15.0, 35.0], np.float32)
-    tumor = Tumor(centre_mm, diameter_mm=30.0, si_mm=20.0, ap_mm=8.0)
-    time_s = 0.5 * np.arange(10, dtype=np.float32)
-    case = Case(Anatomy(), Breathing(5.0, 24.0, 12.0), tumor, time_s)
-    clip = simulate(case, square_panel(128), voxel_mm=4.0)
+    case, clip = easy
     return clip, phases_of_case(case, clip.geometry)
+
+
+@pytest.fixture(scope="module")
+def training():
+    """Arrays of 40 training cases of the group study, 128 x 128 pixels."""
+    return arrays_of(training_clips(TESTED + TRAINED)[TESTED:])
 
 
 LIMITS_MM = {
@@ -98,14 +111,24 @@ LIMITS_MM = {
     "pca_projection_shifts": 1.5,
     "pca_projection_patch": 1.5,
     "pca_network": 2.0,
+    "siamese": 1.5,
+    "mask_propagation": 2.0,
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS_MM)
-def test_an_easy_tumour_is_followed(visible, name):
-    clip, phases = visible
-    errors = errors_mm(RIVALS[name].build(None, phases), clip)
+def test_an_easy_tumour_is_followed(easy, name, request):
+    clip, learned = easy[1], name in LEARNED
+    # Phases and training clips take a minute each: only for those that need them.
+    given = "training" if learned else "visible"
+    found = request.getfixturevalue(given)
+    arrays, phases = (found, None) if learned else (None, found[1])
+    start = time.perf_counter()
+    tracker = RIVALS[name].build(arrays, phases)
+    took_s = time.perf_counter() - start
+    errors = errors_mm(tracker, clip)
+    print(f"{name}: built in {took_s:.0f} s")
     print(f"{name}: median {np.median(errors):.2f} mm, largest {errors.max():.2f} mm")
     assert np.median(errors) < LIMITS_MM[name]
 

@@ -20,6 +20,8 @@ from fluoro_jax.tracking.baselines.pca_network import PcaNetworkTracker
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.phases import PatientPhases
 from fluoro_jax.tracking.baselines.projection_fit import ProjectionFitTracker
+from fluoro_jax.tracking.baselines.propagation import PropagationTracker
+from fluoro_jax.tracking.baselines.siamese import SiameseTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.baselines.template import TemplateTracker
 from fluoro_jax.tracking.tracker import Tracker
@@ -55,7 +57,7 @@ def _fitted(kind: Any, **how: Any) -> Callable[[Arrays | None, Any], Tracker]:
             refuse(
                 "no training clips",
                 "the arrays of load_split",
-                why="the baseline is the average of training clips",
+                why="the tracker is fitted to training clips",
                 fix="pass training=load_split(spec, data_dir, 'train')",
             )
         return kind.fit(training, **how)
@@ -124,6 +126,9 @@ def _rivals() -> dict[str, Rival]:
         "pca_network": Rival(
             "phases", _of_patient(lambda _, patient: PcaNetworkTracker.fit(patient)), 1
         ),
+        # Lengths of training and a prior for the place; two networks.
+        "siamese": Rival("frame 0", _fitted(SiameseTracker), 6),
+        "mask_propagation": Rival("frame 0", _fitted(PropagationTracker), 2),
     }
 
 
