@@ -99,11 +99,11 @@ def _d98_decrease_pct(
     """Decrease of D98 when a beam around the first target follows the prediction.
 
     The dose of each frame is the first target with a margin, moved by the error of the
-    centroid; where nothing was predicted the corrected form holds the beam, and the
-    challenge has no answer.
+    centroid. Where nothing was predicted the challenge has no answer; corrected, the
+    frame gives no dose, so that silence does not pay.
     """
     target = truth[0]
-    beam = _beam(target, unit)
+    beam = _beam(target, unit, compat=compat)
     planned = _d98(beam, target)
     error = metrics.centroid_px(pred) - metrics.centroid_px(truth)
     said = ~np.isnan(error).any(axis=1)
@@ -113,12 +113,12 @@ def _d98_decrease_pct(
     given = np.zeros(target.shape)
     for shift in error[said]:
         given += ndimage.shift(beam, shift, order=order, mode="nearest")
-    return 100.0 * (planned - _d98(given / said.sum(), target)) / planned
+    return 100.0 * (planned - _d98(given / len(said), target)) / planned
 
 
-def _beam(target: np.ndarray, unit: tuple[float, float]) -> np.ndarray:
+def _beam(target: np.ndarray, unit: tuple[float, float], *, compat: bool) -> np.ndarray:
     """Dose of a beam around the target, `[H, W]` in {0, 1}."""
-    if unit == (1.0, 1.0):
+    if compat:
         cross = ndimage.generate_binary_structure(2, 1)
         wide = ndimage.binary_dilation(target, structure=cross, iterations=MARGIN)
     else:

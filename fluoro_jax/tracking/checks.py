@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class FrameCheck:
         frame_s: time between frames that the tracker needs; None for any.
         last_s: time of the newest frame; None before the first.
         late: the newest frame came after a gap.
+        fills_gaps: the tracker makes up for dropped frames, however often.
     """
 
     geometry: Geometry
@@ -56,6 +58,7 @@ class FrameCheck:
     frame_s: float | None = None
     last_s: float | None = None
     late: bool = False
+    fills_gaps: bool = False
 
 
 def begin(
@@ -65,6 +68,7 @@ def begin(
     domain: str,
     learned: TrainingDomain | None = None,
     frame_s: float | None = None,
+    fills_gaps: bool = False,
 ) -> FrameCheck:
     """Returns the `FrameCheck` of a sequence that is about to start.
 
@@ -74,6 +78,7 @@ def begin(
         domain: what the frames hold, see `Clip`.
         learned: what the tracker was trained on, if it uses the images.
         frame_s: time between frames that it needs; by default that of `learned`.
+        fills_gaps: it makes up for dropped frames.
 
     Raises:
         UserError: a view, domain or reference that this tracker cannot use.
@@ -95,7 +100,7 @@ def begin(
         _check_reference(geometry, reference)
     if frame_s is None and learned is not None:
         frame_s = learned.frame_s
-    return FrameCheck(geometry, learned, frame_s)
+    return FrameCheck(geometry, learned, frame_s, fills_gaps=fills_gaps)
 
 
 def next_frame(
@@ -145,6 +150,8 @@ def check_clip(
     clip: Clip,
     learned: TrainingDomain | None = None,
     reference: Reference | None = None,
+    *,
+    fills_gaps: bool = False,
 ) -> None:
     """Refuses a clip that a tracker cannot use.
 
@@ -152,6 +159,7 @@ def check_clip(
         clip: frames `[T, H, W]`; its truth is not read.
         learned: what the tracker was trained on, or None.
         reference: None, or frame 0 and its true mask.
+        fills_gaps: as in `begin`.
 
     Raises:
         UserError: with the first problem found.
@@ -164,7 +172,8 @@ def check_clip(
             why="a tracker is fed one frame at a time",
             fix="check how the clip was read or cut",
         )
-    check = begin(clip.geometry, reference, domain=clip.domain, learned=learned)
+    how: Any = dict(domain=clip.domain, learned=learned, fills_gaps=fills_gaps)
+    check = begin(clip.geometry, reference, **how)
     finite = np.isfinite(frames).all(axis=(1, 2))
     if not finite.all():
         raise UserError(
@@ -192,10 +201,11 @@ def _tick(check: FrameCheck, time_s: float) -> FrameCheck:
     late = False
     if check.frame_s is not None:
         usual = check.frame_s
-        # One late frame may be a dropped one; two in a row are another frame rate. The
-        # limit is four spacings and the jitter of one.
+        # One late frame may be a dropped one; two in a row are another frame rate.
         late = gap > (1.0 + SPACING_OFF) * usual
-        too_late = gap > LONGEST_GAP * usual or (late and check.late)
+        filled = check.fills_gaps and gap >= 1.5 * usual  # two spacings, rounded
+        again = late and check.late and not filled
+        too_late = gap > LONGEST_GAP * usual or again
         if gap < (1.0 - SPACING_OFF) * usual or too_late:
             _refuse_time(
                 f"{gap:.4g} s between the frames at {check.last_s:g} and {time_s:g} s",

@@ -228,28 +228,35 @@ def area_under_curve(said: np.ndarray, right: np.ndarray) -> float:
 
 
 def risk_coverage(
-    said: np.ndarray, error_mm: np.ndarray, *, points: int = 20
+    said: np.ndarray,
+    error_mm: np.ndarray,
+    *,
+    points: int = 20,
+    limit_mm: float = LIMIT_MM,
 ) -> list[dict[str, float]]:
     """Returns the error of the surest answers, for growing shares of them.
 
     Args:
         said: `[n]` confidences.
-        error_mm: `[n]`; NaN (no answer) counts as the largest known error.
+        error_mm: `[n]`; NaN (no answer) counts as wrong, and in the mean as the
+            largest known error.
         points: of the curve.
+        limit_mm: an error under it is right.
 
     Returns:
-        coverage, mean_mm and wrong (share over `LIMIT_MM`) of the surest so many.
+        coverage, mean_mm and wrong (share of `limit_mm` or more) of the surest so many.
     """
     error = np.where(np.isnan(error_mm), np.nanmax(error_mm, initial=0.0), error_mm)
+    wrong = ~(np.nan_to_num(error_mm, nan=np.inf) < limit_mm)
     order = np.argsort(-said, kind="stable")
     rows = []
     for share in np.linspace(1.0 / points, 1.0, points):
-        chosen = error[order[: max(1, round(share * len(order)))]]
+        chosen = order[: max(1, round(share * len(order)))]
         rows.append(
             {
                 "coverage": float(share),
-                "mean_mm": float(chosen.mean()),
-                "wrong": float((chosen >= LIMIT_MM).mean()),
+                "mean_mm": float(error[chosen].mean()),
+                "wrong": float(wrong[chosen].mean()),
             }
         )
     return rows
@@ -271,9 +278,10 @@ def conformal_radius_mm(scores_mm: Sequence[float], *, alpha: float) -> float:
     Source:
         Vovk, Gammerman, Shafer 2005; Lei et al. 2018, arXiv:1604.04173.
     """
-    ordered = np.sort(np.nan_to_num(np.asarray(scores_mm, float), nan=np.inf))
+    ordered = np.sort(np.asarray(scores_mm, float))  # NaN comes last, as infinite does
     rank = math.ceil((len(ordered) + 1) * (1.0 - alpha))
-    return float(ordered[rank - 1]) if 1 <= rank <= len(ordered) else math.inf
+    radius_mm = ordered[rank - 1] if 1 <= rank <= len(ordered) else math.inf
+    return math.inf if np.isnan(radius_mm) else float(radius_mm)
 
 
 def summary(
@@ -288,5 +296,5 @@ def summary(
         "calibration_error": calibration_error(said, right),
         "auc": None if math.isnan(auc) else auc,
         "reliability": reliability(said, right),
-        "risk_coverage": risk_coverage(said, error_mm),
+        "risk_coverage": risk_coverage(said, error_mm, limit_mm=limit_mm),
     }

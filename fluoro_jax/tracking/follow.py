@@ -19,6 +19,7 @@ from fluoro_jax.tracking.checks import check_clip
 from fluoro_jax.tracking.resample import (
     Resampler,
     interleave,
+    is_near,
     make_resampler,
     to_view,
 )
@@ -99,7 +100,12 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
     # was learned only after it.
     check_clip(clip)
     learned = tracker.learned
-    parts = interleave(np.asarray(clip.time_s), learned.frame_s)
+    fills_gaps = bool(getattr(tracker, "fills_gaps", False))
+    times = np.asarray(clip.time_s, float)
+    if fills_gaps and is_near(times, learned.frame_s):
+        parts = [np.arange(len(times))]
+    else:
+        parts = interleave(times, learned.frame_s)
     resampler = make_resampler(clip.geometry, learned)
     prepared = to_view(clip, resampler)
     window = getattr(tracker, "window_frames", None)
@@ -113,7 +119,7 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
             time_s=np.asarray(clip.time_s, float)[part],
             periodic=whole,
         )
-        check_clip(one, learned)
+        check_clip(one, learned, fills_gaps=fills_gaps)
         clips.append(one)
     return Plan(tracker, resampler, parts, clips)
 

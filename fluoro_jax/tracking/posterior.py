@@ -29,6 +29,9 @@ from fluoro_jax.tracking.checks import Reference
 from fluoro_jax.tracking.confidence import Calibration, Features
 from fluoro_jax.tracking.tracker import Tracker, make_track
 
+# Members that the wrapped tracker may have, see `Tracker`.
+OPTIONAL = ("learned", "window_frames", "fills_gaps", "cfg", "card", "warm_up")
+
 
 @dataclass(frozen=True)
 class MotionRules:
@@ -40,8 +43,10 @@ class MotionRules:
         measured_mm: SD of a component's centroid about the tumour's.
         speed_mm_s: SD of the speed of a component seen for the first time.
         gate: how many SDs off the prediction a component may lie.
+        farthest_mm: and how far at most.
         memory_s: evidence falls to 1 / e in this time.
-        hold_s: for so long after it was last seen a place is predicted.
+        hold_s: for so long after it was last seen a place is predicted; after twice
+            that time a hypothesis is forgotten.
         most: hypotheses that are kept.
     """
 
@@ -49,6 +54,7 @@ class MotionRules:
     measured_mm: float = 1.5
     speed_mm_s: float = 15.0
     gate: float = 4.0
+    farthest_mm: float = 20.0
     memory_s: float = 4.0
     hold_s: float = 1.0
     most: int = 8
@@ -119,7 +125,7 @@ class PosteriorTracker:
 
     def __getattr__(self, name: str) -> Any:
         # Optional members of the protocol, as the wrapped tracker has them or not.
-        if name in ("learned", "window_frames", "cfg", "card", "warm_up"):
+        if name in OPTIONAL:
             return getattr(self.inner, name)
         raise AttributeError(name)
 
@@ -244,12 +250,14 @@ def follow(
     """
     forgotten = math.exp(-gap_s / rules.memory_s)
     free, following = list(parts), []
-    for one in (predicted(one, gap_s, rules) for one in held):
+    # One that was not seen for long would reach for any blob in the frame.
+    recent = [one for one in held if now_s - one.seen_s <= 2.0 * rules.hold_s]
+    for one in (predicted(one, gap_s, rules) for one in recent):
         one = dataclasses.replace(one, evidence=one.evidence * forgotten)
         spread_mm = math.sqrt(one.spread[0, 0] + rules.measured_mm**2)
-        off = [float(np.linalg.norm(p[0] - one.place_mm)) / spread_mm for p in free]
+        off = [float(np.linalg.norm(p[0] - one.place_mm)) for p in free]
         # The hypothesis with most evidence takes its component first.
-        if off and min(off) <= rules.gate:
+        if off and min(off) <= min(rules.gate * spread_mm, rules.farthest_mm):
             nearest = int(np.argmin(off))
             one = measured(one, free.pop(nearest), now_s, rules)
         following.append(one)

@@ -21,7 +21,7 @@ import numpy as np
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, iso_pixel_mm
-from fluoro_jax.tracking.checks import SPACING_OFF
+from fluoro_jax.tracking.checks import LONGEST_GAP, SPACING_OFF
 from fluoro_jax.tracking.learned import TrainingDomain
 
 # Ours, all three.
@@ -175,6 +175,25 @@ def interleave(time_s: np.ndarray, frame_s: float) -> list[np.ndarray]:
         left[part] = False
         parts.append(part)
     return parts
+
+
+def is_near(time_s: np.ndarray, frame_s: float) -> bool:
+    """Returns whether frames are about `frame_s` apart, but for dropped ones.
+
+    >>> is_near(np.array([0.0, 0.25, 0.5, 1.0]), 0.2)
+    True
+
+    Args:
+        time_s: `[T]`, increasing.
+        frame_s: the spacing wanted.
+    """
+    gaps = np.diff(time_s) / frame_s
+    if not len(gaps):
+        return True
+    # 1e-6: a gap that is off by exactly the tolerance passes whatever its rounding.
+    usual = abs(np.median(gaps) - 1.0) <= SPACING_OFF + 1e-6
+    least, most = 1.0 - SPACING_OFF - 1e-6, LONGEST_GAP
+    return bool(usual and gaps.min() >= least and gaps.max() <= most)
 
 
 def _sequence(time_s: np.ndarray, through: int, frame_s: float) -> np.ndarray:

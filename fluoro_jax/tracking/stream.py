@@ -96,6 +96,7 @@ class StreamTracker:
     card: Mapping[str, Any] | None = None
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
+    fills_gaps: bool = field(default=True, init=False)
     learned: TrainingDomain = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,7 +122,9 @@ class StreamTracker:
         domain: str = "line_integral",
     ) -> StreamState:
         """See `Tracker.init`; `periodic` changes nothing."""
-        check = begin(geometry, reference, domain=domain, learned=self.learned)
+        check = begin(
+            geometry, reference, domain=domain, learned=self.learned, fills_gaps=True
+        )
         shape = (1, 1, geometry.rows, geometry.cols)
         shape += (stack_channels(self.cfg.data.stack),)
         # A shape is enough: the carry is zeros, and nothing is computed.

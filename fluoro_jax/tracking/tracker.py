@@ -34,6 +34,8 @@ class Tracker(Protocol):
     - `learned`, a `learned.TrainingDomain`: the clips it was trained on. Clips of
       another view, domain or frame spacing are then refused; without it any clip is
       accepted. `fluoro track` and `follow.make_plan` need it, to resample.
+    - `fills_gaps`: True if it makes up for dropped frames itself; a clip near the
+      spacing that it learned is then not split, whatever is missing in it.
     - `window_frames`: frames that it reads at once. Only a clip of exactly so many is
       announced as periodic in `init`; without it every periodic clip is.
     """
@@ -116,7 +118,8 @@ def track_clip(
     """
     frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
     # The whole clip first: nothing is tracked of a clip whose later frames are refused.
-    check_clip(clip, getattr(tracker, "learned", None), reference)
+    learned, fills_gaps = (getattr(tracker, n, None) for n in ("learned", "fills_gaps"))
+    check_clip(clip, learned, reference, fills_gaps=bool(fills_gaps))
     # A tracker without a window has no length that the period must match.
     window = getattr(tracker, "window_frames", len(frames))
     periodic = clip.periodic and len(frames) == window

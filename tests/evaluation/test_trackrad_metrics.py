@@ -87,3 +87,10 @@ def test_refusals(pred, truth, words):
     with pytest.raises(UserError) as caught:
         trackrad_metrics(pred, truth, PITCH, compat=True)
     assert words in str(caught.value)
+
+
+def test_a_frame_without_an_answer_gives_no_dose_when_corrected():
+    pred = moving(frames=20)
+    pred[1:] = False
+    found = trackrad_metrics(pred, moving(frames=20), PITCH, compat=False)
+    assert found["relative_d98_decrease_pct"] == pytest.approx(95.0, abs=6.0)

@@ -135,3 +135,12 @@ def test_a_kept_state_may_be_gone_on_from_twice():
     first = tracker.step(state, maps[3], 3 * GAP_S)[1]
     again = tracker.step(state, maps[3], 3 * GAP_S)[1]
     np.testing.assert_array_equal(first.probability, again.probability)
+
+
+def test_what_was_lost_for_long_does_not_reach_for_another_blob():
+    empty = np.full((SIDE, SIDE), 0.05, np.float32)
+    away = [blob(40, 40)] * 10  # 30 pixels off, 3 s later
+    tracks = tracked([blob(breath(t), 12) for t in range(40)] + [empty] * 15 + away)
+    for track in tracks[-10:]:
+        assert track.status == "ok"
+        np.testing.assert_allclose(track.centroid_px, 40.0, atol=0.3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.models.generator import Generator, predict
+from fluoro_jax.tracking.follow import make_plan
 from fluoro_jax.tracking.stream import MOST_REPEATS, StreamTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
@@ -196,3 +198,13 @@ def test_a_refused_frame_leaves_the_stream_as_it_was(case):
     np.testing.assert_array_equal(track.probability, same.probability)
     later = tracker.step(after, clip.frames[2], 1.5)[1]
     assert later.frame == 2 and np.isfinite(later.probability).all()
+
+
+def test_clips_near_its_spacing_are_not_split_and_gaps_are_filled(case, trackers):
+    _, _, clip = case
+    for times in ([0, 0.6, 1.2, 1.8, 2.4, 3.0], [0, 0.5, 1.5, 2.0, 3.0, 3.5]):
+        plan = make_plan(trackers["causal"], clip.replace(time_s=np.array(times)))
+        assert [part.tolist() for part in plan.parts] == [list(range(FRAMES))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert len([t for t, _ in plan.run() if t is not None]) == FRAMES

@@ -102,14 +102,17 @@ def confidence(
     told = _Progress(2 * len(FITTED) + len(shifted))
     tuning = {n: _answers(tracker, n, settings, "tuning", ct, told) for n in FITTED}
     rule = _fit([one for cases in tuning.values() for one in cases])
-    test = {
-        name: _answers(tracker, name, settings, "test", ct, told)
-        for name in (*FITTED, *shifted)
-    }
-    results = judge(rule, tuning, test)
-    results |= {"model": model, "cases_a_scenario": int(settings.clips.cases)}
+    # At once: what follows takes as long again.
     workdir.mkdir(parents=True, exist_ok=True)
     write_text(workdir / "confidence.json", rule.to_json() + "\n")
+    test, refused = {}, {}
+    for name in (*FITTED, *shifted):
+        try:
+            test[name] = _answers(tracker, name, settings, "test", ct, told)
+        except UserError as error:  # such clips are none of the network's
+            refused[name] = f"{error.found} (needed: {error.needed})"
+    results = judge(rule, tuning, test) | {"refused": refused}
+    results |= {"model": model, "cases_a_scenario": int(settings.clips.cases)}
     text = json.dumps(results, indent=1, allow_nan=False)
     write_text(workdir / "confidence_results.json", text + "\n")
     print(table(results))
@@ -200,7 +203,8 @@ def judge(
         rows["shifted"] = _row(rule, shifted)
     scores = [_score_mm(case) for cases in tuning.values() for case in cases]
     radius_mm = judged.conformal_radius_mm(scores, alpha=ALPHA)
-    covered = np.array([_score_mm(case) <= radius_mm for case in fitted])
+    found = np.array([_score_mm(case) for case in fitted])
+    covered = np.isfinite(found) & (found <= radius_mm)
     return {
         "scenarios": rows,
         "conformal": {
@@ -226,13 +230,23 @@ def _row(rule: Calibration, cases: list[CaseAnswers]) -> dict[str, Any]:
         return {"answers": 0}
     found = judged.summary(np.concatenate(said), np.concatenate(error_mm))
     frames = sum(int(case.shown.sum()) for case in cases)
-    return {"cases": len(cases), "frames": frames, **found}
+    answered_pct = 100.0 * found["answers"] / frames
+    return {"cases": len(cases), "frames": frames, **found} | {
+        "answered_pct": answered_pct
+    }
 
 
 def _score_mm(case: CaseAnswers) -> float:
-    """The case's score: a high percentile of its errors; no answer is infinite."""
+    """The case's score: a high percentile of its errors; no answer is infinite.
+
+    0 for a case that never shows its tumour.
+    """
     error = case.error_mm[case.shown]
-    return float(np.percentile(np.nan_to_num(error, nan=1e9), SCORE, method="higher"))
+    if not len(error):
+        return 0.0
+    return float(
+        np.percentile(np.nan_to_num(error, nan=np.inf), SCORE, method="higher")
+    )
 
 
 def _gating(cases: list[CaseAnswers], rule: Calibration | None) -> dict[str, Any]:
@@ -258,7 +272,8 @@ def table(results: Mapping[str, Any]) -> str:
         f"Confidence of {results['model']}: probability of an error under "
         f"{judged.LIMIT_MM:g} mm",
         "",
-        "| scenario | cases | answers | right [%] | calibration error | AUC |",
+        "| scenario | cases | frames answered [%] | of these right [%] | "
+        "calibration error | AUC |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in results["scenarios"].items():
@@ -266,10 +281,14 @@ def table(results: Mapping[str, Any]) -> str:
             lines.append(f"| {name} | - | 0 | - | - | - |")
             continue
         lines.append(
-            f"| {name} | {row['cases']} | {row['answers']} | "
+            f"| {name} | {row['cases']} | {number(row['answered_pct'], 1)} | "
             f"{number(row['right_pct'], 1)} | {number(row['calibration_error'], 3)} | "
             f"{number(row['auc'])} |"
         )
+    lines += [
+        f"| {n} | refused: {why} | | | | |"
+        for n, why in results.get("refused", {}).items()
+    ]
     held = results["conformal"]
     lines += [
         "",

@@ -80,7 +80,9 @@ def _direct(
 ) -> Iterator[tuple[Track | None, float]]:
     """Yields answers with the ms of computation, one frame after another."""
     hidden = dataclasses.replace(clip, mask=None, centroid_px=None, centre_mm=None)
-    check_clip(hidden, getattr(tracker, "learned", None), reference)
+    fills_gaps = bool(getattr(tracker, "fills_gaps", False))
+    learned = getattr(tracker, "learned", None)
+    check_clip(hidden, learned, reference, fills_gaps=fills_gaps)
     frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
     begin = lambda: tracker.init(clip.geometry, reference, domain=clip.domain)
     # Compiled on a state that is thrown away, as in `follow.Plan.warm_up`.

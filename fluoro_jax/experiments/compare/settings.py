@@ -43,6 +43,9 @@ _STUDY = {name: study for name, study in STUDIES.items() if not study.of_sets}
 _CLIP = "clips are rendered by it"
 _TRAINED = "rivals that learn are fitted to these training cases"
 _FORECAST = "forecasters read it; it was chosen on the tuning seeds"
+_PHASES = Rule(
+    lambda x: type(x) is int and 4 <= x <= 20, "a whole number from 4 to 20", 10
+)
 _SECONDS = _number(0.01, 600.0, 20.0, "s")
 _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, "it names the table"),
@@ -56,7 +59,7 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("clips.rows", RULES["study.rows"][0], _CLIP),
     ("clips.detector_mm", RULES["study.detector_mm"][0], _CLIP),
     ("clips.voxel_mm clips.phases_voxel_mm", RULES["study.voxel_mm"][0], _CLIP),
-    ("clips.phases", _number(3, 20, 10, ""), "planning scans have so many phases"),
+    ("clips.phases", _PHASES, "planning scans have so many phases"),
     ("training.study", _one_of(_STUDY), _TRAINED),
     ("training.seed", RULES["seed"][0], _TRAINED),
     ("evaluation.bootstrap", RULES["evaluation.bootstrap"][0], "it counts resamples"),

@@ -36,7 +36,7 @@ from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 MODES = ("reference", "successive")
 AVERAGES = {"mean": np.mean, "median": np.median}
 RANGE_PERCENT = (1.0, 99.0)  # of frame 0, mapped to DIS's 8 bits
-# Everything that was tried when the defaults were chosen (docs/rivals.md).
+# What `tune` tries; a coarser grid came before (docs/rivals.md).
 SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
     {"band_mm": band_mm, "average": average, "pixel_mm": pixel_mm}
     for band_mm in (None, (0.6, 1.2), (1.5, 10.0), (3.0, 20.0))

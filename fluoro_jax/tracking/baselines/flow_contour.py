@@ -28,7 +28,7 @@ from fluoro_jax.tracking.baselines.matching import (
 )
 from fluoro_jax.tracking.checks import Reference, next_frame
 
-# Everything that was tried when the default was chosen (docs/rivals.md).
+# What `tune` tries; a coarser grid came before (docs/rivals.md).
 SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
     {"search_mm": search_mm, "flow": FlowTracker(mode="successive", band_mm=band_mm)}
     for search_mm in (5.0, 10.0, 15.0)

@@ -230,13 +230,23 @@ def _answer(modes: int, params: Any, film: Array) -> Array:
 
 
 def _check_view(geometry: Geometry, view: Geometry) -> None:
-    """Refuses another view than that of training, within a pixel and a degree."""
-    names = ("sad_mm", "sdd_mm", "gantry_deg")
-    numbers = lambda v: (
-        [float(getattr(v, n)) for n in names]
-        + [float(x) for x in (*v.pixel_mm, *v.offset_mm, v.rows, v.cols)]
+    """Refuses another view than that of training; tolerances are ours."""
+    grid = lambda v: (int(v.rows), int(v.cols))
+    turned_deg = (float(geometry.gantry_deg - view.gantry_deg) + 180.0) % 360.0 - 180.0
+    near = lambda name, **off: np.allclose(
+        np.asarray(getattr(geometry, name), float),
+        np.asarray(getattr(view, name), float),
+        **off,
     )
-    if not np.allclose(numbers(geometry), numbers(view), rtol=0.01, atol=1.0):
+    same = (
+        grid(geometry) == grid(view)
+        and abs(turned_deg) <= 1.0
+        and near("pixel_mm", rtol=0.01, atol=0.0)
+        and near("offset_mm", rtol=0.0, atol=1.0)
+        and near("sad_mm", rtol=0.01, atol=0.0)
+        and near("sdd_mm", rtol=0.01, atol=0.0)
+    )
+    if not same:
         refuse(
             "a view that the network was not trained for",
             "the view of the planning phases",

@@ -37,7 +37,7 @@ from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 
 MODES = ("fixed", "updated", "phases")
 SEARCH_MORE_MM = 3.0  # beyond the largest displacement of the training clips
-# Everything that was tried when the defaults were chosen (docs/rivals.md).
+# What `tune` tries; a coarser grid came before (docs/rivals.md).
 SETTINGS: tuple[Mapping[str, Any], ...] = tuple(
     {"band_mm": band_mm, "margin_mm": margin_mm, "around": around}
     for band_mm in (None, (0.6, 1.2), (1.0, 4.0), (1.5, 10.0), (2.5, 10.0))

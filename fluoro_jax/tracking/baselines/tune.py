@@ -2,7 +2,7 @@
 
     python -m fluoro_jax.tracking.baselines.tune
 
-prints every setting that was tried of the trackers that are given frame 0
+prints every setting of the last grid of the trackers that are given frame 0
 alone, with its errors on training cases of the group study (docs/rivals.md).
 """
 

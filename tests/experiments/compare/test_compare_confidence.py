@@ -112,3 +112,24 @@ def test_a_held_beam_is_not_on_where_the_answer_is_unsure():
 def test_a_tracker_without_a_map_is_refused(tmp_path):
     with pytest.raises(UserError):
         confidence(get_config("smoke"), tmp_path, model="static_frame0")
+
+
+def test_an_unanswered_frame_is_covered_by_no_radius():
+    silent = case([np.nan] * 4)
+    tuning = {"clinic": [case([1.0] * 4) for _ in range(10)] + [silent] * 9}
+    held = judge(rule(), tuning, {"clinic": [silent, case([1.0] * 4)]})["conformal"]
+    assert held["radius_mm"] is None and held["coverage"] == 0.5
+
+
+def test_a_refused_scenario_is_told_and_the_rest_is_judged(
+    tmp_path, on_discs, monkeypatch, capsys
+):
+    def refusing(name, *args, **keys):
+        if name == "gantry":
+            raise UserError("a turned view", needed="0", why="-", fix="-")
+        return clips(name, *args, **keys)
+
+    monkeypatch.setattr(confidence_of, "scenario_clips", refusing)
+    found = confidence(settings(), tmp_path, model="marks")
+    assert found["refused"] == {"gantry": "a turned view (needed: 0)"}
+    assert "| gantry | refused: a turned view" in capsys.readouterr().out
