@@ -4,8 +4,10 @@ Command:  python -m launch.compare --config=configs/trackers.py:cpu --workdir=DI
           ... --only=static_frame0,my_module:MyTracker --scenarios=clinic,drift
 Hardware: `:cpu` two cores; none (`full`) 30 patients a scenario, a machine of many
           cores; `:smoke` for tests.
-Time:     `:cpu` not measured yet; a line after every scenario says what is left.
-Expected: docs/compare.md says what the columns mean.
+Time:     `:cpu` with eight of its trackers and a CT 36 min beside other work on a 2-core
+          AMD EPYC (AVX2); a line after every scenario says what is left.
+Expected: README and docs/results/trackers_cpu; docs/compare.md says what the columns
+          mean.
 
 Not a config of a training run: the keys are those of
 fluoro_jax/experiments/compare/settings.py. All values are ours. Clips are of `SEEDS`
