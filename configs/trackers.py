@@ -4,8 +4,8 @@ Command:  python -m launch.compare --config=configs/trackers.py:cpu --workdir=DI
           ... --only=static_frame0,my_module:MyTracker --scenarios=clinic,drift
 Hardware: `:cpu` two cores; none (`full`) 30 patients a scenario, a machine of many
           cores; `:smoke` for tests.
-Time:     `:cpu` with eight of its trackers and a CT 36 min beside other work on a 2-core
-          AMD EPYC (AVX2); a line after every scenario says what is left.
+Time:     `:cpu` with eight of its trackers and a CT 36 min beside other work on two
+          cores of an AMD EPYC (AVX2); a line after every scenario says what is left.
 Expected: README and docs/results/trackers_cpu; docs/compare.md says what the columns
           mean.
 
