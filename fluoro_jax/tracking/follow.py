@@ -23,7 +23,7 @@ from fluoro_jax.tracking.resample import (
     make_resampler,
     to_view,
 )
-from fluoro_jax.tracking.tracker import make_track
+from fluoro_jax.tracking.tracker import check_for, make_track
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,8 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
     # was learned only after it.
     check_clip(clip)
     learned = tracker.learned
-    fills_gaps = bool(getattr(tracker, "fills_gaps", False))
     times = np.asarray(clip.time_s, float)
-    if fills_gaps and is_near(times, learned.frame_s):
+    if getattr(tracker, "fills_gaps", False) and is_near(times, learned.frame_s):
         parts = [np.arange(len(times))]
     else:
         parts = interleave(times, learned.frame_s)
@@ -119,7 +118,7 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
             time_s=np.asarray(clip.time_s, float)[part],
             periodic=whole,
         )
-        check_clip(one, learned, fills_gaps=fills_gaps)
+        check_for(tracker, one)
         clips.append(one)
     return Plan(tracker, resampler, parts, clips)
 

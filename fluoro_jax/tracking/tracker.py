@@ -118,8 +118,7 @@ def track_clip(
     """
     frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
     # The whole clip first: nothing is tracked of a clip whose later frames are refused.
-    learned, fills_gaps = (getattr(tracker, n, None) for n in ("learned", "fills_gaps"))
-    check_clip(clip, learned, reference, fills_gaps=bool(fills_gaps))
+    check_for(tracker, clip, reference)
     # A tracker without a window has no length that the period must match.
     window = getattr(tracker, "window_frames", len(frames))
     periodic = clip.periodic and len(frames) == window
@@ -135,6 +134,22 @@ def track_clip(
     # The protocol's promise to users' own trackers too: one answer a frame, in order.
     assert [t.frame for t in tracks] == list(range(len(frames)))
     return tracks
+
+
+def check_for(tracker: Tracker, clip: Clip, reference: Reference | None = None) -> None:
+    """Refuses a clip that this tracker cannot use; see `checks.check_clip`.
+
+    Args:
+        tracker: its optional members `learned` and `fills_gaps` are read.
+        clip: frames `[T, H, W]`; its truth is not read.
+        reference: None, or frame 0 and its true mask.
+
+    Raises:
+        UserError: with the first problem found.
+    """
+    learned = getattr(tracker, "learned", None)
+    fills_gaps = bool(getattr(tracker, "fills_gaps", False))
+    check_clip(clip, learned, reference, fills_gaps=fills_gaps)
 
 
 def make_track(

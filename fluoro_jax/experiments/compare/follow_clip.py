@@ -14,9 +14,9 @@ from fluoro_jax.clip import Clip, Track
 from fluoro_jax.experiments.compare.clips import ScenarioClip
 from fluoro_jax.geometry import iso_pixel_mm
 from fluoro_jax.metrics import half_diagonal
-from fluoro_jax.tracking.checks import Reference, check_clip
+from fluoro_jax.tracking.checks import Reference
 from fluoro_jax.tracking.follow import make_plan
-from fluoro_jax.tracking.tracker import Tracker
+from fluoro_jax.tracking.tracker import Tracker, check_for
 
 DIGITS = 3  # of a millimetre and of a millisecond in records
 
@@ -80,9 +80,7 @@ def _direct(
 ) -> Iterator[tuple[Track | None, float]]:
     """Yields answers with the ms of computation, one frame after another."""
     hidden = dataclasses.replace(clip, mask=None, centroid_px=None, centre_mm=None)
-    fills_gaps = bool(getattr(tracker, "fills_gaps", False))
-    learned = getattr(tracker, "learned", None)
-    check_clip(hidden, learned, reference, fills_gaps=fills_gaps)
+    check_for(tracker, hidden, reference)
     frames, times = np.asarray(clip.frames), np.asarray(clip.time_s)
     begin = lambda: tracker.init(clip.geometry, reference, domain=clip.domain)
     # Compiled on a state that is thrown away, as in `follow.Plan.warm_up`.
