@@ -21,16 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.config_rules import PAST_STACKS
-from fluoro_jax.data.stack import (
-    MOTION_GAIN,
-    MOVING_PAST,
-    OFFSETS,
-    REMEMBERED,
-    stack_channels,
-)
 from fluoro_jax.errors import refuse
-from fluoro_jax.models import generator as networks
 from fluoro_jax.tracking.network import forward
+from fluoro_jax.tracking.one_frame import Memory, advance, before_first
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 MAX_DIFF = 1e-5  # ours: of a probability
@@ -108,17 +101,13 @@ def export_network(generator: Any, params: Any, cfg: Any) -> Program:
 def _stream(generator: Any, params: Any, cfg: Any) -> Program:
     """One frame a call, fixed shapes."""
     size = (cfg.study.rows, cfg.study.cols)
-    stack = jax.ShapeDtypeStruct(
-        (1, 1, *size, stack_channels(cfg.data.stack)), jnp.float32
-    )
-    carry = networks.init_carry(generator, params, stack)
-    leaves, tree = jax.tree.flatten(carry)
-    inputs = _state_inputs(size, leaves, moving=cfg.data.stack == MOVING_PAST)
+    memory = before_first(generator, params, cfg.data.stack, size)
+    inputs = _inputs(size, memory)
     outputs = (
         Value("probability", size, "float32", PROBABILITY),
         *(Value(f"{v.name}_next", v.shape, v.dtype, v.meaning) for v in inputs[1:]),
     )
-    function = jax.jit(_advance(generator, params, cfg.data.stack, tree))
+    function = jax.jit(_of_arrays(generator, params, cfg.data.stack, memory))
     shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs]
     exported = jax.export.export(function, platforms=PLATFORMS)(*shapes)
     serialized = bytes(exported.serialize())
@@ -167,49 +156,34 @@ def _window(generator: Any, params: Any, cfg: Any) -> Program:
     )
 
 
-def _advance(
-    generator: Any, params: Any, mode: str, tree: Any
+def _of_arrays(
+    generator: Any, params: Any, mode: str, memory: Memory
 ) -> Callable[..., tuple[Any, ...]]:
-    """`StreamTracker.step` without its checks, as a function of arrays alone."""
-    moving = mode == MOVING_PAST
+    """`one_frame.advance` with the weights inside and the memory's arrays in a row."""
+    tree = jax.tree.structure(memory)
 
-    def advance(frame, seen, latest, *rest):
-        mean, carry = (rest[0], rest[1:]) if moving else (None, rest)
-        # Frame 0 stands for the frames before it, so that zeros are a valid start.
-        before = jnp.where(seen == 0, jnp.broadcast_to(frame, latest.shape), latest)
-        channels = [*before, frame]
-        if mean is not None:
-            # `running_weight`, of a traced number.
-            weight = jnp.maximum(1.0 / (seen + 1), 1.0 / REMEMBERED)
-            mean = mean + weight.astype(jnp.float32) * (frame - mean)
-            channels.append(MOTION_GAIN * (frame - mean))
-        stack = jnp.stack(channels, axis=-1)[None, None]
-        start = jax.tree.unflatten(tree, carry)
-        after, answer = networks.step(generator, params, start, stack)
-        latest = jnp.stack([*before[1:], frame])
-        kept = (seen + 1, latest) if mean is None else (seen + 1, latest, mean)
-        # As float32, whatever the network computes in.
-        return answer[0, 0].astype(jnp.float32), *kept, *jax.tree.leaves(after)
+    def advance_arrays(frame, *held):
+        held = jax.tree.unflatten(tree, held)
+        after, answer = advance(generator, mode, params, held, frame)
+        return answer, *jax.tree.leaves(after)
 
-    return advance
+    return advance_arrays
 
 
-def _state_inputs(
-    size: tuple[int, int], leaves: list[Any], *, moving: bool
-) -> tuple[Value, ...]:
-    """A frame, then the state."""
-    before = len(OFFSETS["causal"]) - 1
-    named = [
-        Value("frame", size, "float32", FRAMES),
-        Value("seen", (), "int32", "frames before this one; 0 begins a sequence"),
-        Value("latest", (before, *size), "float32", f"the frames before: {FRAMES}"),
+def _inputs(size: tuple[int, int], memory: Memory) -> tuple[Value, ...]:
+    """A frame, then the memory, in the order of its leaves."""
+    less = "line integrals less their background, where the network subtracts it [1]"
+    told = [
+        ("seen", memory.seen, "frames before this one; 0 begins a sequence"),
+        ("latest", memory.latest, f"the frames before: {less}"),
     ]
-    if moving:
-        named.append(Value("mean", size, "float32", f"running mean of {FRAMES}"))
-    for place, leaf in enumerate(leaves):
-        name, meaning = f"carry_{place:02d}", "hidden or cell state of a ConvLSTM [1]"
-        named.append(Value(name, leaf.shape, str(leaf.dtype), meaning))
-    return tuple(named)
+    if memory.mean is not None:
+        told.append(("mean", memory.mean, f"running mean of {less}"))
+    for place, leaf in enumerate(jax.tree.leaves(memory.carry)):
+        meaning = "hidden or cell state of a ConvLSTM [1]"
+        told.append((f"carry_{place:02d}", leaf, meaning))
+    values = [Value(name, x.shape, str(x.dtype), meaning) for name, x, meaning in told]
+    return (Value("frame", size, "float32", FRAMES), *values)
 
 
 def _random_frames(cfg: Any, seed: int = 0) -> np.ndarray:

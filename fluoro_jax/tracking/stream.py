@@ -17,21 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.clip import Track
 from fluoro_jax.config_rules import PAST_STACKS
-from fluoro_jax.data.stack import (
-    MOTION_GAIN,
-    MOVING_PAST,
-    OFFSETS,
-    running_weight,
-    stack_channels,
-)
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.models import generator as networks
 from fluoro_jax.tracking.checks import (
     LONGEST_GAP,
     FrameCheck,
@@ -40,6 +31,7 @@ from fluoro_jax.tracking.checks import (
     next_frame,
 )
 from fluoro_jax.tracking.learned import TrainingDomain
+from fluoro_jax.tracking.one_frame import Memory, advance, before_first
 from fluoro_jax.tracking.tracker import make_track
 
 # A longer gap is refused by `checks`, so a frame is repeated at most so often.
@@ -52,19 +44,14 @@ class StreamState:
 
     Attributes:
         check: the view, and what the check of the next frame needs.
-        carry: the state of every ConvLSTM.
-        latest: the last two frames, `[H, W]` each; none before the first.
-        mean: running mean of the frames, `[H, W]`; None before the first, or where the
-            network does not see what moves.
-        seen: frames that the network has seen, repeated ones included.
+        memory: of the network; repeated frames are in it.
+        newest: the frame before, `[H, W]`; None before the first.
         count: frames given.
     """
 
     check: FrameCheck
-    carry: Any
-    latest: tuple[np.ndarray, ...] = ()
-    mean: np.ndarray | None = None
-    seen: int = 0
+    memory: Memory
+    newest: np.ndarray | None = None
     count: int = 0
 
 
@@ -125,12 +112,9 @@ class StreamTracker:
         check = begin(
             geometry, reference, domain=domain, learned=self.learned, fills_gaps=True
         )
-        shape = (1, 1, geometry.rows, geometry.cols)
-        shape += (stack_channels(self.cfg.data.stack),)
-        # A shape is enough: the carry is zeros, and nothing is computed.
-        stack = jax.ShapeDtypeStruct(shape, jnp.float32)
-        carry = networks.init_carry(self.generator, self.params, stack)
-        return StreamState(check, carry)
+        size = (geometry.rows, geometry.cols)
+        mode = self.cfg.data.stack
+        return StreamState(check, before_first(self.generator, self.params, mode, size))
 
     def warm_up(self) -> float:
         """Compiles all that `step` runs; returns the seconds that it took."""
@@ -151,51 +135,31 @@ class StreamTracker:
         check, frame = next_frame(state.check, frame, time_s)
         # A gap that is filled is none for the network: another one may follow.
         check = replace(check, late=check.late and not repeats)
+        memory = state.memory
         for _ in range(repeats):
-            state, _ = self._see(state, state.latest[-1])
-        state, answer = self._see(state, frame)
+            memory, _ = self._see(memory, state.newest)
+        memory, answer = self._see(memory, frame)
         track = make_track(
             state.count,
-            answer,
+            np.asarray(answer),
             check.geometry,
             threshold=self.cfg.evaluation.threshold,
             one_component=self.cfg.evaluation.answer == "component",
         )
-        return replace(state, check=check, count=state.count + 1), track
+        return StreamState(check, memory, frame, state.count + 1), track
 
     def flush(self, state: StreamState) -> list[Track]:
         """See `Tracker.flush`: nothing is owed."""
         return []
 
-    def _see(
-        self, state: StreamState, frame: np.ndarray
-    ) -> tuple[StreamState, np.ndarray]:
-        """The state after one more frame, and its probabilities `[H, W]`."""
-        frames = (*state.latest, frame)
-        # Frame 0 stands for the frames before it, as in `stack_frames`.
-        frames = (frames[0],) * (len(OFFSETS["causal"]) - len(frames)) + frames
-        channels, mean = list(frames), state.mean
-        if self.cfg.data.stack == MOVING_PAST:
-            mean = _running_mean(mean, frame, state.seen)
-            channels.append(np.float32(MOTION_GAIN) * (frame - mean))
-        stack = np.stack(channels, axis=-1)[None, None]
-        carry, answer = _next(self.generator, self.params, state.carry, stack)
-        state = replace(
-            state, carry=carry, latest=frames[1:], mean=mean, seen=state.seen + 1
-        )
-        return state, np.asarray(answer[0, 0])
+    def _see(self, memory: Memory, frame: np.ndarray | None) -> tuple[Memory, Any]:
+        """The memory after one more frame, and its probabilities `[H, W]`."""
+        return _advance(self.generator, self.cfg.data.stack, self.params, memory, frame)
 
 
-# The carry is not donated: a state that was kept may be gone on from again.
-# Static: the module hashes by its attributes. Weights and carry are traced.
-_next = functools.partial(jax.jit, static_argnums=0)(networks.step)
-
-
-def _running_mean(mean: np.ndarray | None, frame: np.ndarray, count: int) -> np.ndarray:
-    """Mean of the frames so far, `[H, W]`, as `stack_frames` takes it; not in place."""
-    if mean is None:
-        return frame
-    return mean + np.float32(running_weight(count)) * (frame - mean)
+# The memory is not donated: a state that was kept may be gone on from again.
+# Static: the module hashes by its attributes. Weights and memory are traced.
+_advance = functools.partial(jax.jit, static_argnums=(0, 1))(advance)
 
 
 def _dropped(check: FrameCheck, time_s: float) -> int:

@@ -207,12 +207,13 @@ def most_probable_component(probability: np.ndarray, threshold: float) -> np.nda
     """
     # Corners too: a thin mask that runs diagonally is one component.
     touching = np.ones((3,) * probability.ndim)
-    found: Any = ndimage.label(probability >= threshold, touching)
+    mask = probability >= threshold
+    found: Any = ndimage.label(mask, touching)
     labels, count = found
     if count < 2:
         return probability
     # The sum, not the largest p: a few bright pixels elsewhere do not win over the
-    # tumour.
-    sums = ndimage.sum_labels(probability, labels, np.arange(1, count + 1))
-    others = (labels > 0) & (labels != 1 + int(np.argmax(sums)))
+    # tumour. Of the mask alone: over all pixels it takes a millisecond of each frame.
+    sums = np.bincount(labels[mask], probability[mask])
+    others = mask & (labels != int(np.argmax(sums)))
     return np.where(others, np.float32(0.0), probability)

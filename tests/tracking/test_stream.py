@@ -109,7 +109,7 @@ def test_jitter_is_no_dropped_frame_and_a_long_gap_is_refused(case, trackers):
     np.testing.assert_array_equal(even, uneven)
     state, _ = run(tracker, clip.frames[:1], [0.0])
     assert MOST_REPEATS == 3
-    assert run(tracker, clip.frames[1:2], [2.1], state)[0].seen == 5
+    assert run(tracker, clip.frames[1:2], [2.1], state)[0].memory.seen == 5
     with pytest.raises(UserError, match=r"2\.2 s between"):
         tracker.step(state, clip.frames[1], 2.2)
 
