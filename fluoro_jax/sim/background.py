@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -26,6 +27,8 @@ from fluoro_jax.sim.xray import projector
 
 Array = jax.Array
 Scalar = Any
+# Of every frame: displacements of the lung, its density, phase of the heart.
+Motion = tuple[Array, Array, Array, AnyArray]
 CM_PER_MM = 0.1
 FRAMES_AT_ONCE = 10  # one breath of the studies; longer clips are rendered in parts
 VOXEL_MM = (0.5, 32.0)  # below, one volume takes more than 1.4 GB
@@ -94,20 +97,40 @@ def _render(
 ) -> Array:
     voxel_mm = check_sizes(case, geometry, voxel_mm)
     anatomy, quarter = case.anatomy, projector.quarter_turn(geometry)
+    static = (voxel_mm, quarter, by_material)
     vessel = _grow(anatomy)
-    still = _draw_still(anatomy, vessel, voxel_mm)
+
+    def motion(times: tuple[AnyArray, AnyArray]) -> Motion:
+        state = lung_state(anatomy, case.breathing, times[0], vessel)
+        return state.si_mm, state.ap_mm, state.density_g_cc, times[1]
 
     def run(times: tuple[AnyArray, AnyArray]) -> Array:
-        state = lung_state(anatomy, case.breathing, times[0], vessel)
-        motion = (state.si_mm, state.ap_mm, state.density_g_cc, times[1])
-        return _render_frames(
-            anatomy, still, motion, geometry, voxel_mm, quarter, by_material
+        return _render_frames(anatomy, still, motion(times), geometry, *static)
+
+    def compile_frames() -> None:
+        first = jax.tree.map(lambda leaf: leaf[:FRAMES_AT_ONCE], frames)
+        shapes = jax.eval_shape(
+            lambda: (_draw_still(anatomy, vessel, voxel_mm), motion(first))
         )
+        _render_frames.lower(anatomy, *shapes, geometry, *static).compile()
 
     beats = heart_phase(case)
     # a heart that stands still goes through the same program as one that beats
     beats = np.zeros(len(case.time_s), np.float32) if beats is None else beats
-    return in_chunks(run, (case.time_s, beats), (case, geometry))
+    frames = (case.time_s, beats)
+    size = (min(len(beats), FRAMES_AT_ONCE), geometry.rows, geometry.cols)
+    with ThreadPoolExecutor(1) as beside:
+        # Most of a compilation uses one core: the two programs compile side by side.
+        # An error is raised again when the frames are rendered.
+        if (size, *static) not in _compiled and not _traced((case, geometry)):
+            _compiled.add((size, *static))
+            beside.submit(compile_frames)
+        still = _draw_still(anatomy, vessel, voxel_mm)
+    return in_chunks(run, frames, (case, geometry))
+
+
+def _traced(tree: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
@@ -119,9 +142,8 @@ def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
         traced: everything else that `run` depends on. Within a trace, where every
             chunk would be compiled again, all frames go at once.
     """
-    leaves = jax.tree.leaves((frames, traced))
     count = jax.tree.leaves(frames)[0].shape[0]
-    if count <= FRAMES_AT_ONCE or any(isinstance(leaf, Tracer) for leaf in leaves):
+    if count <= FRAMES_AT_ONCE or _traced((frames, traced)):
         return run(frames)
     parts = []
     for first in range(0, count, FRAMES_AT_ONCE):
@@ -131,6 +153,8 @@ def in_chunks(run: Callable[[Any], Any], frames: Any, traced: Any) -> Any:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
 
 
+# Sizes whose program of frames this process has compiled, or begun to.
+_compiled: set[tuple] = set()
 _grow = QuickToCompile(jax.jit(vessels.grow))  # runs for a millisecond
 
 
@@ -143,7 +167,7 @@ def _draw_still(anatomy: Anatomy, vessel: Tubes, voxel_mm: float) -> volume.Stil
 def _render_frames(
     anatomy: Anatomy,
     still: volume.Still,
-    motion: tuple[Array, Array, Array, AnyArray],
+    motion: Motion,
     geometry: Geometry,
     voxel_mm: float,
     quarter: int | None,

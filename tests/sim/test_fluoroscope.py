@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,6 +160,17 @@ def test_jit_and_vmap_over_cases_are_a_loop():
         alone = fl.simulate(case, VIEW, voxel_mm=8.0)
         np.testing.assert_allclose(both.frames[i], alone.frames, atol=1e-4)
         np.testing.assert_array_equal(both.mask[i], alone.mask)
+
+
+def test_frames_are_compiled_once_beside_the_still_body(case, caplog):
+    # Two frames of a size that no other test renders.
+    case = dataclasses.replace(case, time_s=TIMES[:2])
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        fl.render_body(case, square_panel(20), voxel_mm=16.0)
+    # Logged of this thread alone: the frames' program was there when it was called.
+    said = [record.getMessage() for record in caplog.records]
+    compiled = "\n".join(m for m in said if m.startswith("Compiling"))
+    assert "jit(_draw_still)" in compiled and "jit(_render_frames)" not in compiled
 
 
 def test_one_compilation_serves_all_cases_and_lengths(case, without_tumor, monkeypatch):
