@@ -67,7 +67,7 @@ def _clips(preset: str) -> dict[str, Any]:
         seeds="test",  # or "tuning", whose cases may be looked at for choices
         cases=_of(preset, 30, 4, 2),  # patients a scenario
         seconds=_of(preset, 30.0, 12.0, 4.0),
-        frames_per_s=4.0,
+        frames_per_s=5.0,  # as the causal networks are trained
         most_frames=_of(preset, 450, 120, 120),  # 15 frames a second: 30 s, 8 s
         rows=_of(preset, 256, 256, 32),
         detector_mm=480.0,

@@ -28,7 +28,8 @@ from fluoro_jax.sim.xray.scatter import Scatter
 from fluoro_jax.studies import StudySpec
 
 TRUTH_HZ = 20.0  # of the trace between frames
-CT_FRAMES, CT_FRAME_S = 10, 0.5  # one breath, repeated: a CT's frames are slow to make
+# One breath, repeated: a CT's frames are slow to make.
+CT_BREATH_S = float(real_anatomy.BREATH.period_s)
 
 
 @dataclass(frozen=True)
@@ -142,14 +143,15 @@ def _ct_clips(
         )
     volume = ct_volume(*read_ct(expand_path(ct)))
     spec = StudySpec(rows=clips.rows, cols=clips.rows, detector_mm=clips.detector_mm)
-    breaths = max(round(clips.seconds / (CT_FRAMES * CT_FRAME_S)), 1)
+    breaths = max(round(clips.seconds / CT_BREATH_S), 1)
+    frames = round(CT_BREATH_S * clips.frames_per_s)
     sequences = real_anatomy.clips(
         volume,
         spec.geometry(),
         count=clips.cases,
         seed=(SEEDS[clips.seeds] + zlib.crc32(name.encode())) % 2**32,
-        num_frames=CT_FRAMES,
-        frame_s=CT_FRAME_S,
+        num_frames=frames,
+        frame_s=CT_BREATH_S / frames,
     )
     for _, clip in sequences:
         whole = _repeated(clip, breaths)
@@ -166,5 +168,6 @@ def _repeated(clip: Clip, breaths: int) -> Clip:
         name: again(getattr(clip, name))
         for name in ("frames", "mask", "centroid_px", "centre_mm")
     }
-    time_s = np.arange(len(parts["frames"])) * CT_FRAME_S
+    frames = len(parts["frames"])
+    time_s = np.arange(frames) * (CT_BREATH_S * breaths / frames)
     return dataclasses.replace(clip, time_s=time_s, periodic=False, **parts)
