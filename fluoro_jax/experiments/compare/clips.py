@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,12 @@ class ScenarioClip:
 
 
 def scenario_clips(
-    name: str, scenario: Scenario, clips: Any, *, ct: str = ""
+    name: str,
+    scenario: Scenario,
+    clips: Any,
+    *,
+    ct: str = "",
+    indices: Sequence[int] | None = None,
 ) -> Iterator[ScenarioClip]:
     """Yields the clips of a scenario, one rendered at a time.
 
@@ -60,15 +65,18 @@ def scenario_clips(
         scenario: its entry.
         clips: the config's section.
         ct: file or folder of a chest CT, for the scenario that needs one.
+        indices: of the cases wanted, rising; None for all.
 
     Raises:
         UserError: a CT that is needed and not given or cannot be used, or a scenario
             without a case.
     """
+    wanted = range(clips.cases) if indices is None else indices
     if scenario.from_ct:
-        yield from _ct_clips(name, scenario, clips, ct)
+        made = enumerate(_ct_clips(name, scenario, clips, ct))
+        yield from (given for index, given in made if index in wanted)
         return
-    for index in range(clips.cases):
+    for index in wanted:
         drawn = draw_case(name, scenario, clips, index)
         yield render(drawn, scenario, voxel_mm=clips.voxel_mm)
 

@@ -76,8 +76,10 @@ def _network_entry(name: str) -> Entry:
     weights, _, ahead = name.partition("@")
     cfg, generator, params = _weights(weights)
     tracker = _network(name, cfg, (generator, params), ahead)
-    digest = weights_digest(params) + fingerprint.code(
-        *("models/**/*.py", "data/stack.py", "tracking/*.py")
+    # The config too: stack, threshold and answer are no weights.
+    digest = weights_digest(params) + json.dumps(cfg.to_dict(), sort_keys=True)
+    digest += fingerprint.code(
+        *("models/**/*.py", "data/stack.py", "experiments/compare/entries.py")
     )
     return Entry(
         name, "nothing", None, lambda training, patient: tracker, False, digest

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.evaluation.statistics import FEW, MISSED_MM, WITHIN_MM
+from fluoro_jax.experiments.compare.records import UNANSWERED, reasons
 
 # Of each measure, how patients are summed up: errors are skewed, shares are not.
 OVER_PATIENTS: Mapping[str, Callable[..., Any]] = {
@@ -95,12 +96,14 @@ def summarise_record(record: Mapping[str, Any], evaluation: Any) -> dict[str, An
     """Returns a row of the table: one tracker on one scenario.
 
     Args:
-        record: see `run.Runner`.
+        record: see `records.Records`.
         evaluation: the config's section.
 
     Returns:
-        dict of scenario, tracker, knowledge, trials, causal, lookahead_frames, refused,
-        latency_p99_ms over all frames, and a `Spread` for each of `MEASURES`.
+        dict of scenario, tracker, knowledge, trials, causal, lookahead_frames, cases
+        (asked), answered (of them), refused and failed (why, "" for none),
+        latency_p99_ms over all frames, and a `Spread` over the answered cases for each
+        of `MEASURES`.
     """
     cases = [patient_values(case) for case in record["cases"]]
     spent = [ms for case in record["cases"] for ms in case["compute_ms"]]
@@ -108,7 +111,12 @@ def summarise_record(record: Mapping[str, Any], evaluation: Any) -> dict[str, An
         key: record[key]
         for key in ("scenario", "tracker", "knowledge", "trials", "causal")
     }
-    row |= {key: record[key] for key in ("lookahead_frames", "refused")}
+    row |= {
+        "lookahead_frames": record["lookahead_frames"],
+        "cases": sum(len(record[key]) for key in ("cases", *UNANSWERED)),
+        "answered": len(cases),
+        **{key: reasons(record[key]) for key in UNANSWERED},
+    }
     row["latency_p99_ms"] = float(np.percentile(spent, 99)) if spent else float("nan")
     for name, statistic in OVER_PATIENTS.items():
         values = [case[name] for case in cases]
@@ -120,7 +128,7 @@ def best_causal(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Returns the causal tracker of lowest median error, by scenario."""
     best: dict[str, Mapping[str, Any]] = {}
     for row in rows:
-        usable = row["causal"] and not row["refused"] and row["median_mm"].n
+        usable = row["causal"] and row["median_mm"].n
         now = best.get(row["scenario"])
         if usable and (now is None or row["median_mm"].value < now["median_mm"].value):
             best[row["scenario"]] = row

@@ -59,9 +59,11 @@ def _caption(settings: Any) -> str:
         f"({SEEDS[clips.seeds]}). Errors are distances in the isocentre plane; an "
         "empty prediction counts half the frame's diagonal; missed: over "
         f"{MISSED_MM:g} mm or empty. Median and P95 are of each patient's frames after "
-        "the first, then the median over patients; shares are means over patients. In "
-        f"brackets {shown}. Latency: 99th percentile of the computation of a frame on "
-        "the machine of the run; the wait for look-ahead frames comes on top. "
+        "the first, then the median over patients; shares are means over patients. All "
+        "are over the cases that the tracker answered, counted beside; it refused the "
+        "others or failed on them, and why stands below the table. "
+        f"In brackets {shown}. Latency: 99th percentile of the computation of a frame "
+        "on the machine of the run; the wait for look-ahead frames comes on top. "
         "Knowledge is what a tracker is given of the patient beside the frames so far. "
         f"Planning phases are of another day: scales up to {100 * DAY_SCALE:g} %, "
         f"diaphragm up to {DAY_DOME_MM:g} mm, tumour up to {DAY_TUMOR_MM:g} mm along "
@@ -81,24 +83,40 @@ def _matrix(rows: Sequence[Row]) -> str:
 
 
 def _brief(row: Row) -> str:
-    if row["refused"]:
-        return "refused"
-    return f"{row['median_mm'].value:.1f} / {row['p95_mm'].value:.1f}"
+    if not row["answered"]:
+        return "refused" if row["refused"] else "failed"
+    words = f"{row['median_mm'].value:.1f} / {row['p95_mm'].value:.1f}"
+    whole = row["answered"] == row["cases"]
+    return words if whole else f"{words} ({_answered(row)})"
+
+
+def _answered(row: Row) -> str:
+    return f"{row['answered']} of {row['cases']}"
 
 
 def _scenario(rows: Sequence[Row], name: str) -> str:
-    heads = ["tracker", *HEADS.values(), "p99 [ms]", "causal; look-ahead [frames]"]
+    heads = [
+        "tracker",
+        "cases answered",
+        *HEADS.values(),
+        "p99 [ms]",
+        "causal; look-ahead [frames]",
+    ]
     heads += ["knowledge", "tuning trials"]
     lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
     notes = []
     for row in rows:
         if row["scenario"] != name:
             continue
-        if row["refused"]:
-            words = ["refused", *[""] * (len(heads) - 2)]
-            notes.append(f"{row['tracker']} refused the clips: {row['refused']}.")
+        for verb, preposition in (("refused", ""), ("failed", " on")):
+            if row[verb]:
+                clips = f"clips of {row['cases']}: {row[verb]}"
+                notes.append(f"{row['tracker']} {verb}{preposition} {clips}.")
+        words = [_answered(row)]
+        if not row["answered"]:
+            words += [""] * (len(heads) - 2)
         else:
-            words = [_spread(row[key], key) for key in HEADS]
+            words += [_spread(row[key], key) for key in HEADS]
             ahead = f"{_yes(row['causal'])}; {row['lookahead_frames']}"
             words += [f"{row['latency_p99_ms']:.1f}", ahead, row["knowledge"]]
             words.append(_trials(row["trials"]))
@@ -185,7 +203,7 @@ def _ratios(forecasts: Sequence[Row], horizon_s: float) -> str:
 
 def flat(row: Row) -> dict[str, Any]:
     """Returns a row with plain values: `median_mm`, `median_mm_low`, ... and n."""
-    keys = ("scenario", "tracker", *FACTS, "refused")
+    keys = ("scenario", "tracker", *FACTS, "cases", "answered", "refused", "failed")
     plain = {key: row[key] for key in keys} | {"n": row["median_mm"].n}
     for name in MEASURES:
         spread = row[name]

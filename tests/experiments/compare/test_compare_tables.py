@@ -34,8 +34,8 @@ def case(distance_mm, empty=None):
 
 def record(tracker, cases, scenario="clinic", **more):
     facts = dict(knowledge="nothing", trials=3, causal=True, lookahead_frames=0)
-    facts |= dict(refused="", tracker=tracker, scenario=scenario, cases=cases)
-    return facts | more
+    facts |= dict(tracker=tracker, scenario=scenario, cases=cases)
+    return facts | dict(refused=[], failed=[]) | more
 
 
 def test_a_patients_numbers_leave_out_frame_0_and_frames_without_a_tumour():
@@ -66,14 +66,19 @@ def test_latency_and_refusals_in_the_table():
     rows = [
         summarise_record(record("one", [case([0.0, 1.0, 2.0])]), EVALUATION),
         summarise_record(
-            record("two", [], causal=None, refused="an angle (needed: 0)"), EVALUATION
+            record(
+                *("two", []),
+                causal=None,
+                refused=[{"case": 0, "why": "an angle (needed: 0)"}],
+            ),
+            EVALUATION,
         ),
     ]
     assert rows[0]["latency_p99_ms"] == pytest.approx(1.98)
     words = markdown(rows, [], settings())
     assert "| clinic | 1.5 / 1.9 | 1.9" not in words
     assert "| clinic | 1.5 / 1.9 | refused |" in words or "1.5 / 2.0" in words
-    assert "two refused the clips: an angle (needed: 0)." in words
+    assert "two refused clips of 1: an angle (needed: 0) (1)." in words
     text = csv_text([flat(row) for row in rows])
     assert len(text.splitlines()) == 3 and csv_text([]) == ""
 
