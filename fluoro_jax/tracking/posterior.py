@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry, iso_pixel_mm
-from fluoro_jax.tracking.baselines.shape import place_mask
+from fluoro_jax.tracking.baselines.matching import at_place
 from fluoro_jax.tracking.checks import Reference
 from fluoro_jax.tracking.confidence import Calibration, Features
 from fluoro_jax.tracking.tracker import Tracker, make_track
@@ -186,8 +186,12 @@ class PosteriorTracker:
         if best.seen_s == now_s:
             track, status = make(best.probability), None
         else:
-            moved = place_mask(best.probability, best.place_mm / pixel_mm)
-            track, status = make(moved), "held"
+            track = make(moved_whole(best, self.threshold, pixel_mm))
+            status = "held"
+            if track.status != "missed":
+                # Where it is predicted, also where the frame cuts its outline.
+                place_px, said = best.place_mm / pixel_mm, track.confidence
+                track = at_place(track, place_px, state.geometry, confidence=said)
         if track.status == "missed":  # moved out of the frame
             return track
         if self.calibration is not None:
@@ -197,6 +201,32 @@ class PosteriorTracker:
             usual = "ok" if said >= 0.5 else "low_confidence"
             track = dataclasses.replace(track, confidence=said, status=usual)
         return track if status is None else dataclasses.replace(track, status=status)
+
+
+def moved_whole(
+    one: Hypothesis, threshold: float, pixel_mm: np.ndarray
+) -> np.ndarray:
+    """Returns a hypothesis's map moved to its predicted place by whole pixels.
+
+    Between pixels the probabilities of a component of few pixels would mix with the 0
+    around it and fall below the threshold.
+
+    Args:
+        one: its map is where it was last seen, its place where it is now.
+        threshold: probability from which a pixel is tumour.
+        pixel_mm: (row, column) pitch in the isocentre plane.
+
+    Returns:
+        `[H, W]`, cut at the frame's border.
+    """
+    seen_px = np.argwhere(one.probability >= threshold).mean(axis=0)
+    down, right = np.round(one.place_mm / pixel_mm - seen_px).astype(int)
+    moved = np.zeros_like(one.probability)
+    inside = np.argwhere(one.probability > 0.0)
+    there = inside + (down, right)
+    shown = ((there >= 0) & (there < moved.shape)).all(axis=1)
+    moved[tuple(there[shown].T)] = one.probability[tuple(inside[shown].T)]
+    return moved
 
 
 Component = tuple[np.ndarray, float, np.ndarray]  # place mm, sum of p, map

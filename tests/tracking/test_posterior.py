@@ -144,3 +144,29 @@ def test_what_was_lost_for_long_does_not_reach_for_another_blob():
     for track in tracks[-10:]:
         assert track.status == "ok"
         np.testing.assert_allclose(track.centroid_px, 40.0, atol=0.3)
+
+
+def test_a_component_of_two_pixels_is_held_between_pixels():
+    empty = np.full((SIDE, SIDE), 0.05, np.float32)
+    maps = []
+    for t in range(14):
+        one = empty.copy()
+        row = round(10 + 0.6 * t)
+        one[row, 20:22] = 0.6
+        maps.append(one)
+    maps += [empty] * 4
+    tracks = tracked(maps)
+    for t in range(14, 18):
+        assert tracks[t].status == "held"
+        assert (tracks[t].probability >= 0.5).sum() == 2
+        assert tracks[t].centroid_px[0] == pytest.approx(10 + 0.6 * t, abs=1.0)
+        assert tracks[t].centroid_px[1] == pytest.approx(20.5, abs=1e-6)
+        assert tracks[t].confidence == pytest.approx(0.6)
+
+
+def test_what_is_held_beyond_the_frame_is_missed():
+    empty = np.full((SIDE, SIDE), 0.05, np.float32)
+    maps = [blob(30 + 2 * t, 20, radius=1.0) for t in range(9)] + [empty] * 4
+    tracks = tracked(maps)
+    assert tracks[9].status == "missed" or tracks[9].centroid_px[0] > 46.0
+    assert tracks[11].status == "missed"
