@@ -203,9 +203,7 @@ class PosteriorTracker:
         return track if status is None else dataclasses.replace(track, status=status)
 
 
-def moved_whole(
-    one: Hypothesis, threshold: float, pixel_mm: np.ndarray
-) -> np.ndarray:
+def moved_whole(one: Hypothesis, threshold: float, pixel_mm: np.ndarray) -> np.ndarray:
     """Returns a hypothesis's map moved to its predicted place by whole pixels.
 
     Between pixels the probabilities of a component of few pixels would mix with the 0
@@ -223,7 +221,7 @@ def moved_whole(
     down, right = np.round(one.place_mm / pixel_mm - seen_px).astype(int)
     moved = np.zeros_like(one.probability)
     inside = np.argwhere(one.probability > 0.0)
-    there = inside + (down, right)
+    there = inside + np.array([down, right])
     shown = ((there >= 0) & (there < moved.shape)).all(axis=1)
     moved[tuple(there[shown].T)] = one.probability[tuple(inside[shown].T)]
     return moved
