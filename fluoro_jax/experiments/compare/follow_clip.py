@@ -26,8 +26,8 @@ def track_case(
 ) -> dict[str, Any]:
     """Returns what a tracker answered on one clip, ready for JSON.
 
-    A tracker that names what it was trained on and is given no reference sees the clip
-    resampled to its pixels and frame spacing (`tracking.follow`).
+    A tracker that names what it was trained on sees the clip, and frame 0's mask if it
+    is shown that, resampled to its pixels and frame spacing (`tracking.follow`).
 
     Args:
         tracker: any.
@@ -58,13 +58,14 @@ def follow_case(
     with warnings.catch_warnings():
         # That frames are unlike those of training is the point of most scenarios.
         warnings.simplefilter("ignore")
-        if hasattr(tracker, "learned") and not frame0:
-            plan = make_plan(tracker, clip)
+        # Of the truth nothing but the mask of frame 0 is passed on.
+        first = np.asarray(clip.frames)[0], np.asarray(clip.mask)[0]
+        reference = first if frame0 else None
+        if hasattr(tracker, "learned"):
+            plan = make_plan(tracker, clip, reference)
             plan.warm_up()
             answers = ((t, spent) for (t, _), spent in _timed(plan.run()))
         else:
-            first = np.asarray(clip.frames)[0], np.asarray(clip.mask)[0]
-            reference = first if frame0 else None
             answers = _direct(tracker, clip, reference)
         tracks: dict[int, Track] = {}
         compute_ms = []

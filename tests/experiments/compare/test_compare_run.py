@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_scenarios import disc_clip, settings, use_discs
+from fake_scenarios import FRAME_S, disc_clip, settings, use_discs
 
+from configs.trackers import get_config
 from fluoro_jax import fingerprint
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare import run, scenarios
@@ -19,8 +20,13 @@ from fluoro_jax.experiments.compare.records import SOURCES, Records
 from fluoro_jax.experiments.compare.run import compare
 from fluoro_jax.experiments.compare.summary import summarise_record
 from fluoro_jax.experiments.compare.tables import markdown
+from fluoro_jax.geometry import square_panel
 from fluoro_jax.io.files import digest_of
+from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.static import StaticTracker
+from fluoro_jax.tracking.learned import TrainingDomain
+from fluoro_jax.tracking.posterior import PosteriorTracker
+from fluoro_jax.tracking.tracker import make_track
 
 PAGE = Path(__file__).parents[3] / "docs" / "compare.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
@@ -244,6 +250,8 @@ def test_the_pages_own_tracker_enters_the_table(tmp_path, monkeypatch):
         ("group-cpu@12", "lookahead of 12"),
         ("group-cpu@some", "look-ahead 'some'"),
         ("grop-cpu", "did you mean group-cpu"),
+        ("group-cpu@0+followd", "answer 'followd'"),
+        ("group-cpu@0+mask+frame0", "answer 'mask+frame0'"),
     ],
 )
 def test_names_that_no_tracker_has(name, words):
@@ -256,6 +264,53 @@ def test_weights_by_name_and_look_ahead():
     assert at_once.code == late.code and not at_once.learns
     assert at_once.build(None, None).causal
     assert late.build(None, None).lookahead_frames == 9
+
+
+def test_a_network_may_be_given_frame_0_to_start_from():
+    plain, given = read_entry("group-cpu@0"), read_entry("group-cpu@0+frame0")
+    assert (plain.knowledge, given.knowledge) == ("nothing", "frame 0")
+    assert isinstance(given.build(None, None), PosteriorTracker)
+    assert "group-cpu@0+frame0" in get_config("cpu").trackers
+
+
+COARSE = TrainingDomain(square_panel(16), FRAME_S, False, 0.0, 5.0, 100.0, False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listens:
+    """Keeps what `init` was told; marks what is bright in pixels of twice the size."""
+
+    told: list
+    learned: TrainingDomain = COARSE
+    causal: bool = True
+    lookahead_frames: int = 0
+
+    def init(self, geometry, reference=None, *, periodic=False, domain="log"):
+        self.told.append(reference)
+        return geometry, 0
+
+    def step(self, state, frame, time_s):
+        geometry, count = state
+        bright = frame > np.percentile(frame, 90)
+        return (geometry, count + 1), make_track(count, bright * 0.9, geometry)
+
+    def flush(self, state):
+        return []
+
+
+def test_of_the_truth_a_network_sees_the_mask_of_frame_0_in_its_own_pixels():
+    clip, told = disc_clip().clip, []
+    track_case(Listens(told), disc_clip(), frame0=True)
+    assert len(told) == 2  # compiled once on a state that is thrown away
+    for frame, mask in told:
+        assert frame.shape == mask.shape == (16, 16)
+        np.testing.assert_allclose(
+            centroid_px(mask), (clip.centroid_px[0] - 0.5) / 2.0, atol=0.3
+        )
+        assert mask.sum() == pytest.approx(clip.mask[0].sum() / 4.0, rel=0.2)
+    told.clear()
+    track_case(Listens(told), disc_clip(), frame0=False)
+    assert told == [None, None]
 
 
 def test_frame_0_is_shown_only_to_those_that_are_given_it():
