@@ -45,6 +45,7 @@ def get_config(preset: str = "full") -> Config:
     c.training = dict(study="group", seed=2020, cases=_of(preset, 110, 40, 2))
     c.evaluation = dict(bootstrap=_of(preset, 10_000, 10_000, 100), seed=0)
     c.forecast = dict(
+        of="",  # the table's first causal network; or a tracker by name
         horizons_s=(0.1, 0.25, 0.5),
         # At the beginning, for every forecaster; half of a clip at `cpu`.
         unscored_s=_of(preset, 20.0, 6.0, 1.0),

@@ -63,13 +63,25 @@ def compare(
     """
     settings: Any = check(cfg)
     named = [word.strip() for word in only.split(",") if word.strip()]
-    entries = [read_entry(name) for name in named or settings.trackers]
+    names = named or list(settings.trackers)
+    _check_forecast(settings.forecast.of, names)
+    entries = [read_entry(name) for name in names]
     parts = chosen(scenarios, settings.scenarios, "scenarios")
     if not scenarios and not ct:
         parts = [name for name in parts if not SCENARIOS[name].from_ct]
     runner = Runner(settings, Path(workdir), data_dir, ct)
     records = runner.run(entries, parts)
     return write_results(records, settings, Path(workdir))
+
+
+def _check_forecast(of: str, names: Sequence[str]) -> None:
+    if of and of not in names:
+        raise UserError(
+            f"forecast.of = {of!r}, which does not run",
+            needed="one of " + ", ".join(names) + ', or ""',
+            why="the table of errors after latency is of its traces",
+            fix='add it to --only, or leave it to the rule: --config.forecast.of=""',
+        )
 
 
 class Runner:

@@ -92,6 +92,29 @@ def over_patients(
     return Spread(value, float(low), float(high), n)
 
 
+def ratio_over_patients(
+    above: Sequence[float], below: Sequence[float], evaluation: Any
+) -> Spread:
+    """Returns the ratio of two means over patients with its interval or range.
+
+    Args:
+        above: one a patient.
+        below: likewise, of the same patients; the two are drawn together.
+        evaluation: the config's section: bootstrap, seed.
+    """
+    tops, bottoms = np.asarray(above, float), np.maximum(np.asarray(below, float), 1e-9)
+    n = len(tops)
+    value = float(tops.mean() / bottoms.mean())
+    if n < FEW:
+        each = tops / bottoms
+        return Spread(value, float(each.min()), float(each.max()), n)
+    rng = np.random.default_rng(evaluation.seed)
+    drawn = rng.integers(n, size=(evaluation.bootstrap, n))
+    ratios = tops[drawn].mean(axis=1) / bottoms[drawn].mean(axis=1)
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return Spread(value, float(low), float(high), n)
+
+
 def summarise_record(record: Mapping[str, Any], evaluation: Any) -> dict[str, Any]:
     """Returns a row of the table: one tracker on one scenario.
 
@@ -122,14 +145,3 @@ def summarise_record(record: Mapping[str, Any], evaluation: Any) -> dict[str, An
         values = [case[name] for case in cases]
         row[name] = over_patients(values, statistic, evaluation)
     return row
-
-
-def best_causal(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the causal tracker of lowest median error, by scenario."""
-    best: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
-        usable = row["causal"] and row["median_mm"].n
-        now = best.get(row["scenario"])
-        if usable and (now is None or row["median_mm"].value < now["median_mm"].value):
-            best[row["scenario"]] = row
-    return {scenario: row["tracker"] for scenario, row in best.items()}

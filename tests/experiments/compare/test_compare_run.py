@@ -16,6 +16,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare import run, scenarios
 from fluoro_jax.experiments.compare.entries import Entry, read_entry
 from fluoro_jax.experiments.compare.follow_clip import track_case
+from fluoro_jax.experiments.compare.latency import Forecasts
 from fluoro_jax.experiments.compare.records import SOURCES, Records
 from fluoro_jax.experiments.compare.run import compare
 from fluoro_jax.experiments.compare.summary import summarise_record
@@ -32,8 +33,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "compare.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
-def trackers(*names):
-    return settings(trackers=names)
+def trackers(*names, **changes):
+    return settings(trackers=names, **changes)
 
 
 def test_the_table_its_files_and_the_records_of_a_call(tmp_path, monkeypatch, capsys):
@@ -87,6 +88,8 @@ def test_only_and_scenarios_choose(tmp_path, monkeypatch):
     assert [row["tracker"] for row in table["rows"]] == ["static_blind"]
     with pytest.raises(UserError, match="did you mean clinic"):
         compare(trackers("static_frame0"), tmp_path, scenarios="clinc")
+    with pytest.raises(UserError, match=r"forecast\.of = 'group-cpu@0'"):
+        compare(trackers("static_frame0", forecast__of="group-cpu@0"), tmp_path)
     with pytest.raises(UserError, match="static_frame0"):
         compare(trackers("static_frame0"), tmp_path, only="static_fram0")
 
@@ -152,7 +155,7 @@ def test_a_refused_and_a_failed_clip_leave_the_others_answers(
     assert "test_compare_run.py:" in told
     row = summarise_record(record, cfg.evaluation)
     assert (row["answered"], row["cases"], row["median_mm"].n) == (2, 4, 2)
-    words = markdown([row], [], cfg)
+    words = markdown([row], Forecasts("", [], []), cfg)
     assert "(2 of 4) |" in words and "| fragile | 2 of 4 |" in words
     assert "fragile refused clips of 4: a bright frame (needed: 8) (1)." in words
     assert f"fragile failed on clips of 4: {why} (1)." in words
