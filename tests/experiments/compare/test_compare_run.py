@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.posterior import PosteriorTracker
+from fluoro_jax.tracking.resample import Resampler
 from fluoro_jax.tracking.tracker import make_track
 
 PAGE = Path(__file__).parents[3] / "docs" / "compare.md"
@@ -294,11 +296,16 @@ class Listens:
 
     def step(self, state, frame, time_s):
         geometry, count = state
-        bright = frame > np.percentile(frame, 90)
-        return (geometry, count + 1), make_track(count, bright * 0.9, geometry)
+        bright = 0.9 * (frame > np.percentile(frame, 90))
+        late = count - self.lookahead_frames
+        track = make_track(late, bright, geometry) if late >= 0 else None
+        return (geometry, count + 1), track
 
     def flush(self, state):
-        return []
+        geometry, count = state
+        nothing = np.zeros((16, 16))
+        owed = range(max(count - self.lookahead_frames, 0), count)
+        return [make_track(t, nothing, geometry) for t in owed]
 
 
 def test_of_the_truth_a_network_sees_the_mask_of_frame_0_in_its_own_pixels():
@@ -314,6 +321,22 @@ def test_of_the_truth_a_network_sees_the_mask_of_frame_0_in_its_own_pixels():
     told.clear()
     track_case(Listens(told), disc_clip(), frame0=False)
     assert told == [None, None]
+
+
+def test_latency_counts_resampling_and_not_the_answers_after_the_last_frame(
+    monkeypatch,
+):
+    late = dataclasses.replace(Listens([]), causal=False, lookahead_frames=2)
+    plain = track_case(late, disc_clip(), frame0=False)
+    assert len(plain["compute_ms"]) == len(plain["time_s"]) == 24
+    frames_of = Resampler.frames
+
+    def slow(self, frames):
+        time.sleep(0.02)
+        return frames_of(self, frames)
+
+    monkeypatch.setattr(Resampler, "frames", slow)
+    assert min(track_case(late, disc_clip(), frame0=False)["compute_ms"]) > 20.0
 
 
 def test_frame_0_is_shown_only_to_those_that_are_given_it():
