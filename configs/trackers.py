@@ -26,10 +26,12 @@ from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.tracking.baselines.registry import RIVALS
 
 PRESETS = ("smoke", "cpu", "full")
-TRACKERS = (*RIVALS, "group-cpu@0", "group-cpu@whole")
+# A network given nothing, and given what templates and flow are given.
+NETWORKS = ("group-cpu@0", "group-cpu@0+frame0")
+TRACKERS = (*RIVALS, *NETWORKS, "group-cpu@whole")
 # On two cores without those whose planning phases are registered for every patient, and
 # without the whole window, which is computed for every frame.
-QUICK = (*(n for n, r in RIVALS.items() if r.knowledge != "phases"), "group-cpu@0")
+QUICK = (*(n for n, r in RIVALS.items() if r.knowledge != "phases"), *NETWORKS)
 
 
 def get_config(preset: str = "full") -> Config:
@@ -43,6 +45,7 @@ def get_config(preset: str = "full") -> Config:
     c.training = dict(study="group", seed=2020, cases=_of(preset, 110, 40, 2))
     c.evaluation = dict(bootstrap=_of(preset, 10_000, 10_000, 100), seed=0)
     c.forecast = dict(
+        of="",  # the table's first causal network; or a tracker by name
         horizons_s=(0.1, 0.25, 0.5),
         # At the beginning, for every forecaster; half of a clip at `cpu`.
         unscored_s=_of(preset, 20.0, 6.0, 1.0),
@@ -67,7 +70,7 @@ def _clips(preset: str) -> dict[str, Any]:
         seeds="test",  # or "tuning", whose cases may be looked at for choices
         cases=_of(preset, 30, 4, 2),  # patients a scenario
         seconds=_of(preset, 30.0, 12.0, 4.0),
-        frames_per_s=4.0,
+        frames_per_s=5.0,  # as the causal networks are trained
         most_frames=_of(preset, 450, 120, 120),  # 15 frames a second: 30 s, 8 s
         rows=_of(preset, 256, 256, 32),
         detector_mm=480.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +40,22 @@ def expand_path(text: str | Path) -> Path:
             fix="write the whole path, as /home/me/runs",
         )
     return path
+
+
+def digest_of(path: Path) -> str:
+    """Returns a sha256 of a file, or of the names and contents of a folder's files.
+
+    "" for a path that does not exist.
+    """
+    path = Path(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    inside = sorted(one for one in path.rglob("*") if one.is_file())
+    whole = hashlib.sha256()
+    for one in inside:
+        whole.update(f"{one.relative_to(path).as_posix()} {digest_of(one)}\n".encode())
+    return whole.hexdigest() if inside else ""
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.clip import Clip, Track
-from fluoro_jax.tracking.checks import check_clip
+from fluoro_jax.tracking.checks import Reference, check_clip
 from fluoro_jax.tracking.resample import (
     Resampler,
     interleave,
@@ -35,12 +35,15 @@ class Plan:
         resampler: between the clip's pixels and the tracker's.
         parts: frame indices of each sequence, from `interleave`.
         clips: the sequences, in the tracker's pixels.
+        reference: frame 0 and its true mask in the tracker's pixels, or None. Every
+            sequence is given it; the others begin within a frame spacing of it.
     """
 
     tracker: Any
     resampler: Resampler
     parts: list[np.ndarray]
     clips: list[Clip]
+    reference: Reference | None = None
 
     @property
     def steps(self) -> int:
@@ -54,7 +57,7 @@ class Plan:
         clip = self.clips[0]
         # The state is thrown away: `run` starts from `init` again, and what compiling
         # took is in no frame's latency.
-        state = self.tracker.init(clip.geometry, domain=clip.domain)
+        state = self.tracker.init(clip.geometry, self.reference, domain=clip.domain)
         frame = np.asarray(clip.frames)[0]
         state, _ = self.tracker.step(state, frame, float(clip.time_s[0]))
         self.tracker.flush(state)
@@ -73,7 +76,7 @@ class Plan:
         """
         answered: set[int] = set()
         for part, clip in zip(self.parts, self.clips, strict=True):
-            for track, delay_ms in _timed(self.tracker, clip):
+            for track, delay_ms in _timed(self.tracker, clip, self.reference):
                 frame = -1 if track is None else int(part[track.frame])
                 # Sequences share frames where the spacings are no multiples of each
                 # other; the first answer stands, so that every frame has exactly one.
@@ -84,12 +87,13 @@ class Plan:
                 yield self.resampler.back(track, frame=frame), delay_ms
 
 
-def make_plan(tracker: Any, clip: Clip) -> Plan:
+def make_plan(tracker: Any, clip: Clip, reference: Reference | None = None) -> Plan:
     """Resamples a clip for a tracker and checks it, before anything is tracked.
 
     Args:
         tracker: with `learned`, as a `NetworkTracker` has.
         clip: any; its truth is left out.
+        reference: None, or frame 0 and its true mask.
 
     Raises:
         UserError: a clip that cannot be tracked; see `check_clip`, `make_resampler`
@@ -98,7 +102,7 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
     clip = dataclasses.replace(clip, mask=None, centroid_px=None, centre_mm=None)
     # Before resampling, which would spread one NaN over a neighbourhood; against what
     # was learned only after it.
-    check_clip(clip)
+    check_clip(clip, None, reference)
     learned = tracker.learned
     times = np.asarray(clip.time_s, float)
     if getattr(tracker, "fills_gaps", False) and is_near(times, learned.frame_s):
@@ -107,6 +111,10 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
         parts = interleave(times, learned.frame_s)
     resampler = make_resampler(clip.geometry, learned)
     prepared = to_view(clip, resampler)
+    if reference is not None:
+        frame, mask = resampler.frames(np.stack(reference))
+        # As in `to_view`: masks neither grow nor shrink.
+        reference = frame, (mask >= 0.5).astype(np.float32)
     window = getattr(tracker, "window_frames", None)
     clips = []
     for part in parts:
@@ -118,14 +126,18 @@ def make_plan(tracker: Any, clip: Clip) -> Plan:
             time_s=np.asarray(clip.time_s, float)[part],
             periodic=whole,
         )
-        check_for(tracker, one)
+        check_for(tracker, one, reference)
         clips.append(one)
-    return Plan(tracker, resampler, parts, clips)
+    return Plan(tracker, resampler, parts, clips, reference)
 
 
-def _timed(tracker: Any, clip: Clip) -> Iterator[tuple[Track | None, float]]:
+def _timed(
+    tracker: Any, clip: Clip, reference: Reference | None
+) -> Iterator[tuple[Track | None, float]]:
     """`track_clip`, answer by answer, with the delay of each in ms."""
-    state = tracker.init(clip.geometry, periodic=clip.periodic, domain=clip.domain)
+    state = tracker.init(
+        clip.geometry, reference, periodic=clip.periodic, domain=clip.domain
+    )
     now_s = 0.0
     for frame, now_s in zip(clip.frames, clip.time_s, strict=True):
         start = time.perf_counter()

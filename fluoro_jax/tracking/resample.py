@@ -13,6 +13,7 @@ frame gets an answer of its own; one with frames more rarely is refused.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from dataclasses import dataclass
 
@@ -46,8 +47,16 @@ class Resampler:
 
     def frames(self, frames: np.ndarray) -> np.ndarray:
         """Returns `[T, H, W]` of the source as float32 `[T, h, w]` of the target."""
-        down, right = _weights(self.source, self.target, border="repeat")
-        return _apply(down, right, frames)
+        return _apply(*self._forth, frames)
+
+    # Kept, as a stream resamples frame by frame.
+    @functools.cached_property
+    def _forth(self) -> tuple[np.ndarray, np.ndarray]:
+        return _weights(self.source, self.target, border="repeat")
+
+    @functools.cached_property
+    def _back(self) -> tuple[np.ndarray, np.ndarray]:
+        return _weights(self.target, self.source, border="zero")
 
     def back(self, track: Track, *, frame: int) -> Track:
         """Returns a track of the target's pixels in those of the source.
@@ -59,12 +68,11 @@ class Resampler:
             track: of frames of the target.
             frame: its index in the clip.
         """
-        down, right = _weights(self.target, self.source, border="zero")
         return dataclasses.replace(
             track,
             frame=frame,
             centroid_px=map_px(self.target, self.source, track.centroid_px),
-            probability=_apply(down, right, np.asarray(track.probability)[None])[0],
+            probability=_apply(*self._back, np.asarray(track.probability)[None])[0],
         )
 
 

@@ -10,7 +10,8 @@ import pytest
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import iso_pixel_mm, square_panel
 from fluoro_jax.tracking.confidence import Calibration
-from fluoro_jax.tracking.posterior import MotionRules, PosteriorTracker
+from fluoro_jax.tracking.hypotheses import MotionRules
+from fluoro_jax.tracking.posterior import PosteriorTracker
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
 
 SIDE, GAP_S = 48, 0.2
@@ -55,9 +56,14 @@ def breath(t):
     return 24.0 + 1.5 * np.sin(2 * np.pi * t * GAP_S / 4.0)
 
 
-def tracked(maps, lookahead=0, **keys):
+def tracked(maps, lookahead=0, reference=None, **keys):
     clip = Clip(np.stack(maps), GAP_S * np.arange(len(maps)), VIEW)
-    return track_clip(PosteriorTracker(Shows(lookahead), **keys), clip)
+    return track_clip(PosteriorTracker(Shows(lookahead), **keys), clip, reference)
+
+
+def outline(row, column):
+    """Returns a reference with a disc as the mask of frame 0."""
+    return np.zeros((SIDE, SIDE), np.float32), (blob(row, column) >= 0.5).astype(float)
 
 
 def test_it_is_a_tracker_with_the_members_of_the_wrapped_one():
@@ -143,4 +149,67 @@ def test_what_was_lost_for_long_does_not_reach_for_another_blob():
     tracks = tracked([blob(breath(t), 12) for t in range(40)] + [empty] * 15 + away)
     for track in tracks[-10:]:
         assert track.status == "ok"
+        np.testing.assert_allclose(track.centroid_px, 40.0, atol=0.3)
+
+
+def test_a_component_of_two_pixels_is_held_between_pixels():
+    empty = np.full((SIDE, SIDE), 0.05, np.float32)
+    maps = []
+    for t in range(14):
+        one = empty.copy()
+        row = round(10 + 0.6 * t)
+        one[row, 20:22] = 0.6
+        maps.append(one)
+    maps += [empty] * 4
+    tracks = tracked(maps)
+    for t in range(14, 18):
+        assert tracks[t].status == "held"
+        assert (tracks[t].probability >= 0.5).sum() == 2
+        assert tracks[t].centroid_px[0] == pytest.approx(10 + 0.6 * t, abs=1.0)
+        assert tracks[t].centroid_px[1] == pytest.approx(20.5, abs=1e-6)
+        assert tracks[t].confidence == pytest.approx(0.6)
+
+
+def test_what_is_held_beyond_the_frame_is_missed():
+    empty = np.full((SIDE, SIDE), 0.05, np.float32)
+    maps = [blob(30 + 2 * t, 20, radius=1.0) for t in range(9)] + [empty] * 4
+    tracks = tracked(maps)
+    assert tracks[9].status == "missed" or tracks[9].centroid_px[0] > 46.0
+    assert tracks[11].status == "missed"
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_of_two_equal_blobs_the_outline_given_decides_which_is_followed(
+    chosen, lookahead
+):
+    paths = [(lambda t: (breath(t), 12.0)), (lambda t: (20.0 + 0.5 * t, 36.0))]
+    maps = [np.maximum(*(blob(*path(t)) for path in paths)) for t in range(30)]
+    reference = outline(*paths[chosen](0))
+    tracks = tracked(maps, lookahead, reference)
+    for t, track in enumerate(tracks):
+        np.testing.assert_allclose(track.centroid_px, paths[chosen](t), atol=0.7)
+    # The other start: the answer is of the outline and not of the maps.
+    other = tracked(maps, lookahead, outline(*paths[1 - chosen](0)))
+    assert abs(other[20].centroid_px[1] - tracks[20].centroid_px[1]) > 20.0
+
+
+def test_a_larger_blob_does_not_take_the_answer_from_the_outline_given():
+    maps = [
+        np.maximum(blob(breath(t), 12, radius=2), blob(40, 40, radius=5))
+        for t in range(40)
+    ]
+    tracks = tracked(maps, reference=outline(breath(0), 12))
+    columns = [track.centroid_px[1] for track in tracks]
+    np.testing.assert_allclose(columns, 12.0, atol=0.3)
+    assert tracked(maps)[20].centroid_px[1] == pytest.approx(40.0, abs=0.3)
+
+
+def test_an_outline_that_the_map_never_shows_is_held_and_then_given_up():
+    maps = [blob(40, 40)] * 20
+    tracks = tracked(maps, reference=outline(10, 10))
+    held = round(MotionRules().hold_s / GAP_S)
+    assert [t.status for t in tracks[1 : 1 + held]] == ["held"] * held
+    np.testing.assert_allclose(tracks[0].centroid_px, 10.0, atol=1e-6)
+    for track in tracks[2 + held :]:
         np.testing.assert_allclose(track.centroid_px, 40.0, atol=0.3)

@@ -95,6 +95,18 @@ def test_a_template_may_leave_the_frame():
     assert track.frame == 1 and np.isfinite(track.confidence)
 
 
+def test_a_tumour_at_the_border_is_found_on_a_bright_frame():
+    """Black beyond the border would be a step that no template has."""
+    start = np.array([86.0, 44.0])
+    clip = blob_clip(np.array([[0.0, 0.0], [-1.0, 2.0], [2.0, 1.0]]), start=start)
+    clip = clip.replace(frames=clip.frames + np.float32(6.0))
+    tracker = TemplateTracker(search_mm=(30.0, 30.0), margin_mm=15.0)
+    tracks = track_clip(tracker, clip, (clip.frames[0], clip.mask[0]))
+    found = np.stack([t.centroid_px for t in tracks])
+    moved = found - found[0]
+    np.testing.assert_allclose(moved, clip.centroid_px - clip.centroid_px[0], atol=0.5)
+
+
 def test_the_answer_depends_on_no_later_frame():
     clip, tracker = blob_clip(), TemplateTracker("updated")
     reference = (clip.frames[0], clip.mask[0])

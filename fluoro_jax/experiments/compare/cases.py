@@ -1,8 +1,10 @@
 """Draws the cases of a scenario: the patient of the day and the planning scan.
 
-Every case is a function of (scenario, seed, index, clip length) alone. Trackers that
-are given the planning phases get those of another day: the same patient stretched, the
-diaphragm and the tumour shifted (`DAY_*`), breathing regularly.
+Every case is a function of (scenario, seed, index, clip length) alone. A scenario with
+`cases_of` takes the patients of another one and changes what its entry says, so that
+the two are paired. Trackers that are given the planning phases get those of another
+day: the same patient stretched, the diaphragm and the tumour shifted (`DAY_*`),
+breathing regularly.
 """
 
 from __future__ import annotations
@@ -16,7 +18,12 @@ import jax
 import numpy as np
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.experiments.compare.scenarios import SEEDS, TRACES, Scenario
+from fluoro_jax.experiments.compare.scenarios import (
+    SCENARIOS,
+    SEEDS,
+    TRACES,
+    Scenario,
+)
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.body.anatomy import Anatomy, fitted
 from fluoro_jax.sim.body.breathing import Breathing, breathing_signal, load_trace
@@ -51,6 +58,8 @@ class ScenarioCase:
         planning: the same patient when the planning phases were scanned: regular
             breathing, the day's differences undone.
         rng: random numbers for what is drawn later (noise, dropped frames).
+        shared: what it has of the case of `cases_of`: "tumour" (and patient), "patient"
+            (the tumour had no room there and is placed anew), or "" (neither).
     """
 
     case: Case
@@ -58,6 +67,7 @@ class ScenarioCase:
     tumor_breathing: Breathing | None
     planning: Case
     rng: np.random.Generator
+    shared: str = ""
 
 
 def draw_case(name: str, scenario: Scenario, clips: Any, index: int) -> ScenarioCase:
@@ -73,10 +83,12 @@ def draw_case(name: str, scenario: Scenario, clips: Any, index: int) -> Scenario
     Raises:
         UserError: if no patient of `ATTEMPTS` has a tumour as the scenario asks for.
     """
-    rng = np.random.default_rng([SEEDS[clips.seeds], zlib.crc32(name.encode()), index])
-    rate = scenario.frames_per_s or clips.frames_per_s
-    frames = min(round(clips.seconds * rate), clips.most_frames)
-    time_s = np.arange(frames, dtype=np.float32) / np.float32(rate)
+    rng = np.random.default_rng(_entropy(clips, name, index))
+    if scenario.cases_of:
+        paired = _paired_case(rng, scenario, clips, index)
+        if paired is not None:
+            return paired
+    time_s = _frame_times_s(scenario, clips)
     spec = StudySpec(
         name=scenario.study,
         seed=int(rng.integers(2**32)),
@@ -86,22 +98,86 @@ def draw_case(name: str, scenario: Scenario, clips: Any, index: int) -> Scenario
     )
     # Kinds follow each other in a study: every attempt keeps that of its index.
     turn = len(spec.study.kinds("test"))
-    angle = rng.uniform(*scenario.gantry_deg)
-    view = dataclasses.replace(spec.geometry(), gantry_deg=float(angle))
+    view = _turned(rng, spec.geometry(), scenario)
+    # Placed anew where the breath or the diameter is not the study's own.
+    own = scenario.breath == "regular" and scenario.diameter_mm is None
+    keep, sites = own and not scenario.drift_mm, SITES if scenario.overlap else 1
     for attempt in range(ATTEMPTS):
         drawn = study_case(spec, "test", index % turn + turn * attempt).case
         case = _breathe(rng, drawn, scenario, time_s, index)
-        case = _with_tumor(rng, case, scenario, view)
+        case = _with_tumor(rng, case, scenario, view, keep=keep, sites=sites)
         if case is not None:
-            planning = _planning(rng, case, drawn.breathing)
-            moved = _drifting(case, scenario.drift_mm) if scenario.drift_mm else None
-            return ScenarioCase(case, view, moved, planning, rng)
+            entropy = _entropy(clips, name, index)
+            return _whole(entropy, case, drawn, scenario, view)
     raise UserError(
         f"no tumour as scenario {name} asks for in {ATTEMPTS} patients",
         needed=f"one that is: {scenario.title}",
         why="a scenario keeps its cases apart from the others' by it",
         fix="widen the ranges of its entry in experiments/compare/scenarios.py",
     )
+
+
+def _entropy(clips: Any, name: str, index: int) -> list[int]:
+    return [SEEDS[clips.seeds], zlib.crc32(name.encode()), index]
+
+
+def _frame_times_s(scenario: Scenario, clips: Any) -> np.ndarray:
+    rate = scenario.frames_per_s or clips.frames_per_s
+    frames = min(round(clips.seconds * rate), clips.most_frames)
+    return np.arange(frames, dtype=np.float32) / np.float32(rate)
+
+
+def _turned(rng: np.random.Generator, view: Geometry, scenario: Scenario) -> Geometry:
+    angle = rng.uniform(*scenario.gantry_deg)
+    return dataclasses.replace(view, gantry_deg=float(angle))
+
+
+def _paired_case(
+    rng: np.random.Generator, scenario: Scenario, clips: Any, index: int
+) -> ScenarioCase | None:
+    """Returns the case of `cases_of` with what the scenario changes in it.
+
+    The tumour is placed anew in the same patient, with the same diameter, where it has
+    no room for the scenario's motion; None if there is no room at all.
+    """
+    base_of = SCENARIOS[scenario.cases_of]
+    base = draw_case(scenario.cases_of, base_of, clips, index)
+    # The planning scan has the study's own regular breath.
+    drawn = dataclasses.replace(base.case, breathing=base.planning.breathing)
+    view = _turned(rng, base.geometry, scenario)
+    case = _breathe(rng, drawn, scenario, _frame_times_s(scenario, clips), index)
+    moves = lambda s: (s.breath, s.irregularity, s.drift_mm, s.lag_cycles)
+    if moves(scenario) != moves(base_of):
+        moved = _with_tumor(rng, case, scenario, view, keep=True, sites=SITES)
+        if moved is None:
+            return None
+        case = moved
+    # Planning scan and noise are the base's: they would differ in the pair otherwise.
+    entropy = _entropy(clips, scenario.cases_of, index)
+    whole = _whole(entropy, case, drawn, scenario, view)
+    same = np.array_equal(case.tumor.centre_mm, drawn.tumor.centre_mm)
+    return dataclasses.replace(whole, shared="tumour" if same else "patient")
+
+
+def _whole(
+    entropy: list[int], case: Case, drawn: Case, scenario: Scenario, view: Geometry
+) -> ScenarioCase:
+    """Returns a case with its drift, planning scan and random numbers.
+
+    Args:
+        entropy: of the patient.
+        case: the patient on the day.
+        drawn: the same breathing regularly, its tumour moving as the study says.
+        scenario: its entry.
+        view: of the clip.
+    """
+    moved = _drifting(case, scenario.drift_mm) if scenario.drift_mm else None
+    # Drift and phase shift are in the clip alone.
+    tumor = dataclasses.replace(case.tumor, rides=drawn.tumor.rides)
+    planned = dataclasses.replace(case, tumor=tumor)
+    scan, later = (np.random.default_rng([*entropy, use]) for use in (1, 2))
+    planning = _planning(scan, planned, drawn.breathing)
+    return ScenarioCase(case, view, moved, planning, later)
 
 
 def _breathe(
@@ -141,18 +217,29 @@ def _breathe(
 
 
 def _with_tumor(
-    rng: np.random.Generator, case: Case, scenario: Scenario, view: Geometry
+    rng: np.random.Generator,
+    case: Case,
+    scenario: Scenario,
+    view: Geometry,
+    *,
+    keep: bool,
+    sites: int,
 ) -> Case | None:
     """Returns the case with a tumour as the scenario asks for, None if none is found.
 
-    A tumour is placed anew where the breath or the diameter is not the study's own, or
-    where the first one does not fit.
+    Args:
+        rng: of the case.
+        case: with the tumour of the study.
+        scenario: its entry.
+        view: of the clip.
+        keep: try the tumour where it is first.
+        sites: places tried.
     """
-    own = scenario.breath == "regular" and scenario.diameter_mm is None
     times = _depths(case)
-    for site in range(SITES if scenario.overlap else 1):
+    lag = np.float32(rng.uniform(*scenario.lag_cycles))
+    for site in range(sites):
         tumor = case.tumor
-        if not own or site or scenario.drift_mm:
+        if site or not keep:
             low, high = scenario.diameter_mm or (tumor.diameter_mm, tumor.diameter_mm)
             diameter_mm = float(rng.uniform(low, high))
             try:
@@ -168,11 +255,8 @@ def _with_tumor(
             except UserError:  # no room in this patient
                 return None
             tumor = dataclasses.replace(tumor, diameter_mm=np.float32(diameter_mm))
-        if scenario.drift_mm:
+        if scenario.drift_mm or scenario.lag_cycles[1] > 0.0:
             # By its own amplitudes, so that the drift is `drift_mm` wherever it lies.
-            tumor = dataclasses.replace(tumor, rides=False)
-        if scenario.lag_cycles[1] > 0.0:
-            lag = np.float32(rng.uniform(*scenario.lag_cycles))
             tumor = dataclasses.replace(tumor, rides=False, lag=lag)
         found = dataclasses.replace(case, tumor=tumor)
         if _accepted(found, scenario, view, times):
@@ -185,7 +269,7 @@ def _accepted(case: Case, scenario: Scenario, view: Geometry, times: Any) -> boo
     if scenario.drift_mm and case.tumor.si_mm < LEAST_DRIFTING_SI_MM:
         return False
     room_mm = lung_clearance_mm(case.anatomy, case.breathing, case.tumor, times)
-    if room_mm < 0.0:
+    if room_mm < scenario.drift_mm:
         return False
     if not scenario.overlap:
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ from fluoro_jax.sim.xray.scatter import Scatter
 from fluoro_jax.studies import StudySpec
 
 TRUTH_HZ = 20.0  # of the trace between frames
-CT_FRAMES, CT_FRAME_S = 10, 0.5  # one breath, repeated: a CT's frames are slow to make
+# One breath, repeated: a CT's frames are slow to make.
+CT_BREATH_S = float(real_anatomy.BREATH.period_s)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,12 @@ class ScenarioClip:
 
 
 def scenario_clips(
-    name: str, scenario: Scenario, clips: Any, *, ct: str = ""
+    name: str,
+    scenario: Scenario,
+    clips: Any,
+    *,
+    ct: str = "",
+    indices: Sequence[int] | None = None,
 ) -> Iterator[ScenarioClip]:
     """Yields the clips of a scenario, one rendered at a time.
 
@@ -59,15 +65,18 @@ def scenario_clips(
         scenario: its entry.
         clips: the config's section.
         ct: file or folder of a chest CT, for the scenario that needs one.
+        indices: of the cases wanted, rising; None for all.
 
     Raises:
         UserError: a CT that is needed and not given or cannot be used, or a scenario
             without a case.
     """
+    wanted = range(clips.cases) if indices is None else indices
     if scenario.from_ct:
-        yield from _ct_clips(name, scenario, clips, ct)
+        made = enumerate(_ct_clips(name, scenario, clips, ct))
+        yield from (given for index, given in made if index in wanted)
         return
-    for index in range(clips.cases):
+    for index in wanted:
         drawn = draw_case(name, scenario, clips, index)
         yield render(drawn, scenario, voxel_mm=clips.voxel_mm)
 
@@ -142,14 +151,15 @@ def _ct_clips(
         )
     volume = ct_volume(*read_ct(expand_path(ct)))
     spec = StudySpec(rows=clips.rows, cols=clips.rows, detector_mm=clips.detector_mm)
-    breaths = max(round(clips.seconds / (CT_FRAMES * CT_FRAME_S)), 1)
+    breaths = max(round(clips.seconds / CT_BREATH_S), 1)
+    frames = round(CT_BREATH_S * clips.frames_per_s)
     sequences = real_anatomy.clips(
         volume,
         spec.geometry(),
         count=clips.cases,
         seed=(SEEDS[clips.seeds] + zlib.crc32(name.encode())) % 2**32,
-        num_frames=CT_FRAMES,
-        frame_s=CT_FRAME_S,
+        num_frames=frames,
+        frame_s=CT_BREATH_S / frames,
     )
     for _, clip in sequences:
         whole = _repeated(clip, breaths)
@@ -166,5 +176,6 @@ def _repeated(clip: Clip, breaths: int) -> Clip:
         name: again(getattr(clip, name))
         for name in ("frames", "mask", "centroid_px", "centre_mm")
     }
-    time_s = np.arange(len(parts["frames"])) * CT_FRAME_S
+    frames = len(parts["frames"])
+    time_s = np.arange(frames) * (CT_BREATH_S * breaths / frames)
     return dataclasses.replace(clip, time_s=time_s, periodic=False, **parts)

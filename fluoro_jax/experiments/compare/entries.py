@@ -2,8 +2,9 @@
 
 A name is one of `RIVALS`; weights with an optional look-ahead, as `group-cpu@2`,
 `group-cpu@whole` or `runs/mine@0`, and another `evaluation.answer`, as
-`group-cpu@0+followed`; or `package.module:Name`, a class or function that
-makes a tracker without arguments.
+`group-cpu@0+followed`, or frame 0's outline to start from, as `group-cpu@0+frame0`
+(which follows one component, `tracking.posterior`); or `package.module:Name`, a class
+or function that makes a tracker without arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from fluoro_jax.zoo import find, load, names
 
 WHOLE = "whole"  # look-ahead of the whole window
 ANSWERS = ("mask", "component", "followed")  # of `evaluation.answer`
+FRAME0 = "frame0"  # frame 0's outline is where the followed component starts
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,17 @@ def read_entry(name: str) -> Entry:
 def _network_entry(name: str) -> Entry:
     weights, _, ahead = name.partition("@")
     cfg, generator, params = _weights(weights)
-    tracker = _network(name, cfg, (generator, params), ahead)
-    digest = weights_digest(params) + fingerprint.code(
-        *("models/**/*.py", "data/stack.py", "tracking/*.py")
+    ahead, *words = ahead.split("+")
+    answer = _answer(name, words)
+    tracker = _network(name, cfg, (generator, params), ahead, answer)
+    # The config too: stack, threshold and answer are no weights.
+    digest = weights_digest(params) + json.dumps(cfg.to_dict(), sort_keys=True)
+    digest += fingerprint.code(
+        *("models/**/*.py", "data/stack.py", "experiments/compare/entries.py")
     )
-    return Entry(
-        name, "nothing", None, lambda training, patient: tracker, False, digest
-    )
+    knowledge = KNOWLEDGE[1] if FRAME0 in words else KNOWLEDGE[0]
+    build = lambda training, patient: tracker
+    return Entry(name, knowledge, None, build, False, digest)
 
 
 def _weights(model: str) -> tuple[Any, Any, Any]:
@@ -107,15 +113,25 @@ def _weights(model: str) -> tuple[Any, Any, Any]:
     return found.cfg, found.generator, found.params
 
 
-def _network(name: str, cfg: Any, net: tuple[Any, Any], ahead: str) -> Tracker:
-    ahead, _, answer = ahead.partition("+")
-    if answer not in ("", *ANSWERS):
+def _answer(name: str, words: Sequence[str]) -> str:
+    """Returns the `evaluation.answer` that the words after + ask for, or ""."""
+    answers = [word for word in words if word != FRAME0]
+    # Only a followed component has a start.
+    wrong = FRAME0 in words and answers not in ([], ["followed"])
+    if wrong or len(answers) > 1 or not set(answers) <= {"", *ANSWERS}:
         raise UserError(
-            f"answer {answer!r} of {name}",
-            needed="one of " + ", ".join(ANSWERS),
-            why="it says which part of the network's map is the tumour",
+            f"answer {'+'.join(words)!r} of {name}",
+            needed="one of " + ", ".join((*ANSWERS, FRAME0)),
+            why="it says which part of the network's map is the tumour, or that the "
+            "part that is followed starts at frame 0's outline",
             fix=f"{name.partition('@')[0]}@0+followed, or leave it out",
         )
+    return "followed" if FRAME0 in words else "".join(answers)
+
+
+def _network(
+    name: str, cfg: Any, net: tuple[Any, Any], ahead: str, answer: str
+) -> Tracker:
     cfg = ConfigDict(cfg.to_dict())
     cfg.evaluation.answer = answer or cfg.evaluation.answer
     window = cfg.study.num_frames

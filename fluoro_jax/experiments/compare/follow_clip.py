@@ -15,9 +15,11 @@ from fluoro_jax.experiments.compare.clips import ScenarioClip
 from fluoro_jax.geometry import iso_pixel_mm
 from fluoro_jax.metrics import half_diagonal
 from fluoro_jax.tracking.checks import Reference
-from fluoro_jax.tracking.follow import make_plan
+from fluoro_jax.tracking.follow import Plan, make_plan
 from fluoro_jax.tracking.tracker import Tracker, check_for
 
+# The ms of computation are None for an answer that is owed after the last frame.
+Answers = Iterator[tuple[Track | None, float | None]]
 DIGITS = 3  # of a millimetre and of a millisecond in records
 
 
@@ -26,8 +28,8 @@ def track_case(
 ) -> dict[str, Any]:
     """Returns what a tracker answered on one clip, ready for JSON.
 
-    A tracker that names what it was trained on and is given no reference sees the clip
-    resampled to its pixels and frame spacing (`tracking.follow`).
+    A tracker that names what it was trained on sees the clip, and frame 0's mask if it
+    is shown that, resampled to its pixels and frame spacing (`tracking.follow`).
 
     Args:
         tracker: any.
@@ -38,7 +40,8 @@ def track_case(
         dict of lists over the T frames: time_s; tracked_mm (superior, right of image;
         None for an empty prediction); distance_mm to the truth in the isocentre plane,
         half the frame's diagonal for an empty prediction, None where the frame shows
-        no tumour; empty; compute_ms. And truth_time_s, truth_mm of the scenario.
+        no tumour; empty; compute_ms (of every step, resampling included; answers after
+        the last frame cost no step). And truth_time_s, truth_mm of the scenario.
 
     Raises:
         UserError: a clip that the tracker refuses.
@@ -50,7 +53,7 @@ def track_case(
 def follow_case(
     tracker: Tracker, given: ScenarioClip, *, frame0: bool
 ) -> tuple[list[Track], list[float]]:
-    """Returns the answer for every frame, and the ms of every computation.
+    """Returns the answer for every frame, and the ms of every step.
 
     Arguments and errors as in `track_case`.
     """
@@ -58,26 +61,26 @@ def follow_case(
     with warnings.catch_warnings():
         # That frames are unlike those of training is the point of most scenarios.
         warnings.simplefilter("ignore")
-        if hasattr(tracker, "learned") and not frame0:
-            plan = make_plan(tracker, clip)
+        # Of the truth nothing but the mask of frame 0 is passed on.
+        first = np.asarray(clip.frames)[0], np.asarray(clip.mask)[0]
+        reference = first if frame0 else None
+        if hasattr(tracker, "learned"):
+            plan = make_plan(tracker, clip, reference)
             plan.warm_up()
-            answers = ((t, spent) for (t, _), spent in _timed(plan.run()))
+            answers = _planned(plan, np.asarray(clip.frames))
         else:
-            first = np.asarray(clip.frames)[0], np.asarray(clip.mask)[0]
-            reference = first if frame0 else None
             answers = _direct(tracker, clip, reference)
         tracks: dict[int, Track] = {}
         compute_ms = []
         for track, spent_ms in answers:
-            compute_ms.append(spent_ms)
+            if spent_ms is not None:
+                compute_ms.append(spent_ms)
             if track is not None:
                 tracks[track.frame] = track
     return [tracks[t] for t in range(len(clip.frames))], compute_ms
 
 
-def _direct(
-    tracker: Tracker, clip: Clip, reference: Reference | None
-) -> Iterator[tuple[Track | None, float]]:
+def _direct(tracker: Tracker, clip: Clip, reference: Reference | None) -> Answers:
     """Yields answers with the ms of computation, one frame after another."""
     hidden = dataclasses.replace(clip, mask=None, centroid_px=None, centre_mm=None)
     check_for(tracker, hidden, reference)
@@ -90,23 +93,28 @@ def _direct(
         start = time.perf_counter()
         state, track = tracker.step(state, frame, float(time_s))
         yield track, 1e3 * (time.perf_counter() - start)
-    start = time.perf_counter()
-    owed = tracker.flush(state)
-    spent_ms = 1e3 * (time.perf_counter() - start)
-    for track in owed:
-        yield track, spent_ms
-        spent_ms = 0.0
+    for track in tracker.flush(state):
+        yield track, None
 
 
-def _timed(answers: Iterator[Any]) -> Iterator[tuple[Any, float]]:
-    """Yields each item with the ms that it took to come."""
-    while True:
-        start = time.perf_counter()
-        try:
-            item = next(answers)
-        except StopIteration:
-            return
-        yield item, 1e3 * (time.perf_counter() - start)
+def _planned(plan: Plan, frames: np.ndarray) -> Answers:
+    """Yields the answers of a plan; the ms are of resampling, step and mapping back.
+
+    Args:
+        plan: of the clip.
+        frames: `[T, H, W]` of the clip, in its own pixels.
+    """
+    answers = plan.run()
+    for part in plan.parts:
+        for index in part:
+            start = time.perf_counter()
+            # The plan has resampled the whole clip to check it; a stream does so frame
+            # by frame, and that is what is timed.
+            plan.resampler.frames(frames[index][None])
+            track, _ = next(answers)
+            yield track, 1e3 * (time.perf_counter() - start)
+        for _ in range(min(plan.tracker.lookahead_frames, len(part))):
+            yield next(answers)[0], None
 
 
 def distances_mm(tracks: list[Track], clip: Clip) -> tuple[np.ndarray, np.ndarray]:

@@ -56,9 +56,9 @@ def _panel(
     for place, tracker in enumerate(trackers):
         row = rows[tracker]
         spread = row["median_mm"]
-        if row["refused"] or not spread.n:
+        if not spread.n:
             axis.text(
-                *(0.5, place, "refused"),
+                *(0.5, place, "failed" if row["failed"] else "refused"),
                 transform=axis.get_yaxis_transform(),
                 fontsize=5,
                 color="#999999",

@@ -1,24 +1,32 @@
 """The error after the delay of a treatment system: forecasts of tracked traces.
 
-In each scenario the trace of the causal tracker with the lowest median is forecast.
+The traces of one tracker are forecast, chosen before any error is seen (`forecast_of`).
 Errors are against the true place at the time forecast for.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
-from fluoro_jax.experiments.compare.summary import best_causal
+from fluoro_jax.experiments.compare.summary import (
+    over_patients,
+    ratio_over_patients,
+)
+from fluoro_jax.tracking.baselines.registry import RIVALS
 from fluoro_jax.tracking.forecast import (
     FORECASTERS,
     ForecastSettings,
     forecast_errors,
     forecast_trace,
 )
+
+MEASURED = ("mean_mm", "p95_mm", "nrmse", "at_0_mm")  # of one clip, see `over_cases`
 
 
 def forecast_settings(name: str, forecast: Any) -> ForecastSettings:
@@ -32,46 +40,122 @@ def forecast_settings(name: str, forecast: Any) -> ForecastSettings:
     return ForecastSettings(**{k: v for k, v in own.items() if k != "trials"})
 
 
-def forecast_rows(
+@dataclass(frozen=True)
+class Forecasts:
+    """Errors of every forecaster at every horizon.
+
+    Attributes:
+        tracker: whose traces were forecast; "" for none.
+        by_scenario: dicts of scenario, tracker, forecaster, horizon_s, and what
+            `over_cases` returns.
+        pooled: dicts of forecaster, horizon_s and the same: the mean over the scenarios
+            of a case first, then over cases, since scenarios share their patients.
+    """
+
+    tracker: str
+    by_scenario: Sequence[dict[str, Any]]
+    pooled: Sequence[dict[str, Any]]
+
+
+def forecast_of(rows: Sequence[Mapping[str, Any]], named: str) -> str:
+    """Returns the tracker whose traces are forecast; it looks at no error.
+
+    Args:
+        rows: of `summarise_record`, in the order of the table.
+        named: `forecast.of` of the config; "" for the first causal network of the
+            table, or if it has none the first causal tracker.
+
+    Returns:
+        Its name, "" if no tracker of the table is causal.
+    """
+    if named:
+        return named
+    causal = list(dict.fromkeys(row["tracker"] for row in rows if row["causal"]))
+    networks = [n for n in causal if n not in RIVALS and ":" not in n]
+    return next(iter([*networks, *causal]), "")
+
+
+def forecast_errors_of(
     records: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
-    forecast: Any,
-) -> list[dict[str, Any]]:
-    """Returns the error of every forecaster at every horizon, by scenario.
+    settings: Any,
+) -> Forecasts:
+    """Returns the error of every forecaster at every horizon.
 
     Args:
         records: of the comparison.
         rows: their `summarise_record`.
-        forecast: the config's section.
+        settings: the config: its sections forecast and evaluation.
 
     Returns:
-        dicts of scenario, tracker, forecaster, horizon_s, mean_mm, p95_mm, nrmse (root
-        mean square error over that of the true place about its mean), at_0_mm (the
-        tracker's mean error on frames scored alike, without latency), ratio
-        (mean_mm over at_0_mm) and n; each the mean over patients. A scenario from a CT
-        is left out: its truth is known at its frames alone.
+        Of the tracker of `forecast_of`. A scenario from a CT is left out: its truth is
+        known at its frames alone.
     """
-    best, found = best_causal(rows), []
+    forecast, tracker = settings.forecast, forecast_of(rows, settings.forecast.of)
+    found: dict[tuple[str, str, float], list[dict[str, float]]] = {}
     for record in records:
         scenario = record["scenario"]
-        if SCENARIOS[scenario].from_ct or best.get(scenario) != record["tracker"]:
+        if SCENARIOS[scenario].from_ct or record["tracker"] != tracker:
             continue
-        for name in FORECASTERS:
-            per_case = [case_errors(name, case, forecast) for case in record["cases"]]
-            for i, horizon_s in enumerate(forecast.horizons_s):
-                cases = [case[i] for case in per_case if case[i]]
-                if cases:
-                    row = {"scenario": scenario, "tracker": record["tracker"]}
-                    row |= {"forecaster": name, "horizon_s": float(horizon_s)}
-                    found.append(row | over_cases(cases))
-    return found
+        for name, (number, case) in itertools.product(
+            FORECASTERS, enumerate(record["cases"])
+        ):
+            errors = case_errors(name, case, forecast)
+            for horizon_s, one in zip(forecast.horizons_s, errors, strict=True):
+                if one:
+                    one = {"case": case.get("case", number), **one}
+                    found.setdefault((scenario, name, float(horizon_s)), []).append(one)
+    by_scenario = [
+        {"scenario": scenario, "tracker": tracker, "forecaster": name, "horizon_s": h}
+        | over_cases(cases, settings.evaluation)
+        for (scenario, name, h), cases in found.items()
+    ]
+    pooled = []
+    for name, h in itertools.product(FORECASTERS, map(float, forecast.horizons_s)):
+        groups = [cases for key, cases in found.items() if key[1:] == (name, h)]
+        if groups:
+            each = _each_case(list(itertools.chain(*groups)))
+            over = over_cases(each, settings.evaluation)
+            pooled.append({"forecaster": name, "horizon_s": h} | over)
+    return Forecasts(tracker, by_scenario, pooled)
 
 
-def over_cases(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Returns the means over patients, the ratio of the means, and n."""
-    mean = {key: float(np.mean([case[key] for case in cases])) for key in cases[0]}
-    ratio = mean["mean_mm"] / max(mean["at_0_mm"], 1e-9)
-    return {**mean, "ratio": ratio, "n": len(cases)}
+def _each_case(errors: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Returns the means of the errors with the same number of case."""
+    numbers = dict.fromkeys(one["case"] for one in errors)
+    groups = [[one for one in errors if one["case"] == n] for n in numbers]
+    return [
+        {key: float(np.mean([one[key] for one in group])) for key in group[0]}
+        for group in groups
+    ]
+
+
+def over_cases(
+    cases: Sequence[Mapping[str, float]], evaluation: Any
+) -> dict[str, float]:
+    """Returns means over cases and the ratio of the means, with intervals.
+
+    Args:
+        cases: of `case_errors`, one horizon.
+        evaluation: the config's section.
+
+    Returns:
+        dict of mean_mm, p95_mm, nrmse (root mean square error over that of the true
+        place about its mean), at_0_mm (the tracker's mean error on frames scored alike,
+        without latency), ratio (mean_mm over at_0_mm) and n; and the ends `_low` and
+        `_high` of mean_mm and ratio: a 95 % bootstrap interval over cases, or with
+        fewer than `FEW` their range.
+    """
+    every = {key: [case[key] for case in cases] for key in MEASURED}
+    found = {key: float(np.mean(values)) for key, values in every.items()}
+    spreads = {
+        "mean_mm": over_patients(every["mean_mm"], np.mean, evaluation),
+        "ratio": ratio_over_patients(every["mean_mm"], every["at_0_mm"], evaluation),
+    }
+    for key, spread in spreads.items():
+        found[key] = spread.value
+        found |= {f"{key}_low": spread.low, f"{key}_high": spread.high}
+    return {**found, "n": len(cases)}
 
 
 def case_errors(

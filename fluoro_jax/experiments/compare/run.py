@@ -1,43 +1,36 @@
 """Runs the comparison: scenario by scenario, clip by clip, every tracker on each.
 
-What a tracker did on a scenario is one JSON record in `<workdir>/records`, written when
-the scenario is through. A record is reused if the clips, the scenario, the training
-cases and the code that make it are those of now.
+What a tracker did on a scenario is one record (`records.py`), written after every clip.
+A clip that a tracker refuses, or on which it fails, is noted in its record, and the run
+goes on.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from fluoro_jax import fingerprint
 from fluoro_jax.config import Config
-from fluoro_jax.data.dataset import RENDERERS, load_split
+from fluoro_jax.data.dataset import load_split
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare.clips import ScenarioClip, scenario_clips
 from fluoro_jax.experiments.compare.entries import Entry, read_entry
 from fluoro_jax.experiments.compare.follow_clip import track_case
-from fluoro_jax.experiments.compare.scenarios import SCENARIOS, SEEDS
+from fluoro_jax.experiments.compare.records import Records, first_cases, missing_cases
+from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.experiments.compare.settings import check, chosen
 from fluoro_jax.experiments.compare.write import write_results
-from fluoro_jax.io.files import write_text
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.phases import PatientPhases, phases_of_case
 from fluoro_jax.tracking.tracker import Tracker
 
-FORMAT = 1  # of the records
-SOURCES = (  # decide, beside `RENDERERS` and a tracker's own code, what a record says
-    *("metrics.py", "tracking/*.py", "experiments/real_anatomy.py"),
-    *(f"experiments/compare/{name}.py" for name in ("cases", "clips", "follow_clip")),
-)
+Pending = list[tuple[Entry, dict[str, Any], list[int]]]  # with the cases missing
 
 
 def compare(
@@ -70,13 +63,25 @@ def compare(
     """
     settings: Any = check(cfg)
     named = [word.strip() for word in only.split(",") if word.strip()]
-    entries = [read_entry(name) for name in named or settings.trackers]
+    names = named or list(settings.trackers)
+    _check_forecast(settings.forecast.of, names)
+    entries = [read_entry(name) for name in names]
     parts = chosen(scenarios, settings.scenarios, "scenarios")
     if not scenarios and not ct:
         parts = [name for name in parts if not SCENARIOS[name].from_ct]
     runner = Runner(settings, Path(workdir), data_dir, ct)
     records = runner.run(entries, parts)
     return write_results(records, settings, Path(workdir))
+
+
+def _check_forecast(of: str, names: Sequence[str]) -> None:
+    if of and of not in names:
+        raise UserError(
+            f"forecast.of = {of!r}, which does not run",
+            needed="one of " + ", ".join(names) + ', or ""',
+            why="the table of errors after latency is of its traces",
+            fix='add it to --only, or leave it to the rule: --config.forecast.of=""',
+        )
 
 
 class Runner:
@@ -92,33 +97,36 @@ class Runner:
     def __init__(
         self, settings: Any, workdir: Path, data_dir: Path | None, ct: str
     ) -> None:
-        self.settings, self.workdir, self.ct = settings, workdir, ct
+        self.settings, self.ct = settings, ct
+        self.records = Records(settings, workdir, ct)
         self.data_dir = data_dir or workdir / "data"
         self._training: Any = None
-        self._built: dict[str, Tracker] = {}
+        self._built: dict[str, Tracker | Exception] = {}
         self._planned: tuple[ScenarioClip, PatientPhases] | None = None
 
     def run(
         self, entries: Sequence[Entry], parts: Sequence[str]
     ) -> list[dict[str, Any]]:
         """Returns the record of every tracker on every scenario."""
-        found, missing = {}, {}
+        cases, opened = self.settings.clips.cases, []
+        pending: dict[str, Pending] = {}
         for part in parts:
             for entry in entries:
-                record = self._stored(entry, part)
-                if record is not None:
-                    found[part, entry.name] = record
-                else:
-                    missing.setdefault(part, []).append(entry)
-        cases = self.settings.clips.cases
-        total = cases * sum(len(pending) for pending in missing.values())
-        begun, done = time.perf_counter(), 0
+                opened.append(self.records.open(entry, part))
+                missing = missing_cases(opened[-1], cases)
+                if missing:
+                    pending.setdefault(part, []).append((entry, opened[-1], missing))
+        counts = {
+            part: sum(len(missing) for _, _, missing in some)
+            for part, some in pending.items()
+        }
+        total, done = sum(counts.values()), 0
+        begun = time.perf_counter()
         with tqdm(total=total, unit="clip", disable=None) as bar:
-            for part, pending in missing.items():
-                for record in self._run_part(part, pending, bar):
-                    found[part, record["tracker"]] = record
+            for part, some in pending.items():
+                self._run_part(part, some, bar)
                 # The bar is seen on a terminal alone, these lines in a log as well.
-                done += cases * len(pending)
+                done += counts[part]
                 spent_min = (time.perf_counter() - begun) / 60
                 left_min = spent_min * (total / done - 1)
                 bar.write(
@@ -126,46 +134,65 @@ class Runner:
                     f"{left_min:.0f} min left",
                     file=sys.stderr,
                 )
-        return [found[part, entry.name] for part in parts for entry in entries]
+        return [first_cases(record, cases) for record in opened]
 
-    def _run_part(
-        self, part: str, pending: Sequence[Entry], bar: Any
-    ) -> list[dict[str, Any]]:
-        """Tracks the clips of a scenario; writes and returns the pending records."""
-        records = [self._begin(entry, part) for entry in pending]
-        clips = self.settings.clips
-        for given in scenario_clips(part, SCENARIOS[part], clips, ct=self.ct):
-            for entry, record in zip(pending, records, strict=True):
+    def _run_part(self, part: str, pending: Pending, bar: Any) -> None:
+        """Tracks the clips of a scenario that a record lacks; writes as it goes."""
+        wanted = sorted({index for _, _, missing in pending for index in missing})
+        clips = scenario_clips(
+            *(part, SCENARIOS[part], self.settings.clips), ct=self.ct, indices=wanted
+        )
+        for index, given in zip(wanted, clips, strict=True):
+            for entry, record, missing in pending:
+                if index not in missing:
+                    continue
                 bar.set_description(f"{part}: {entry.name}", refresh=False)
-                if not record["refused"]:
-                    self._track(entry, record, given)
+                self._track(entry, record, given, index)
+                self.records.write(record)
                 bar.update()
-        for record in records:
-            path = self._path(record["tracker"], part)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(record, allow_nan=False) + "\n")
-        return records
 
-    def _track(self, entry: Entry, record: dict[str, Any], given: ScenarioClip) -> None:
-        """Adds a case to a record; or why the tracker takes no clip like this."""
+    def _track(
+        self, entry: Entry, record: dict[str, Any], given: ScenarioClip, index: int
+    ) -> None:
+        """Adds a case to a record; or why the tracker did not answer it."""
         try:
             tracker = self._tracker(entry, given)
             record["causal"] = bool(tracker.causal)
             record["lookahead_frames"] = int(tracker.lookahead_frames)
             frame0 = entry.knowledge == "frame 0"
-            record["cases"].append(track_case(tracker, given, frame0=frame0))
+            found = track_case(tracker, given, frame0=frame0)
+            record["cases"].append({"case": index, **found})
         except UserError as error:
-            # A row without numbers, and why: other trackers go on.
-            record["refused"] = f"{error.found} (needed: {error.needed})"
-            record["cases"] = []
+            why = f"{error.found} (needed: {error.needed})"
+            record["refused"].append({"case": index, "why": why})
+        except Exception as error:
+            # A tracker may raise anything, after hours: the others and the other clips
+            # go on, and the next call tries this one again.
+            why = f"{type(error).__name__}: {error}"
+            record["failed"].append({"case": index, "why": why})
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            tqdm.write(
+                f"[compare] {entry.name} failed on {record['scenario']}, case {index}: "
+                f"{why} ({where.filename}:{where.lineno})",
+                file=sys.stderr,
+            )
 
     def _tracker(self, entry: Entry, given: ScenarioClip) -> Tracker:
-        training = self._training_arrays() if entry.learns else None
         if entry.knowledge == "phases":
-            return entry.build(training, self._phases(given))
+            return entry.build(self._arrays_for(entry), self._phases(given))
         if entry.name not in self._built:
-            self._built[entry.name] = entry.build(training, None)
-        return self._built[entry.name]
+            try:
+                self._built[entry.name] = entry.build(self._arrays_for(entry), None)
+            except Exception as error:
+                # It would fail in the same way, perhaps after minutes, for every clip.
+                self._built[entry.name] = error
+        built = self._built[entry.name]
+        if isinstance(built, Exception):
+            raise built
+        return built
+
+    def _arrays_for(self, entry: Entry) -> Any:
+        return self._training_arrays() if entry.learns else None
 
     def _phases(self, given: ScenarioClip) -> PatientPhases:
         """Returns the planning phases of a clip's patient, made once a clip."""
@@ -203,49 +230,3 @@ class Runner:
             )
             self._training = load_split(spec, self.data_dir, "train")
         return self._training
-
-    def _begin(self, entry: Entry, part: str) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "tracker": entry.name,
-            "scenario": part,
-            "identity": self._identity(entry, part),
-            "knowledge": entry.knowledge,
-            "trials": entry.trials,
-            "causal": None,
-            "lookahead_frames": None,
-            "refused": "",
-            "cases": [],
-        }
-
-    def _identity(self, entry: Entry, part: str) -> str:
-        """Returns a sha256 of all that decides a record."""
-        scenario = SCENARIOS[part]
-        words = {
-            "format": FORMAT,
-            "clips": self.settings.clips.to_dict(),
-            "seed": SEEDS[self.settings.clips.seeds],
-            "training": self.settings.training.to_dict() if entry.learns else None,
-            "scenario": dataclasses.asdict(scenario),
-            "tracker": [entry.name, entry.knowledge, entry.trials, entry.code],
-            "code": fingerprint.code(*RENDERERS, *SOURCES),
-            "ct": str(self.ct) if scenario.from_ct else "",
-        }
-        text = json.dumps(words, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def _path(self, tracker: str, part: str) -> Path:
-        # A name may be a path: the digest keeps two of them apart.
-        plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in tracker)
-        short = hashlib.sha256(tracker.encode()).hexdigest()[:6]
-        return self.workdir / "records" / part / f"{plain[-60:]}.{short}.json"
-
-    def _stored(self, entry: Entry, part: str) -> dict[str, Any] | None:
-        """Returns the record that stands in the workdir if it is current."""
-        try:
-            text = self._path(entry.name, part).read_text(encoding="utf-8")
-            record = json.loads(text)
-            current = record["identity"] == self._identity(entry, part)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return record if current else None

@@ -3,7 +3,9 @@
 A new scenario is a new entry of `SCENARIOS`; `cases.py` draws its cases and `clips.py`
 renders them. Unless an entry says otherwise the tumour rides on the lung, the patients,
 sizes and quiet regular breaths are those of the study "clinic", and the frames are
-noiseless line integrals. All numbers are ours.
+noiseless line integrals. Those that vary one thing take the patients of "clinic"
+(`cases_of`), so that a step of noise, rate or angle is a paired difference. All numbers
+are ours.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from fluoro_jax.sim.body.irregular_breathing import Irregularity
 
@@ -28,6 +31,8 @@ class Scenario:
 
     Attributes:
         title: in words, for tables.
+        cases_of: the scenario whose patients, planning scans and noise it shares; what
+            the other attributes say of the patient is then as there. "" for its own.
         study: whose test cases give patient, breath and size: one of `STUDIES`.
         diameter_mm: range of the tumour's diameter, mm; None for the study's.
         breath: one of `BREATHS`; "recorded" reads the package's traces in turn.
@@ -47,6 +52,7 @@ class Scenario:
     """
 
     title: str
+    cases_of: str = ""
     study: str = "clinic"
     diameter_mm: tuple[float, float] | None = None
     breath: str = "regular"
@@ -63,6 +69,11 @@ class Scenario:
     from_ct: bool = False
 
 
+def _clinic(title: str, **changes: Any) -> Scenario:
+    """Returns an entry with the patients of "clinic"."""
+    return Scenario(title, cases_of="clinic", **changes)
+
+
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         "visible": Scenario(
@@ -76,18 +87,18 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         ),
         "paper": Scenario("the paper's group, test kinds", study="group"),
         "clinic": Scenario("tumours riding on the lung"),
-        "irregular": Scenario("irregular breathing", breath="irregular"),
-        "recorded": Scenario("recorded breathing", breath="recorded"),
-        "drift": Scenario("5 mm baseline drift of the tumour", drift_mm=5.0),
-        "phase_shift": Scenario(
+        "irregular": _clinic("irregular breathing", breath="irregular"),
+        "recorded": _clinic("recorded breathing", breath="recorded"),
+        "drift": _clinic("5 mm baseline drift of the tumour", drift_mm=5.0),
+        "phase_shift": _clinic(
             "tumour 0.1 to 0.25 cycles behind the chest", lag_cycles=(0.1, 0.25)
         ),
-        "cough": Scenario(
+        "cough": _clinic(
             "coughs in half of the breaths",
             breath="irregular",
             irregularity=Irregularity(cough_rate=0.5),
         ),
-        "breath_hold": Scenario(
+        "breath_hold": _clinic(
             "breath-holds of 5 to 15 s",
             breath="irregular",
             irregularity=Irregularity(hold_rate=0.5),
@@ -96,18 +107,17 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "heart": Scenario(
             "heart over at least 90 % of the tumour", overlap={"heart": (0.9, 1.0)}
         ),
-        "noise_low": Scenario("100,000 quanta a pixel", photons=1e5),
-        "noise_mid": Scenario("30,000 quanta a pixel", photons=3e4),
-        "noise_high": Scenario("10,000 quanta a pixel", photons=1e4),
-        "scatter_low": Scenario("scatter over primary 0.5", scatter_ratio=0.5),
-        "scatter_mid": Scenario("scatter over primary 1", scatter_ratio=1.0),
-        "scatter_high": Scenario("scatter over primary 2", scatter_ratio=2.0),
-        "gain": Scenario("gain falls to 0.7 at mid-clip", gain=0.7),
-        "dropped": Scenario("a tenth of the frames missing", dropped=0.1),
-        "fps_5": Scenario("5 frames a second", frames_per_s=5.0),
-        "fps_7_5": Scenario("7.5 frames a second", frames_per_s=7.5),
-        "fps_15": Scenario("15 frames a second", frames_per_s=15.0),
-        "gantry": Scenario("gantry 0 to 180 degrees", gantry_deg=(0.0, 180.0)),
+        "noise_low": _clinic("100,000 quanta a pixel", photons=1e5),
+        "noise_mid": _clinic("30,000 quanta a pixel", photons=3e4),
+        "noise_high": _clinic("10,000 quanta a pixel", photons=1e4),
+        "scatter_low": _clinic("scatter over primary 0.5", scatter_ratio=0.5),
+        "scatter_mid": _clinic("scatter over primary 1", scatter_ratio=1.0),
+        "scatter_high": _clinic("scatter over primary 2", scatter_ratio=2.0),
+        "gain": _clinic("gain falls to 0.7 at mid-clip", gain=0.7),
+        "dropped": _clinic("a tenth of the frames missing", dropped=0.1),
+        "fps_7_5": _clinic("7.5 frames a second", frames_per_s=7.5),
+        "fps_15": _clinic("15 frames a second", frames_per_s=15.0),
+        "gantry": _clinic("gantry 0 to 180 degrees", gantry_deg=(0.0, 180.0)),
         "real_ct": Scenario(
             "one real CT that breathes (counts tumours, not patients)", from_ct=True
         ),

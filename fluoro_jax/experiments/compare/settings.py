@@ -46,6 +46,9 @@ _FORECAST = "forecasters read it; it was chosen on the tuning seeds"
 _PHASES = Rule(
     lambda x: type(x) is int and 4 <= x <= 20, "a whole number from 4 to 20", 10
 )
+_NAME_OR_NONE = Rule(
+    lambda x: isinstance(x, str), 'a tracker of the table, or "" for the rule', ""
+)
 _SECONDS = _number(0.01, 600.0, 20.0, "s")
 _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, "it names the table"),
@@ -64,6 +67,7 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("training.seed", RULES["seed"][0], _TRAINED),
     ("evaluation.bootstrap", RULES["evaluation.bootstrap"][0], "it counts resamples"),
     ("evaluation.seed", RULES["seed"][0], "resamples are drawn from it"),
+    ("forecast.of", _NAME_OR_NONE, "its traces are forecast, whatever their errors"),
     ("forecast.horizons_s", _list_of(_SECONDS), "delays of treatment systems"),
     ("forecast.unscored_s", _number(0.0, 60.0, 20.0, "s"), _FORECAST),
 )

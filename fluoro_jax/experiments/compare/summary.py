@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.evaluation.statistics import FEW, MISSED_MM, WITHIN_MM
+from fluoro_jax.experiments.compare.records import UNANSWERED, reasons
 
 # Of each measure, how patients are summed up: errors are skewed, shares are not.
 OVER_PATIENTS: Mapping[str, Callable[..., Any]] = {
@@ -91,16 +92,41 @@ def over_patients(
     return Spread(value, float(low), float(high), n)
 
 
+def ratio_over_patients(
+    above: Sequence[float], below: Sequence[float], evaluation: Any
+) -> Spread:
+    """Returns the ratio of two means over patients with its interval or range.
+
+    Args:
+        above: one a patient.
+        below: likewise, of the same patients; the two are drawn together.
+        evaluation: the config's section: bootstrap, seed.
+    """
+    tops, bottoms = np.asarray(above, float), np.maximum(np.asarray(below, float), 1e-9)
+    n = len(tops)
+    value = float(tops.mean() / bottoms.mean())
+    if n < FEW:
+        each = tops / bottoms
+        return Spread(value, float(each.min()), float(each.max()), n)
+    rng = np.random.default_rng(evaluation.seed)
+    drawn = rng.integers(n, size=(evaluation.bootstrap, n))
+    ratios = tops[drawn].mean(axis=1) / bottoms[drawn].mean(axis=1)
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return Spread(value, float(low), float(high), n)
+
+
 def summarise_record(record: Mapping[str, Any], evaluation: Any) -> dict[str, Any]:
     """Returns a row of the table: one tracker on one scenario.
 
     Args:
-        record: see `run.Runner`.
+        record: see `records.Records`.
         evaluation: the config's section.
 
     Returns:
-        dict of scenario, tracker, knowledge, trials, causal, lookahead_frames, refused,
-        latency_p99_ms over all frames, and a `Spread` for each of `MEASURES`.
+        dict of scenario, tracker, knowledge, trials, causal, lookahead_frames, cases
+        (asked), answered (of them), refused and failed (why, "" for none),
+        latency_p99_ms over all frames, and a `Spread` over the answered cases for each
+        of `MEASURES`.
     """
     cases = [patient_values(case) for case in record["cases"]]
     spent = [ms for case in record["cases"] for ms in case["compute_ms"]]
@@ -108,20 +134,14 @@ def summarise_record(record: Mapping[str, Any], evaluation: Any) -> dict[str, An
         key: record[key]
         for key in ("scenario", "tracker", "knowledge", "trials", "causal")
     }
-    row |= {key: record[key] for key in ("lookahead_frames", "refused")}
+    row |= {
+        "lookahead_frames": record["lookahead_frames"],
+        "cases": sum(len(record[key]) for key in ("cases", *UNANSWERED)),
+        "answered": len(cases),
+        **{key: reasons(record[key]) for key in UNANSWERED},
+    }
     row["latency_p99_ms"] = float(np.percentile(spent, 99)) if spent else float("nan")
     for name, statistic in OVER_PATIENTS.items():
         values = [case[name] for case in cases]
         row[name] = over_patients(values, statistic, evaluation)
     return row
-
-
-def best_causal(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the causal tracker of lowest median error, by scenario."""
-    best: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
-        usable = row["causal"] and not row["refused"] and row["median_mm"].n
-        now = best.get(row["scenario"])
-        if usable and (now is None or row["median_mm"].value < now["median_mm"].value):
-            best[row["scenario"]] = row
-    return {scenario: row["tracker"] for scenario, row in best.items()}

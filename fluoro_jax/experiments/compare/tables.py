@@ -11,7 +11,7 @@ import numpy as np
 
 from fluoro_jax.evaluation.statistics import FEW, MISSED_MM
 from fluoro_jax.experiments.compare.cases import DAY_DOME_MM, DAY_SCALE, DAY_TUMOR_MM
-from fluoro_jax.experiments.compare.latency import over_cases
+from fluoro_jax.experiments.compare.latency import Forecasts
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS, SEEDS
 from fluoro_jax.experiments.compare.summary import MEASURES, Spread
 from fluoro_jax.tracking.forecast import FORECASTERS
@@ -28,12 +28,12 @@ FACTS = ("causal", "lookahead_frames", "knowledge", "trials", "latency_p99_ms")
 Row = Mapping[str, Any]
 
 
-def markdown(rows: Sequence[Row], forecasts: Sequence[Row], settings: Any) -> str:
+def markdown(rows: Sequence[Row], forecasts: Forecasts, settings: Any) -> str:
     """Returns the whole of results.md.
 
     Args:
         rows: of `summary.summarise_record`.
-        forecasts: of `latency.forecast_rows`.
+        forecasts: of `latency.forecast_errors_of`.
         settings: the config.
     """
     parts = [f"# Trackers compared ({settings.name})", _caption(settings)]
@@ -41,32 +41,37 @@ def markdown(rows: Sequence[Row], forecasts: Sequence[Row], settings: Any) -> st
     scenarios = dict.fromkeys(row["scenario"] for row in rows)
     for name in scenarios:
         parts += [f"## {name}: {SCENARIOS[name].title}", _scenario(rows, name)]
-    if forecasts:
+    if forecasts.pooled:
         parts += ["## Error after latency", *_forecasts(forecasts, settings)]
     return "\n\n".join(parts) + "\n"
 
 
 def _caption(settings: Any) -> str:
     clips = settings.clips
-    shown = (
-        "the 95 % bootstrap interval over patients"
-        if clips.cases >= FEW
-        else f"the range over patients (fewer than {FEW}, so no interval)"
-    )
     return (
         f"{clips.cases} simulated patients a scenario, clips of {clips.seconds:g} s, "
         f"{clips.rows} x {clips.rows} pixels, seeds {clips.seeds!r} "
         f"({SEEDS[clips.seeds]}). Errors are distances in the isocentre plane; an "
         "empty prediction counts half the frame's diagonal; missed: over "
         f"{MISSED_MM:g} mm or empty. Median and P95 are of each patient's frames after "
-        "the first, then the median over patients; shares are means over patients. In "
-        f"brackets {shown}. Latency: 99th percentile of the computation of a frame on "
-        "the machine of the run; the wait for look-ahead frames comes on top. "
+        "the first, then the median over patients; shares are means over patients. All "
+        "are over the cases that the tracker answered, counted beside; it refused the "
+        "others or failed on them, and why stands below the table. "
+        f"In brackets {_shown(clips.cases, 'patients')}. "
+        "Latency: 99th percentile of the computation of a frame on the machine of the "
+        "run; the wait for look-ahead frames comes on top. "
         "Knowledge is what a tracker is given of the patient beside the frames so far. "
         f"Planning phases are of another day: scales up to {100 * DAY_SCALE:g} %, "
         f"diaphragm up to {DAY_DOME_MM:g} mm, tumour up to {DAY_TUMOR_MM:g} mm along "
         "each axis."
     )
+
+
+def _shown(n: int, over: str) -> str:
+    """What stands in brackets beside a number over n patients or cases."""
+    if n >= FEW:
+        return f"the 95 % bootstrap interval over {over}"
+    return f"the range over {over} (fewer than {FEW}, so no interval)"
 
 
 def _matrix(rows: Sequence[Row]) -> str:
@@ -81,24 +86,40 @@ def _matrix(rows: Sequence[Row]) -> str:
 
 
 def _brief(row: Row) -> str:
-    if row["refused"]:
-        return "refused"
-    return f"{row['median_mm'].value:.1f} / {row['p95_mm'].value:.1f}"
+    if not row["answered"]:
+        return "refused" if row["refused"] else "failed"
+    words = f"{row['median_mm'].value:.1f} / {row['p95_mm'].value:.1f}"
+    whole = row["answered"] == row["cases"]
+    return words if whole else f"{words} ({_answered(row)})"
+
+
+def _answered(row: Row) -> str:
+    return f"{row['answered']} of {row['cases']}"
 
 
 def _scenario(rows: Sequence[Row], name: str) -> str:
-    heads = ["tracker", *HEADS.values(), "p99 [ms]", "causal; look-ahead [frames]"]
+    heads = [
+        "tracker",
+        "cases answered",
+        *HEADS.values(),
+        "p99 [ms]",
+        "causal; look-ahead [frames]",
+    ]
     heads += ["knowledge", "tuning trials"]
     lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
     notes = []
     for row in rows:
         if row["scenario"] != name:
             continue
-        if row["refused"]:
-            words = ["refused", *[""] * (len(heads) - 2)]
-            notes.append(f"{row['tracker']} refused the clips: {row['refused']}.")
+        for verb, preposition in (("refused", ""), ("failed", " on")):
+            if row[verb]:
+                clips = f"clips of {row['cases']}: {row[verb]}"
+                notes.append(f"{row['tracker']} {verb}{preposition} {clips}.")
+        words = [_answered(row)]
+        if not row["answered"]:
+            words += [""] * (len(heads) - 2)
         else:
-            words = [_spread(row[key], key) for key in HEADS]
+            words += [_spread(row[key], key) for key in HEADS]
             ahead = f"{_yes(row['causal'])}; {row['lookahead_frames']}"
             words += [f"{row['latency_p99_ms']:.1f}", ahead, row["knowledge"]]
             words.append(_trials(row["trials"]))
@@ -124,50 +145,47 @@ def _rule(columns: int) -> str:
     return "|" + "---|" * columns
 
 
-def _forecasts(forecasts: Sequence[Row], settings: Any) -> list[str]:
-    horizons = list(settings.forecast.horizons_s)
+def _forecasts(forecasts: Forecasts, settings: Any) -> list[str]:
+    horizons = [float(h) for h in settings.forecast.horizons_s]
     caption = (
-        "The trace of the causal tracker with the lowest median of each scenario, "
-        f"forecast; the first {settings.forecast.unscored_s:g} s of a clip are not "
-        "scored for any forecaster. Mean distance [mm] from the true place at that "
-        "time, in brackets its ratio to the tracker's own mean on the same frames; "
-        "P95 [mm]; nRMSE. Means over patients, then over scenarios. Each forecaster's "
-        "settings are the best of its trials on traces of the tuning seeds."
+        f"Traces of {forecasts.tracker}, chosen before any error was seen "
+        "(`forecast.of`; by default the table's first causal network), forecast; the "
+        f"first {settings.forecast.unscored_s:g} s of a clip are not scored for any "
+        "forecaster. Mean distance [mm] from the true place at that time, its ratio to "
+        "the tracker's own mean on the same frames; P95 [mm]; nRMSE. Means over the "
+        "scenarios of a case, then over cases, as scenarios share their patients. In "
+        f"brackets {_shown(settings.clips.cases, 'cases')}. Each forecaster's settings "
+        "are the best of its trials on traces of the tuning seeds."
     )
     heads = ["forecaster", "tuning trials"]
-    heads += [f"{1e3 * h:g} ms: mean (ratio); P95; nRMSE" for h in horizons]
+    heads += [f"{1e3 * h:g} ms: mean; ratio; P95; nRMSE" for h in horizons]
     lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
+    found = {(row["forecaster"], row["horizon_s"]): row for row in forecasts.pooled}
     for name in FORECASTERS:
         tried = settings.forecast.to_dict().get(name, {"trials": 1})["trials"]
-        words = [str(tried), *(_pooled(forecasts, name, h) for h in horizons)]
-        lines.append("| " + " | ".join([name, *words]) + " |")
+        rows = [found.get((name, h)) for h in horizons]
+        words = ["" if row is None else _pooled(row) for row in rows]
+        lines.append("| " + " | ".join([name, str(tried), *words]) + " |")
     middle = horizons[len(horizons) // 2]
     return [
         caption,
         "\n".join(lines),
         f"Ratio of the mean error at {1e3 * middle:g} ms, by scenario.",
-        _ratios(forecasts, middle),
+        _ratios(forecasts.by_scenario, middle),
     ]
 
 
-def _pooled(forecasts: Sequence[Row], name: str, horizon_s: float) -> str:
-    keys = ("mean_mm", "p95_mm", "nrmse", "at_0_mm")
-    chosen = [
-        {key: row[key] for key in keys}
-        for row in forecasts
-        if row["forecaster"] == name and row["horizon_s"] == horizon_s
-    ]
-    if not chosen:
-        return ""
-    found = over_cases(chosen)
-    return (
-        f"{found['mean_mm']:.2f} ({found['ratio']:.2f}); {found['p95_mm']:.2f}; "
-        f"{found['nrmse']:.2f}"
-    )
+def _pooled(row: Row) -> str:
+    mean, ratio = (_ends(row, key) for key in ("mean_mm", "ratio"))
+    return f"{mean}; {ratio}; {row['p95_mm']:.2f}; {row['nrmse']:.2f}"
+
+
+def _ends(row: Row, key: str) -> str:
+    return f"{row[key]:.2f} [{row[f'{key}_low']:.2f}, {row[f'{key}_high']:.2f}]"
 
 
 def _ratios(forecasts: Sequence[Row], horizon_s: float) -> str:
-    heads = ["scenario", "tracker", "mean at 0 ms [mm]", *FORECASTERS]
+    heads = ["scenario", "cases", "mean at 0 ms [mm]", *FORECASTERS]
     lines = ["| " + " | ".join(heads) + " |", _rule(len(heads))]
     for name in dict.fromkeys(row["scenario"] for row in forecasts):
         some = {
@@ -177,15 +195,15 @@ def _ratios(forecasts: Sequence[Row], horizon_s: float) -> str:
         }
         if some:
             first = next(iter(some.values()))
-            words = [first["tracker"], f"{first['at_0_mm']:.2f}"]
-            words += [f"{some[f]['ratio']:.2f}" for f in FORECASTERS]
+            words = [str(first["n"]), f"{first['at_0_mm']:.2f}"]
+            words += [_ends(some[f], "ratio") for f in FORECASTERS]
             lines.append("| " + " | ".join([name, *words]) + " |")
     return "\n".join(lines)
 
 
 def flat(row: Row) -> dict[str, Any]:
     """Returns a row with plain values: `median_mm`, `median_mm_low`, ... and n."""
-    keys = ("scenario", "tracker", *FACTS, "refused")
+    keys = ("scenario", "tracker", *FACTS, "cases", "answered", "refused", "failed")
     plain = {key: row[key] for key in keys} | {"n": row["median_mm"].n}
     for name in MEASURES:
         spread = row[name]

@@ -2,9 +2,10 @@
 
 Command: python -m fluoro_jax.experiments.compare.tune WORKDIR
 
-WORKDIR holds the records of `launch.compare ... --config.clips.seeds=tuning`. In each
-scenario the trace of the best causal tracker is forecast; the score of a setting is the
-mean error over scenarios, patients and horizons. Every setting of `GRIDS` is tried.
+WORKDIR holds the records of `launch.compare ... --config.clips.seeds=tuning`. Traces
+are those of the tracker that the table forecasts (`latency.forecast_of`); the score of
+a setting is the mean error over scenarios, patients and horizons. Every setting of
+`GRIDS` is tried.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fluoro_jax.experiments.compare.latency import case_errors
+from fluoro_jax.experiments.compare.latency import case_errors, forecast_of
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
-from fluoro_jax.experiments.compare.summary import best_causal, summarise_record
+from fluoro_jax.experiments.compare.summary import summarise_record
 
 TAPS: Mapping[str, Sequence[float]] = {"tap_s": (0.25, 0.5), "taps": (4, 8)}
 WINDOWS: Mapping[str, Sequence[float]] = {"window_s": (8.0, 20.0), **TAPS}
@@ -45,7 +46,7 @@ def trials(name: str) -> Iterator[dict[str, Any]]:
 
 
 def traces(workdir: Path) -> tuple[list[Mapping[str, Any]], Any]:
-    """Returns tracked clips of the best causal trackers, and the config they are of.
+    """Returns tracked clips of the tracker that is forecast, and their config.
 
     Args:
         workdir: of a comparison that ended.
@@ -54,16 +55,15 @@ def traces(workdir: Path) -> tuple[list[Mapping[str, Any]], Any]:
         FileNotFoundError: there is no results.json in it.
     """
     table = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
-    config = ConfigDict(table["config"])
+    config: Any = ConfigDict(table["config"])
     paths = sorted((workdir / "records").glob("*/*.json"))
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     rows = [summarise_record(record, config.evaluation) for record in records]
-    best = best_causal(rows)
+    tracker = forecast_of(rows, config.forecast.of)
     chosen = [
         record
         for record in records
-        if best.get(record["scenario"]) == record["tracker"]
-        and not SCENARIOS[record["scenario"]].from_ct
+        if record["tracker"] == tracker and not SCENARIOS[record["scenario"]].from_ct
     ]
     return [case for record in chosen for case in record["cases"]], config
 

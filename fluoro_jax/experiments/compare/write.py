@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fluoro_jax.experiments.compare.forest import forest
-from fluoro_jax.experiments.compare.latency import forecast_rows
+from fluoro_jax.experiments.compare.latency import forecast_errors_of
 from fluoro_jax.experiments.compare.summary import summarise_record
 from fluoro_jax.experiments.compare.tables import csv_text, flat, markdown
 from fluoro_jax.io.files import write_text
@@ -34,18 +34,20 @@ def write_results(
         What results.json holds: name, config, rows and forecasts.
     """
     rows = [summarise_record(record, settings.evaluation) for record in records]
-    forecasts = forecast_rows(records, rows, settings.forecast)
+    forecasts = forecast_errors_of(records, rows, settings)
     table = {
         "name": settings.name,
         "config": settings.to_dict(),
         "rows": [flat(row) for row in rows],
-        "forecasts": forecasts,
+        "forecast_of": forecasts.tracker,
+        "forecasts": forecasts.by_scenario,
+        "forecasts_pooled": forecasts.pooled,
     }
     workdir.mkdir(parents=True, exist_ok=True)
     words = markdown(rows, forecasts, settings)
     write_text(workdir / "results.md", words)
     write_text(workdir / "results.csv", csv_text(table["rows"]))
-    write_text(workdir / "forecast.csv", csv_text(forecasts))
+    write_text(workdir / "forecast.csv", csv_text(forecasts.by_scenario))
     text = json.dumps(table, indent=1, allow_nan=False, ensure_ascii=False)
     write_text(workdir / "results.json", text + "\n")
     figure = forest(rows, workdir / "forest.png", CAPTION)

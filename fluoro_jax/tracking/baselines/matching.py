@@ -133,7 +133,8 @@ def match_patch(
     """Finds a patch in a frame by normalised cross-correlation.
 
     Args:
-        frame: `[H, W]`; taken as 0 beyond its border.
+        frame: `[H, W]`; beyond its border its nearest pixel is taken, since a step
+            to black would decide the correlation there.
         patch: what is searched for.
         around_px: `[2]` shift around which it is searched for, rounded.
         search_px: (rows, columns) by which the shift may differ from it.
@@ -148,7 +149,7 @@ def match_patch(
     near = np.round(np.asarray(around_px, float)).astype(int)
     start = np.array(patch.corner_px) + near - search_px
     size = np.array(patch.values.shape) + 2 * np.array(search_px)
-    region = _zero_filled(frame, start, size)
+    region = _region(frame, start, size)
     # A constant region has no correlation: OpenCV answers inf or NaN there.
     scores = cv2.matchTemplate(region, patch.values, cv2.TM_CCOEFF_NORMED)
     scores = np.where(np.isfinite(scores) & (np.abs(scores) <= 1.001), scores, 0.0)
@@ -241,15 +242,13 @@ def at_place(
     )
 
 
-def _zero_filled(frame: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Returns `size` pixels of a frame from `start` on, 0 where there is no frame."""
-    region = np.zeros(tuple(size), np.float32)
-    low, high = np.maximum(start, 0), np.minimum(start + size, frame.shape)
-    if (low < high).all():
-        top, left = low - start
-        shown = frame[low[0] : high[0], low[1] : high[1]]
-        region[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
-    return region
+def _region(frame: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Returns `size` pixels of a frame from `start` on, its border repeated beyond."""
+    rows, cols = (
+        np.clip(np.arange(first, first + count), 0, most - 1)
+        for first, count, most in zip(start, size, frame.shape, strict=True)
+    )
+    return np.ascontiguousarray(frame[np.ix_(rows, cols)], np.float32)
 
 
 def _peak_to_sidelobe(scores: np.ndarray, peak: np.ndarray) -> float:

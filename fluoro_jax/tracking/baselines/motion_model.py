@@ -19,6 +19,8 @@ from flax import struct
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid
+from fluoro_jax.sim.xray import projector
+from fluoro_jax.tracking.baselines.outline import shadows
 from fluoro_jax.tracking.baselines.phases import PatientPhases
 
 Array = jax.Array
@@ -35,6 +37,7 @@ class MotionModel:
         modes_mm: `[K, 3, Z, Y, X]` displacement per unit of weight.
         scores: `[P, K]` weights of the planning phases.
         grid: where the voxels are, LPS mm.
+        edge_mm: a ray's length in `share` from which a pixel is tumour, [] mm.
     """
 
     mu: Array
@@ -43,6 +46,7 @@ class MotionModel:
     modes_mm: Array
     scores: Array
     grid: Grid
+    edge_mm: Array
 
 
 def make_model(phases: PatientPhases, *, modes: int = 3) -> MotionModel:
@@ -79,7 +83,22 @@ def make_model(phases: PatientPhases, *, modes: int = 3) -> MotionModel:
         modes_mm=jnp.asarray(parts.reshape(modes, *shape)),
         scores=jnp.asarray(scores, jnp.float32),
         grid=phases.grid,
+        edge_mm=jnp.asarray(_edge_mm(phases), jnp.float32),
     )
+
+
+def _edge_mm(phases: PatientPhases) -> float:
+    """Returns the length at which the reference phase's shares have its shadow's area.
+
+    Shares of a small tumour are lower and wider than the tumour, those of a large one
+    are not: no length is right for both.
+    """
+    share = phases.share[phases.reference]
+    length_mm = np.asarray(projector.project(share, phases.grid, phases.view))
+    area_px = int(shadows(share[None], phases.grid, phases.view).sum())
+    # A tumour outside of the view has no area there, and any length will do.
+    ordered = np.sort(length_mm, axis=None)[::-1]
+    return max(float(ordered[max(area_px - 1, 0)]), 1e-3)
 
 
 def displacement_mm(model: MotionModel, weights: Array) -> Array:

@@ -27,6 +27,7 @@ from fluoro_jax.sim.lung import breathing_displacement_mm, lung_density
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.sim.xray import attenuation as att
 from fluoro_jax.sim.xray import projector
+from fluoro_jax.tracking.baselines.outline import inside_voxels, shadows
 from fluoro_jax.tracking.baselines.tumor_voxels import tumor_share
 from fluoro_jax.tracking.checks import Reference
 
@@ -82,14 +83,11 @@ class PatientPhases:
         """Returns a radiograph of every phase and the tumour's mask in it.
 
         Each `[rows, cols]`: line integrals [1], and 1 where a ray runs through the
-        tumour for half a voxel or more.
+        tumour's outline (`outline.fine_outlines`) for `EDGE_MM` or more.
         """
-        least_mm = 0.5 * float(self.grid.spacing_mm[0])
         run = lambda v: np.asarray(projector.project(v, self.grid, self.view))
-        return tuple(
-            (run(mu), (run(share) >= least_mm).astype(np.float32))
-            for mu, share in zip(self.mu, self.share, strict=True)
-        )
+        masks = shadows(self.share, self.grid, self.view)
+        return tuple((run(mu), mask) for mu, mask in zip(self.mu, masks, strict=True))
 
 
 def phases_of_case(
@@ -157,7 +155,7 @@ def register_to_first(
         weight = share[index] / share[index].sum()
         moved = centroid_mm(share[index], grid) + (field * weight).sum(axis=(1, 2, 3))
         away_mm: Any = ndimage.distance_transform_edt(
-            share[index] < 0.5, sampling=side_mm
+            ~inside_voxels(share[index]), sampling=side_mm
         )
         near = np.exp(-0.5 * np.square(away_mm / CONTOUR_MM))
         fields[index] = field + near * (target - moved).reshape(3, 1, 1, 1)

@@ -191,9 +191,9 @@ def model_track(
     drr = make_film(model, small, unknowns, quarter=quarter)
     confidence = max(0.0, correlation(np.asarray(drr), np.asarray(film)))
     chord_mm, centre_mm = tumor_now(model, unknowns, view, quarter=quarter)
-    # Half a voxel's length is the edge of a voxelised tumour: p = 1/2 there.
-    side_mm = float(model.grid.spacing_mm[0])
-    track = make_track(index, np.clip(np.asarray(chord_mm) / side_mm, 0, 1), view)
+    # p = 1/2 at the edge.
+    probability = np.clip(0.5 * np.asarray(chord_mm) / model.edge_mm, 0.0, 1.0)
+    track = make_track(index, probability, view)
     if track.status == "missed":
         return track
     place = np.asarray(project_point(view, centre_mm))

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from fake_scenarios import disc_clip, settings
 
+from configs.trackers import get_config
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare import clips as rendering
 from fluoro_jax.experiments.compare.cases import (
@@ -34,7 +36,7 @@ def test_a_case_depends_on_scenario_seed_and_index_alone():
     one = drawn("clinic")
     assert again.case.tumor.diameter_mm == one.case.tumor.diameter_mm
     np.testing.assert_array_equal(again.case.tumor.centre_mm, one.case.tumor.centre_mm)
-    for other in (drawn("clinic", 1), drawn("gain")):
+    for other in (drawn("clinic", 1), drawn("paper")):
         assert (other.case.tumor.centre_mm != one.case.tumor.centre_mm).any()
     tuning = settings(clips__seeds="tuning").clips
     other = draw_case("clinic", SCENARIOS["clinic"], tuning, 0)
@@ -46,9 +48,60 @@ def test_tumours_stay_in_the_lung_and_clips_have_their_times(name):
     case = drawn(name).case
     room_mm = lung_clearance_mm(case.anatomy, case.breathing, case.tumor, case.time_s)
     assert room_mm > -0.5  # checked at twelve depths, not at every frame
-    np.testing.assert_allclose(case.time_s, np.arange(24) / 4.0)
+    np.testing.assert_allclose(case.time_s, np.arange(30) / 5.0, rtol=1e-6)
     assert (float(case.tumor.lag) > 0.0) == (name == "phase_shift")
     assert not case.periodic
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("name", ["noise_high", "scatter_low", "fps_15", "gantry"])
+def test_a_scenario_that_varies_one_thing_has_its_bases_patients(name):
+    base, one = drawn("clinic", 1), drawn(name, 1)
+    assert one.shared == "tumour" and base.shared == ""
+    for attribute in ("anatomy", "breathing", "tumor"):
+        mine, theirs = (getattr(case.case, attribute) for case in (one, base))
+        for a, b in zip(leaves(mine), leaves(theirs), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for a, b in zip(leaves(one.planning), leaves(base.planning), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Steps of noise are of the same random numbers.
+    drawn_twice = [
+        draw_case(n, SCENARIOS[n], CLIPS, 1).rng.random() for n in ("clinic", name)
+    ]
+    assert drawn_twice[0] == drawn_twice[1]
+    assert (one.geometry.gantry_deg != 0.0) == (name == "gantry")
+    assert len(one.case.time_s) == (90 if name == "fps_15" else 30)
+
+
+def test_another_motion_keeps_patient_and_size_and_moves_the_tumour_if_it_must():
+    base = drawn("clinic")
+    for name in ("drift", "recorded", "phase_shift"):
+        one = drawn(name)
+        assert one.shared in ("tumour", "patient")
+        for a, b in zip(
+            leaves(one.case.anatomy), leaves(base.case.anatomy), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+        assert one.case.tumor.diameter_mm == base.case.tumor.diameter_mm
+        same = (one.case.tumor.centre_mm == base.case.tumor.centre_mm).all()
+        assert same == (one.shared == "tumour")
+    # Drift and lag are in the clip alone.
+    assert bool(drawn("phase_shift").planning.tumor.rides)
+    assert not bool(drawn("phase_shift").case.tumor.rides)
+
+
+def test_what_shares_patients_says_nothing_else_of_them():
+    for scenario in SCENARIOS.values():
+        if scenario.cases_of:
+            base = SCENARIOS[scenario.cases_of]
+            assert not base.cases_of and not base.from_ct
+            for key in ("study", "diameter_mm", "overlap", "from_ct"):
+                assert getattr(scenario, key) == getattr(base, key)
+    rate = get_config("cpu").clips.frames_per_s
+    assert rate not in {scenario.frames_per_s for scenario in SCENARIOS.values()}
 
 
 def test_the_planning_scan_is_of_another_day_and_breathes_regularly():

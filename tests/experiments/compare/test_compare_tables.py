@@ -6,10 +6,16 @@ from fake_scenarios import disc_clip, settings
 
 from fluoro_jax.experiments.compare import tune
 from fluoro_jax.experiments.compare.follow_clip import track_case
-from fluoro_jax.experiments.compare.latency import case_errors, forecast_rows
+from fluoro_jax.experiments.compare.latency import (
+    Forecasts,
+    case_errors,
+    forecast_errors_of,
+    forecast_of,
+)
 from fluoro_jax.experiments.compare.summary import (
     over_patients,
     patient_values,
+    ratio_over_patients,
     summarise_record,
 )
 from fluoro_jax.experiments.compare.tables import csv_text, flat, markdown
@@ -17,6 +23,7 @@ from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.forecast import FORECASTERS
 
 EVALUATION = settings().evaluation
+NO_FORECASTS = Forecasts("", [], [])
 
 
 def case(distance_mm, empty=None):
@@ -34,8 +41,8 @@ def case(distance_mm, empty=None):
 
 def record(tracker, cases, scenario="clinic", **more):
     facts = dict(knowledge="nothing", trials=3, causal=True, lookahead_frames=0)
-    facts |= dict(refused="", tracker=tracker, scenario=scenario, cases=cases)
-    return facts | more
+    facts |= dict(tracker=tracker, scenario=scenario, cases=cases)
+    return facts | dict(refused=[], failed=[]) | more
 
 
 def test_a_patients_numbers_leave_out_frame_0_and_frames_without_a_tumour():
@@ -66,36 +73,76 @@ def test_latency_and_refusals_in_the_table():
     rows = [
         summarise_record(record("one", [case([0.0, 1.0, 2.0])]), EVALUATION),
         summarise_record(
-            record("two", [], causal=None, refused="an angle (needed: 0)"), EVALUATION
+            record(
+                *("two", []),
+                causal=None,
+                refused=[{"case": 0, "why": "an angle (needed: 0)"}],
+            ),
+            EVALUATION,
         ),
     ]
     assert rows[0]["latency_p99_ms"] == pytest.approx(1.98)
-    words = markdown(rows, [], settings())
+    words = markdown(rows, NO_FORECASTS, settings())
     assert "| clinic | 1.5 / 1.9 | 1.9" not in words
     assert "| clinic | 1.5 / 1.9 | refused |" in words or "1.5 / 2.0" in words
-    assert "two refused the clips: an angle (needed: 0)." in words
+    assert "two refused clips of 1: an angle (needed: 0) (1)." in words
     text = csv_text([flat(row) for row in rows])
     assert len(text.splitlines()) == 3 and csv_text([]) == ""
 
 
-def test_forecasts_are_of_the_best_causal_tracker():
+def test_forecasts_are_of_a_tracker_chosen_before_any_error_is_seen():
+    rows = lambda *names: [{"tracker": n, "causal": n != "late@2"} for n in names]
+    known = ("static_frame0", "mine:Tracker", "late@2", "net@0", "other@0")
+    assert forecast_of(rows(*known), "") == "net@0"
+    assert forecast_of(rows(*known[:3]), "") == "static_frame0"
+    assert forecast_of(rows(*known), "other@0") == "other@0"
+    assert forecast_of(rows("late@2"), "") == ""
+
+
+def test_the_forecast_table_has_ranges_over_cases():
     shape = np.zeros((32, 32), np.float32)
     shape[12:20, 12:20] = 1.0
     static = StaticTracker(shape, place_px=np.array([16.0, 14.0]))
     tracked = track_case(static, disc_clip(frames=60), frame0=True)
-    far = {**tracked, "distance_mm": [d + 20.0 for d in tracked["distance_mm"]]}
+    far = {**tracked, "tracked_mm": [[r + 20.0, c] for r, c in tracked["tracked_mm"]]}
     records = [
-        record("far", [far]),
-        record("near", [tracked]),
+        record("static_frame0", [tracked]),
+        record("net", [{"case": 0, **tracked}, {"case": 1, **far}]),
+        record("net", [{"case": 1, **far}], scenario="gain"),
         record("late", [case([0.0] * 60)], causal=False),
     ]
     cfg = settings()
     rows = [summarise_record(one, EVALUATION) for one in records]
-    found = forecast_rows(records, rows, cfg.forecast)
-    assert {row["tracker"] for row in found} == {"near"}
-    assert len(found) == len(FORECASTERS) * 3
-    words = markdown(rows, found, cfg)
+    found = forecast_errors_of(records, rows, cfg)
+    assert found.tracker == "net"  # not the best
+    assert len(found.by_scenario) == 2 * len(FORECASTERS) * 3
+    clinic, gain = (
+        next(r for r in found.by_scenario if r["scenario"] == s)
+        for s in ("clinic", "gain")
+    )
+    assert clinic["n"] == 2 and gain["n"] == 1
+    assert clinic["mean_mm_low"] < clinic["mean_mm"] < clinic["mean_mm_high"]
+    assert clinic["mean_mm_high"] == pytest.approx(gain["mean_mm"])
+    assert clinic["ratio_low"] <= clinic["ratio"] <= clinic["ratio_high"]
+    # Over scenarios within a case first: case 1 counts once, not twice.
+    pooled = found.pooled[0]
+    assert pooled["n"] == 2 and pooled["mean_mm"] == pytest.approx(clinic["mean_mm"])
+    words = markdown(rows[1:2], found, cfg)
     assert "## Error after latency" in words and "kernel_density" in words
+    assert "Traces of net," in words and "the range over cases" in words
+
+
+def test_a_ratio_has_an_interval_over_patients():
+    rng = np.random.default_rng(0)
+    below = rng.uniform(1.0, 2.0, 40)
+    found = ratio_over_patients(list(1.5 * below), list(below), EVALUATION)
+    assert found.low == pytest.approx(1.5) and found.high == pytest.approx(1.5)
+    noisy = ratio_over_patients(
+        list(1.5 * below + rng.normal(0.0, 0.3, 40)), list(below), EVALUATION
+    )
+    assert noisy.low < 1.5 < noisy.high and noisy.n == 40
+    few = ratio_over_patients([1.0, 4.0], [1.0, 2.0], EVALUATION)
+    assert (few.low, few.high) == (1.0, 2.0) and few.value == pytest.approx(5.0 / 3.0)
 
 
 def test_an_exact_trace_costs_what_the_tumour_moves_in_the_delay():
