@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,8 @@ def write_beside(
         if "trackrad" in kinds:
             _write_case(fresh["trackrad"] / CASE, read.clip, masks)
         if "gif" in kinds:
-            write_animation(fresh[GIF], read.clip.replace(mask=masks), NOTE)
+            marked = dataclasses.replace(read.clip, mask=masks)
+            write_animation(fresh[GIF], marked, NOTE)
         yield names
         for path in old:
             _remove(path)

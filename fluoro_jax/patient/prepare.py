@@ -18,7 +18,9 @@ STILL_MM = 1.0  # a tumour that moves less between phases says nothing of the br
 
 
 def prepare(
-    ct: CtPhase | FourDCt, rois: Mapping[int, Roi], isocentre_mm: Sequence[float]
+    ct: CtPhase | FourDCt,
+    rois: Mapping[int, Roi | np.ndarray],
+    isocentre_mm: Sequence[float],
 ) -> tuple[PatientFile, dict[str, object]]:
     """Returns a patient ready for training, and what was found on the way.
 
@@ -27,7 +29,8 @@ def prepare(
 
     Args:
         ct: one volume, or the phases of a breath.
-        rois: the tumour's contours by index of the phase (0 for a single CT).
+        rois: the tumour by index of the phase (0 for a single CT): its contours, or the
+            share `[Z, Y, X]` of each voxel inside.
         isocentre_mm: (x, y, z) LPS mm of the CT.
 
     Returns:
@@ -40,6 +43,8 @@ def prepare(
     phases = ct.phases if isinstance(ct, FourDCt) else (ct,)
     shares = {
         index: rasterise(roi, ct.grid, phases[index].hu.shape)
+        if isinstance(roi, Roi)
+        else roi
         for index, roi in rois.items()
     }
     told: dict[str, object] = {}
