@@ -206,16 +206,12 @@ def fit(options: Options) -> None:
 
 
 def _prepare(options: Options) -> tuple[Any, dict[str, Any]]:
-    from fluoro_jax.io.dicom.rtplan import Isocentre, choose_isocentre
+    from fluoro_jax.io.dicom.rtplan import choose_isocentre
     from fluoro_jax.patient.prepare import prepare
-    from fluoro_jax.sim.ct_gtv import share_centroid_mm
 
     ct, rois, frame_uid = _read(options)
-    first, mask = rois[min(rois)], options.gtv_mask
-    if mask and not (options.isocentre_mm or options.plan):
-        at_mm = share_centroid_mm(first, ct.grid)
-        isocentre = Isocentre(at_mm, f"centroid of {mask.name} (no plan given)")
-    else:
+    first, mask, isocentre = rois[min(rois)], options.gtv_mask, None
+    if not mask or options.isocentre_mm or options.plan:
         isocentre = choose_isocentre(
             given_mm=options.isocentre_mm,
             plan=options.plan,
@@ -223,12 +219,13 @@ def _prepare(options: Options) -> tuple[Any, dict[str, Any]]:
             roi=None if mask else first,
             frame_uid=frame_uid,
         )
-    at = [float(x) for x in isocentre.position_mm]
-    patient, told = prepare(ct, rois, at)
+    patient, told = prepare(ct, rois, isocentre and isocentre.position_mm.tolist())
+    at = [float(x) for x in patient.isocentre_mm]
+    source = isocentre.source if isocentre else f"centroid of {mask} (no plan given)"
     roi = {"mask": str(mask)} if mask else dict(first.sources)
     return patient, {
         **told,
-        "isocentre": f"{', '.join(f'{x:.1f}' for x in at)} mm, {isocentre.source}",
+        "isocentre": f"{', '.join(f'{x:.1f}' for x in at)} mm, {source}",
         "isocentre_mm": at,
         "sources": {"ct": dict(ct.sources), "roi": roi},
     }

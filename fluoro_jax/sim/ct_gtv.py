@@ -69,7 +69,7 @@ def cut_gtv(
     """
     hu = np.clip(np.asarray(hu, np.float32), *HU_RANGE)
     share = np.asarray(share, np.float32)
-    centre_mm = share_centroid_mm(share, grid)
+    centre_mm = _centroid_mm(share, grid)
     part = _box(share, grid)
     near = share[part]
     spacing = [float(s) for s in grid.spacing_mm[::-1]]
@@ -91,37 +91,6 @@ def cut_gtv(
     extra, fine = cubic(extra, own, VOXEL_MM)
     inside, _ = cubic(near, own, VOXEL_MM)
     return without, Gtv(extra, inside, fine), centre_mm
-
-
-def share_centroid_mm(share: np.ndarray, grid: Grid) -> np.ndarray:
-    """Returns the centre of mass of a tumour, `[3]` (x, y, z) mm.
-
-    Args:
-        share: `[Z, Y, X]` of each voxel inside, 0 to 1.
-        grid: where the voxels are.
-
-    Raises:
-        UserError: a tumour of less than `LEAST_ML`.
-    """
-    volume_ml = float(share.sum()) * float(np.prod(grid.spacing_mm)) / 1000.0
-    if not volume_ml >= LEAST_ML:
-        raise UserError(
-            f"a tumour of {volume_ml:.3f} ml on the CT's voxels",
-            needed=f"at least {LEAST_ML:g} ml",
-            why="a tracker needs a tumour that can be seen",
-            fix="check that the contours belong to this CT, and the ROI's name",
-        )
-    centre = [
-        float(o) + float(d) * float((share.sum(axis=axes) @ np.arange(n)) / share.sum())
-        for o, d, axes, n in zip(
-            grid.origin_mm,
-            grid.spacing_mm,
-            ((0, 1), (0, 2), (1, 2)),
-            share.shape[::-1],
-            strict=True,
-        )
-    ]
-    return np.array(centre)
 
 
 @jax.jit
@@ -154,6 +123,28 @@ def gtv_clip(
 def _mu(hu: np.ndarray) -> np.ndarray:
     soft, bone = densities(hu)
     return np.asarray(SOFT_MU_PER_DENSITY * soft + BONE_MU_PER_DENSITY * bone)
+
+
+def _centroid_mm(share: np.ndarray, grid: Grid) -> np.ndarray:
+    volume_ml = float(share.sum()) * float(np.prod(grid.spacing_mm)) / 1000.0
+    if not volume_ml >= LEAST_ML:
+        raise UserError(
+            f"a tumour of {volume_ml:.3f} ml on the CT's voxels",
+            needed=f"at least {LEAST_ML:g} ml",
+            why="a tracker needs a tumour that can be seen",
+            fix="check that the contours belong to this CT, and the ROI's name",
+        )
+    centre = [
+        float(o) + float(d) * float((share.sum(axis=axes) @ np.arange(n)) / share.sum())
+        for o, d, axes, n in zip(
+            grid.origin_mm,
+            grid.spacing_mm,
+            ((0, 1), (0, 2), (1, 2)),
+            share.shape[::-1],
+            strict=True,
+        )
+    ]
+    return np.array(centre)
 
 
 def _box(share: np.ndarray, grid: Grid) -> tuple[slice, slice, slice]:

@@ -70,7 +70,7 @@ def test_a_ct_and_a_mask_from_files_make_a_patient(tmp_path):
     np.testing.assert_allclose(told["isocentre_mm"], CENTRES[0], atol=0.2)
     voxels = np.count_nonzero(share > 0.5)
     assert told["volume_ml"] == pytest.approx(0.008 * voxels, rel=1e-3)
-    assert "centroid of gtv.mha" in told["isocentre"]
+    assert told["isocentre"].endswith("gtv.mha (no plan given)")
     assert told["sources"]["roi"] == {"mask": str(tmp_path / "gtv.mha")}
     # The same from contours on the same file.
     write_rtstruct(tmp_path / "rs.dcm", [roi])
