@@ -23,6 +23,10 @@ PLATFORM_EXTRAS = {  # what is needed, and what to do
     "tpu": ("the extra [tpu]", "pip install 'fluoro_jax[tpu]'; "),
 }
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+# Seconds of a generator and a critic update of one clip of `CPU_CLIP` (frames, pixels)
+# on two cores: the 5.2 s of a step at the paper's size (docs/performance.md), divided
+# as the 1373 ms of a smaller step are into 2 x 578 and 217.
+CPU_GEN_S, CPU_CRITIC_S, CPU_CLIP = 2.19, 0.82, (10, 256 * 256)
 SMALLEST = 2  # pixels a side that the lowest level must keep
 
 
@@ -118,7 +122,8 @@ def check_platform(cfg: Config) -> None:
         raise UserError(
             f"platform = {cfg.platform!r}, and JAX runs on the {found}",
             needed=f"a {cfg.platform} that JAX finds: {needed}",
-            why="a run of this size would go on for days elsewhere, and nobody notice",
+            why=f"on two CPU cores its training takes {cpu_words(cfg)} or more (scaled "
+            "from a measured step by clips, frames and pixels)",
             fix=f"{fix}`fluoro doctor` shows what JAX finds; or --config.platform= for "
             "any device",
         )
@@ -129,6 +134,36 @@ def check_platform(cfg: Config) -> None:
             why="XLA reads its flags once, when it starts",
             fix=f"export XLA_FLAGS={DETERMINISTIC}",
         )
+
+
+def cpu_hours(cfg: Config) -> float:
+    """Returns an estimate of the hours that a run's updates take on two CPU cores.
+
+    Scaled by clips, frames and pixels (or cells) from one measured step in float32. A
+    lower bound: simulation, validation, the layers before the cells and a network wider
+    than the measured one come on top. More cores take less; how much less was not
+    measured.
+    """
+    study, steps, patch = cfg.study, cfg.train.num_steps, cfg.gen.patch
+    clips = cfg.data.batch_size * cfg.train.accumulate
+    frames, pixels = CPU_CLIP
+    size = study.num_frames * study.rows * study.cols / patch**2 / (frames * pixels)
+    updates = steps * cfg.train.gen_updates * CPU_GEN_S
+    judged = max(steps - cfg.loss.critic_start, 0)
+    updates += judged * cfg.train.critic_updates * CPU_CRITIC_S
+    return updates * clips * size / 3600.0
+
+
+def cpu_words(cfg: Config) -> str:
+    """Returns `cpu_hours` in words, to two digits.
+
+    Days from two days on, minutes under two hours.
+    """
+    hours = cpu_hours(cfg)
+    for unit, length in (("days", 24.0), ("hours", 1.0)):
+        if hours / length >= 2.0:
+            return f"{float(f'{hours / length:.2g}'):g} {unit}"
+    return f"{max(float(f'{60.0 * hours:.2g}'), 1.0):g} min"
 
 
 def has_deterministic_flag() -> bool:

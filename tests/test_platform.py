@@ -7,7 +7,7 @@ import os
 import jax
 import pytest
 
-from configs import best_group, paper_all
+from configs import best_group, paper_all, paper_group
 from fluoro_jax import config
 from fluoro_jax.cli import commands, surroundings
 from fluoro_jax.errors import UserError
@@ -33,6 +33,7 @@ def test_a_gpu_that_is_not_there_is_four_lines(verb, tmp_path, capsys):
     assert len(lines) == 4 and lines[0] == (
         "ERROR   platform = 'gpu', and JAX runs on the cpu"
     )
+    assert "on two CPU cores its training takes 1 min or more" in lines[2]
     assert "[cuda]" in lines[1] and "[cuda12]" in lines[1]
     assert "fluoro_jax[cuda]" in lines[3] and "--config.platform= " in lines[3]
     assert not (tmp_path / "w").exists()
@@ -47,6 +48,21 @@ def test_the_functions_refuse_too(call, tmp_path):
             smoke(platform="gpu"), tmp_path / "w", network_of=(smoke(), tmp_path)
         )
     assert not (tmp_path / "w").exists()
+
+
+def test_the_time_on_a_cpu_is_that_of_the_measured_step():
+    """docs/performance.md: 5.2 s a step at the paper's size, one clip a batch."""
+    cfg = paper_group.get_config("full")
+    cfg.data.batch_size = 1
+    assert 3600.0 * config.cpu_hours(cfg) / cfg.train.num_steps == pytest.approx(5.2)
+    # configs/paper_group.py: `cpu`, of other pixels and levels, took about 12 min.
+    assert config.cpu_words(paper_group.get_config("cpu")) == "12 min"
+    assert config.cpu_words(paper_group.get_config("gpu")) == "39 days"
+    cfg = best_group.get_config("full")  # trains without the critic
+    alone = config.cpu_hours(cfg)
+    cfg.train.accumulate = 3
+    assert config.cpu_hours(cfg) == pytest.approx(3.0 * alone)
+    assert alone == pytest.approx(2500 * 2 * 2 * config.CPU_GEN_S / 3600.0)
 
 
 @pytest.mark.parametrize("platform", ["", "cpu"])

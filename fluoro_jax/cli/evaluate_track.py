@@ -36,7 +36,8 @@ def evaluate_track(args: argparse.Namespace) -> None:
     """Reads both, prints the measures, and writes them if asked.
 
     Raises:
-        UserError: files that cannot be read or compared.
+        UserError: files that cannot be read or compared, a file of `--json` that
+            cannot be written; before anything is printed.
     """
     from fluoro_jax.evaluation.track_errors import compare
     from fluoro_jax.io.tracks import read_track
@@ -48,15 +49,25 @@ def evaluate_track(args: argparse.Namespace) -> None:
             "errors are differences from it",
             "add --truth=truth.csv",
         )
+    out = expand_path(args.json) if args.json else None
+    if out and (out.is_dir() or not out.parent.is_dir()):
+        refuse(
+            f"--json {out} is a folder" if out.is_dir() else f"no folder {out.parent}",
+            "the name of a file in a folder that is there",
+            "every number is written into it",
+            f"--json={out / 'errors.json' if out.is_dir() else out.name}",
+        )
     truth, clip = _truth(expand_path(args.truth))
     found = compare(read_track(args.track), truth, window_mm=args.window_mm)
-    print(table(found))
     masks = expand_path(args.track) / MASKS
+    lines = [table(found)]
     if clip is not None and masks.is_file():
         found["trackrad"] = _trackrad(masks, clip)
-        print(_trackrad_lines(found["trackrad"]))
-    if args.json:
-        write_text(expand_path(args.json), json.dumps(found, indent=1) + "\n")
+        lines.append(_trackrad_lines(found["trackrad"]))
+    # Written before it is printed: whoever sees the table has the file too.
+    if out:
+        write_text(out, json.dumps(found, indent=1) + "\n")
+    print("\n".join(lines))
 
 
 def table(found: dict[str, Any]) -> str:

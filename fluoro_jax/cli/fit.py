@@ -31,11 +31,12 @@ class Options:
     """A command line, read but not yet checked.
 
     Attributes:
-        ct: folder of one CT series; None with `ct4d`.
+        ct: folder of one CT series, or a volume in one file; None with `ct4d`.
         ct4d: folder of the phases.
-        rtstruct: file or folder of the contours.
-        roi: name of the tumour's ROI.
+        rtstruct: file or folder of the contours; None with `gtv_mask`.
+        roi: name of the tumour's ROI; its label in a mask, "" for the only one.
         out: folder for the tracker.
+        gtv_mask: file of the tumour's mask on the voxels of `ct`.
         plan: RTPLAN that has the isocentre.
         beam: of the plan.
         isocentre_mm: LPS mm; before the plan's.
@@ -46,9 +47,10 @@ class Options:
 
     ct: Path | None
     ct4d: Path | None
-    rtstruct: Path
+    rtstruct: Path | None
     roi: str
     out: Path
+    gtv_mask: Path | None = None
     plan: Path | None = None
     beam: str = ""
     isocentre_mm: tuple[float, float, float] | None = None
@@ -60,10 +62,21 @@ class Options:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     add = parser.add_argument
-    add("--ct", metavar="DIR", help="planning CT: a folder of one DICOM series")
+    add(
+        "--ct",
+        metavar="PATH",
+        help="planning CT: a folder of one DICOM series, or a .mha, .nii, .nii.gz or "
+        ".nrrd of HU",
+    )
     add("--ct4d", metavar="DIR", help="DICOM folder of the phases, in place of --ct")
     add("--rtstruct", metavar="FILE", help="contours; a folder with one a phase")
-    add("--roi", metavar="NAME", help="the tumour's, as GTV; another lists all names")
+    add("--gtv-mask", metavar="FILE", help="mask on the CT's voxels, for --rtstruct")
+    add(
+        "--roi",
+        metavar="NAME",
+        help="the tumour's, as GTV; another lists all names. Of a mask its label, "
+        "where there are several",
+    )
     add("-o", "--out", metavar="DIR", help="where the tracker goes")
     add("--plan", metavar="FILE", help="RTPLAN that has the isocentre")
     add("--beam", default="", help="of the plan, where its isocentres differ")
@@ -83,14 +96,35 @@ def options_from(args: argparse.Namespace) -> Options:
     Raises:
         UserError: something is missing, doubled or out of its range.
     """
+    _check_inputs(args)
+    _check_numbers(args)
+    path = lambda value: expand_path(value) if value else None
+    return Options(
+        ct=path(args.ct),
+        ct4d=path(args.ct4d),
+        rtstruct=path(args.rtstruct),
+        roi=args.roi or "",
+        out=expand_path(args.out),
+        gtv_mask=path(args.gtv_mask),
+        plan=path(args.plan),
+        beam=args.beam,
+        isocentre_mm=tuple(args.isocentre_mm) if args.isocentre_mm else None,
+        gantry_deg=args.gantry_deg,
+        minutes=args.minutes,
+        seed=args.seed,
+    )
+
+
+def _check_inputs(args: argparse.Namespace) -> None:
     examples = {"rtstruct": "contours.dcm", "roi": "GTV", "out": "tracker"}
-    for name, example in examples.items():
+    for name in ("out",) if args.gtv_mask else examples:
         if not getattr(args, name):
             raise UserError(
                 f"no --{name}",
-                needed="fluoro fit --ct=DIR --rtstruct=FILE --roi=NAME --out=DIR",
+                needed="fluoro fit --ct=PATH --rtstruct=FILE --roi=NAME --out=DIR, or "
+                "--gtv-mask=FILE in place of --rtstruct and --roi",
                 why="a patient's tracker is made from the CT and the tumour's contours",
-                fix=f"add --{name}={example}",
+                fix=f"add --{name}={examples[name]}",
             )
     if bool(args.ct) == bool(args.ct4d):
         raise UserError(
@@ -99,21 +133,25 @@ def options_from(args: argparse.Namespace) -> Options:
             why="the chest is that of one CT, or of the phases of a 4DCT",
             fix="leave one out" if args.ct else "add --ct=DIR",
         )
-    _check_numbers(args)
-    path = lambda value: expand_path(value) if value else None
-    return Options(
-        ct=path(args.ct),
-        ct4d=path(args.ct4d),
-        rtstruct=expand_path(args.rtstruct),
-        roi=args.roi,
-        out=expand_path(args.out),
-        plan=path(args.plan),
-        beam=args.beam,
-        isocentre_mm=tuple(args.isocentre_mm) if args.isocentre_mm else None,
-        gantry_deg=args.gantry_deg,
-        minutes=args.minutes,
-        seed=args.seed,
-    )
+    if not args.gtv_mask:
+        return
+    other = next((n for n in ("rtstruct", "ct4d") if getattr(args, n)), None)
+    if other:
+        raise UserError(
+            f"--gtv-mask with --{other}",
+            needed="--ct=PATH --gtv-mask=FILE",
+            why="the tumour is told once"
+            if other == "rtstruct"
+            else "a mask does not say which phase it was drawn on",
+            fix="leave one out" if other == "rtstruct" else "give an RTSTRUCT",
+        )
+    if args.roi and not args.roi.strip().isdecimal():
+        raise UserError(
+            f"--roi={args.roi} with --gtv-mask",
+            needed="a label of the mask, a whole number; none where there is only one",
+            why="a mask has numbers and no names",
+            fix="leave --roi out; another number lists the labels",
+        )
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -169,34 +207,51 @@ def fit(options: Options) -> None:
 
 def _prepare(options: Options) -> tuple[Any, dict[str, Any]]:
     from fluoro_jax.io.dicom.rtplan import choose_isocentre
-    from fluoro_jax.io.dicom.rtstruct import read_rtstruct, rois_by_phase
-    from fluoro_jax.io.dicom.series import read_4dct, read_series_ct
     from fluoro_jax.patient.prepare import prepare
 
-    if options.ct4d:
-        ct: Any = read_4dct(options.ct4d)
-        rois = rois_by_phase(options.rtstruct, options.roi, ct)
-        frame_uid = ct.phases[0].frame_uid
-    else:
-        assert options.ct is not None
-        ct = read_series_ct(options.ct)
-        rois = {0: read_rtstruct(options.rtstruct, ct=ct).roi(options.roi)}
-        frame_uid = ct.frame_uid
-    isocentre = choose_isocentre(
-        given_mm=options.isocentre_mm,
-        plan=options.plan,
-        beam=options.beam,
-        roi=rois[min(rois)],
-        frame_uid=frame_uid,
-    )
-    at = [float(x) for x in isocentre.position_mm]
-    patient, told = prepare(ct, rois, at)
+    ct, rois, frame_uid = _read(options)
+    first, mask, isocentre = rois[min(rois)], options.gtv_mask, None
+    if not mask or options.isocentre_mm or options.plan:
+        isocentre = choose_isocentre(
+            given_mm=options.isocentre_mm,
+            plan=options.plan,
+            beam=options.beam,
+            roi=None if mask else first,
+            frame_uid=frame_uid,
+        )
+    patient, told = prepare(ct, rois, isocentre and isocentre.position_mm.tolist())
+    at = [float(x) for x in patient.isocentre_mm]
+    source = isocentre.source if isocentre else f"centroid of {mask} (no plan given)"
+    roi = {"mask": str(mask)} if mask else dict(first.sources)
     return patient, {
         **told,
-        "isocentre": f"{', '.join(f'{x:.1f}' for x in at)} mm, {isocentre.source}",
+        "isocentre": f"{', '.join(f'{x:.1f}' for x in at)} mm, {source}",
         "isocentre_mm": at,
-        "sources": {"ct": dict(ct.sources), "roi": dict(rois[min(rois)].sources)},
+        "sources": {"ct": dict(ct.sources), "roi": roi},
     }
+
+
+def _read(options: Options) -> tuple[Any, dict[int, Any], str]:
+    """Returns CT or phases, the tumour by phase, and the CT's frame of reference."""
+    from fluoro_jax.io.ct import VOLUMES
+    from fluoro_jax.io.dicom.rtstruct import read_rtstruct, rois_by_phase
+    from fluoro_jax.io.dicom.series import read_4dct, read_series_ct
+    from fluoro_jax.io.volume_files import read_file_ct, read_mask
+
+    if options.ct4d:
+        assert options.rtstruct is not None
+        phases = read_4dct(options.ct4d)
+        rois: dict[int, Any] = rois_by_phase(options.rtstruct, options.roi, phases)
+        return phases, rois, phases.phases[0].frame_uid
+    assert options.ct is not None
+    single = options.ct.name.lower().endswith(VOLUMES) and not options.ct.is_dir()
+    ct = read_file_ct(options.ct) if single else read_series_ct(options.ct)
+    if options.gtv_mask:
+        label = int(options.roi) if options.roi else None
+        return ct, {0: read_mask(options.gtv_mask, ct, label=label)}, ct.frame_uid
+    assert options.rtstruct is not None
+    contours = read_rtstruct(options.rtstruct, ct=ct).roi(options.roi)
+    return ct, {0: contours}, ct.frame_uid
 
 
 def _asked(options: Options) -> dict[str, Any]:
@@ -206,6 +261,7 @@ def _asked(options: Options) -> dict[str, Any]:
         "ct": named(options.ct),
         "ct4d": named(options.ct4d),
         "rtstruct": named(options.rtstruct),
+        "gtv_mask": named(options.gtv_mask),
         "roi": options.roi,
         "plan": named(options.plan),
         "beam": options.beam,

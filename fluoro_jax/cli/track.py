@@ -22,8 +22,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.overrides import Overrides
 
-BESIDE = ("seg", "slicer", "trackrad")  # keys of `io.tracks_beside.KINDS`
-GIF = "track.gif"
+BESIDE = ("seg", "slicer", "trackrad", "gif")  # keys of `io.tracks_beside.KINDS`
 DOES = "find the tumour in a clip: positions in mm, masks, a record"
 EPILOG = """CLIP is a DICOM projection (XA, XRF, enhanced or not, RT Image: one
 multi-frame file or a folder of frames; extra [dicom]); or a TrackRAD case folder, an
@@ -50,7 +49,6 @@ class Options:
         quiet: no progress.
         stated: numbers that win over the clip's files.
         beside: more files to write, any of `io.tracks_beside.KINDS`.
-        gif: write `track.gif`, the frames with the outline.
     """
 
     clip: Path
@@ -61,7 +59,6 @@ class Options:
     quiet: bool = False
     stated: Overrides = field(default_factory=Overrides)
     beside: tuple[str, ...] = ()
-    gif: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +118,6 @@ def options_from(args: argparse.Namespace) -> Options:
         args.quiet,
         stated.stated_from(args),
         tuple(kind for kind in BESIDE if getattr(args, kind)),
-        args.gif,
     )
 
 
@@ -174,9 +170,6 @@ def track(options: Options) -> None:
         record["more_files"] = others
         write_tracks(options.out, read.clip, rows, masks=masks, run=record)
     _write_page(options.out, read.clip, rows, masks=masks, run=record)
-    if options.gif:
-        _write_gif(options.out, read.clip, masks)
-        others = [*others, GIF]
     if not options.quiet:
         print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
         names = ["track.csv", "masks.mha", "run.json", *others, "report.html"]
@@ -197,15 +190,6 @@ def _write_page(
     write_clip_report(
         out, Tracked(clip, read_track(out), masks, confidence, latency_ms, run)
     )
-
-
-def _write_gif(out: Path, clip: Any, masks: Any) -> None:
-    """Writes the frames with the outline of the masks."""
-    from fluoro_jax.cli.simulate.pictures import write_animation
-    from fluoro_jax.io.files import beside
-
-    with beside(out / GIF) as (path,):
-        write_animation(path, dataclasses.replace(clip, mask=masks))
 
 
 def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from fluoro_jax.data.appearance import finish
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, Grid
-from fluoro_jax.io.ct import read_ct
+from fluoro_jax.io.ct import VOLUMES, read_ct
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct_body import CtBody, breathing_frames, ct_body
@@ -30,8 +30,6 @@ from fluoro_jax.sim.fluoroscope import Case, add_quantum_noise
 from fluoro_jax.studies import StudySpec, draw_diameter
 
 Array = jax.Array
-# What counts as a volume; a folder without any counts as one DICOM series.
-VOLUMES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
 HELD = 4  # CTs in memory beside those of the pool: 0.1 GB each at 2 mm
 
 

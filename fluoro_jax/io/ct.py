@@ -11,6 +11,9 @@ from fluoro_jax.geometry import Grid
 from fluoro_jax.io.ct_series import read_series
 from fluoro_jax.io.mha import MetaImage, read_mha, to_lps, write_mha
 
+# What counts as a volume in one file; a folder without any counts as one DICOM series.
+VOLUMES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
+
 
 def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
     """Reads a CT volume.

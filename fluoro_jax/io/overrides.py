@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fluoro_jax.errors import refuse
 
@@ -22,7 +23,7 @@ DOMAINS = ("line_integral", "log", "counts", "display")  # as `clip.DOMAINS`
 
 @dataclass(frozen=True)
 class Overrides:
-    """What was stated on the command line; None takes the files' value.
+    """What was stated beside the files; None takes the files' value.
 
     Attributes:
         pixel_mm: (row, column) pitch at the detector, mm.
@@ -34,6 +35,10 @@ class Overrides:
         domain: what the frames hold, one of `DOMAINS`.
         open_beam: reading of the unattenuated beam; counts become -ln(counts / it).
         invert: the file's polarity is wrong: bone bright for bone dark.
+        offset_mm: (row, column) of the panel's centre, as `geometry.json` states it;
+            has no option.
+        origins: by name, the file that a value was read from; others are options of the
+            command line.
     """
 
     pixel_mm: tuple[float, float] | None = None
@@ -45,6 +50,8 @@ class Overrides:
     domain: str | None = None
     open_beam: float | None = None
     invert: bool = False
+    offset_mm: tuple[float, float] | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
@@ -69,8 +76,17 @@ class Overrides:
 
     def given(self) -> dict[str, object]:
         """Returns the stated values by name."""
-        every = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        names = [name for name in self.__dataclass_fields__ if name != "origins"]
+        every = {name: getattr(self, name) for name in names}
         return {k: v for k, v in every.items() if v is not None and v is not False}
+
+    def source(self, name: str) -> str:
+        """Returns where a stated value comes from.
+
+        >>> Overrides(sad_mm=1000.0).source("sad_mm")
+        'flag --sad-mm'
+        """
+        return self.origins.get(name, f"flag {flag_of(name)}")
 
 
 def flag_of(name: str) -> str:

@@ -141,18 +141,12 @@ def read_sidecar(path: Path) -> Sidecar:
         UserError: if it is missing, no JSON, or a value is absent, unknown or not
             possible.
     """
-    values = _load(path)
-    for key in values:
-        if key not in KEYS:
-            _refuse(path, f"unknown key {key!r}", "keys among " + ", ".join(KEYS))
+    values = read_some(path)
     for key, rule in KEYS.items():
         # `domain` has no default: counts taken for line integrals would be tracked in
         # silence.
         if key not in values and (rule.required or key == "domain"):
             _refuse(path, f"no {key}", f"{key}: {rule.needed}", f'add "{key}"')
-        if key in values and not rule.test(values[key]):
-            shown = json.dumps(values[key])[:80]
-            _refuse(path, f"{key} = {shown}", rule.needed, f'correct "{key}"')
     # Exactly one of the two: both could contradict each other.
     if ("frame_s" in values) == ("time_s" in values):
         _refuse(
@@ -177,6 +171,22 @@ def read_sidecar(path: Path) -> Sidecar:
     full = {key: values.get(key, rule.default) for key, rule in KEYS.items()}
     named = lambda key: str(path) if key in values else "default"
     return Sidecar(path, full, {k: named(k) for k in KEYS if full[k] is not None})
+
+
+def read_some(path: Path) -> dict[str, Any]:
+    """Returns the values that a `geometry.json` has, each checked alone.
+
+    Raises:
+        UserError: if it is missing, no JSON, or a value is unknown or not possible.
+    """
+    values = _load(path)
+    for key, value in values.items():
+        if key not in KEYS:
+            _refuse(path, f"unknown key {key!r}", "keys among " + ", ".join(KEYS))
+        if not KEYS[key].test(value):
+            shown = json.dumps(value)[:80]
+            _refuse(path, f"{key} = {shown}", KEYS[key].needed, f'correct "{key}"')
+    return values
 
 
 def write_sidecar(path: Path, clip: Clip) -> None:

@@ -1,11 +1,13 @@
-"""A track's files on request: DICOM-SEG, a SlicerCineTrack folder, a TrackRAD case."""
+"""A track's files on request: DICOM-SEG, SlicerCineTrack, TrackRAD, an animation."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.io.animation import write_animation
 from fluoro_jax.io.clips import ReadClip
 from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.dicom.seg import write_seg
@@ -21,11 +24,14 @@ from fluoro_jax.io.sidecar import NAME as SIDECAR
 from fluoro_jax.io.sidecar import write_sidecar
 from fluoro_jax.io.slicer import write_slicer
 from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
+from fluoro_jax.io.tracks import FILES
 
 SEG = ("seg.dcm", "frames.dcm")  # the masks, and the frames that they refer to
 # What is written for each word of a request.
-KINDS = {"seg": SEG, "slicer": ("slicer",), "trackrad": ("trackrad",)}
+GIF = "track.gif"
+KINDS = {"seg": SEG, "slicer": ("slicer",), "trackrad": ("trackrad",), "gif": (GIF,)}
 CASE = "clip"  # the case in the folder "trackrad"
+NOTE = "not a medical device"  # above every frame: pictures are passed on alone
 
 
 def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None:
@@ -65,6 +71,9 @@ def write_beside(
 ) -> Iterator[list[str]]:
     """Writes the files under temporary names; renames them when the body succeeds.
 
+    Files of an earlier track that its `run.json` lists and that are not written again
+    are removed then, so that none stands beside another track's results.
+
     Args:
         folder: made if it is not there, and removed again after a failure.
         read: what was tracked.
@@ -78,6 +87,7 @@ def write_beside(
     """
     names = _names(kinds)
     made = not folder.exists()
+    old = _outdated(folder, read, names)
     fresh = {name: folder / f".new-{os.getpid()}-{name}" for name in names}
     try:
         if names:
@@ -89,7 +99,12 @@ def write_beside(
             write_slicer(fresh["slicer"], read.clip, answers, masks)
         if "trackrad" in kinds:
             _write_case(fresh["trackrad"] / CASE, read.clip, masks)
+        if "gif" in kinds:
+            marked = dataclasses.replace(read.clip, mask=masks)
+            write_animation(fresh[GIF], marked, NOTE)
         yield names
+        for path in old:
+            _remove(path)
         for name, path in fresh.items():
             if path.is_dir() and (folder / name).is_dir():
                 shutil.rmtree(folder / name)
@@ -97,9 +112,7 @@ def write_beside(
     finally:
         # Gone after a success; after a failure, Ctrl-C too, nothing half-written stays.
         for path in fresh.values():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
+            _remove(path)
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -114,5 +127,28 @@ def _write_case(folder: Path, clip: Clip, masks: np.ndarray) -> None:
     write_sidecar(folder / SIDECAR, clip)
 
 
-def _names(kinds: Sequence[str]) -> list[str]:
+def _outdated(folder: Path, read: ReadClip, names: Sequence[str]) -> list[Path]:
+    """Returns the files of the folder's earlier track that are not written again."""
+    try:
+        record = json.loads((folder / FILES[-1]).read_text(encoding="utf-8"))
+        listed = record.get("more_files", [])
+    except (OSError, ValueError, AttributeError):
+        return []
+    # Only names of ours, for a record may be edited; and never what was just tracked.
+    listed = listed if isinstance(listed, list) else []
+    ours = {name for name in _names(KINDS) if name in listed} - set(names)
+    tracked = {one for path in read.files for one in (path, *path.parents)}
+    kept = {path.resolve() for path in tracked}
+    paths = [folder / name for name in sorted(ours)]
+    return [path for path in paths if path.resolve() not in kept]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _names(kinds: Iterable[str]) -> list[str]:
     return [name for kind, names in KINDS.items() if kind in kinds for name in names]

@@ -18,7 +18,9 @@ STILL_MM = 1.0  # a tumour that moves less between phases says nothing of the br
 
 
 def prepare(
-    ct: CtPhase | FourDCt, rois: Mapping[int, Roi], isocentre_mm: Sequence[float]
+    ct: CtPhase | FourDCt,
+    rois: Mapping[int, Roi | np.ndarray],
+    isocentre_mm: Sequence[float] | None,
 ) -> tuple[PatientFile, dict[str, object]]:
     """Returns a patient ready for training, and what was found on the way.
 
@@ -27,8 +29,10 @@ def prepare(
 
     Args:
         ct: one volume, or the phases of a breath.
-        rois: the tumour's contours by index of the phase (0 for a single CT).
-        isocentre_mm: (x, y, z) LPS mm of the CT.
+        rois: the tumour by index of the phase (0 for a single CT): its contours, or the
+            share `[Z, Y, X]` of each voxel inside.
+        isocentre_mm: (x, y, z) LPS mm of the CT; None takes the tumour's centroid in
+            the first phase with contours.
 
     Returns:
         The patient; a dict, ready for JSON: volume, motion and residuals.
@@ -40,6 +44,8 @@ def prepare(
     phases = ct.phases if isinstance(ct, FourDCt) else (ct,)
     shares = {
         index: rasterise(roi, ct.grid, phases[index].hu.shape)
+        if isinstance(roi, Roi)
+        else roi
         for index, roi in rois.items()
     }
     told: dict[str, object] = {}
@@ -66,12 +72,13 @@ def prepare(
     told["volume_ml"] = round(float(np.sum(gtv.share)) / 1000.0, 3)
     told["centre_mm"] = [[round(float(x), 2) for x in row] for row in centre_mm]
     told["taken_at"] = [round(float(x), 3) for x in taken_at(centre_mm)]
+    centre = centre_mm[min(rois)] if isocentre_mm is None else isocentre_mm
     patient = PatientFile(
         hu=np.stack(bodies),
         grid=grid,
         taken_at=taken_at(centre_mm),
         centre_mm=centre_mm,
-        isocentre_mm=np.asarray(isocentre_mm, float),
+        isocentre_mm=np.asarray(centre, float),
         gtv=gtv,
     )
     return patient, told

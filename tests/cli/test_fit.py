@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from lung_sphere import CENTRES, GRID, sphere
 
-from fluoro_jax.cli.main import main
+from fluoro_jax.cli import fit
+from fluoro_jax.cli.main import main, parser
+from fluoro_jax.io.contours import rasterise
+from fluoro_jax.io.ct import write_ct
+from fluoro_jax.io.dicom.write_ct import write_rtstruct
 
 GIVEN = {"ct": "ct", "rtstruct": "rs.dcm", "roi": "GTV", "out": "out"}
 
@@ -30,6 +36,13 @@ def told(capsys, **change):
         ({"gantry-deg": "nan"}, "--gantry-deg=nan"),
         ({"seed": "-1"}, "--seed=-1"),
         ({"ct": "nowhere"}, "nowhere"),
+        ({"ct": "nowhere.nii.gz"}, "nowhere.nii.gz"),
+        ({"gtv-mask": "gtv.mha"}, "--gtv-mask with --rtstruct"),
+        (
+            {"gtv-mask": "gtv.mha", "rtstruct": None, "ct": None, "ct4d": "phases"},
+            "--gtv-mask with --ct4d",
+        ),
+        ({"gtv-mask": "gtv.mha", "rtstruct": None}, "--roi=GTV with --gtv-mask"),
     ],
 )
 def test_a_command_that_cannot_be_done_is_refused(
@@ -38,3 +51,30 @@ def test_a_command_that_cannot_be_done_is_refused(
     monkeypatch.chdir(tmp_path)
     assert found in told(capsys, **change)[0]
     assert not (tmp_path / "out").exists()
+
+
+def read_options(*argv):
+    asked = parser().parse_args(["fit", *map(str, argv)])
+    return fit.options_from(asked)
+
+
+def test_a_ct_and_a_mask_from_files_make_a_patient(tmp_path):
+    hu, roi = sphere(CENTRES[0])
+    share = rasterise(roi, GRID, hu.shape)
+    write_ct(tmp_path / "ct.mha", hu, GRID)
+    write_ct(tmp_path / "gtv.mha", (share > 0.5).astype(np.uint8), GRID)
+    given = (f"--ct={tmp_path / 'ct.mha'}", f"--out={tmp_path / 'out'}")
+    mask = f"--gtv-mask={tmp_path / 'gtv.mha'}"
+    patient, told = fit._prepare(read_options(*given, mask))
+    np.testing.assert_allclose(patient.centre_mm, CENTRES[:1], atol=0.2)
+    np.testing.assert_allclose(told["isocentre_mm"], CENTRES[0], atol=0.2)
+    voxels = np.count_nonzero(share > 0.5)
+    assert told["volume_ml"] == pytest.approx(0.008 * voxels, rel=1e-3)
+    assert told["isocentre"].endswith("gtv.mha (no plan given)")
+    assert told["sources"]["roi"] == {"mask": str(tmp_path / "gtv.mha")}
+    # The same from contours on the same file.
+    write_rtstruct(tmp_path / "rs.dcm", [roi])
+    contours = (f"--rtstruct={tmp_path / 'rs.dcm'}", "--roi=GTV")
+    again, told = fit._prepare(read_options(*given, *contours))
+    np.testing.assert_allclose(again.centre_mm, patient.centre_mm, atol=0.2)
+    assert "taken as the same" in told["sources"]["roi"]["frame_of_reference"]

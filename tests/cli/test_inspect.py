@@ -18,11 +18,15 @@ from PIL import Image
 from test_track import chest
 
 from fluoro_jax.cli import main as cli
+from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid, project_point
+from fluoro_jax.io import animation as drawing
+from fluoro_jax.io.clips import ReadClip
 from fluoro_jax.io.dicom.write import write_rt_image
 from fluoro_jax.io.dicom.write_ct import Identity, write_ct_series, write_rtstruct
 from fluoro_jax.io.mha import read_mha
 from fluoro_jax.io.read_clip import read_clip
+from fluoro_jax.io.tracks_beside import check_beside, write_beside
 from fluoro_jax.io.volumes import Roi
 
 KINDS = ("XA", "Enhanced XA", "XRF", "Enhanced XRF", "RT Image")
@@ -218,7 +222,8 @@ def test_an_rt_image_is_tracked_with_the_source_of_every_number(tracked):
     assert geometry["gantry_deg"]["source"] == "flag --gantry-deg"
     assert run["command"][-2:] == ["--gantry-deg", "0.0"]
     assert run["time_s"]["source"] == "(0018,1065) FrameTimeVector"
-    assert run["more_files"] == ["seg.dcm", "frames.dcm", "slicer", "trackrad"]
+    others = ["seg.dcm", "frames.dcm", "slicer", "trackrad", "track.gif"]
+    assert run["more_files"] == others
     assert run["input"]["patient_position"] == "HFS"
     assert not SECRET.search(all_text(out))
     assert not list(out.glob(".new-*"))
@@ -257,9 +262,48 @@ def test_the_trackrad_case_is_read_back_with_its_masks(tracked, capsys):
     assert "dsc 1.000" in printed
 
 
-def test_the_animation_has_every_frame(tracked):
-    with Image.open(tracked[1] / "track.gif") as picture:
+def test_the_animation_has_every_frame_under_a_line_of_text(tracked):
+    _, out = tracked
+    masks = read_mha(out / "masks.mha").array
+    with Image.open(out / "track.gif") as picture:
         assert picture.n_frames == 4
+        scale = picture.width // masks.shape[2]
+        assert picture.height == scale * masks.shape[1] + drawing.MARGIN_PX
+        picture.seek(2)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    orange = np.abs(pixels - drawing.OUTLINE).sum(-1) < 60
+    want = drawing.edge(np.kron(masks[2] > 0, np.ones((scale, scale), bool)))
+    assert orange[drawing.MARGIN_PX :][want].mean() > 0.9
+    assert (pixels[: drawing.MARGIN_PX] > 200).any()
+
+
+def put_earlier_track(out, more_files):
+    """A folder as an earlier track left it."""
+    out.mkdir()
+    (out / "run.json").write_text(json.dumps({"more_files": more_files}))
+    for name in ("track.gif", "frames.dcm"):
+        (out / name).write_text("earlier")
+    (out / "slicer").mkdir()
+    (out / "slicer" / "README.txt").write_text("earlier")
+
+
+def test_files_of_an_earlier_track_do_not_stay_beside_new_ones(tmp_path):
+    clip, out = small_clip(), tmp_path / "out"
+    put_earlier_track(out, ["frames.dcm", "slicer", "track.gif", "../elsewhere"])
+    (tmp_path / "elsewhere").write_text("kept")
+    with pytest.raises(UserError, match=r"holds track\.gif already"):
+        check_beside(out, ["gif"], overwrite=False)
+    # What was tracked is never removed, wherever it lies.
+    read = ReadClip(clip, "dicom", (out / "frames.dcm",), {})
+    masks = np.asarray(clip.mask)
+    with write_beside(out, read, [], masks, algorithm="a", kinds=()) as names:
+        assert names == [] and (out / "track.gif").exists()
+    left = sorted(path.name for path in out.iterdir())
+    assert left == ["frames.dcm", "run.json"] and (tmp_path / "elsewhere").exists()
+    put_earlier_track(tmp_path / "other", [])
+    with write_beside(tmp_path / "other", read, [], masks, algorithm="a", kinds=()):
+        pass
+    assert (tmp_path / "other" / "track.gif").exists()  # not listed: not ours
 
 
 def test_the_slicer_folder_has_the_tracks_millimetres(tracked):
@@ -310,7 +354,6 @@ def test_slicer_planes_stand_where_the_geometry_puts_them(tmp_path):
 
 def test_a_failure_leaves_nothing_beside_the_track(tmp_path, monkeypatch, capsys):
     from fluoro_jax.io import tracks_beside
-    from fluoro_jax.io.clips import ReadClip
 
     clip = small_clip()
     read = ReadClip(clip, "mha", (), {})

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from fluoro_jax.cli import main as cli
-from fluoro_jax.cli.simulate import cases, options, pictures, run
+from fluoro_jax.cli.simulate import cases, options, run
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import iec_to_lps, square_panel
+from fluoro_jax.io import animation as drawing
 from fluoro_jax.io.mha import read_mha
 from fluoro_jax.io.read_clip import read_clip
 from fluoro_jax.io.trackrad import read_trackrad
@@ -115,18 +116,18 @@ def test_pictures_move_and_show_the_outline(written, second):
         assert animation.info["duration"] == 800 and animation.info["loop"] == 0
         animation.seek(1)
         pixels = np.asarray(animation.convert("RGB")).astype(int)
-    orange = np.abs(pixels - pictures.OUTLINE).sum(-1) < 60
-    want = pictures.edge(np.kron(clip.mask[1] > 0, np.ones((8, 8), bool)))
+    orange = np.abs(pixels - drawing.OUTLINE).sum(-1) < 60
+    want = drawing.edge(np.kron(clip.mask[1] > 0, np.ones((8, 8), bool)))
     assert orange[want].mean() > 0.9 and orange[~want].mean() < 0.02
     with Image.open(written / "contact_sheet.png") as sheet:
-        assert sheet.size == (3 * 256, 2 * (256 + pictures.MARGIN_PX))
+        assert sheet.size == (3 * 256, 2 * (256 + drawing.MARGIN_PX))
 
 
 def test_webp_moves_too_and_one_frame_is_a_film(second, tmp_path):
     _, clip, _ = second
     one = clip.replace(frames=clip.frames[:1], mask=clip.mask[:1], time_s=np.zeros(1))
     for name, animation, count in (("a.webp", clip, 3), ("b.gif", one, 1)):
-        pictures.write_animation(tmp_path / name, animation)
+        drawing.write_animation(tmp_path / name, animation)
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == count
 

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from clips import put_trackrad
 
 from fluoro_jax.cli.main import main
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.track_errors import compare
+from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.tracks import TrackTable, read_track
 
 TIMES = np.arange(0.0, 60.0, 0.5)
@@ -104,6 +106,26 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     assert "vertical                 1.00" in told and "gating at 3 mm" in told
     assert json.loads(out.read_text())["vertical"]["bias"] == pytest.approx(1.0)
     assert read_track(track).place_mm[0] == pytest.approx([9.0, 0.0])
+
+
+def test_masks_of_another_clip_are_refused_before_anything_is_said(tmp_path, capsys):
+    track = write(tmp_path / "track.csv", np.zeros((3, 2)), 0.5 * np.arange(3))
+    case, out = put_trackrad(tmp_path / "case"), tmp_path / "errors.json"
+    write_mha(tmp_path / "masks.mha", MetaImage(np.ones((3, 6, 9), np.uint8), (1,) * 3))
+    argv = ["evaluate-track", str(track.parent), f"--truth={case}", f"--json={out}"]
+    assert main(argv) == 2
+    said = capsys.readouterr()
+    assert not said.out and "masks of (3, 6, 9)" in said.err and not out.exists()
+    write_mha(tmp_path / "masks.mha", MetaImage(np.ones((3, 6, 8), np.uint8), (1,) * 3))
+    assert main(argv) == 0
+    assert set(json.loads(out.read_text())["trackrad"]) == {
+        "trackrad_compat",
+        "corrected",
+    }
+    for place in (tmp_path, tmp_path / "nowhere" / "errors.json"):
+        capsys.readouterr()
+        assert main([*argv[:-1], f"--json={place}"]) == 2
+        assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ from fluoro_jax.cli.simulate.cases import (
     truth_of,
 )
 from fluoro_jax.cli.simulate.options import Options
-from fluoro_jax.cli.simulate.pictures import sheet_row, write_animation, write_sheet
+from fluoro_jax.cli.simulate.pictures import sheet_row, write_sheet
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
+from fluoro_jax.io.animation import write_animation
 from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.read_clip import read_clip
 from fluoro_jax.io.sidecar import NAME, write_sidecar

@@ -30,6 +30,7 @@ from fluoro_jax.io.overrides import Overrides, flag_of
 SAME = 1e-3
 SAME_PLANE_MM = 1.0
 LONGEST_MM = 10_000.0
+IMAGE_CENTRE = "default: image centre"  # where no tag says where the panel was
 
 
 @dataclass
@@ -73,7 +74,7 @@ def read_view(tags: Tags, stated: Overrides, *, rt: bool, shape: tuple[int, int]
     _distances(tags, stated, view, rt=rt)
     _pixel(tags, stated, view, rt=rt)
     angle_of(tags, stated, view, rt=rt)
-    _offset(tags, view, rt=rt, shape=shape)
+    _offset(tags, stated, view, rt=rt, shape=shape)
     return view
 
 
@@ -81,7 +82,7 @@ def first(tags: Tags, stated: Overrides, name: str, *keys: str) -> Value | None:
     """Returns a flag's value, or that of the first tag that is there."""
     value = getattr(stated, name)
     if value is not None:
-        return Value(value, f"flag {flag_of(name)}")
+        return Value(value, stated.source(name))
     return next((v for v in map(tags.number, keys) if v is not None), None)
 
 
@@ -131,7 +132,7 @@ def _pixel(tags: Tags, stated: Overrides, view: View, *, rt: bool) -> None:
     keys = ["ImagePlanePixelSpacing"] * rt + ["ImagerPixelSpacing"]
     found: Value | None = None
     if stated.pixel_mm is not None:
-        found = Value(tuple(stated.pixel_mm), f"flag {flag_of('pixel_mm')}")
+        found = Value(tuple(stated.pixel_mm), stated.source("pixel_mm"))
     else:
         at_detector = next((v for k in keys if (v := tags.numbers(k, 2))), None)
         in_patient = None if rt else tags.numbers("PixelSpacing", 2)
@@ -202,18 +203,25 @@ def _no_pixel(tags: Tags, view: View, keys: list[str], *, alone: Any) -> None:
     )
 
 
-def _offset(tags: Tags, view: View, *, rt: bool, shape: tuple[int, int]) -> None:
+def _offset(
+    tags: Tags, stated: Overrides, view: View, *, rt: bool, shape: tuple[int, int]
+) -> None:
     pixel_mm = view.get("pixel_mm")
     if pixel_mm is None:
         return
     place = _rt_centre if rt else _detector_centre
     found = place(tags, view, pixel_mm, shape)
+    if found is None and stated.offset_mm is not None:
+        # As seen in the clip: it is not turned.
+        source = stated.source("offset_mm")
+        view.values["offset_mm"] = Value(stated.offset_mm, source)
+        return
     if found is None:
         view.notes.append(
             "no position of the image on the central ray: the image's centre is taken; "
             "check that the panel was centred"
         )
-        found = Value((0.0, 0.0), "default: image centre")
+        found = Value((0.0, 0.0), IMAGE_CENTRE)
     # Turned with the pixels: the offset is that of the frames in the clip.
     down, right = view.turn.pair(found.value)
     view.values["offset_mm"] = Value((down, right), found.source)

@@ -88,7 +88,7 @@ def read_intensity(tags: Tags, stated: Overrides, notes: list[str]) -> Intensity
     if domain == "counts" and stated.open_beam is not None:
         beam = np.float32(stated.open_beam)
         log = lambda raw: -np.log(np.maximum(convert(raw), LEAST_COUNT) / beam)
-        said = f"{source}, as -ln(counts / flag --open-beam)"
+        said = f"{source}, as -ln(counts / {stated.source('open_beam')})"
         return Intensity("log", said, log)
     return Intensity(domain, source, convert)
 
@@ -190,7 +190,7 @@ def _bone_dark(tags: Tags, stated: Overrides, notes: list[str]) -> tuple[bool, s
         return (sign.value > 0.0) != flip, sign.source + said
     if stated.domain in ("counts", *BONE_BRIGHT):
         # What was stated says more than what would be guessed.
-        return (stated.domain == "counts") != flip, "flag --domain" + said
+        return (stated.domain == "counts") != flip, stated.source("domain") + said
     if relation in ("LIN", "LOG"):
         # By the text of the XA module both grow with the intensity.
         notes.append(f"no {name_of(SIGN)}: {relation} is taken as bone dark; --invert")
@@ -210,7 +210,7 @@ def _domain(
 ) -> tuple[str, str]:
     relation, od = tags.word(RELATION), tags.word("RescaleType") == OPTICAL_DENSITY
     if stated.domain is not None:
-        return stated.domain, "flag --domain"
+        return stated.domain, stated.source("domain")
     ours = tags.header.get(DOMAIN_TAG)
     creator = tags.header.get(CREATOR_TAG)
     if creator is not None and str(creator.value) == CREATOR and ours is not None:

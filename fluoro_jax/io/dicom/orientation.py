@@ -74,7 +74,7 @@ def angle_of(tags: Tags, stated: Overrides, view: View, *, rt: bool) -> None:
         view.notes.append("PositionerMotion is DYNAMIC: check that the C-arm stood")
     gantry, c_arm = tags.number(keys[0]), None
     if stated.gantry_deg is not None:
-        gantry = Value(stated.gantry_deg, "flag --gantry-deg")
+        gantry = Value(stated.gantry_deg, stated.source("gantry_deg"))
     elif gantry is None:
         c_arm = tags.number(keys[1])
     if gantry is not None:

@@ -22,6 +22,7 @@ from fluoro_jax.io.dicom.geometry import View, read_view
 from fluoro_jax.io.dicom.header import looks_like_dicom, read_header
 from fluoro_jax.io.dicom.intensity import Intensity, read_intensity, suspect_inverted
 from fluoro_jax.io.dicom.pixels import check_pixels, decode, frame_shape
+from fluoro_jax.io.dicom.supplied import sidecar_of, supply
 from fluoro_jax.io.dicom.tags import Tags, Value
 from fluoro_jax.io.dicom.times import frame_times, moment_of, no_times, series_times
 from fluoro_jax.io.overrides import Overrides
@@ -116,9 +117,23 @@ def read_projection(path: Path, stated: Overrides | None = None) -> ReadClip:
 def look(path: Path, stated: Overrides) -> Look:
     """Reads the headers of a projection; decodes no pixel.
 
+    A `geometry.json` beside it supplies what the tags lack (`supplied`).
+
     Raises:
         UserError: a file of another kind or damaged; not for numbers that are absent.
     """
+    seen, beside = _look(path, stated), sidecar_of(path)
+    if beside is None:
+        return seen
+    how = seen.intensities[0]
+    more, notes = supply(beside, seen.view, seen.time_s, how, stated)
+    # Once more: what is added decides on what else is read, as calibrated pixels.
+    seen = _look(path, more) if more.origins else seen
+    seen.notes.extend(notes)
+    return seen
+
+
+def _look(path: Path, stated: Overrides) -> Look:
     paths = _files(path)
     headers = [Tags(one, read_header(one)) for one in paths]
     kinds = [_kind(one) for one in headers]

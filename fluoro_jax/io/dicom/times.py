@@ -39,7 +39,7 @@ def frame_times(
         UserError: times that do not increase, or another number of them.
     """
     if stated.fps is not None:
-        return Value(np.arange(count) / stated.fps, "flag --fps")
+        return Value(np.arange(count) / stated.fps, stated.source("fps"))
     vector = tags.numbers("FrameTimeVector", None)
     if vector is not None:
         if len(vector.value) != count:
@@ -93,7 +93,7 @@ def series_times(
 ) -> Value | None:
     """Returns the times of single-frame files in their order, as `frame_times` does."""
     if stated.fps is not None:
-        return Value(np.arange(len(headers)) / stated.fps, "flag --fps")
+        return Value(np.arange(len(headers)) / stated.fps, stated.source("fps"))
     moments = [moment_of(one) for one in headers]
     good = [one for one in moments if one is not None]
     # Seconds without fractions are the same for many frames: no times at all.
