@@ -9,8 +9,6 @@ seeds: scenarios of the fitted kind, and `SHIFTED` ones that were not fitted.
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from fluoro_jax.experiments.compare.entries import read_entry
 from fluoro_jax.experiments.compare.follow_clip import distances_mm, follow_case
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.experiments.compare.settings import check
+from fluoro_jax.experiments.compare.time_left import TimeLeft
 from fluoro_jax.io.files import write_text
 from fluoro_jax.tracking import confidence as judged
 from fluoro_jax.tracking.confidence import Calibration, Features
@@ -99,7 +98,7 @@ def confidence(
     settings: Any = check(cfg)
     tracker = _tracker(model)
     shifted = [name for name in SHIFTED if ct or not SCENARIOS[name].from_ct]
-    told = _Progress(2 * len(FITTED) + len(shifted))
+    told = TimeLeft("confidence", 2 * len(FITTED) + len(shifted))
     tuning = {n: _answers(tracker, n, settings, "tuning", ct, told) for n in FITTED}
     rule = _fit([one for cases in tuning.values() for one in cases])
     # At once: what follows takes as long again.
@@ -134,7 +133,7 @@ def _tracker(model: str) -> Any:
 
 
 def _answers(
-    tracker: Any, name: str, settings: Any, seeds: str, ct: str, told: _Progress
+    tracker: Any, name: str, settings: Any, seeds: str, ct: str, told: TimeLeft
 ) -> list[CaseAnswers]:
     clips = ConfigDict(settings.clips.to_dict())
     clips.seeds = seeds
@@ -306,20 +305,3 @@ def table(results: Mapping[str, Any]) -> str:
             f"{number(row['switches_per_min'], 1)} switches a minute"
         )
     return "\n".join(lines)
-
-
-class _Progress:
-    """A line a scenario, with the time that is left."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._begun = total, 0, time.perf_counter()
-
-    def __call__(self, what: str) -> None:
-        self._done += 1
-        spent_min = (time.perf_counter() - self._begun) / 60
-        left_min = spent_min * (self._total / self._done - 1)
-        print(
-            f"[confidence] {what} after {spent_min:.1f} min; about {left_min:.0f} min "
-            "left",
-            file=sys.stderr,
-        )
