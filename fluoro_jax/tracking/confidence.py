@@ -70,6 +70,21 @@ class Features:
         )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The tracker that a calibration was fitted to.
+
+    Attributes:
+        weights: sha256 of the network's parameters, `evaluate.weights_digest`.
+        lookahead_frames: of its answers.
+        threshold: probability from which a pixel is tumour.
+    """
+
+    weights: str
+    lookahead_frames: int
+    threshold: float
+
+
 NAMES = tuple(field.name for field in dataclasses.fields(Features))
 
 
@@ -84,6 +99,7 @@ class Calibration:
         bias: the logit at the mean features.
         limit_mm: the error that it speaks of.
         cases: validation cases it was fitted to.
+        origin: the tracker whose answers it was fitted to; None if that is not known.
     """
 
     mean: tuple[float, ...]
@@ -92,6 +108,7 @@ class Calibration:
     bias: float
     limit_mm: float
     cases: int
+    origin: Origin | None = None
 
     def probability(self, features: Features) -> float:
         """Returns the probability that the error is under `limit_mm`."""
@@ -107,17 +124,23 @@ class Calibration:
         return json.dumps({"features": NAMES, **dataclasses.asdict(self)}, indent=1)
 
 
-def read_calibration(path: Path) -> Calibration:
+def read_calibration(path: Path, origin: Origin | None = None) -> Calibration:
     """Reads what `Calibration.to_json` wrote.
 
+    Args:
+        path: of the file.
+        origin: the tracker that it is to calibrate; None for any.
+
     Raises:
-        UserError: a file that is not there, damaged, or of other features.
+        UserError: a file that is not there, damaged, of other features, or fitted to
+            another tracker.
     """
     try:
         held = json.loads(Path(path).read_text(encoding="utf-8"))
         names = tuple(held.pop("features"))
         held |= {k: tuple(map(float, held[k])) for k in ("mean", "scale", "weights")}
-        found = Calibration(**held)
+        of = held.pop("origin")
+        found = Calibration(**held, origin=None if of is None else Origin(**of))
         assert names == NAMES and len(found.mean) == len(NAMES)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise UserError(
@@ -126,7 +149,23 @@ def read_calibration(path: Path) -> Calibration:
             why="a confidence means something for the features it was fitted to only",
             fix="fit it again with python -m launch.confidence",
         ) from error
+    if origin is not None and found.origin != origin:
+        raise UserError(
+            f"{path}: a calibration of {_words(found.origin)}",
+            needed=f"one of {_words(origin)}",
+            why="another network or look-ahead errs where this one does not",
+            fix="fit it again with python -m launch.confidence, or remove the file",
+        )
     return found
+
+
+def _words(origin: Origin | None) -> str:
+    if origin is None:
+        return "an unknown tracker"
+    return (
+        f"weights {origin.weights[:12]}, look-ahead {origin.lookahead_frames}, "
+        f"threshold {origin.threshold:g}"
+    )
 
 
 def fit_calibration(
@@ -135,6 +174,7 @@ def fit_calibration(
     case: np.ndarray,
     *,
     limit_mm: float = LIMIT_MM,
+    origin: Origin | None = None,
 ) -> Calibration:
     """Fits the regression; every case weighs the same, whatever its frames.
 
@@ -143,6 +183,7 @@ def fit_calibration(
         error_mm: `[n]` distance of each from the truth; NaN counts as wrong.
         case: `[n]` number of each one's case.
         limit_mm: an error under it is right.
+        origin: the tracker whose answers they are.
 
     Raises:
         UserError: all answers are right, or all wrong.
@@ -176,7 +217,8 @@ def fit_calibration(
     bias, *weights = (float(value) for value in found.x)
     listed = lambda values: tuple(float(value) for value in values)
     return Calibration(
-        listed(mean), listed(scale), tuple(weights), bias, limit_mm, len(count)
+        *(listed(mean), listed(scale), tuple(weights), bias, limit_mm, len(count)),
+        origin=origin,
     )
 
 

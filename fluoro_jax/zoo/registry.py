@@ -29,9 +29,9 @@ from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.io.files import write_all
 from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.models.generator import Generator
-from fluoro_jax.tracking.confidence import read_calibration
 from fluoro_jax.tracking.networks import AnyNetworkTracker, network_tracker
 from fluoro_jax.training.precision import make_generator
+from fluoro_jax.zoo.calibration import calibration_beside
 from fluoro_jax.zoo.card import SECTIONS, make_card
 
 FOLDER = Path(__file__).parent / "weights"
@@ -112,7 +112,8 @@ def tracker(
     """Returns weights as a tracker of frames like those they were trained on.
 
     A file `<name>.confidence.json` of `launch.confidence` beside the weights calibrates
-    the confidence of a tracker whose `evaluation.answer` is "followed".
+    the confidence of a tracker whose `evaluation.answer` is "followed"; a warning says
+    if it is not used.
 
     >>> from fluoro_jax import zoo
     >>> causal = zoo.tracker("group-cpu", lookahead_frames=0)
@@ -126,20 +127,22 @@ def tracker(
         folder: where the weights lie, if not in the package.
 
     Raises:
-        UserError: as `load`, or a lookahead that the network's window has not.
+        UserError: as `load`, a lookahead that the network's window has not, or a
+            calibration of other weights, look-ahead or threshold.
     """
     weights = load(name, folder=folder)
     # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
     path = _folder(folder) / f"{name}{CONFIDENCE}"
+    calibration = calibration_beside(path, weights.cfg, weights.params, lookahead)
     return network_tracker(
         weights.generator,
         weights.params,
         weights.cfg,
         lookahead,
         card=weights.card,
-        calibration=read_calibration(path) if path.is_file() else None,
+        calibration=calibration,
     )
 
 

@@ -8,7 +8,6 @@ goes on.
 from __future__ import annotations
 
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from fluoro_jax.experiments.compare.follow_clip import track_case
 from fluoro_jax.experiments.compare.records import Records, first_cases, missing_cases
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.experiments.compare.settings import check, chosen
+from fluoro_jax.experiments.compare.time_left import TimeLeft
 from fluoro_jax.experiments.compare.write import write_results
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.baselines.phases import PatientPhases, phases_of_case
@@ -120,20 +120,12 @@ class Runner:
             part: sum(len(missing) for _, _, missing in some)
             for part, some in pending.items()
         }
-        total, done = sum(counts.values()), 0
-        begun = time.perf_counter()
+        total = sum(counts.values())
+        told = TimeLeft("compare", total)
         with tqdm(total=total, unit="clip", disable=None) as bar:
             for part, some in pending.items():
                 self._run_part(part, some, bar)
-                # The bar is seen on a terminal alone, these lines in a log as well.
-                done += counts[part]
-                spent_min = (time.perf_counter() - begun) / 60
-                left_min = spent_min * (total / done - 1)
-                bar.write(
-                    f"[compare] {part} after {spent_min:.1f} min; about "
-                    f"{left_min:.0f} min left",
-                    file=sys.stderr,
-                )
+                told(part, counts[part])
         return [first_cases(record, cases) for record in opened]
 
     def _run_part(self, part: str, pending: Pending, bar: Any) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 import optax
 
 from fluoro_jax.errors import refuse
+from fluoro_jax.tracking.baselines.descent import Progress, descend
 
 Array = jax.Array
-Progress = Callable[[int, float], None]
 T = TypeVar("T")
 # Ours, all of these: how crops of training vary.
 GAMMA = 2.0  # gamma is drawn between 1/2 and 2, of values between 0 and 1
@@ -189,20 +189,8 @@ def train(
     )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
-    @jax.jit
-    def update(state: Any, key: Array, examples: Examples) -> tuple[Any, Array]:
-        params, moments = state
-        loss, grads = jax.value_and_grad(loss_fn)(params, key, examples)
-        moves, moments = optimizer.update(grads, moments, params)
-        return (optax.apply_updates(params, moves), moments), loss
-
-    state = (params, optimizer.init(params))
-    for step in range(steps):
-        key = jax.random.fold_in(jax.random.key(seed), step)
-        state, loss = update(state, key, examples)
-        if progress is not None:
-            progress(step, float(loss))
-    return state[0]
+    how = {"steps": steps, "seed": seed, "progress": progress}
+    return descend(loss_fn, params, examples, optimizer, **how)
 
 
 def fit_network(

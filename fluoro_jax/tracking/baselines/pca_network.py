@@ -27,6 +27,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.xray import projector
+from fluoro_jax.tracking.baselines.descent import descend
 from fluoro_jax.tracking.baselines.motion_model import MotionModel, make_model
 from fluoro_jax.tracking.baselines.phases import PatientPhases
 from fluoro_jax.tracking.baselines.projection_fit import (
@@ -136,16 +137,18 @@ class PcaNetworkTracker:
         )
         network, key = WeightsNetwork(modes), jax.random.key(seed)
         params = network.init(jax.random.fold_in(key, 0), pictures[:1])
-        optimiser = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
-        state = (params, optimiser.init(params))
-        for step in range(steps):
-            now = jax.random.fold_in(key, step + 1)
-            state, loss = _update(
-                optimiser.update, network, state, now, (pictures, jnp.asarray(drawn))
-            )
-            if progress is not None:
-                progress(step, float(loss))
-        return cls(model, view, state[0])
+        optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
+        params = descend(
+            functools.partial(_loss, network),
+            params,
+            (pictures, jnp.asarray(drawn)),
+            optimizer,
+            steps=steps,
+            seed=seed,
+            first=1,  # 0 is the key of the parameters
+            progress=progress,
+        )
+        return cls(model, view, params)
 
     def init(
         self,
@@ -205,22 +208,15 @@ def vary(key: Array, films: Array) -> Array:
     return films + scatter + NOISE_LINES * jax.random.normal(fine, films.shape)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _update(
-    update: Any, network: WeightsNetwork, state: Any, key: Array, data: Any
-) -> tuple[Any, Array]:
-    (params, moments), (films, weights) = state, data
+def _loss(
+    network: WeightsNetwork, params: Any, key: Array, data: tuple[Array, Array]
+) -> Array:
+    """Returns the mean squared error of the weights of films drawn with a key."""
+    films, weights = data
     pick, varied = jax.random.split(key)
     chosen = jax.random.randint(pick, (BATCH,), 0, films.shape[0])
-    batch = vary(varied, films[chosen])
-
-    def loss_fn(params: Any) -> Array:
-        found: Any = network.apply(params, batch)
-        return jnp.mean(jnp.square(found - weights[chosen]))
-
-    loss, grads = jax.value_and_grad(loss_fn)(params)
-    moves, moments = update(grads, moments, params)
-    return (optax.apply_updates(params, moves), moments), loss
+    found: Any = network.apply(params, vary(varied, films[chosen]))
+    return jnp.mean(jnp.square(found - weights[chosen]))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -27,7 +27,6 @@ from fluoro_jax.geometry import Geometry
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.crops import (
     Examples,
-    Progress,
     crop,
     even_out,
     fit_network,
@@ -36,6 +35,7 @@ from fluoro_jax.tracking.baselines.crops import (
     uncrop,
     vary,
 )
+from fluoro_jax.tracking.baselines.descent import Progress
 from fluoro_jax.tracking.baselines.matching import need_reference
 from fluoro_jax.tracking.baselines.projection_fit import check_domain
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame

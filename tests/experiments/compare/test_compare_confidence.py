@@ -8,11 +8,14 @@ import json
 import numpy as np
 import pytest
 from fake_scenarios import disc_clip, settings
+from ml_collections import ConfigDict
 
 from configs.trackers import get_config
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare import confidence as confidence_of
-from fluoro_jax.experiments.compare.confidence import CaseAnswers, confidence, judge
+from fluoro_jax.experiments.compare import judging
+from fluoro_jax.experiments.compare.confidence import confidence, origin_of
+from fluoro_jax.experiments.compare.judging import CaseAnswers
 from fluoro_jax.tracking.confidence import NAMES, Calibration, read_calibration
 from fluoro_jax.tracking.tracker import make_track
 
@@ -23,6 +26,14 @@ class Marks:
 
     causal: bool = True
     lookahead_frames: int = 0
+
+    @property
+    def params(self):
+        return {"kernel": np.ones(3)}
+
+    @property
+    def cfg(self):
+        return ConfigDict({"evaluation": {"threshold": 0.5}})
 
     def init(self, geometry, reference=None, *, periodic=False, domain="log"):
         return (geometry, 0)
@@ -68,6 +79,12 @@ def test_a_tracker_that_is_faint_where_it_is_wrong_is_told_apart(
     assert "| clinic | 2 |" in printed.out and "min left" in printed.err
     rule = read_calibration(tmp_path / "confidence.json")
     assert rule.cases == 2 * len(confidence_of.FITTED)
+    assert rule.origin == origin_of(Marks()) and len(rule.origin.weights) == 64
+    other = dataclasses.replace(rule.origin, lookahead_frames=2)
+    with pytest.raises(UserError, match="look-ahead 0") as error:
+        read_calibration(tmp_path / "confidence.json", other)
+    assert len(str(error.value).splitlines()) == 4
+    assert "In brackets the range over cases (2 a scenario" in printed.out
     stored = json.loads((tmp_path / "confidence_results.json").read_text())
     assert stored == json.loads(json.dumps(found))
     assert "real_ct" not in stored["scenarios"]
@@ -85,6 +102,33 @@ def case(error_mm, sure=True):
         np.zeros((frames, 2)),
         np.arange(frames) * 0.5,
     )
+
+
+def judge(rule, tuning, test):
+    return judging.judge(rule, tuning, test, settings().evaluation)
+
+
+def test_figures_have_their_range_over_cases_and_pooled_ones_over_patients():
+    good, bad = case([0.5] * 4), case([0.5, 9.0, 9.0, 9.0])
+    test = {"clinic": [good, bad], "small": [good, bad], "gain": [good]}
+    found = judge(rule(), {"clinic": [good, bad]}, test)["scenarios"]
+    clinic = found["clinic"]
+    assert clinic["right_pct"] == 62.5
+    assert (clinic["right_pct_low"], clinic["right_pct_high"]) == (25.0, 100.0)
+    assert clinic["auc_low"] == clinic["auc_high"] == 0.5  # of the one that has both
+    pooled = found["fitted kinds"]
+    assert pooled["cases"] == 4 and pooled["right_pct_low"] == 25.0
+    assert found["gain"]["auc"] is None and found["gain"]["auc_low"] is None
+
+
+def test_many_cases_have_an_interval():
+    rng = np.random.default_rng(0)
+    cases = [case(np.where(rng.uniform(size=20) < 0.7, 0.5, 9.0)) for _ in range(40)]
+    row = judge(rule(), {"clinic": cases}, {"clinic": cases})["scenarios"]["clinic"]
+    low, high = row["right_pct_low"], row["right_pct_high"]
+    assert low < row["right_pct"] < high
+    # Of a mean over 800 answers with a share of 0.7: 2 x 1.96 x 1.6 per cent.
+    assert high - low == pytest.approx(6.4, rel=0.4)
 
 
 def rule():
