@@ -40,7 +40,7 @@ class Options:
         plan: RTPLAN that has the isocentre.
         beam: of the plan.
         isocentre_mm: LPS mm; before the plan's.
-        gantry_deg: IEC angle of the view.
+        gantry_deg: IEC angles of the views, at least one.
         minutes: for training.
         seed: of networks and clips.
     """
@@ -54,7 +54,7 @@ class Options:
     plan: Path | None = None
     beam: str = ""
     isocentre_mm: tuple[float, float, float] | None = None
-    gantry_deg: float = 0.0
+    gantry_deg: tuple[float, ...] = (0.0,)
     minutes: float = 20.0
     seed: int = 0
 
@@ -84,7 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--isocentre-mm", **triple, help="LPS mm (default: plan, else the ROI's centre)"
     )
-    add("--gantry-deg", type=float, default=0.0, help="IEC angle (default: 0)")
+    add(
+        "--gantry-deg",
+        default="0",
+        metavar="A[,B...]",
+        help="IEC angle, or the angles of all clips to come, as 0,90 (default: 0)",
+    )
     add("--minutes", type=float, default=20.0, help="of training (default: 20)")
     add("--seed", type=int, default=0, help="of network and clips (default: 0)")
     add("--debug", action="store_true", help="show the traceback")
@@ -109,7 +114,7 @@ def options_from(args: argparse.Namespace) -> Options:
         plan=path(args.plan),
         beam=args.beam,
         isocentre_mm=tuple(args.isocentre_mm) if args.isocentre_mm else None,
-        gantry_deg=args.gantry_deg,
+        gantry_deg=_angles(args.gantry_deg),
         minutes=args.minutes,
         seed=args.seed,
     )
@@ -157,7 +162,6 @@ def _check_inputs(args: argparse.Namespace) -> None:
 def _check_numbers(args: argparse.Namespace) -> None:
     for name, (low, high), why, usual in (
         ("minutes", MINUTES, "compiling and judging alone take two minutes", "20"),
-        ("gantry-deg", (-360.0, 360.0), "it is an angle in degrees", "0"),
         ("seed", (0, 2**31 - 1), "it is a whole number", "0"),
     ):
         value = getattr(args, name.replace("-", "_"))
@@ -168,6 +172,20 @@ def _check_numbers(args: argparse.Namespace) -> None:
                 why=why,
                 fix=f"--{name}={usual}",
             )
+
+
+def _angles(text: str) -> tuple[float, ...]:
+    from fluoro_jax.config_rules import ANGLES, parse_angles
+
+    if not text or not ANGLES.accepts(text):
+        raise UserError(
+            f"--gantry-deg={text}",
+            needed=f"one angle, {ANGLES.needed.partition(', or ')[2]}; each from -360 "
+            "to 360",
+            why="the network learns the patient from these sides and no others",
+            fix="--gantry-deg=0 or --gantry-deg=0,90",
+        )
+    return parse_angles(text)
 
 
 def fit(options: Options) -> None:
@@ -257,6 +275,7 @@ def _read(options: Options) -> tuple[Any, dict[int, Any], str]:
 def _asked(options: Options) -> dict[str, Any]:
     """Returns what decides the patient and the view, ready for JSON."""
     named = lambda path: path and str(path.resolve())
+    first, *more = options.gantry_deg
     return {
         "ct": named(options.ct),
         "ct4d": named(options.ct4d),
@@ -266,7 +285,8 @@ def _asked(options: Options) -> dict[str, Any]:
         "plan": named(options.plan),
         "beam": options.beam,
         "isocentre_mm": options.isocentre_mm and list(options.isocentre_mm),
-        "gantry_deg": options.gantry_deg,
+        # A number where there is one, as earlier fits have it.
+        "gantry_deg": [first, *more] if more else first,
     }
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.config import Config
+from fluoro_jax.config_rules import parse_angles
 from fluoro_jax.data.appearance import finish
 from fluoro_jax.data.ct_bodies import CtBodies, CtPatient, ct_turn
 from fluoro_jax.data.dataset import load_split
@@ -271,7 +272,7 @@ def _open_bodies(cfg: Config, spec: StudySpec) -> CtBodies | PatientBodies | Non
     if data.bodies == "phantom":
         return None
     if data.bodies == "patient":
-        return PatientBodies(data.ct_dir, spec)
+        return PatientBodies(data.ct_dir, spec, parse_angles(data.angles_deg))
     return CtBodies(data.ct_dir, spec, smallest_mm=data.smallest_mm)
 
 
@@ -291,6 +292,15 @@ def validation_clips(cfg: Config, data_dir: str | Path) -> tuple[np.ndarray, Any
     columns = zip(*clips, strict=True)
     frames, masks = (np.stack([np.asarray(x) for x in xs]) for xs in columns)
     return frames, masks.astype(bool)
+
+
+def validation_views(cfg: Config) -> list[Geometry]:
+    """Returns the view of every clip of `validation_clips` of one patient's tracker."""
+    spec = StudySpec.from_config(cfg.study)
+    bodies = _open_bodies(cfg, spec)
+    assert isinstance(bodies, PatientBodies)
+    numbers = range(VAL_FIRST, VAL_FIRST + cfg.study.num_val)
+    return [bodies.view_of(number, spec.geometry()) for number in numbers]
 
 
 def on_host() -> contextlib.AbstractContextManager:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from fluoro_jax import zoo
 from fluoro_jax.clip import Clip
 from fluoro_jax.config import validate
-from fluoro_jax.data.batches import validation_clips
+from fluoro_jax.data.batches import validation_clips, validation_views
 from fluoro_jax.data.patient_bodies import PATIENT
 from fluoro_jax.evaluation import tables
 from fluoro_jax.evaluation.evaluate import Method, Run, identity, run_method
@@ -50,14 +50,14 @@ class FitOptions:
     Attributes:
         out: folder that holds `patient.npz` in `patient/` and takes the weights.
         name: of the weights.
-        gantry_deg: IEC gantry angle of the view.
+        gantry_deg: IEC gantry angles of the views, at least one.
         minutes: that training may take, all told.
         seed: of networks and clips.
     """
 
     out: Path
     name: str = "patient"
-    gantry_deg: float = 0.0
+    gantry_deg: tuple[float, ...] = (0.0,)
     minutes: float = 20.0
     seed: int = 0
 
@@ -91,7 +91,9 @@ def fit_config(options: FitOptions) -> Any:
     cfg.name, cfg.seed, cfg.choices = options.name, options.seed, "validation"
     cfg.study.update(name="clinic", num_train=1, num_val=VAL_CLIPS, num_test=1)
     cfg.study.update(rows=PIXELS, cols=PIXELS, detector_mm=1.5 * VIEW_MM)
-    cfg.study.gantry_deg = options.gantry_deg
+    cfg.study.gantry_deg = options.gantry_deg[0]
+    several = len(options.gantry_deg) > 1
+    cfg.data.angles_deg = ",".join(map(str, options.gantry_deg)) if several else ""
     cfg.data.update(bodies="patient", ct_dir=str(options.out / "patient"))
     cfg.data.update(randomise=APPEARANCE, random_start=False)
     # Every device takes at least one clip.
@@ -133,23 +135,26 @@ def _judge(cfg: Any, options: FitOptions) -> dict[str, Any]:
         overwrite=True,
     )
     _tell(runs, options)
+    if cfg.data.angles_deg:
+        _tell_angles(runs["ours"], clips)
     return table
 
 
 def _clips(cfg: Any) -> list[Clip]:
     """Returns the clips held out, with the centroids of their masks."""
     frames, masks = validation_clips(cfg, "")
+    views = validation_views(cfg)
     spec = StudySpec.from_config(cfg.study)
     times = spec.frame_s * np.arange(spec.num_frames)
     return [
         Clip(
             frame,
             times,
-            spec.geometry(),
+            view,
             mask.astype(np.float32),
             centroid_px(mask.astype(np.float32)),
         )
-        for frame, mask in zip(frames, masks, strict=True)
+        for frame, mask, view in zip(frames, masks, views, strict=True)
     ]
 
 
@@ -163,6 +168,19 @@ def _tell(runs: dict[str, Run], options: FitOptions) -> None:
         )
     print(f"{options.out / options.name}.safetensors and its card", flush=True)
     print(f"fluoro track CLIP --model={options.out} --out=DIR", flush=True)
+
+
+def _tell_angles(run: Run, clips: list[Clip]) -> None:
+    """Prints the errors at each angle: one may be harder than the others."""
+    angles = [float(clip.geometry.gantry_deg) for clip in clips]
+    for angle in sorted(set(angles)):
+        pairs = zip(run.scores, angles, strict=True)
+        errors = np.concatenate([s.distance_mm for s, at in pairs if at == angle])
+        print(
+            f"  at {angle:g} degrees: median {np.median(errors):.2f} mm, P95 "
+            f"{np.percentile(errors, 95):.2f} mm over {len(errors)} frames",
+            flush=True,
+        )
 
 
 def patient_folder(out: Path) -> Path:

@@ -34,6 +34,9 @@ def told(capsys, **change):
         ({"minutes": "0.5"}, "--minutes=0.5"),
         ({"minutes": "nan"}, "--minutes=nan"),
         ({"gantry-deg": "nan"}, "--gantry-deg=nan"),
+        ({"gantry-deg": "0,360"}, "--gantry-deg=0,360"),
+        ({"gantry-deg": "0,left"}, "--gantry-deg=0,left"),
+        ({"gantry-deg": ""}, "--gantry-deg="),
         ({"seed": "-1"}, "--seed=-1"),
         ({"ct": "nowhere"}, "nowhere"),
         ({"ct": "nowhere.nii.gz"}, "nowhere.nii.gz"),
@@ -56,6 +59,13 @@ def test_a_command_that_cannot_be_done_is_refused(
 def read_options(*argv):
     asked = parser().parse_args(["fit", *map(str, argv)])
     return fit.options_from(asked)
+
+
+def test_one_angle_is_recorded_as_earlier_fits_have_it():
+    given = [f"--{k}={v}" for k, v in GIVEN.items()]
+    one = fit._asked(read_options(*given, "--gantry-deg=90"))
+    several = fit._asked(read_options(*given, "--gantry-deg=0,90"))
+    assert one["gantry_deg"] == 90.0 and several["gantry_deg"] == [0.0, 90.0]
 
 
 def test_a_ct_and_a_mask_from_files_make_a_patient(tmp_path):
