@@ -23,6 +23,7 @@ interrupted. DIR receives the weights with their card, tables/ of clips held out
 fit.json: every number and where it comes from. Research software. Not a medical device.
 Not for clinical use."""
 MINUTES = (3.0, 10_000.0)
+AUTO_MINUTES = 10.0
 RECORD = "fit.json"
 
 
@@ -43,6 +44,7 @@ class Options:
         gantry_deg: IEC angles of the views, at least one.
         minutes: for training.
         seed: of networks and clips.
+        init: what the network starts from, as of `patient.fit.FitOptions`.
     """
 
     ct: Path | None
@@ -57,6 +59,7 @@ class Options:
     gantry_deg: tuple[float, ...] = (0.0,)
     minutes: float = 20.0
     seed: int = 0
+    init: str = "scratch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +95,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--minutes", type=float, default=20.0, help="of training (default: 20)")
     add("--seed", type=int, default=0, help="of network and clips (default: 0)")
+    add(
+        "--init",
+        default="scratch",
+        metavar="MODEL",
+        help="scratch (default); weights to start from, as group or a folder; or auto: "
+        "scratch and group for a fifth of the minutes each, the better goes on",
+    )
     add("--debug", action="store_true", help="show the traceback")
 
 
@@ -117,6 +127,7 @@ def options_from(args: argparse.Namespace) -> Options:
         gantry_deg=_angles(args.gantry_deg),
         minutes=args.minutes,
         seed=args.seed,
+        init=args.init,
     )
 
 
@@ -174,6 +185,21 @@ def _check_numbers(args: argparse.Namespace) -> None:
             )
 
 
+def _check_init(init: str, minutes: float) -> None:
+    if init == "auto" and minutes < AUTO_MINUTES:
+        raise UserError(
+            f"--init=auto with --minutes={minutes:g}",
+            needed=f"at least {AUTO_MINUTES:g} minutes",
+            why="two networks are compiled and tried before one of them goes on",
+            fix=f"--minutes={AUTO_MINUTES:g}, or --init=scratch",
+        )
+    if init not in ("auto", "scratch"):
+        from fluoro_jax import zoo
+
+        name, folder = zoo.find(init)
+        zoo.load(name, folder=folder)
+
+
 def _angles(text: str) -> tuple[float, ...]:
     from fluoro_jax.config_rules import ANGLES, parse_angles
 
@@ -200,6 +226,8 @@ def fit(options: Options) -> None:
     from fluoro_jax.stages import stage
 
     begun = time.monotonic()
+    # Before the patient is read, which takes a minute.
+    _check_init(options.init, options.minutes)
     path, asked = patient_folder(options.out), _asked(options)
     if path.exists():
         _check_same(options.out / RECORD, asked)
@@ -219,6 +247,7 @@ def fit(options: Options) -> None:
             gantry_deg=options.gantry_deg,
             minutes=max(left, MINUTES[0]),
             seed=options.seed,
+            init=options.init,
         )
     )
 
@@ -287,6 +316,7 @@ def _asked(options: Options) -> dict[str, Any]:
         "isocentre_mm": options.isocentre_mm and list(options.isocentre_mm),
         # A number where there is one, as earlier fits have it.
         "gantry_deg": [first, *more] if more else first,
+        "init": options.init,
     }
 
 
@@ -295,6 +325,8 @@ def _check_same(path: Path, asked: dict[str, Any]) -> None:
         then = json.loads(path.read_text())["asked"]
     except (OSError, ValueError, KeyError):
         then = {}
+    # Fits of before there was a choice started from fresh networks.
+    then = {"init": "scratch", **then}
     other = sorted(key for key in asked if then.get(key) != asked[key])
     if other:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,10 @@ class TrainingDomain:
     @classmethod
     def from_config(cls, cfg: Any) -> TrainingDomain:
         """From the config of the run that trained the tracker."""
-        return cls.from_study(cfg.study, parse_angles(cfg.data.angles_deg))
+        found = cls.from_study(cfg.study, parse_angles(cfg.data.angles_deg))
+        # A patient's view is centred on the tumour and not between the lungs.
+        centred = found.whole_chest and cfg.data.bodies != "patient"
+        return dataclasses.replace(found, whole_chest=centred)
 
     @classmethod
     def from_study(
