@@ -69,6 +69,9 @@ def base_config(scale: str = "full") -> Config:
         # CT), and the folder of chest CTs, all of it for training (docs/ct.md).
         bodies="phantom",
         ct_dir="",
+        # Ours, one patient's tracker: IEC angles of its views, as "0,90", in place of
+        # study.gantry_deg; "" is that angle alone.
+        angles_deg="",
         batch_size=4,  # ours: over all devices and processes
         # Paper: each frame with its two neighbours. Ours: those of the first and last,
         # wrap | edge | causal; "single" shows every frame alone, three times; "moving"

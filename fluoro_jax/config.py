@@ -307,6 +307,13 @@ def _check_bodies(cfg: Config) -> None:
 
     bodies, folder = cfg.data.bodies, cfg.data.ct_dir
     found = f'data.bodies = "{bodies}"'
+    if cfg.data.angles_deg and bodies != "patient":
+        raise UserError(
+            f'data.angles_deg = "{cfg.data.angles_deg}" with {found}',
+            needed='data.bodies = "patient", or data.angles_deg = ""',
+            why="other bodies are seen at study.gantry_deg",
+            fix="--config.data.angles_deg= and --config.study.gantry_deg=ANGLE",
+        )
     if bodies == "phantom":
         if folder:
             raise UserError(

@@ -79,6 +79,30 @@ def _or_empty(rule: Rule, meaning: str) -> Rule:
     return Rule(accepts, needed, rule.example, rule.names)
 
 
+def parse_angles(text: str) -> tuple[float, ...]:
+    """Returns the angles of `data.angles_deg`, degrees.
+
+    >>> parse_angles("0,90"), parse_angles("")
+    ((0.0, 90.0), ())
+
+    Raises:
+        ValueError: for a part that is no number.
+    """
+    return tuple(float(part) for part in text.split(",")) if text else ()
+
+
+def _is_angles(x: Any) -> bool:
+    try:
+        angles = parse_angles(x) if isinstance(x, str) else (math.nan,)
+    except ValueError:
+        return False
+    sides = {round(angle % 360.0, 3) % 360.0 for angle in angles}
+    # Each once: 0 and 360 are one side. NaN lies in no range.
+    near = all(-360.0 <= angle <= 360.0 for angle in angles)
+    return near and len(sides) == len(angles) <= MOST_ANGLES
+
+
+MOST_ANGLES = 8  # of a patient's tracker: as many as its pool has slots
 TEXT = Rule(lambda x: isinstance(x, str) and bool(x), "a name", "run")
 FLAG = Rule(lambda x: isinstance(x, bool), "True or False", False)
 SEED = _whole(0, 2**32 - 1)
@@ -99,6 +123,9 @@ PLATFORM = _or_empty(_name("cpu", "gpu", "tpu"), "any")
 SOURCE = _name("dataset", "simulator")
 ANSWER = _name("mask", "component", "followed")
 BODIES = _name("phantom", "ct", "mixed", "patient")
+ANGLES = Rule(
+    _is_angles, f'"", or up to {MOST_ANGLES} angles of different sides, as 0,90', "0,90"
+)
 FOLDER = Rule(lambda x: isinstance(x, str), 'a folder, or "" for none', "CTS")
 EVEN_IN = _name("diameter", "log_diameter")
 APPEARANCE = _names("clutter", "texture", "warp", "mirror", "exposure")
@@ -151,6 +178,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.stack", STACK, _CHOICE),
     ("data.bodies", BODIES, _CHOICE),
     ("data.ct_dir", FOLDER, "CTs for training are read from it"),
+    ("data.angles_deg", ANGLES, "a patient's tracker learns these views in turn"),
     ("data.batch_size", _whole(1, 65_536, 4), "it counts the examples of an update"),
     ("data.pool_bodies", _whole(1, 10_000, 16), "it counts the patients in memory"),
     ("data.renew_every", COUNT, _CADENCE),

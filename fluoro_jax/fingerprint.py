@@ -31,6 +31,7 @@ ABSENT: dict[str, Any] = {
     "choices": "",
     "data.bodies": "phantom",
     "data.ct_dir": "",
+    "data.angles_deg": "",
     "deterministic": False,
     "matmul_precision": "highest",
     "platform": "",

@@ -85,7 +85,7 @@ def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, An
     from fluoro_jax.tracking.learned import TrainingDomain
 
     cfg, card = weights.cfg, weights.card
-    learned = TrainingDomain.from_study(cfg.study)
+    learned = TrainingDomain.from_config(cfg)
     numbers = lambda values: [float(value) for value in values]
     return {
         "statement": DISCLAIMER,
@@ -111,6 +111,7 @@ def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, An
             "sad_mm": float(learned.view.sad_mm),
             "sdd_mm": float(learned.view.sdd_mm),
             "gantry_deg": float(learned.view.gantry_deg),
+            "angles_deg": list(learned.angles_deg),
         },
         "frame_s": float(learned.frame_s),
         "stack": cfg.data.stack,

@@ -23,6 +23,7 @@ interrupted. DIR receives the weights with their card, tables/ of clips held out
 fit.json: every number and where it comes from. Research software. Not a medical device.
 Not for clinical use."""
 MINUTES = (3.0, 10_000.0)
+AUTO_MINUTES = 10.0
 RECORD = "fit.json"
 
 
@@ -40,9 +41,10 @@ class Options:
         plan: RTPLAN that has the isocentre.
         beam: of the plan.
         isocentre_mm: LPS mm; before the plan's.
-        gantry_deg: IEC angle of the view.
+        gantry_deg: IEC angles of the views, at least one.
         minutes: for training.
         seed: of networks and clips.
+        init: what the network starts from, as of `patient.fit.FitOptions`.
     """
 
     ct: Path | None
@@ -54,9 +56,10 @@ class Options:
     plan: Path | None = None
     beam: str = ""
     isocentre_mm: tuple[float, float, float] | None = None
-    gantry_deg: float = 0.0
+    gantry_deg: tuple[float, ...] = (0.0,)
     minutes: float = 20.0
     seed: int = 0
+    init: str = "scratch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,9 +87,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--isocentre-mm", **triple, help="LPS mm (default: plan, else the ROI's centre)"
     )
-    add("--gantry-deg", type=float, default=0.0, help="IEC angle (default: 0)")
+    add(
+        "--gantry-deg",
+        default="0",
+        metavar="A[,B...]",
+        help="IEC angle, or the angles of all clips to come, as 0,90 (default: 0)",
+    )
     add("--minutes", type=float, default=20.0, help="of training (default: 20)")
     add("--seed", type=int, default=0, help="of network and clips (default: 0)")
+    add(
+        "--init",
+        default="scratch",
+        metavar="MODEL",
+        help="scratch (default); weights to start from, as group or a folder; or auto: "
+        "scratch and group for a fifth of the minutes each, the better goes on",
+    )
     add("--debug", action="store_true", help="show the traceback")
 
 
@@ -109,9 +124,10 @@ def options_from(args: argparse.Namespace) -> Options:
         plan=path(args.plan),
         beam=args.beam,
         isocentre_mm=tuple(args.isocentre_mm) if args.isocentre_mm else None,
-        gantry_deg=args.gantry_deg,
+        gantry_deg=_angles(args.gantry_deg),
         minutes=args.minutes,
         seed=args.seed,
+        init=args.init,
     )
 
 
@@ -157,7 +173,6 @@ def _check_inputs(args: argparse.Namespace) -> None:
 def _check_numbers(args: argparse.Namespace) -> None:
     for name, (low, high), why, usual in (
         ("minutes", MINUTES, "compiling and judging alone take two minutes", "20"),
-        ("gantry-deg", (-360.0, 360.0), "it is an angle in degrees", "0"),
         ("seed", (0, 2**31 - 1), "it is a whole number", "0"),
     ):
         value = getattr(args, name.replace("-", "_"))
@@ -168,6 +183,35 @@ def _check_numbers(args: argparse.Namespace) -> None:
                 why=why,
                 fix=f"--{name}={usual}",
             )
+
+
+def _check_init(init: str, minutes: float) -> None:
+    if init == "auto" and minutes < AUTO_MINUTES:
+        raise UserError(
+            f"--init=auto with --minutes={minutes:g}",
+            needed=f"at least {AUTO_MINUTES:g} minutes",
+            why="two networks are compiled and tried before one of them goes on",
+            fix=f"--minutes={AUTO_MINUTES:g}, or --init=scratch",
+        )
+    if init not in ("auto", "scratch"):
+        from fluoro_jax import zoo
+
+        name, folder = zoo.find(init)
+        zoo.load(name, folder=folder)
+
+
+def _angles(text: str) -> tuple[float, ...]:
+    from fluoro_jax.config_rules import ANGLES, parse_angles
+
+    if not text or not ANGLES.accepts(text):
+        raise UserError(
+            f"--gantry-deg={text}",
+            needed=f"one angle, {ANGLES.needed.partition(', or ')[2]}; each from -360 "
+            "to 360",
+            why="the network learns the patient from these sides and no others",
+            fix="--gantry-deg=0 or --gantry-deg=0,90",
+        )
+    return parse_angles(text)
 
 
 def fit(options: Options) -> None:
@@ -182,6 +226,8 @@ def fit(options: Options) -> None:
     from fluoro_jax.stages import stage
 
     begun = time.monotonic()
+    # Before the patient is read, which takes a minute.
+    _check_init(options.init, options.minutes)
     path, asked = patient_folder(options.out), _asked(options)
     if path.exists():
         _check_same(options.out / RECORD, asked)
@@ -201,6 +247,7 @@ def fit(options: Options) -> None:
             gantry_deg=options.gantry_deg,
             minutes=max(left, MINUTES[0]),
             seed=options.seed,
+            init=options.init,
         )
     )
 
@@ -257,6 +304,7 @@ def _read(options: Options) -> tuple[Any, dict[int, Any], str]:
 def _asked(options: Options) -> dict[str, Any]:
     """Returns what decides the patient and the view, ready for JSON."""
     named = lambda path: path and str(path.resolve())
+    first, *more = options.gantry_deg
     return {
         "ct": named(options.ct),
         "ct4d": named(options.ct4d),
@@ -266,7 +314,9 @@ def _asked(options: Options) -> dict[str, Any]:
         "plan": named(options.plan),
         "beam": options.beam,
         "isocentre_mm": options.isocentre_mm and list(options.isocentre_mm),
-        "gantry_deg": options.gantry_deg,
+        # A number where there is one, as earlier fits have it.
+        "gantry_deg": [first, *more] if more else first,
+        "init": options.init,
     }
 
 
@@ -275,6 +325,8 @@ def _check_same(path: Path, asked: dict[str, Any]) -> None:
         then = json.loads(path.read_text())["asked"]
     except (OSError, ValueError, KeyError):
         then = {}
+    # Fits of before there was a choice started from fresh networks.
+    then = {"init": "scratch", **then}
     other = sorted(key for key in asked if then.get(key) != asked[key])
     if other:
         raise UserError(

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.config import Config
+from fluoro_jax.config_rules import parse_angles
 from fluoro_jax.data.appearance import finish
 from fluoro_jax.data.ct_bodies import CtBodies, CtPatient, ct_turn
 from fluoro_jax.data.dataset import load_split
@@ -271,26 +272,39 @@ def _open_bodies(cfg: Config, spec: StudySpec) -> CtBodies | PatientBodies | Non
     if data.bodies == "phantom":
         return None
     if data.bodies == "patient":
-        return PatientBodies(data.ct_dir, spec)
+        return PatientBodies(data.ct_dir, spec, parse_angles(data.angles_deg))
     return CtBodies(data.ct_dir, spec, smallest_mm=data.smallest_mm)
 
 
-def validation_clips(cfg: Config, data_dir: str | Path) -> tuple[np.ndarray, Any]:
+def validation_clips(
+    cfg: Config, data_dir: str | Path, *, first: int = 0
+) -> tuple[np.ndarray, Any]:
     """Returns frames `[N, T, H, W]` and masks (boolean) of the validation cases.
 
     Those of the study, stored in `data_dir`; or, of one patient's tracker, clips of
-    moments, breaths and paths of that patient that training does not see.
+    moments, breaths and paths of that patient that training does not see, from number
+    `first` on.
     """
     spec = StudySpec.from_config(cfg.study)
     if cfg.data.bodies != "patient":
         arrays = load_split(spec, data_dir, "val")
         return arrays["frames"], arrays["mask"].astype(bool)
     source, clips = SimulatorSource(cfg, process=(0, 1)), []
-    for index in range(cfg.study.num_val):
+    for index in range(first, first + cfg.study.num_val):
         clips.append(source.held_out(index))
     columns = zip(*clips, strict=True)
     frames, masks = (np.stack([np.asarray(x) for x in xs]) for xs in columns)
     return frames, masks.astype(bool)
+
+
+def validation_views(cfg: Config, *, first: int = 0) -> list[Geometry]:
+    """Returns the view of every clip of `validation_clips` of one patient's tracker."""
+    spec = StudySpec.from_config(cfg.study)
+    bodies = _open_bodies(cfg, spec)
+    assert isinstance(bodies, PatientBodies)
+    start = VAL_FIRST + first
+    numbers = range(start, start + cfg.study.num_val)
+    return [bodies.view_of(number, spec.geometry()) for number in numbers]
 
 
 def on_host() -> contextlib.AbstractContextManager:

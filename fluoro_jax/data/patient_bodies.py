@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,14 +190,17 @@ class PatientBodies:
     Args:
         folder: `data.ct_dir`, which holds the patient file.
         spec: the study; gives view, voxels and frame times.
+        angles_deg: IEC gantry angles of the views; none is the study's alone.
 
     Raises:
         UserError: no patient file, or a CT that cannot be used.
     """
 
-    def __init__(self, folder: str, spec: StudySpec) -> None:
+    def __init__(
+        self, folder: str, spec: StudySpec, angles_deg: tuple[float, ...] = ()
+    ) -> None:
         self._file = read_patient(expand_path(folder) / PATIENT)
-        self._spec = spec
+        self._spec, self._angles_deg = spec, angles_deg
         self._gtv = jax.tree.map(jnp.asarray, self._file.gtv)
         self._body = functools.cache(self._read)
 
@@ -210,8 +214,9 @@ class PatientBodies:
                 on those held out, where there are enough moments.
             number: of the patient in the pool.
             case: the study's patient of that number, who gives the breath.
-            view: of the frames.
+            view: of the frames, but for the angle (`view_of`).
         """
+        view = self.view_of(turn, view)
         moments = self._moments(held_out=turn >= VAL_FIRST)
         moment = moments[turn % len(moments)]
         body, breath = self._body(moment), case.breathing
@@ -220,6 +225,18 @@ class PatientBodies:
         times = np.asarray(case.time_s)
         path = np.asarray(path_mm(body.landmarks, breath, times, centre))
         return PatientClip(number, self._gtv, centre, path, breath, times, view, frames)
+
+    def view_of(self, turn: int, view: Geometry) -> Geometry:
+        """Returns a patient's view: at the angles in turn, each with every moment."""
+        count = len(self._angles_deg)
+        if not count:
+            return view
+        moments = len(self._moments(held_out=turn >= VAL_FIRST))
+        # With a common divisor of the two numbers an angle would see the same moments
+        # for ever: it is shifted by one after each common multiple.
+        shift = turn // math.lcm(moments, count) % math.gcd(moments, count)
+        angle = self._angles_deg[(turn + shift) % count]
+        return dataclasses.replace(view, gantry_deg=angle)
 
     def _moments(self, *, held_out: bool) -> list[int]:
         every = range(len(self._file.hu))

@@ -264,15 +264,14 @@ def _check_learned_view(view: Geometry, learned: TrainingDomain) -> None:
             fix="resample the frames and pass the geometry of the new ones "
             "(fluoro_jax.tracking.resample; fluoro track does it)",
         )
-    turn = float(view.gantry_deg) - float(trained.gantry_deg)
-    # Wrapped to [-180, 180): 359 and 1 degrees are two apart.
-    turn = abs((turn + 180.0) % 360.0 - 180.0)
+    turn = learned.turned_deg(float(view.gantry_deg))
+    sides = " or ".join(f"{angle:g}" for angle in learned.angles_deg)
     least, most = learned.gantry_from_deg, learned.gantry_within_deg
     if not least <= turn <= most:
         limits = f"{least:.0f} to {most:.0f}" if least else f"at most {most:.0f}"
         raise UserError(
             f"gantry_deg = {float(view.gantry_deg):g}",
-            needed=f"{limits} degrees either side of {float(trained.gantry_deg):g}",
+            needed=f"{limits} degrees either side of {sides}",
             why="from another side the anatomy looks different from what was learned",
             fix="use weights trained for this angle",
         )

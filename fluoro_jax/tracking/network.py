@@ -86,7 +86,7 @@ class NetworkTracker:
         # Derived fields of a frozen dataclass: assignment would raise.
         object.__setattr__(self, "window_frames", window)
         object.__setattr__(self, "causal", self.lookahead_frames == 0)
-        object.__setattr__(self, "learned", TrainingDomain.from_study(self.cfg.study))
+        object.__setattr__(self, "learned", TrainingDomain.from_config(self.cfg))
 
     def init(
         self,

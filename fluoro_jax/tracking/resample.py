@@ -28,6 +28,7 @@ from fluoro_jax.tracking.learned import TrainingDomain
 # Ours, all three.
 LEAST_COVER = 0.75  # of the tracker's field of view that a clip must show
 JITTER = 0.1  # of a frame spacing, by which the ends of a clip may be off
+SAME_DEG = 0.5  # of an angle as a machine reports it
 WHOLE_COVER = 0.98  # less gives a warning
 
 
@@ -115,6 +116,16 @@ def make_resampler(view: Geometry, learned: TrainingDomain) -> Resampler:
             "isocentre",
             why="the rest would have to be made up",
             fix="use weights trained on a view like this; check pixel_mm and offset_mm",
+        )
+    turned = learned.turned_deg(float(view.gantry_deg))
+    # Of a network that knows several angles: further off than `within` is refused.
+    if len(learned.angles_deg) > 1 and turned > SAME_DEG:
+        sides = ", ".join(f"{angle:g}" for angle in learned.angles_deg)
+        warnings.warn(
+            f"WARNING the clip's gantry angle, {float(view.gantry_deg):g} degrees, is "
+            f"{turned:.1f} off the nearest of those trained on ({sides}). Next: fit at "
+            "this angle too.",
+            stacklevel=2,
         )
     if cover < WHOLE_COVER:
         warnings.warn(

@@ -98,7 +98,7 @@ class StreamTracker:
                 fix="train with both, or use NetworkTracker with a window",
             )
         # A derived field of a frozen dataclass: assignment would raise.
-        object.__setattr__(self, "learned", TrainingDomain.from_study(self.cfg.study))
+        object.__setattr__(self, "learned", TrainingDomain.from_config(self.cfg))
 
     def init(
         self,

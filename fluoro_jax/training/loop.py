@@ -60,6 +60,7 @@ def train(
     *,
     data_dir: str | Path | None = None,
     until: float | None = None,
+    params: Any = None,
 ) -> TrainState:
     """Trains to `cfg.train.num_steps`, from the start or from the last checkpoint.
 
@@ -68,6 +69,8 @@ def train(
         workdir: takes config, environment, numbers and checkpoints.
         data_dir: where datasets stand; by default `<workdir>/data`.
         until: `time.monotonic()` at which to save and return before the last step.
+        params: of a generator of the same form, to start from in place of fresh ones; a
+            run that goes on has its own.
 
     Returns:
         The last state, on the devices.
@@ -104,7 +107,7 @@ def train(
         _check_length(start, cfg.train.num_steps, workdir)
         parent = _parent(nets, workdir)
         if found is None:
-            state = _first_state(nets, parent)
+            state = _first_state(nets, parent, params)
         else:
             # Placed as the first state is, so that it can be donated.
             state = parallel.place_tree(found.state)
@@ -155,13 +158,16 @@ def _parent(nets: Nets, workdir: Path) -> TrainState | None:
     return parent
 
 
-def _first_state(nets: Nets, parent: TrainState | None) -> TrainState:
-    """Fresh networks, or the parent's."""
-    if parent is None:
+def _first_state(nets: Nets, parent: TrainState | None, params: Any) -> TrainState:
+    """Fresh networks, or the parent's, or these parameters."""
+    if parent is None and params is None:
         with timed("initial parameters"):
             return parallel.place(nets.init)
     # Built by one jitted call: run eagerly, `init` compiles every operation alone.
     fresh = jax.jit(nets.init)()
+    if parent is None:
+        given = dataclasses.replace(fresh, ema=params)
+        return parallel.place_tree(from_parent(fresh, given))
     parent = dataclasses.replace(parent, ema=start_causal(parent.ema, nets.cfg))
     return parallel.place_tree(from_parent(fresh, parent))
 

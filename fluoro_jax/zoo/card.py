@@ -10,6 +10,7 @@ from typing import Any
 
 from fluoro_jax import fingerprint
 from fluoro_jax.choices import choices_caption
+from fluoro_jax.config_rules import parse_angles
 from fluoro_jax.evaluation.summary import (
     empty_predictions,
     format_value,
@@ -122,6 +123,8 @@ def limits(cfg: Any) -> list[str]:
     # The panel's height over its rows; pixels are square.
     pitch_mm = study.detector_mm / study.rows
     panel = "the panel follows each tumour" if study.collimate else "a centred panel"
+    several = parse_angles(data.get("angles_deg", ""))
+    angles = " or ".join(f"{angle:g}" for angle in several or (study.gantry_deg,))
     noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
     one_patient = data.get("bodies") == "patient"
     sentences = [
@@ -131,7 +134,7 @@ def limits(cfg: Any) -> list[str]:
         else "Trained and tested on clips of a simulated thorax only, never on images "
         "of patients; expect larger errors there.",
         f"Frames are {study.rows} x {study.cols} line integrals ({noise}), detector "
-        f"pitch {pitch_mm:g} mm, gantry at {study.gantry_deg:g} degrees, {panel}. "
+        f"pitch {pitch_mm:g} mm, gantry at {angles} degrees, {panel}. "
         "Anything else (another view, pitch, spectrum, scatter, grey levels) is "
         "outside of what was trained.",
         f"Frames are {study.frame_s:g} s apart; the network sees {study.num_frames} "

@@ -101,6 +101,8 @@ ROWS = [
     _row("data.randomise", "clutter", "stored cases are trained on as they are"),
     _row("data.bodies", "xcat", "phantom, ct, mixed"),
     _row("data.bodies", "ct", "stored cases are phantoms", "data.source=simulator"),
+    _row("data.angles_deg", "0,x", "up to 8 angles", "0,90"),
+    _row("data.angles_deg", "0,90", 'data.bodies = "phantom"', "angles_deg="),
     _row("data.ct_dir", "cts", 'data.bodies = "phantom"', "data.bodies=mixed"),
     Bad("CTs from nowhere", _cts(), ('data.ct_dir = ""', "a folder of chest CTs")),
     Bad(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from lung_sphere import CENTRES, GRID, sphere
 
 from fluoro_jax.cli import fit
 from fluoro_jax.cli.main import main, parser
+from fluoro_jax.errors import UserError
 from fluoro_jax.io.contours import rasterise
 from fluoro_jax.io.ct import write_ct
 from fluoro_jax.io.dicom.write_ct import write_rtstruct
@@ -34,7 +37,12 @@ def told(capsys, **change):
         ({"minutes": "0.5"}, "--minutes=0.5"),
         ({"minutes": "nan"}, "--minutes=nan"),
         ({"gantry-deg": "nan"}, "--gantry-deg=nan"),
+        ({"gantry-deg": "0,360"}, "--gantry-deg=0,360"),
+        ({"gantry-deg": "0,left"}, "--gantry-deg=0,left"),
+        ({"gantry-deg": ""}, "--gantry-deg="),
         ({"seed": "-1"}, "--seed=-1"),
+        ({"init": "auto", "minutes": "9"}, "--init=auto with --minutes=9"),
+        ({"init": "grup"}, "no weights 'grup'"),
         ({"ct": "nowhere"}, "nowhere"),
         ({"ct": "nowhere.nii.gz"}, "nowhere.nii.gz"),
         ({"gtv-mask": "gtv.mha"}, "--gtv-mask with --rtstruct"),
@@ -56,6 +64,24 @@ def test_a_command_that_cannot_be_done_is_refused(
 def read_options(*argv):
     asked = parser().parse_args(["fit", *map(str, argv)])
     return fit.options_from(asked)
+
+
+def test_a_fit_goes_on_from_what_it_started_from(tmp_path):
+    given = [f"--{k}={v}" for k, v in GIVEN.items()]
+    old = fit._asked(read_options(*given))
+    assert old.pop("init") == "scratch"
+    (tmp_path / "fit.json").write_text(json.dumps({"asked": old}))
+    fit._check_same(tmp_path / "fit.json", fit._asked(read_options(*given)))
+    other = fit._asked(read_options(*given, "--init=group"))
+    with pytest.raises(UserError, match="--init was scratch, is group"):
+        fit._check_same(tmp_path / "fit.json", other)
+
+
+def test_one_angle_is_recorded_as_earlier_fits_have_it():
+    given = [f"--{k}={v}" for k, v in GIVEN.items()]
+    one = fit._asked(read_options(*given, "--gantry-deg=90"))
+    several = fit._asked(read_options(*given, "--gantry-deg=0,90"))
+    assert one["gantry_deg"] == 90.0 and several["gantry_deg"] == [0.0, 90.0]
 
 
 def test_a_ct_and_a_mask_from_files_make_a_patient(tmp_path):

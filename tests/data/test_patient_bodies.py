@@ -11,7 +11,11 @@ from chest_patient import MOMENTS, write_chest_patient
 
 from configs import clinic
 from fluoro_jax.data import patient_bodies
-from fluoro_jax.data.batches import SimulatorSource, validation_clips
+from fluoro_jax.data.batches import (
+    SimulatorSource,
+    validation_clips,
+    validation_views,
+)
 from fluoro_jax.data.patient_bodies import (
     PATIENT,
     VAL_FIRST,
@@ -100,6 +104,38 @@ def test_validation_sees_other_moments_and_breaths(folder):
     assert frames.shape == masks.shape == (cfg.study.num_val, 10, 32, 32)
     assert masks.dtype == bool and masks.any(axis=(2, 3)).all()
     assert VAL_FIRST > 10_000
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_moment_is_seen_from_every_angle(folder, count):
+    cfg = smoke(folder)
+    spec, angles = StudySpec.from_config(cfg.study), (0.0, 90.0, 180.0)[:count]
+    bodies = PatientBodies(str(folder), spec, angles)
+    for first, moments in ((0, MOMENTS - 1), (VAL_FIRST, 1)):
+        seen = {
+            (turn % moments, bodies.view_of(turn, spec.geometry()).gantry_deg)
+            for turn in range(first, first + moments * count)
+        }
+        assert len(seen) == moments * count
+    bodies = PatientBodies(str(folder), spec)
+    assert bodies.view_of(3, spec.geometry()) == spec.geometry()
+
+
+def test_a_tumour_is_seen_from_the_angle_of_its_patient(folder):
+    """From the left (90 degrees) posterior is right, so another side than from 0."""
+    cfg = smoke(folder, angles_deg="0,90")
+    source = SimulatorSource(cfg)
+    views = validation_views(cfg)
+    assert {view.gantry_deg for view in views} == {0.0, 90.0}
+    _, masks = validation_clips(cfg, folder)
+    for view, mask, number in zip(views, masks, range(VAL_FIRST, 10**9), strict=False):
+        patient = source._new_patient(0, number)
+        assert patient.geometry == view
+        # Its path strays by a few mm from where the lung carries it.
+        off = centroid_px(mask) - np.asarray(project_point(view, patient.path_mm))
+        assert np.abs(off).max() < 3.0
+    batch = source.batch_at(0)
+    assert batch["frames"].shape == (2, 10, 32, 32)
 
 
 def test_a_run_remembers_whose_it_is(folder, tmp_path):

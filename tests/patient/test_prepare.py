@@ -69,7 +69,10 @@ def test_a_roi_beside_the_ct_is_refused():
 
 def test_the_config_of_a_fit_is_legal(tmp_path):
     (tmp_path / "patient").mkdir()
-    cfg = fit_config(FitOptions(tmp_path, gantry_deg=30.0, seed=3))
+    cfg = fit_config(FitOptions(tmp_path, gantry_deg=(30.0,), seed=3))
     assert cfg.data.bodies == "patient" and cfg.study.gantry_deg == 30.0
+    assert cfg.data.angles_deg == ""
+    cfg = fit_config(FitOptions(tmp_path, gantry_deg=(30.0, 120.0)))
+    assert cfg.data.angles_deg == "30.0,120.0" and cfg.study.gantry_deg == 30.0
     # pixels of 1.25 mm in the isocentre plane, a view of 160 mm
     assert cfg.study.detector_mm / 1.5 / cfg.study.rows == pytest.approx(1.25)

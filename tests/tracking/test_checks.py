@@ -31,6 +31,16 @@ def clip_of(**changed):
     return Clip(frames=frames, **{**values, **changed})
 
 
+def test_a_network_of_two_angles_accepts_both_and_no_others():
+    learned = TrainingDomain.from_study(dataclasses.asdict(SPEC), (0.0, 90.0))
+    for angle in (359.0, 2.0, 87.0):
+        view = dataclasses.replace(VIEW, gantry_deg=angle)
+        check_clip(clip_of(geometry=view), learned)
+    view = dataclasses.replace(VIEW, gantry_deg=45.0)
+    with pytest.raises(UserError, match="at most 5 degrees either side of 0 or 90"):
+        check_clip(clip_of(geometry=view), learned)
+
+
 def learned_of(**changed):
     return TrainingDomain.from_study({**dataclasses.asdict(SPEC), **changed})
 

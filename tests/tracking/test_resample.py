@@ -43,6 +43,17 @@ def disc(view, centre_iso_mm, radius_mm):
     return parts.mean(axis=(1, 3))[None]
 
 
+def test_an_angle_beside_those_trained_on_is_warned_of():
+    study = dataclasses.asdict(StudySpec(rows=96, cols=96))
+    learned = TrainingDomain.from_study(study, (0.0, 90.0))
+    view = square_panel(96)
+    make_resampler(dataclasses.replace(view, gantry_deg=90.3), learned)
+    for angle in (87.0, 3.0):
+        turned = dataclasses.replace(view, gantry_deg=angle)
+        with pytest.warns(UserWarning, match=r"3\.0 off the nearest .* \(0, 90\)"):
+            make_resampler(turned, learned)
+
+
 VIEWS = {
     "finer": square_panel(128),
     "coarser": square_panel(64),

@@ -266,3 +266,18 @@ def test_a_run_whose_time_is_up_is_saved_and_returned(tmp_path, capsys):
     loop.train(cfg, tmp_path)  # without a limit it goes on from there, to its end
     calls = read_rows(tmp_path / "history.jsonl")
     assert [(call["from"], call["to"]) for call in calls] == [(0, 4), (0, 4)]
+
+
+def test_a_run_starts_from_given_parameters_once(tmp_path):
+    cfg = stand_in_run.config()
+    fresh = jax.device_get(stand_in_run.build(cfg).init().gen.params)
+    given = jax.tree.map(lambda leaf: leaf + 0.5, fresh)
+    state = loop.train(cfg, tmp_path / "a", until=time.monotonic(), params=given)
+    for tree in (state.gen.params, state.ema):
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(tree), given)
+    # A run that goes on has parameters of its own.
+    again = loop.train(cfg, tmp_path / "a", until=time.monotonic(), params=fresh)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(again.gen.params), given)
+    other = {"another": np.zeros(3, np.float32)}
+    with pytest.raises(UserError, match="other arrays"):
+        loop.train(cfg, tmp_path / "b", params=other)
