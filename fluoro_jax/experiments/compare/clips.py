@@ -6,6 +6,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments import real_anatomy
 from fluoro_jax.experiments.compare.cases import ScenarioCase, draw_case
+from fluoro_jax.experiments.compare.kept_clips import clip_name, read_clip, write_clip
 from fluoro_jax.experiments.compare.scenarios import SEEDS, Scenario
 from fluoro_jax.geometry import Geometry, position_iso_mm
 from fluoro_jax.io.ct import read_ct
@@ -57,6 +59,7 @@ def scenario_clips(
     *,
     ct: str = "",
     indices: Sequence[int] | None = None,
+    kept: Path | None = None,
 ) -> Iterator[ScenarioClip]:
     """Yields the clips of a scenario, one rendered at a time.
 
@@ -66,6 +69,7 @@ def scenario_clips(
         clips: the config's section.
         ct: file or folder of a chest CT, for the scenario that needs one.
         indices: of the cases wanted, rising; None for all.
+        kept: folder of rendered clips (`kept_clips`); None renders every one.
 
     Raises:
         UserError: a CT that is needed and not given or cannot be used, or a scenario
@@ -78,25 +82,37 @@ def scenario_clips(
         return
     for index in wanted:
         drawn = draw_case(name, scenario, clips, index)
-        yield render(drawn, scenario, voxel_mm=clips.voxel_mm)
+        yield render(drawn, scenario, voxel_mm=clips.voxel_mm, kept=kept)
 
 
-def render(drawn: ScenarioCase, scenario: Scenario, *, voxel_mm: float) -> ScenarioClip:
+def render(
+    drawn: ScenarioCase,
+    scenario: Scenario,
+    *,
+    voxel_mm: float,
+    kept: Path | None = None,
+) -> ScenarioClip:
     """Returns the clip of a case as the scenario's machine records it.
 
     Args:
         drawn: the case.
         scenario: its entry.
         voxel_mm: side of the body's voxels.
+        kept: folder of rendered clips, or None.
     """
     case, view = drawn.case, drawn.geometry
-    background = render_body(case, view, voxel_mm=voxel_mm)
     moved = case
     if drawn.tumor_breathing is not None:
         moved = dataclasses.replace(case, breathing=drawn.tumor_breathing)
-    # The lung is the body's, also where the tumour has a motion of its own.
-    clip = add_tumor(background, moved, view, lung=lung_at(case))
-    clip = _record(jax.tree.map(np.asarray, clip), scenario, drawn.rng)
+    name = clip_name(case, moved, view, voxel_mm) if kept else ""
+    clip = read_clip(kept, name, view)
+    if clip is None:
+        background = render_body(case, view, voxel_mm=voxel_mm)
+        # The lung is the body's, also where the tumour has a motion of its own.
+        clip = add_tumor(background, moved, view, lung=lung_at(case))
+        clip = jax.tree.map(np.asarray, clip)
+        write_clip(kept, name, clip)
+    clip = _record(clip, scenario, drawn.rng)
     time_s = np.arange(0.0, float(case.time_s[-1]) + 1e-6, 1.0 / TRUTH_HZ)
     return ScenarioClip(clip, time_s, _places_mm(moved, view, time_s), drawn.planning)
 

@@ -8,6 +8,7 @@ seeds: scenarios of the fitted kind, and `SHIFTED` ones that were not fitted.
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from fluoro_jax.experiments.compare.judging import (
     judge,
     table,
 )
+from fluoro_jax.experiments.compare.kept_clips import FOLDER
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.experiments.compare.settings import check
 from fluoro_jax.experiments.compare.time_left import TimeLeft
@@ -57,7 +59,8 @@ def confidence(
     Args:
         cfg: the config (`configs/trackers.py`); its section `clips` is read.
         workdir: takes `confidence.json` (the calibration) and
-            `confidence_results.json`.
+            `confidence_results.json`. In that of a comparison the clips that it has
+            rendered are read (`clips.keep`).
         model: the network, as `entries.read_entry` takes it.
         ct: file or folder of a chest CT; without it `real_ct` is left out.
 
@@ -71,7 +74,9 @@ def confidence(
     tracker = _tracker(model)
     shifted = [name for name in SHIFTED if ct or not SCENARIOS[name].from_ct]
     told = TimeLeft("confidence", 2 * len(FITTED) + len(shifted))
-    tuning = {n: _answers(tracker, n, settings, "tuning", ct, told) for n in FITTED}
+    kept = workdir / FOLDER if settings.clips.keep else None
+    answers = functools.partial(_answers, tracker, settings, ct, kept, told)
+    tuning = {name: answers(name, "tuning") for name in FITTED}
     cases = [one for cases in tuning.values() for one in cases]
     rule = _fit(cases, origin_of(tracker))
     # At once: what follows takes as long again.
@@ -80,7 +85,7 @@ def confidence(
     test, refused = {}, {}
     for name in (*FITTED, *shifted):
         try:
-            test[name] = _answers(tracker, name, settings, "test", ct, told)
+            test[name] = answers(name, "test")
         except UserError as error:  # such clips are none of the network's
             refused[name] = f"{error.found} (needed: {error.needed})"
     results = judge(rule, tuning, test, settings.evaluation) | {"refused": refused}
@@ -106,12 +111,21 @@ def _tracker(model: str) -> Any:
 
 
 def _answers(
-    tracker: Any, name: str, settings: Any, seeds: str, ct: str, told: TimeLeft
+    tracker: Any,
+    settings: Any,
+    ct: str,
+    kept: Path | None,
+    told: TimeLeft,
+    name: str,
+    seeds: str,
 ) -> list[CaseAnswers]:
     clips = ConfigDict(settings.clips.to_dict())
     clips.seeds = seeds
     found = []
-    for given in scenario_clips(name, SCENARIOS[name], FrozenConfigDict(clips), ct=ct):
+    given_clips = scenario_clips(
+        *(name, SCENARIOS[name], FrozenConfigDict(clips)), ct=ct, kept=kept
+    )
+    for given in given_clips:
         found.append(answers_of(tracker, given))
     told(f"{name}, {seeds} seeds")
     return found

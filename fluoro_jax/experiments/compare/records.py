@@ -24,7 +24,10 @@ from fluoro_jax.io.files import digest_of, expand_path, write_text
 
 FORMAT = 2  # of the records
 SOURCES = (  # decide, beside `RENDERERS` and a tracker's own code, what a record says
-    *("clip.py", "metrics.py", "tracking/*.py", "experiments/real_anatomy.py"),
+    *("clip.py", "metrics.py", "experiments/real_anatomy.py"),
+    *(f"tracking/{name}.py" for name in ("checks", "follow", "hypotheses", "learned")),
+    *(f"tracking/{name}.py" for name in ("network", "networks", "posterior")),
+    *(f"tracking/{name}.py" for name in ("resample", "stream", "tracker")),
     *(f"experiments/compare/{name}.py" for name in ("cases", "clips", "follow_clip")),
     *(f"io/{name}.py" for name in ("ct", "ct_series", "mha", "registration")),
     "io/straighten.py",
@@ -82,7 +85,7 @@ class Records:
         """Returns a sha256 of all that decides a record, but for the count of cases."""
         scenario = SCENARIOS[part]
         clips = self.settings.clips.to_dict()
-        del clips["cases"]
+        del clips["cases"], clips["keep"]
         shared = SCENARIOS[scenario.cases_of] if scenario.cases_of else None
         words = {
             "format": FORMAT,

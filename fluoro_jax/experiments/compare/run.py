@@ -21,6 +21,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare.clips import ScenarioClip, scenario_clips
 from fluoro_jax.experiments.compare.entries import Entry, read_entry
 from fluoro_jax.experiments.compare.follow_clip import track_case
+from fluoro_jax.experiments.compare.kept_clips import FOLDER
 from fluoro_jax.experiments.compare.records import Records, first_cases, missing_cases
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.experiments.compare.settings import check, chosen
@@ -46,8 +47,8 @@ def compare(
 
     Args:
         cfg: the config (`configs/trackers.py`).
-        workdir: takes records/, results.md, results.csv, results.json, forecast.csv and
-            forest.png.
+        workdir: takes records/, clips/ (rendered ones, `clips.keep`), results.md,
+            results.csv, results.json, forecast.csv and forest.png.
         data_dir: of the stored training cases; default `<workdir>/data`.
         only: trackers, separated by commas: names of the config, or others that
             `entries.read_entry` knows; "" for all of the config.
@@ -132,7 +133,10 @@ class Runner:
         """Tracks the clips of a scenario that a record lacks; writes as it goes."""
         wanted = sorted({index for _, _, missing in pending for index in missing})
         clips = scenario_clips(
-            *(part, SCENARIOS[part], self.settings.clips), ct=self.ct, indices=wanted
+            *(part, SCENARIOS[part], self.settings.clips),
+            ct=self.ct,
+            indices=wanted,
+            kept=self.records.workdir / FOLDER if self.settings.clips.keep else None,
         )
         for index, given in zip(wanted, clips, strict=True):
             for entry, record, missing in pending:

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import FrozenConfigDict
 
 from fluoro_jax.config import Config
-from fluoro_jax.config_rules import RULES, TEXT, Rule
+from fluoro_jax.config_rules import FLAG, RULES, TEXT, Rule
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS, SEEDS
 from fluoro_jax.fingerprint import leaves
@@ -58,6 +58,7 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("clips.cases training.cases", RULES["study.num_test"][0], "it counts patients"),
     ("clips.seconds", _number(2.0, 60.0, 20.0, "s"), _CLIP),
     ("clips.frames_per_s", _number(0.5, 60.0, 4.0, "frames a second"), _CLIP),
+    ("clips.keep", FLAG, "rendered clips are kept in the workdir for the next call"),
     ("clips.most_frames", RULES["study.num_frames"][0], "fast clips are cut to it"),
     ("clips.rows", RULES["study.rows"][0], _CLIP),
     ("clips.detector_mm", RULES["study.detector_mm"][0], _CLIP),

@@ -45,7 +45,7 @@ def use_discs(monkeypatch, **more):
     """Has the comparison run on discs; returns the list of scenarios rendered."""
     rendered = []
 
-    def scenario_clips(name, scenario, clips, *, ct="", indices=()):
+    def scenario_clips(name, scenario, clips, *, ct="", indices=(), kept=None):
         rendered.append(name)
         for index in indices:
             yield disc_clip(index, **more)

@@ -16,6 +16,7 @@ from fluoro_jax.experiments.compare.cases import (
     draw_case,
 )
 from fluoro_jax.experiments.compare.clips import render, scenario_clips
+from fluoro_jax.experiments.compare.kept_clips import clip_name
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.geometry import position_iso_mm
 from fluoro_jax.sim.body.breathing import breathing_signal
@@ -129,6 +130,43 @@ def test_a_drifting_tumour_leaves_its_breath_by_5_mm_and_the_body_does_not():
 @pytest.fixture(scope="module")
 def plain():
     return render(drawn("clinic"), SCENARIOS["clinic"], voxel_mm=8.0)
+
+
+def test_a_clip_is_rendered_once_for_scenarios_that_record_it_otherwise(
+    tmp_path, plain, monkeypatch
+):
+    kept, rendered = tmp_path / "clips", []
+    body = rendering.render_body
+
+    def render_body(*args, **keys):
+        rendered.append(1)
+        return body(*args, **keys)
+
+    monkeypatch.setattr(rendering, "render_body", render_body)
+    go = lambda name: render(
+        draw_case(name, SCENARIOS[name], CLIPS, 0),
+        SCENARIOS[name],
+        voxel_mm=8.0,
+        kept=kept,
+    )
+    first, again, gain = go("clinic"), go("clinic"), go("gain")
+    assert rendered == [1] and len(list(kept.iterdir())) == 1
+    assert jax.tree.structure(again.clip) == jax.tree.structure(plain.clip)
+    for one in (first, again):
+        for a, b in zip(leaves(one.clip), leaves(plain.clip), strict=True):
+            np.testing.assert_array_equal(a, b)
+    half = len(gain.clip.frames) // 2
+    np.testing.assert_array_equal(gain.clip.frames[:half], plain.clip.frames[:half])
+    # A file that a full disk has cut is rendered anew; so is another patient.
+    (path,) = kept.iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    np.testing.assert_array_equal(go("clinic").clip.frames, plain.clip.frames)
+    assert len(rendered) == 2
+    names = {
+        clip_name(drawn(*which).case, drawn(*which).geometry)
+        for which in (("clinic", 0), ("clinic", 1), ("gantry", 0), ("fps_15", 0))
+    }
+    assert len(names) == 4
 
 
 def test_the_truth_between_frames_meets_that_of_the_frames(plain):

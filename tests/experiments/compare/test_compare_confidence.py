@@ -51,7 +51,7 @@ class Marks:
         return []
 
 
-def clips(name, scenario, section, *, ct=""):
+def clips(name, scenario, section, *, ct="", kept=None):
     for index in range(section.cases):
         given = disc_clip(index)
         if index % 2:  # in half of the clips it is wrong for a second
