@@ -22,7 +22,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.overrides import Overrides
 
-BESIDE = ("seg", "slicer", "trackrad", "gif")  # keys of `io.tracks_beside.KINDS`
+BESIDE = ("seg", "sr", "slicer", "trackrad", "gif")  # keys of `io.tracks_beside.KINDS`
 DOES = "find the tumour in a clip: positions in mm, masks, a record"
 EPILOG = """CLIP is a DICOM projection (XA, XRF, enhanced or not, RT Image: one
 multi-frame file or a folder of frames; extra [dicom]); or a TrackRAD case folder, an
@@ -30,10 +30,10 @@ multi-frame file or a folder of frames; extra [dicom]); or a TrackRAD case folde
 that gives sad_mm, sdd_mm, gantry_deg, pixel_mm [row, column], frame_s and domain.
 `fluoro simulate` writes such folders, `fluoro inspect` says what a file holds. Frames
 are resampled to the model's pixels and back. DIR receives track.csv, masks.mha,
-run.json and the page report.html with its results.json; with --seg seg.dcm and
-frames.dcm, with --slicer a folder for SlicerCineTrack, with --trackrad a TrackRAD case
-with the masks as targets, with --gif an animation. Research software. Not a medical
-device. Not for clinical use."""
+run.json and the page report.html with its results.json; with --seg seg.dcm, with --sr
+centroid_sr.dcm, both with frames.dcm, with --slicer a folder for SlicerCineTrack, with
+--trackrad a TrackRAD case with the masks as targets, with --gif an animation.
+Research software. Not a medical device. Not for clinical use."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seg", action="store_true", help="masks as DICOM-SEG too (extra [dicom])"
+    )
+    parser.add_argument(
+        "--sr", action="store_true", help="centroids as DICOM SR too (extra [dicom])"
     )
     parser.add_argument(
         "--slicer", action="store_true", help="a folder for SlicerCineTrack too"

@@ -1,4 +1,4 @@
-"""A track's files on request: DICOM-SEG, SlicerCineTrack, TrackRAD, an animation."""
+"""A track's files on request: DICOM-SEG and SR, Slicer, TrackRAD, an animation."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from fluoro_jax.io.animation import write_animation
 from fluoro_jax.io.clips import ReadClip
 from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.dicom.seg import write_seg
+from fluoro_jax.io.dicom.sr import write_sr
 from fluoro_jax.io.dicom.write import write_rt_image
 from fluoro_jax.io.sidecar import NAME as SIDECAR
 from fluoro_jax.io.sidecar import write_sidecar
@@ -28,8 +29,15 @@ from fluoro_jax.io.tracks import FILES
 
 SEG = ("seg.dcm", "frames.dcm")  # the masks, and the frames that they refer to
 # What is written for each word of a request.
+SR = ("centroid_sr.dcm", SEG[1])
 GIF = "track.gif"
-KINDS = {"seg": SEG, "slicer": ("slicer",), "trackrad": ("trackrad",), "gif": (GIF,)}
+KINDS = {
+    "seg": SEG,
+    "sr": SR,
+    "slicer": ("slicer",),
+    "trackrad": ("trackrad",),
+    "gif": (GIF,),
+}
 CASE = "clip"  # the case in the folder "trackrad"
 NOTE = "not a medical device"  # above every frame: pictures are passed on alone
 
@@ -46,7 +54,7 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
         UserError: pydicom is not installed, or the files are there and `overwrite` is
             False.
     """
-    if "seg" in kinds:
+    if "seg" in kinds or "sr" in kinds:
         import_pydicom(folder / SEG[0])
     names = _names(kinds)
     there = [name for name in names if (folder / name).exists()]
@@ -94,6 +102,9 @@ def write_beside(
             folder.mkdir(parents=True, exist_ok=True)
         if "seg" in kinds:
             write_seg(fresh[SEG[0]], read.clip, masks, algorithm=algorithm)
+        if "sr" in kinds:
+            write_sr(fresh[SR[0]], read.clip, answers, algorithm=algorithm)
+        if SEG[1] in names:
             write_rt_image(fresh[SEG[1]], read.clip)
         if "slicer" in kinds:
             write_slicer(fresh["slicer"], read.clip, answers, masks)
@@ -151,4 +162,5 @@ def _remove(path: Path) -> None:
 
 
 def _names(kinds: Iterable[str]) -> list[str]:
-    return [name for kind, names in KINDS.items() if kind in kinds for name in names]
+    every = (name for kind, names in KINDS.items() if kind in kinds for name in names)
+    return list(dict.fromkeys(every))  # the frames once, whoever refers to them

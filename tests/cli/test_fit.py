@@ -41,7 +41,7 @@ def told(capsys, **change):
         ({"gantry-deg": "0,left"}, "--gantry-deg=0,left"),
         ({"gantry-deg": ""}, "--gantry-deg="),
         ({"seed": "-1"}, "--seed=-1"),
-        ({"init": "auto", "minutes": "9"}, "--init=auto with --minutes=9"),
+        ({"init": "auto", "minutes": "19"}, "--init=auto with --minutes=19"),
         ({"init": "grup"}, "no weights 'grup'"),
         ({"ct": "nowhere"}, "nowhere"),
         ({"ct": "nowhere.nii.gz"}, "nowhere.nii.gz"),

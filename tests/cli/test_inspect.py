@@ -18,15 +18,12 @@ from PIL import Image
 from test_track import chest
 
 from fluoro_jax.cli import main as cli
-from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid, project_point
 from fluoro_jax.io import animation as drawing
-from fluoro_jax.io.clips import ReadClip
 from fluoro_jax.io.dicom.write import write_rt_image
 from fluoro_jax.io.dicom.write_ct import Identity, write_ct_series, write_rtstruct
 from fluoro_jax.io.mha import read_mha
 from fluoro_jax.io.read_clip import read_clip
-from fluoro_jax.io.tracks_beside import check_beside, write_beside
 from fluoro_jax.io.volumes import Roi
 
 KINDS = ("XA", "Enhanced XA", "XRF", "Enhanced XRF", "RT Image")
@@ -209,7 +206,16 @@ def tracked(tmp_path_factory):
     edit(ds, PatientName=PERSON, PatientID=NUMBER, PatientBirthDate="19600101")
     ds.save_as(folder / "clip.dcm")
     argv = ["track", str(folder / "clip.dcm"), "--model=group-cpu", "--lookahead=0"]
-    argv += ["--seg", "--slicer", "--trackrad", "--gif", "--quiet", "--gantry-deg", "0"]
+    argv += [
+        "--seg",
+        "--sr",
+        "--slicer",
+        "--trackrad",
+        "--gif",
+        "--quiet",
+        "--gantry-deg",
+        "0",
+    ]
     assert cli.main([*argv, f"--out={folder / 'out'}"]) == 0
     return folder, folder / "out"
 
@@ -222,8 +228,8 @@ def test_an_rt_image_is_tracked_with_the_source_of_every_number(tracked):
     assert geometry["gantry_deg"]["source"] == "flag --gantry-deg"
     assert run["command"][-2:] == ["--gantry-deg", "0.0"]
     assert run["time_s"]["source"] == "(0018,1065) FrameTimeVector"
-    others = ["seg.dcm", "frames.dcm", "slicer", "trackrad", "track.gif"]
-    assert run["more_files"] == others
+    others = ["seg.dcm", "frames.dcm", "centroid_sr.dcm", "slicer", "trackrad"]
+    assert run["more_files"] == [*others, "track.gif"]
     assert run["input"]["patient_position"] == "HFS"
     assert not SECRET.search(all_text(out))
     assert not list(out.glob(".new-*"))
@@ -240,11 +246,43 @@ def test_the_seg_refers_to_the_frames_beside_it(tracked):
         assert source.ReferencedSOPInstanceUID == frames.SOPInstanceUID
         assert source.ReferencedFrameNumber == number
     if shutil.which("dciodvfy"):
-        for name in ("seg.dcm", "frames.dcm"):
+        for name in ("seg.dcm", "frames.dcm", "centroid_sr.dcm"):
             done = subprocess.run(
                 ["dciodvfy", str(out / name)], capture_output=True, text=True
             )
             assert "Error" not in done.stderr + done.stdout, done.stderr
+
+
+def test_the_report_has_the_tracks_numbers(tracked):
+    _, out = tracked
+    report = pydicom.dcmread(out / "centroid_sr.dcm")
+    frames = pydicom.dcmread(out / "frames.dcm")
+    assert report.StudyInstanceUID == frames.StudyInstanceUID
+    name = lambda item: item.ConceptNameCodeSequence[0].CodeMeaning
+    content = {name(item): item for item in report.ContentSequence}
+    (group,) = content["Imaging Measurements"].ContentSequence
+    with (out / "track.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] != "missed"]
+    numbers = {}
+    for item in group.ContentSequence:
+        if item.ValueType == "NUM":
+            how = item.get("ContentSequence")
+            how = how[0].ConceptCodeSequence[0].CodeMeaning if how else ""
+            value = float(item.MeasuredValueSequence[0].NumericValue)
+            numbers[name(item).partition(" (")[0], how] = value
+    assert numbers["Number of frames", ""] == 4.0
+    for axis, key in (("SI", "y_iso_mm"), ("LR", "x_iso_mm")):
+        values = [float(row[key]) for row in rows]
+        get = lambda how, axis=axis: numbers[f"Centroid, {axis}", how]
+        assert get("Mean") == pytest.approx(np.mean(values), rel=1e-4)
+        assert get("95th percentile") == pytest.approx(np.percentile(values, 95.0))
+    points = content["Centroid of the tumour's mask in each frame"].ContentSequence
+    for row, point in zip(rows, points, strict=True):
+        place = [float(row["u_px"]) + 0.5, float(row["v_px"]) + 0.5]
+        assert list(point.GraphicData) == pytest.approx(place, rel=1e-4)
+        source = point.ContentSequence[0].ReferencedSOPSequence[0]
+        assert source.ReferencedSOPInstanceUID == frames.SOPInstanceUID
+        assert source.ReferencedFrameNumber == int(row["frame"]) + 1
 
 
 def test_the_trackrad_case_is_read_back_with_its_masks(tracked, capsys):
@@ -275,35 +313,6 @@ def test_the_animation_has_every_frame_under_a_line_of_text(tracked):
     want = drawing.edge(np.kron(masks[2] > 0, np.ones((scale, scale), bool)))
     assert orange[drawing.MARGIN_PX :][want].mean() > 0.9
     assert (pixels[: drawing.MARGIN_PX] > 200).any()
-
-
-def put_earlier_track(out, more_files):
-    """A folder as an earlier track left it."""
-    out.mkdir()
-    (out / "run.json").write_text(json.dumps({"more_files": more_files}))
-    for name in ("track.gif", "frames.dcm"):
-        (out / name).write_text("earlier")
-    (out / "slicer").mkdir()
-    (out / "slicer" / "README.txt").write_text("earlier")
-
-
-def test_files_of_an_earlier_track_do_not_stay_beside_new_ones(tmp_path):
-    clip, out = small_clip(), tmp_path / "out"
-    put_earlier_track(out, ["frames.dcm", "slicer", "track.gif", "../elsewhere"])
-    (tmp_path / "elsewhere").write_text("kept")
-    with pytest.raises(UserError, match=r"holds track\.gif already"):
-        check_beside(out, ["gif"], overwrite=False)
-    # What was tracked is never removed, wherever it lies.
-    read = ReadClip(clip, "dicom", (out / "frames.dcm",), {})
-    masks = np.asarray(clip.mask)
-    with write_beside(out, read, [], masks, algorithm="a", kinds=()) as names:
-        assert names == [] and (out / "track.gif").exists()
-    left = sorted(path.name for path in out.iterdir())
-    assert left == ["frames.dcm", "run.json"] and (tmp_path / "elsewhere").exists()
-    put_earlier_track(tmp_path / "other", [])
-    with write_beside(tmp_path / "other", read, [], masks, algorithm="a", kinds=()):
-        pass
-    assert (tmp_path / "other" / "track.gif").exists()  # not listed: not ours
 
 
 def test_the_slicer_folder_has_the_tracks_millimetres(tracked):
@@ -350,26 +359,6 @@ def test_slicer_planes_stand_where_the_geometry_puts_them(tmp_path):
     text = (tmp_path / "s" / "Transforms.csv").read_text().split()
     assert text == ["X,Y,Z", *["0.0000,0.0000,0.0000"] * 3]
     assert "0, 1, 2" in (tmp_path / "s" / "README.txt").read_text()
-
-
-def test_a_failure_leaves_nothing_beside_the_track(tmp_path, monkeypatch, capsys):
-    from fluoro_jax.io import tracks_beside
-
-    clip = small_clip()
-    read = ReadClip(clip, "mha", (), {})
-
-    def full(*args, **keys):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(tracks_beside, "write_rt_image", full)
-    out, masks = tmp_path / "out", np.asarray(clip.mask)
-    keys = {"algorithm": "a", "kinds": ("seg",)}
-    with (
-        pytest.raises(OSError, match="No space"),
-        tracks_beside.write_beside(out, read, [], masks, **keys),
-    ):
-        pass
-    assert not out.exists()
 
 
 def test_a_folder_of_single_frames_is_inspected(tmp_path, capsys):

@@ -64,17 +64,18 @@ def write_seg(
     dataset.PerFrameFunctionalGroupsSequence = [
         _frame(number, instance) for number in range(1, len(masks) + 1)
     ]
-    series = _item(
+    series = item_of(
         SeriesInstanceUID=uids("rtimage series"),
         ReferencedInstanceSequence=[
-            _item(ReferencedSOPClassUID=RT_IMAGE, ReferencedSOPInstanceUID=instance)
+            item_of(ReferencedSOPClassUID=RT_IMAGE, ReferencedSOPInstanceUID=instance)
         ],
     )
     dataset.ReferencedSeriesSequence = [series]
     save(path, dataset)
 
 
-def _item(**values: Any) -> Any:
+def item_of(**values: Any) -> Any:
+    """Returns a pydicom `Dataset` of these attributes, as an item of a sequence."""
     from pydicom.dataset import Dataset
 
     item = Dataset()
@@ -83,9 +84,10 @@ def _item(**values: Any) -> Any:
     return item
 
 
-def _code(code: tuple[str, str, str]) -> Any:
+def code_of(code: tuple[str, str, str]) -> Any:
+    """Returns the item of a (value, scheme, meaning)."""
     value, scheme, meaning = code
-    return _item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
+    return item_of(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
 
 
 def _image(dataset: Any, masks: np.ndarray) -> None:
@@ -109,13 +111,13 @@ def _image(dataset: Any, masks: np.ndarray) -> None:
 
 
 def _segment(algorithm: str) -> Any:
-    return _item(
+    return item_of(
         SegmentNumber=1,
         SegmentLabel="Tumour",
         SegmentAlgorithmType="AUTOMATIC",
         SegmentAlgorithmName=algorithm[:64],
-        SegmentedPropertyCategoryCodeSequence=[_code(CATEGORY)],
-        SegmentedPropertyTypeCodeSequence=[_code(PROPERTY)],
+        SegmentedPropertyCategoryCodeSequence=[code_of(CATEGORY)],
+        SegmentedPropertyTypeCodeSequence=[code_of(PROPERTY)],
     )
 
 
@@ -126,9 +128,9 @@ def _dimensions(dataset: Any, uid: str) -> None:
         ("ReferencedSegmentNumber", "SegmentIdentificationSequence"),
         ("TemporalPositionIndex", "FrameContentSequence"),
     )
-    dataset.DimensionOrganizationSequence = [_item(DimensionOrganizationUID=uid)]
+    dataset.DimensionOrganizationSequence = [item_of(DimensionOrganizationUID=uid)]
     dataset.DimensionIndexSequence = [
-        _item(
+        item_of(
             DimensionOrganizationUID=uid,
             DimensionIndexPointer=Tag(key),
             FunctionalGroupPointer=Tag(group),
@@ -138,19 +140,19 @@ def _dimensions(dataset: Any, uid: str) -> None:
 
 
 def _shared() -> Any:
-    segment = _item(ReferencedSegmentNumber=1)
-    return _item(SegmentIdentificationSequence=[segment])
+    segment = item_of(ReferencedSegmentNumber=1)
+    return item_of(SegmentIdentificationSequence=[segment])
 
 
 def _frame(number: int, instance: str) -> Any:
-    content = _item(DimensionIndexValues=[1, number], TemporalPositionIndex=number)
-    source = _item(
+    content = item_of(DimensionIndexValues=[1, number], TemporalPositionIndex=number)
+    source = item_of(
         ReferencedSOPClassUID=RT_IMAGE,
         ReferencedSOPInstanceUID=instance,
         ReferencedFrameNumber=number,
-        PurposeOfReferenceCodeSequence=[_code(SOURCE)],
+        PurposeOfReferenceCodeSequence=[code_of(SOURCE)],
     )
-    derivation = _item(
-        DerivationCodeSequence=[_code(DERIVED)], SourceImageSequence=[source]
+    derivation = item_of(
+        DerivationCodeSequence=[code_of(DERIVED)], SourceImageSequence=[source]
     )
-    return _item(FrameContentSequence=[content], DerivationImageSequence=[derivation])
+    return item_of(FrameContentSequence=[content], DerivationImageSequence=[derivation])

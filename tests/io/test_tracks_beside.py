@@ -1,0 +1,62 @@
+"""The files of a track on request: all or none, and none of an earlier track."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from clips import small_clip
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.io.clips import ReadClip
+from fluoro_jax.io.tracks_beside import check_beside, write_beside
+
+
+def put_earlier_track(out, more_files):
+    """A folder as an earlier track left it."""
+    out.mkdir()
+    (out / "run.json").write_text(json.dumps({"more_files": more_files}))
+    for name in ("track.gif", "frames.dcm"):
+        (out / name).write_text("earlier")
+    (out / "slicer").mkdir()
+    (out / "slicer" / "README.txt").write_text("earlier")
+
+
+def test_files_of_an_earlier_track_do_not_stay_beside_new_ones(tmp_path):
+    clip, out = small_clip(), tmp_path / "out"
+    put_earlier_track(out, ["frames.dcm", "slicer", "track.gif", "../elsewhere"])
+    (tmp_path / "elsewhere").write_text("kept")
+    with pytest.raises(UserError, match=r"holds track\.gif already"):
+        check_beside(out, ["gif"], overwrite=False)
+    # What was tracked is never removed, wherever it lies.
+    read = ReadClip(clip, "dicom", (out / "frames.dcm",), {})
+    masks = np.asarray(clip.mask)
+    with write_beside(out, read, [], masks, algorithm="a", kinds=()) as names:
+        assert names == [] and (out / "track.gif").exists()
+    left = sorted(path.name for path in out.iterdir())
+    assert left == ["frames.dcm", "run.json"] and (tmp_path / "elsewhere").exists()
+    put_earlier_track(tmp_path / "other", [])
+    with write_beside(tmp_path / "other", read, [], masks, algorithm="a", kinds=()):
+        pass
+    assert (tmp_path / "other" / "track.gif").exists()  # not listed: not ours
+
+
+def test_a_failure_leaves_nothing_beside_the_track(tmp_path, monkeypatch, capsys):
+    from fluoro_jax.io import tracks_beside
+
+    clip = small_clip()
+    read = ReadClip(clip, "mha", (), {})
+
+    def full(*args, **keys):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tracks_beside, "write_rt_image", full)
+    out, masks = tmp_path / "out", np.asarray(clip.mask)
+    keys = {"algorithm": "a", "kinds": ("seg",)}
+    with (
+        pytest.raises(OSError, match="No space"),
+        tracks_beside.write_beside(out, read, [], masks, **keys),
+    ):
+        pass
+    assert not out.exists()
