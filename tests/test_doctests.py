@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fluoro_jax"
 MODULES = (
     "fluoro_jax.cli.stated",
+    "fluoro_jax.config_rules",
     "fluoro_jax.geometry",
     "fluoro_jax.io.dicom.patient",
     "fluoro_jax.io.dicom.write",

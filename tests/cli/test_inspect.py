@@ -269,11 +269,12 @@ def test_the_report_has_the_tracks_numbers(tracked):
             how = item.get("ContentSequence")
             how = how[0].ConceptCodeSequence[0].CodeMeaning if how else ""
             value = float(item.MeasuredValueSequence[0].NumericValue)
-            numbers[name(item).partition(" (")[0], how] = value
+            numbers[name(item), how] = value
     assert numbers["Number of frames", ""] == 4.0
-    for axis, key in (("SI", "y_iso_mm"), ("LR", "x_iso_mm")):
+    for axis, key in (("SI, superior", "y_iso_mm"), ("LR, image right", "x_iso_mm")):
         values = [float(row[key]) for row in rows]
-        get = lambda how, axis=axis: numbers[f"Centroid, {axis}", how]
+        title = f"Centroid at the isocentre, {axis} positive"
+        get = lambda how, title=title: numbers[title, how]
         assert get("Mean") == pytest.approx(np.mean(values), rel=1e-4)
         assert get("95th percentile") == pytest.approx(np.percentile(values, 95.0))
     points = content["Centroid of the tumour's mask in each frame"].ContentSequence

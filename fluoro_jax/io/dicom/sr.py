@@ -118,9 +118,10 @@ def _group(clip: Clip, answers: Sequence[Track], uids: Uids) -> Any:
     ]
     axes = axis_names(float(clip.geometry.gantry_deg))
     for values, axis, sense, key in zip(
-        places[seen].T, axes, ("superior", "right of image"), "VH", strict=True
+        places[seen].T, axes, ("superior", "image right"), "VH", strict=True
     ):
-        name = f"Centroid, {axis} ({sense} of the isocentre, in its plane)"[:64]
+        # At most 64 characters, as of a meaning.
+        name = f"Centroid at the isocentre, {axis}, {sense} positive"
         for derived, statistic in STATISTICS.items() if seen.any() else ():
             value = _number((f"{key}_POSITION", SCHEME, name), statistic(values), MM)
             value.ContentSequence = [_code("HAS CONCEPT MOD", DERIVATION, derived)]
