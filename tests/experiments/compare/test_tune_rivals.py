@@ -79,5 +79,5 @@ def test_frame_0_which_is_shown_is_not_scored():
 def test_a_best_setting_at_the_edge_of_its_grid_is_told():
     assert at_edge("linear", {"line_s": 0.25}) == []
     assert at_edge("linear", {"line_s": 0.1}) == ["line_s"]
-    assert len(list(trials("ridge"))) == 81
+    assert len(list(trials("ridge"))) == 54
     assert all(len(values) >= 2 for grid in GRIDS.values() for values in grid.values())
