@@ -79,6 +79,13 @@ def confidence(
     answers = functools.partial(_answers, tracker, settings, ct, kept, told, refused)
     tuning = {name: answers(name, "tuning") for name in FITTED}
     cases = [one for many in tuning.values() for one in many if one is not None]
+    if not cases:
+        raise UserError(
+            f"{model} refuses every clip: {next(iter(refused.values()))}",
+            needed="clips that the network takes",
+            why="a confidence is fitted to its answers",
+            fix="set --config.clips.frames_per_s to the rate that it was trained at",
+        )
     rule = _fit(cases, origin_of(tracker))
     # At once: what follows takes as long again.
     workdir.mkdir(parents=True, exist_ok=True)

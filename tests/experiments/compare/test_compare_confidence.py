@@ -196,6 +196,15 @@ def test_refused_clips_are_told_and_the_rest_is_judged(
     assert "gantry, test seeds after" in printed.err
 
 
+def test_a_network_that_refuses_every_clip_is_told(tmp_path, on_discs, monkeypatch):
+    def answers_of(tracker, given):
+        raise UserError("0.2 s", needed="0.5 s", why="-", fix="-")
+
+    monkeypatch.setattr(confidence_of, "answers_of", answers_of)
+    with pytest.raises(UserError, match=r"refuses every clip: 2 of 2 clips, 0\.2 s"):
+        confidence(settings(), tmp_path, model="marks")
+
+
 def test_a_refused_case_leaves_the_others_their_numbers():
     good, bad = case([0.5] * 4), case([9.0] * 4)
     test = {"clinic": [None, bad], "small": [good, bad]}
