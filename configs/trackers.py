@@ -49,14 +49,14 @@ def get_config(preset: str = "full") -> Config:
         horizons_s=(0.1, 0.25, 0.5),
         # At the beginning, for every forecaster; half of a clip at `cpu`.
         unscored_s=_of(preset, 20.0, 6.0, 1.0),
-        # Chosen by experiments/compare/tune.py on 20 tracked traces of the tuning
-        # seeds (10 scenarios, 24 s each); trials: settings tried.
-        linear=dict(line_s=0.25, trials=3),
-        ridge=dict(window_s=20.0, tap_s=0.5, taps=8, ridge=0.01, trials=16),
-        rls=dict(tap_s=0.5, taps=8, ridge=1.0, forgetting=1.0, trials=16),
-        nlms=dict(tap_s=0.5, taps=8, step=0.05, trials=12),
+        # Chosen on 20 tracked traces of the tuning seeds (10 scenarios, 24 s each,
+        # docs/compare.md); trials: settings tried.
+        linear=dict(line_s=0.25, trials=4),
+        ridge=dict(window_s=20.0, tap_s=0.5, taps=8, ridge=0.01, trials=20),
+        rls=dict(tap_s=0.5, taps=8, ridge=1.0, forgetting=1.0, trials=19),
+        nlms=dict(tap_s=0.5, taps=12, step=0.2, trials=26),
         kernel_density=dict(
-            window_s=20.0, tap_s=0.25, taps=8, kernel_mm=0.5, trials=16
+            window_s=20.0, tap_s=0.25, taps=8, kernel_mm=0.5, trials=19
         ),
     )
     if preset == "smoke":

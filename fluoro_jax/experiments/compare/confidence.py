@@ -75,19 +75,26 @@ def confidence(
     shifted = [name for name in SHIFTED if ct or not SCENARIOS[name].from_ct]
     told = TimeLeft("confidence", 2 * len(FITTED) + len(shifted))
     kept = workdir / FOLDER if settings.clips.keep else None
-    answers = functools.partial(_answers, tracker, settings, ct, kept, told)
+    refused: dict[str, str] = {}
+    answers = functools.partial(_answers, tracker, settings, ct, kept, told, refused)
     tuning = {name: answers(name, "tuning") for name in FITTED}
-    cases = [one for cases in tuning.values() for one in cases]
+    cases = [one for many in tuning.values() for one in many if one is not None]
+    if not cases:
+        raise UserError(
+            f"{model} refuses every clip: {next(iter(refused.values()))}",
+            needed="clips that the network takes",
+            why="a confidence is fitted to its answers",
+            fix="set --config.clips.frames_per_s to the rate that it was trained at",
+        )
     rule = _fit(cases, origin_of(tracker))
     # At once: what follows takes as long again.
     workdir.mkdir(parents=True, exist_ok=True)
     write_text(workdir / "confidence.json", rule.to_json() + "\n")
-    test, refused = {}, {}
+    test = {}
     for name in (*FITTED, *shifted):
-        try:
-            test[name] = answers(name, "test")
-        except UserError as error:  # such clips are none of the network's
-            refused[name] = f"{error.found} (needed: {error.needed})"
+        found = answers(name, "test")
+        if any(one is not None for one in found):
+            test[name] = found
     results = judge(rule, tuning, test, settings.evaluation) | {"refused": refused}
     results |= {"model": model, "cases_a_scenario": int(settings.clips.cases)}
     text = json.dumps(results, indent=1, allow_nan=False)
@@ -116,17 +123,30 @@ def _answers(
     ct: str,
     kept: Path | None,
     told: TimeLeft,
+    refused: dict[str, str],
     name: str,
     seeds: str,
-) -> list[CaseAnswers]:
+) -> list[CaseAnswers | None]:
+    """Returns the answers on every clip, None for one that is refused, and tells why.
+
+    What is refused is added to `refused` by the scenario, with its count.
+    """
     clips = ConfigDict(settings.clips.to_dict())
     clips.seeds = seeds
-    found = []
+    found: list[CaseAnswers | None] = []
+    why = ""
     given_clips = scenario_clips(
         *(name, SCENARIOS[name], FrozenConfigDict(clips)), ct=ct, kept=kept
     )
     for given in given_clips:
-        found.append(answers_of(tracker, given))
+        try:
+            found.append(answers_of(tracker, given))
+        except UserError as error:  # such a clip is none of the network's
+            found.append(None)
+            why = f"{error.found} (needed: {error.needed})"
+    if why:
+        told_of = name if seeds == "test" else f"{name}, {seeds} seeds"
+        refused[told_of] = f"{found.count(None)} of {len(found)} clips, {why}"
     told(f"{name}, {seeds} seeds")
     return found
 

@@ -55,21 +55,23 @@ class CaseAnswers:
         return np.asarray(self.shown & np.isfinite(self.features).all(axis=1))
 
 
+Answers = Sequence[CaseAnswers | None]
 Groups = list[list[CaseAnswers]]  # what is drawn together: the cases of a number
 
 
 def judge(
     rule: Calibration,
-    tuning: Mapping[str, list[CaseAnswers]],
-    test: Mapping[str, list[CaseAnswers]],
+    tuning: Mapping[str, Answers],
+    test: Mapping[str, Answers],
     evaluation: Any,
 ) -> dict[str, Any]:
     """Returns every measure of a calibration.
 
     Args:
         rule: fitted to `tuning`.
-        tuning: answers by scenario.
-        test: answers by scenario, from other seeds.
+        tuning: answers by scenario, in the order of the cases; None for a clip that was
+            refused.
+        test: likewise, from other seeds.
         evaluation: the config's section: bootstrap, seed.
 
     Returns:
@@ -81,11 +83,13 @@ def judge(
     fitted = _by_number([test.get(name, []) for name in FITTED])
     shifted = _by_number([test.get(name, []) for name in SHIFTED])
     row = lambda groups: _row(rule, groups, evaluation.seed)
-    rows = {name: row([[case] for case in cases]) for name, cases in test.items()}
+    rows = {name: row(_by_number([cases])) for name, cases in test.items()}
     rows["fitted kinds"] = row(fitted)
     if shifted:
         rows["shifted"] = row(shifted)
-    scores = [_score_mm(case) for cases in tuning.values() for case in cases]
+    scores = [
+        _score_mm(one) for group in _by_number([*tuning.values()]) for one in group
+    ]
     radius_mm = judged.conformal_radius_mm(scores, alpha=ALPHA)
     within = lambda case: bool(np.isfinite(s := _score_mm(case)) and s <= radius_mm)
     covered = [float(np.mean([within(case) for case in group])) for group in fitted]
@@ -108,10 +112,12 @@ def judge(
     }
 
 
-def _by_number(parts: Sequence[Sequence[CaseAnswers]]) -> Groups:
-    """Returns the cases of every number, of all scenarios together."""
+def _by_number(parts: Sequence[Answers]) -> Groups:
+    """Returns the cases of every number that has some, of all scenarios together."""
     most = max(map(len, parts), default=0)
-    return [[part[n] for part in parts if n < len(part)] for n in range(most)]
+    columns = ([part[n] for part in parts if n < len(part)] for n in range(most))
+    groups = ([one for one in column if one is not None] for column in columns)
+    return [group for group in groups if group]
 
 
 def _row(rule: Calibration, groups: Groups, seed: int) -> dict[str, Any]:

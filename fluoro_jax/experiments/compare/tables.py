@@ -61,6 +61,9 @@ def _caption(settings: Any) -> str:
         "Latency: 99th percentile of the computation of a frame on the machine of the "
         "run; the wait for look-ahead frames comes on top. "
         "Knowledge is what a tracker is given of the patient beside the frames so far. "
+        "Tuning trials: settings tried on other clips to choose its own; n/a: not "
+        "counted (of the package's networks docs/experiments.md says what was chosen, "
+        "and on which cases). "
         f"Planning phases are of another day: scales up to {100 * DAY_SCALE:g} %, "
         f"diaphragm up to {DAY_DOME_MM:g} mm, tumour up to {DAY_TUMOR_MM:g} mm along "
         "each axis."
@@ -138,7 +141,7 @@ def _yes(causal: bool) -> str:
 
 
 def _trials(trials: int | None) -> str:
-    return "not stated" if trials is None else str(trials)
+    return "n/a" if trials is None else str(trials)
 
 
 def _rule(columns: int) -> str:

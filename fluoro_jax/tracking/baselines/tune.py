@@ -1,14 +1,10 @@
-"""Choice of a tracker's settings on training clips, with the number of trials.
+"""Choice of a tracker's settings on clips that no table is of, with all its trials.
 
-    python -m fluoro_jax.tracking.baselines.tune
-
-prints every setting of the last grid of the trackers that are given frame 0
-alone, with its errors on training cases of the group study (docs/rivals.md).
+`experiments/compare/tune_rivals.py` and `tune_learned.py` print them (docs/rivals.md).
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +15,6 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import px_to_iso_mm
 from fluoro_jax.studies import StudySpec, study_case
 from fluoro_jax.studies.render import render_case
-from fluoro_jax.tracking.baselines import flow, flow_contour, template
-from fluoro_jax.tracking.baselines.flow import FlowTracker
-from fluoro_jax.tracking.baselines.flow_contour import FlowContourTracker
-from fluoro_jax.tracking.baselines.template import TemplateTracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 MISSED_MM = 50.0  # an empty prediction counts as an error of so much
@@ -34,7 +26,7 @@ class Trial:
 
     Attributes:
         setting: arguments of the tracker.
-        median_mm: over all frames.
+        median_mm: over all frames but frame 0, which the tracker is shown.
         p95_mm: likewise.
     """
 
@@ -79,7 +71,8 @@ def tune(
     """
     trials = []
     for setting in settings:
-        errors = np.concatenate([errors_mm(build(**setting), clip) for clip in clips])
+        each = [errors_mm(build(**setting), clip)[1:] for clip in clips]
+        errors = np.concatenate(each)
         median, high = np.percentile(errors, (50.0, 95.0))
         trials.append(Trial(setting, float(median), float(high)))
     return sorted(trials, key=lambda trial: trial.median_mm + trial.p95_mm)
@@ -90,29 +83,3 @@ def training_clips(count: int = 8) -> list[Clip]:
     spec = StudySpec(rows=128, cols=128, voxel_mm=4.0)
     cases = [study_case(spec, "train", index) for index in range(count)]
     return [render_case(case, spec) for case in cases]
-
-
-def main() -> None:
-    """Prints every trial of every tracker that is given frame 0 alone."""
-    clips = training_clips()
-    arrays = {"centre_mm": np.stack([np.asarray(clip.centre_mm) for clip in clips])}
-    for name, (build, settings) in GRIDS.items():
-        for trial in tune(functools.partial(build, arrays), settings, clips):
-            words = ", ".join(f"{key} {value}" for key, value in trial.setting.items())
-            print(f"{name}: {trial.median_mm:.2f} {trial.p95_mm:.2f} mm; {words}")
-
-
-Settings = Sequence[Mapping[str, Any]]
-GRIDS: Mapping[str, tuple[Callable[..., Tracker], Settings]] = {
-    "template_fixed": (TemplateTracker.fit, template.SETTINGS),
-    "template_updated": (TemplateTracker.fit, template.UPDATED_SETTINGS),
-    "flow_reference": (lambda _, **s: FlowTracker(**s), flow.SETTINGS),
-    "flow_successive": (
-        lambda _, **s: FlowTracker(mode="successive", **s),
-        flow.SETTINGS,
-    ),
-    "flow_contour": (lambda _, **s: FlowContourTracker(**s), flow_contour.SETTINGS),
-}
-
-if __name__ == "__main__":
-    main()

@@ -165,15 +165,50 @@ def test_an_unanswered_frame_is_covered_by_no_radius():
     assert held["radius_mm"] is None and held["coverage"] == 0.5
 
 
-def test_a_refused_scenario_is_told_and_the_rest_is_judged(
+def test_refused_clips_are_told_and_the_rest_is_judged(
     tmp_path, on_discs, monkeypatch, capsys
 ):
     def refusing(name, *args, **keys):
-        if name == "gantry":
-            raise UserError("a turned view", needed="0", why="-", fix="-")
-        return clips(name, *args, **keys)
+        for index, given in enumerate(clips(name, *args, **keys)):
+            refused = name == "gantry" or (name, index) == ("gain", 0)
+            view = dataclasses.replace(given.clip.geometry, gantry_deg=90.0)
+            turned = given.clip.replace(geometry=view)
+            yield dataclasses.replace(given, clip=turned) if refused else given
 
+    def answers_of(tracker, given):
+        if given.clip.geometry.gantry_deg:
+            raise UserError("a turned view", needed="0", why="-", fix="-")
+        return answers(tracker, given)
+
+    answers = confidence_of.answers_of
+    monkeypatch.setattr(confidence_of, "answers_of", answers_of)
     monkeypatch.setattr(confidence_of, "scenario_clips", refusing)
     found = confidence(settings(), tmp_path, model="marks")
-    assert found["refused"] == {"gantry": "a turned view (needed: 0)"}
-    assert "| gantry | refused: a turned view" in capsys.readouterr().out
+    why = "a turned view (needed: 0)"
+    assert found["refused"] == {
+        "gain": f"1 of 2 clips, {why}",
+        "gantry": f"2 of 2 clips, {why}",
+    }
+    assert found["scenarios"]["gain"]["cases"] == 1
+    assert "gantry" not in found["scenarios"]
+    printed = capsys.readouterr()
+    assert "| gantry | refused: 2 of 2 clips, a turned view" in printed.out
+    assert "gantry, test seeds after" in printed.err
+
+
+def test_a_network_that_refuses_every_clip_is_told(tmp_path, on_discs, monkeypatch):
+    def answers_of(tracker, given):
+        raise UserError("0.2 s", needed="0.5 s", why="-", fix="-")
+
+    monkeypatch.setattr(confidence_of, "answers_of", answers_of)
+    with pytest.raises(UserError, match=r"refuses every clip: 2 of 2 clips, 0\.2 s"):
+        confidence(settings(), tmp_path, model="marks")
+
+
+def test_a_refused_case_leaves_the_others_their_numbers():
+    good, bad = case([0.5] * 4), case([9.0] * 4)
+    test = {"clinic": [None, bad], "small": [good, bad]}
+    found = judge(rule(), {"clinic": [good, None, bad]}, test)
+    assert found["conformal"]["calibration_cases"] == 2
+    pooled = found["scenarios"]["fitted kinds"]
+    assert (pooled["right_pct_low"], pooled["right_pct_high"]) == (0.0, 100.0)

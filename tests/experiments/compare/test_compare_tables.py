@@ -164,6 +164,6 @@ def test_an_exact_trace_costs_what_the_tumour_moves_in_the_delay():
         assert ridge[i]["mean_mm"] < 0.2 * last[i]["mean_mm"]
     assert last[0]["mean_mm"] < last[1]["mean_mm"] < last[2]["mean_mm"]
     tried = list(tune.trials("linear"))
-    assert len(tried) == 3
+    assert len(tried) == 4
     assert tune.score("linear", tried[0], [tracked], forecast) > 0.0
     assert tune.main(["nowhere"]) == 2
