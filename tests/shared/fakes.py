@@ -57,6 +57,8 @@ def config():
                 stack="wrap",
                 smallest_mm=10.0,
                 largest_mm=40.0,
+                bodies="phantom",
+                angles_deg="",
             ),
             gen=dict(bidirectional=True, lstm="all", dtype="float32"),
             critic=dict(dtype="float32"),

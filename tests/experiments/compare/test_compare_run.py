@@ -278,7 +278,10 @@ def test_a_network_may_be_given_frame_0_to_start_from():
     assert "group-cpu@0+frame0" in get_config("cpu").trackers
 
 
-COARSE = TrainingDomain(square_panel(16), FRAME_S, False, 0.0, 5.0, 100.0, False)
+COARSE = TrainingDomain(
+    *(square_panel(16), FRAME_S, False, 0.0, 5.0, 100.0, False),
+    angles_deg=(0.0,),
+)
 
 
 @dataclasses.dataclass(frozen=True)
