@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 from fluoro_jax.errors import UserError
 
@@ -213,6 +213,8 @@ def fit_calibration(
         penalty = 0.5 * RIDGE * float(values[1:] @ values[1:])
         return float(weight @ np.logaddexp(0.0, -margin)) + penalty, gradient
 
+    from scipy import optimize  # a second to import, for a fit alone
+
     found = optimize.minimize(loss, np.zeros(1 + rows.shape[1]), jac=True)
     bias, *weights = (float(value) for value in found.x)
     listed = lambda values: tuple(float(value) for value in values)
@@ -264,6 +266,8 @@ def area_under_curve(said: np.ndarray, right: np.ndarray) -> float:
     good, bad = said[right], said[~right]
     if not len(good) or not len(bad):
         return math.nan
+    from scipy import stats  # a second to import, for a judgement alone
+
     ranks = stats.rankdata(np.concatenate([good, bad]))[: len(good)].sum()
     pairs = len(good) * len(bad)
     return float((ranks - len(good) * (len(good) + 1) / 2) / pairs)
