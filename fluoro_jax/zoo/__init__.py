@@ -2,7 +2,7 @@
 
 >>> from fluoro_jax import zoo
 >>> zoo.names()
-['group', 'group-cpu', 'patient-cpu']
+['causal-cpu', 'group', 'group-cpu', 'patient-cpu']
 """
 
 from fluoro_jax.zoo.find import find

@@ -52,7 +52,12 @@ class Collector:
 
 
 def confidence(
-    cfg: Config, workdir: Path, *, model: str, ct: str = ""
+    cfg: Config,
+    workdir: Path,
+    *,
+    model: str,
+    ct: str = "",
+    data_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Fits and judges; prints the table, writes confidence.json and its results.
 
@@ -63,6 +68,7 @@ def confidence(
             rendered are read (`clips.keep`).
         model: the network, as `entries.read_entry` takes it.
         ct: file or folder of a chest CT; without it `real_ct` is left out.
+        data_dir: not read, as no stored study is; every verb is given it.
 
     Returns:
         What confidence_results.json holds.

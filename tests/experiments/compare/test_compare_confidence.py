@@ -11,6 +11,7 @@ from fake_scenarios import disc_clip, settings
 from ml_collections import ConfigDict
 
 from configs.trackers import get_config
+from fluoro_jax.cli.commands import run
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare import confidence as confidence_of
 from fluoro_jax.experiments.compare import judging
@@ -212,3 +213,10 @@ def test_a_refused_case_leaves_the_others_their_numbers():
     assert found["conformal"]["calibration_cases"] == 2
     pooled = found["scenarios"]["fitted kinds"]
     assert (pooled["right_pct_low"], pooled["right_pct_high"]) == (0.0, 100.0)
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_the_verb_reaches_it(tmp_path, capsys):
+    words = ["--config=configs/trackers.py:smoke", f"--workdir={tmp_path}"]
+    assert run("confidence", [*words, "--model=nowhere@0"]) == 2
+    assert "nowhere" in capsys.readouterr().err
