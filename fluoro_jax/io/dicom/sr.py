@@ -21,10 +21,10 @@ from fluoro_jax.clip import Clip, Track
 from fluoro_jax.geometry import axis_names
 from fluoro_jax.io.dicom.seg import PROPERTY, code_of, item_of
 from fluoro_jax.io.dicom.write import RT_IMAGE, Uids, identity, save
+from fluoro_jax.io.tracks import DISCLAIMER
 
 COMPREHENSIVE = "1.2.840.10008.5.1.4.1.1.88.33"
 SCHEME = "99FLUOROJAX"
-NOTE = "Research software. Not a medical device. Not for clinical use."
 MM, FRAMES = ("mm", "UCUM", "millimeter"), ("{frames}", "UCUM", "frames")
 REPORT = ("126000", "DCM", "Imaging Measurement Report")
 LANGUAGE = ("121049", "DCM", "Language of Content Item and Descendants")
@@ -99,7 +99,7 @@ def write_sr(
         _code("HAS CONCEPT MOD", PROCEDURE, FLUOROSCOPY),
         _container(MEASUREMENTS, [_group(clip, answers, uids)]),
         _container(CENTROIDS, _points(answers, instance)),
-        _text("CONTAINS", COMMENT, NOTE),
+        _text("CONTAINS", COMMENT, DISCLAIMER),
     ]
     save(path, dataset)
 
