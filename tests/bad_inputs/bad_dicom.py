@@ -110,19 +110,37 @@ def _nameless(folder):
 
 
 GEOMETRY = [
-    Bad("no sid", _bare("DistanceSourceToDetector"), ("no SID", "--sdd-mm")),
-    Bad("no sad", _bare("DistanceSourceToPatient"), ("no SAD", "--sad-mm")),
+    Bad(
+        "no sid",
+        _bare("DistanceSourceToDetector"),
+        ("no SID", "(0018,1110)", "millimetres need SAD / SID", "--sdd-mm 1500"),
+    ),
+    Bad(
+        "no sad",
+        _bare("DistanceSourceToPatient"),
+        ("no SAD", "(0018,9402)", "millimetres need SAD / SID", "--sad-mm 1000"),
+    ),
     Bad("no rt sad", _bare("RadiationMachineSAD", kind="RT Image"), ("no SAD",)),
     Bad("no view", _nameless, ("clip.dcm: no S", "looked for")),
     Bad(
         "no pixel",
         _bare("ImagerPixelSpacing"),
-        ("no detector pixel spacing", "(0018,1164)", "--pixel-mm 0.388 0.388"),
+        (
+            "no detector pixel spacing",
+            "(0018,1164) ImagerPixelSpacing, (0028,0030) PixelSpacing: none",
+            "needed for millimetres",
+            "--pixel-mm 0.388 0.388",
+        ),
     ),
     Bad(
         "pixel of unknown type",
         _file(ImagerPixelSpacing=None, PixelSpacing=[0.3, 0.3]),
-        ("(0028,0030) PixelSpacing alone", "cannot be determined"),
+        (
+            "(0028,0030) PixelSpacing alone, of unknown type",
+            "(0018,1164) ImagerPixelSpacing beside it",
+            "cannot be determined",
+            "--pixel-mm 0.388 0.388",
+        ),
     ),
     Bad(
         "calibrated without sad",
@@ -152,10 +170,18 @@ GEOMETRY = [
     ),
 ]
 TIMES = [
-    Bad("no time", _bare("FrameTime"), ("no times", "(0018,1065)", "--fps 15")),
+    Bad(
+        "no time",
+        _bare("FrameTime"),
+        ("no times", "(0018,1065) FrameTimeVector", "--fps 15"),
+    ),
     Bad("few times", _file(FrameTimeVector=[0, 1]), ("2 increments", "for 4 frames")),
     Bad("backwards", _file(FrameTimeVector=[0, 9, -9, 9]), ("frame 2 is -9 ms",)),
-    Bad("one frame", _saved(_one_frame), ("one frame only", "at least 2")),
+    Bad(
+        "one frame",
+        _saved(_one_frame),
+        ("one frame only", "at least 2 frames", "give the folder"),
+    ),
     Bad(
         "no order",
         _folder(lambda n, ds: edit(ds, AcquisitionTime=None, InstanceNumber=None)),
@@ -163,9 +189,21 @@ TIMES = [
     ),
 ]
 KIND = [
-    Bad("ct", _file(CT, Modality="CT"), ("no projection but CT", "RT Image")),
+    Bad(
+        "ct",
+        _file(CT, Modality="CT"),
+        (
+            "no projection but CT",
+            "XRF, Enhanced XRF, RT Image",
+            "`fluoro inspect PATH`",
+        ),
+    ),
     Bad("two series", _folder(_other(1, SeriesInstanceUID="9.9")), ("of 2 series",)),
-    Bad("sizes", _folder(_smaller), ("frames of 6 x 8", "3 x 16")),
+    Bad(
+        "sizes",
+        _folder(_smaller),
+        ("frames of 6 x 8", "3 x 16", "move the other images out"),
+    ),
     Bad("multi in folder", _folder(_other(0, NumberOfFrames=2)), ("several frames",)),
     Bad("colour", _file(SamplesPerPixel=3), ("3 samples a pixel",)),
     Bad("bits", _file(BitsStored=17), ("BitsStored = 17 of 16",)),
@@ -190,7 +228,12 @@ DAMAGED = [
     Bad(
         "no decoder",
         _saved(_syntax(JPEGLosslessSV1, b"\xfe\xff\x00\xe0" * 60)),
-        ("without a decoder", "fluoro_jax[dicom-compressed]"),
+        (
+            "JPEG Lossless",
+            "without a decoder",
+            "pylibjpeg or GDCM",
+            "pip install 'fluoro_jax[dicom-compressed]'",
+        ),
     ),
     Bad(
         "items",

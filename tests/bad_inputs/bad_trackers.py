@@ -98,7 +98,7 @@ ROWS = [
     Bad("times", _network(time_s=np.zeros(2)), ("one time a frame",)),
     Bad("no frames", _network(frames=FRAMES[:0], time_s=np.zeros(0)), ("T >= 1",)),
     Bad("one frame", _network(frames=FRAMES[0]), ("[T, H, W]",)),
-    Bad("nan", _network(frames=_with_nan()), ("frame 1 holds",)),
+    Bad("nan", _network(frames=_with_nan()), ("frame 1 holds", "finite numbers")),
     Bad("reference", _network(reference=OTHER), ("reference mask of shape (8, 9)",)),
     Bad("reference frame", _network(reference=TALL), ("reference frame of shape",)),
     Bad("no reference", _network(reference=EMPTY), ("reference mask is empty",)),

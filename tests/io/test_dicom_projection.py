@@ -165,8 +165,10 @@ def test_times_by_vector_then_step_then_rate(changed, times, source, tmp_path):
     found = read(put(tmp_path, "XA", **changed))
     np.testing.assert_allclose(found.clip.time_s, np.array(times) / 1e3, atol=1e-9)
     assert found.sources["time_s"].startswith(source)
-    assert ("--fps" in noted(found)) == (source == "(0018,0040)")
-    assert ("uneven" in noted(found)) == (60 in changed.get("FrameTimeVector", []))
+    uneven = 60 in changed.get("FrameTimeVector", [])
+    assert ("--fps" in noted(found)) == (uneven or source == "(0018,0040)")
+    assert ("uneven: 50 to 60 ms apart, usually 50 ms" in noted(found)) == uneven
+    assert ("check the recording" in noted(found)) == uneven
 
 
 RELATION, SIGN = "PixelIntensityRelationship", "PixelIntensityRelationshipSign"
@@ -259,7 +261,8 @@ def test_an_inverted_chest_is_suspected(tmp_path):
     path = save(ds, tmp_path / "clip.dcm")
     assert "inverted" not in noted(read(path))  # counts: lungs let more through
     save(edit(ds, PixelIntensityRelationshipSign=-1), path)
-    assert "inverted polarity suspected" in noted(read(path))
+    told = noted(read(path))
+    assert "inverted polarity suspected" in told and "give --invert if" in told
     assert "inverted" not in noted(read(path, invert=True))
 
 
@@ -417,5 +420,6 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_burned_in_text_is_warned_of(tmp_path):
-    with pytest.warns(UserWarning, match="WARNING .*BurnedInAnnotation is YES"):
+    said = r"WARNING \(0028,0301\) BurnedInAnnotation is YES.*do not pass pictures on"
+    with pytest.warns(UserWarning, match=said):
         read_clip_with_sources(put(tmp_path, "RT Image", BurnedInAnnotation="YES"))

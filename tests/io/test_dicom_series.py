@@ -380,7 +380,7 @@ def lost_slice(folders, tmp):
     [
         (other_frame, "FrameOfReferenceUID 1.2.3"),
         (other_spacing, r"3 x 2.1 x 2.5 mm"),
-        (no_phase, "no phase 40 %"),
+        (no_phase, r"no phase 40 % \(there are 0 %, 20 %, 60 %, 80 %\)"),
         (few, "2 breathing phases"),
         (twice, "phase 40 % is there twice"),
         (lost_slice, "5 mm between"),
@@ -391,6 +391,9 @@ def test_a_4dct_that_is_not_whole_is_refused(tmp_path, damage, words):
     with pytest.raises(UserError, match=words) as caught:
         read_4dct(tmp_path)
     assert len(str(caught.value).splitlines()) == 4
+    if "phase 40 %" in words:
+        needed = "every phase once" if damage is twice else "phases every 20 %"
+        assert needed in caught.value.needed and "--phase" in caught.value.fix
 
 
 def test_no_message_has_the_patients_name(tmp_path):

@@ -77,8 +77,10 @@ def test_two_rois_of_one_name_are_refused(tmp_path):
 def test_another_frame_of_reference_is_refused(files):
     ct = read_series_ct(files / "ct")
     other = dataclasses.replace(ct, frame_uid="1.2.3", series_uid="1.2.4")
-    with pytest.raises(UserError, match=r"ReferencedFrameOfReferenceUID 2\.25"):
+    with pytest.raises(UserError, match=r"ReferencedFrameOfReferenceUID 2\.25") as got:
         read_rtstruct(files / "rt.dcm", ct=other).roi("GTV")
+    assert got.value.needed == "1.2.3, the FrameOfReferenceUID of the CT"
+    assert "drawn on this CT, or register" in got.value.fix
     # Drawn on this very series: the UID is the writer's fault, as of rt-utils.
     same = dataclasses.replace(ct, frame_uid="1.2.3")
     roi = read_rtstruct(files / "rt.dcm", ct=same).roi("GTV")
@@ -94,8 +96,10 @@ def test_contours_beyond_or_across_slices_are_refused(files):
     upright = SQUARE[:, [0, 2, 1]] + np.array([0.0, -45.0, 50.0])
     write_rtstruct(files / "rt.dcm", [Roi("high", tuple(high)), Roi("up", (upright,))])
     structures = read_rtstruct(files / "rt.dcm", ct=ct)
-    with pytest.raises(UserError, match="a CT that covers the whole ROI"):
+    with pytest.raises(UserError, match="a CT that covers the whole ROI") as caught:
         structures.roi("high")
+    assert "a contour at 75.0 mm, the CT's slices from 40.0" in caught.value.found
+    assert "the CT that the contours were drawn on, whole" in caught.value.fix
     with pytest.raises(UserError, match=r"across 6\.0 mm of slices"):
         structures.roi("up")
 

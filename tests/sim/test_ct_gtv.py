@@ -82,8 +82,10 @@ def test_it_adds_its_chord_wherever_it_is_put(cut, gantry_deg):
 
 def test_no_tumour_and_no_lung_are_refused():
     hu = np.full(SHAPE, LUNG, np.float32)
-    with pytest.raises(UserError, match=r"0\.000 ml"):
+    with pytest.raises(UserError, match=r"0\.000 ml on the CT's voxels") as caught:
         cut_gtv(hu, GRID, np.zeros(SHAPE))
+    assert caught.value.needed == "at least 0.02 ml"
+    assert "the contours belong to this CT" in caught.value.fix
     with pytest.raises(UserError, match="of lung around the tumour"):
         cut_gtv(np.full(SHAPE, 30.0), GRID, sphere())
 

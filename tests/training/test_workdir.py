@@ -45,6 +45,8 @@ def test_another_config_is_refused_and_changes_nothing(tmp_path):
         open_workdir(cfg, folder)
     assert "gen.base: 4 there, 99 now" in error.value.found
     assert "study.seed: 2020 there, 1 now" in error.value.found
+    assert "the same config" in error.value.needed
+    assert "another --workdir" in error.value.fix
     assert (folder / "config.json").read_text() == before
 
 

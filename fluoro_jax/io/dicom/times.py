@@ -142,7 +142,8 @@ def _checked(tags: Tags, times: np.ndarray, notes: list[str]) -> np.ndarray:
         notes.append(
             f"frame times are uneven: {1e3 * gaps.min():.4g} to "
             f"{1e3 * gaps.max():.4g} ms apart, usually {1e3 * usual:.4g} ms; frames "
-            "may have been dropped"
+            "may have been dropped: check the recording, or give --fps if its rate was "
+            "even"
         )
     return times
 
