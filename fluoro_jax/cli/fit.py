@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fluoro_jax.cli import phase_flags
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path, write_text
 
@@ -45,6 +46,8 @@ class Options:
         minutes: for training.
         seed: of networks and clips.
         init: what the network starts from, as of `patient.fit.FitOptions`.
+        phases: of `ct4d`, per cent by series; None as its files say.
+        reference_percent: phase of contours that refer to none.
     """
 
     ct: Path | None
@@ -60,6 +63,8 @@ class Options:
     minutes: float = 20.0
     seed: int = 0
     init: str = "scratch"
+    phases: dict[str, float] | None = None
+    reference_percent: float | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scratch and group for a fifth of the minutes each, the better goes on",
     )
     add("--debug", action="store_true", help="show the traceback")
+    phase_flags.add_arguments(parser)
 
 
 def options_from(args: argparse.Namespace) -> Options:
@@ -128,6 +134,8 @@ def options_from(args: argparse.Namespace) -> Options:
         minutes=args.minutes,
         seed=args.seed,
         init=args.init,
+        phases=phase_flags.phases_from(args.phase),
+        reference_percent=args.reference_phase,
     )
 
 
@@ -149,6 +157,7 @@ def _check_inputs(args: argparse.Namespace) -> None:
             why="the chest is that of one CT, or of the phases of a 4DCT",
             fix="leave one out" if args.ct else "add --ct=DIR",
         )
+    _check_phases(args)
     if not args.gtv_mask:
         return
     other = next((n for n in ("rtstruct", "ct4d") if getattr(args, n)), None)
@@ -168,6 +177,17 @@ def _check_inputs(args: argparse.Namespace) -> None:
             why="a mask has numbers and no names",
             fix="leave --roi out; another number lists the labels",
         )
+
+
+def _check_phases(args: argparse.Namespace) -> None:
+    for name in ("phase", "reference_phase"):
+        if getattr(args, name) is not None and not args.ct4d:
+            raise UserError(
+                f"--{name.replace('_', '-')} without --ct4d",
+                needed="the phases of a 4DCT: --ct4d=DIR",
+                why="a single CT has no phases",
+                fix="leave it out, or give the folder of the phases with --ct4d",
+            )
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -287,8 +307,11 @@ def _read(options: Options) -> tuple[Any, dict[int, Any], str]:
 
     if options.ct4d:
         assert options.rtstruct is not None
-        phases = read_4dct(options.ct4d)
-        rois: dict[int, Any] = rois_by_phase(options.rtstruct, options.roi, phases)
+        phases = read_4dct(options.ct4d, phases=options.phases)
+        reference = phase_flags.reference_index(phases, options.reference_percent)
+        rois: dict[int, Any] = rois_by_phase(
+            options.rtstruct, options.roi, phases, reference=reference
+        )
         return phases, rois, phases.phases[0].frame_uid
     assert options.ct is not None
     single = options.ct.name.lower().endswith(VOLUMES) and not options.ct.is_dir()
@@ -317,6 +340,9 @@ def _asked(options: Options) -> dict[str, Any]:
         # A number where there is one, as earlier fits have it.
         "gantry_deg": [first, *more] if more else first,
         "init": options.init,
+        # None in fits of before there were these options, too.
+        "phase": options.phases,
+        "reference_phase": options.reference_percent,
     }
 
 

@@ -99,5 +99,6 @@ def check_same_grid(
         f"{name}: {words(shape, grid)}",
         needed=f"{words(*like)}, as the first phase",
         why="phases are compared voxel by voxel",
-        fix="reconstruct all phases on one grid, or leave this one out (--phase)",
+        fix="reconstruct all phases on one grid, or name the others alone "
+        "(--phase SERIES=PERCENT)",
     )

@@ -57,7 +57,7 @@ def read_xcat_log(path: Path) -> XcatLog:
             f"no XCAT log {path}",
             "the log that XCAT writes beside its volumes, <base>_log",
             why="a .bin has no header; the sizes stand in the log",
-            fix="copy it beside the volume, or give it (--xcat-log)",
+            fix="copy it beside the volume, or give it: read_xcat(path, log=...)",
         )
     text = path.read_text(encoding="utf-8", errors="replace")
     _, _, coefficients = text.partition(PER_PIXEL)

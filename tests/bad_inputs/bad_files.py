@@ -193,7 +193,9 @@ SIDECAR = [
     Bad("clip domain", _sidecar(domain="dark"), ("one of line_integral",)),
     Bad("open beam", _sidecar(open_beam=1e4), ("open_beam with domain",)),
     Bad("periodic", _sidecar(periodic="no"), ("periodic",)),
-    Bad("nan frame", _clip(NAN_FRAME), ("frame 1 holds", "finite numbers", "leave out")),
+    Bad(
+        "nan frame", _clip(NAN_FRAME), ("frame 1 holds", "finite numbers", "leave out")
+    ),
     Bad("two axes", _clip(np.ones((3, 4))), ("2 axes",)),
     Bad("nothing", lambda folder: read_clip(folder / "x"), ("not there",)),
     Bad("empty folder", read_clip, ("no clip that can be read",)),

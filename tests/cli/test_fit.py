@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import patients
 import pytest
 from lung_sphere import CENTRES, GRID, sphere
 
@@ -51,6 +52,10 @@ def told(capsys, **change):
             "--gtv-mask with --ct4d",
         ),
         ({"gtv-mask": "gtv.mha", "rtstruct": None}, "--roi=GTV with --gtv-mask"),
+        ({"phase": "a=50"}, "--phase without --ct4d"),
+        ({"reference-phase": "50"}, "--reference-phase without --ct4d"),
+        ({"ct": None, "ct4d": "phases", "phase": "50"}, "--phase '50'"),
+        ({"ct": None, "ct4d": "phases", "phase": "a=late"}, "--phase 'a=late'"),
     ],
 )
 def test_a_command_that_cannot_be_done_is_refused(
@@ -104,3 +109,26 @@ def test_a_ct_and_a_mask_from_files_make_a_patient(tmp_path):
     again, told = fit._prepare(read_options(*given, *contours))
     np.testing.assert_allclose(again.centre_mm, patient.centre_mm, atol=0.2)
     assert "taken as the same" in told["sources"]["roi"]["frame_of_reference"]
+
+
+def test_phases_that_the_files_do_not_name_are_stated(tmp_path):
+    folders = patients.write_4d(tmp_path / "ct", (0, 25, 50, 75))
+    for name, folder in zip("abcd", folders.values(), strict=True):
+        patients.change_all(folder, SeriesDescription=name)
+    write_rtstruct(tmp_path / "rs.dcm", [patients.cylinder()], percent=None)
+    given = [f"--ct4d={tmp_path / 'ct'}", f"--rtstruct={tmp_path / 'rs.dcm'}"]
+    given += ["--roi=GTV", f"--out={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match="0 breathing phases") as caught:
+        fit._read(read_options(*given))
+    assert "--phase SERIES=PERCENT" in caught.value.fix
+    given += ["--phase=a=0", "--phase=b=30", "--phase=d=60"]
+    with pytest.raises(UserError, match="of no phase") as caught:
+        fit._read(read_options(*given))
+    assert "--reference-phase PERCENT" in caught.value.fix
+    with pytest.raises(UserError, match="--reference-phase 50") as caught:
+        fit._read(read_options(*given, "--reference-phase=50"))
+    assert caught.value.needed == "one of the phases: 0, 30, 60"
+    phases, rois, _ = fit._read(read_options(*given, "--reference-phase=30"))
+    assert list(phases.percents) == [0, 30, 60] and list(rois) == [1]
+    with pytest.raises(UserError, match="'a=0', a second time"):
+        read_options(*given, "--phase=a=0")

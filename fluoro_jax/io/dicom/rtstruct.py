@@ -324,5 +324,5 @@ def _refuse_phase(path: Path, series: str, four_d: FourDCt, *, twice: bool) -> N
         why="contours belong to the moment they were drawn at",
         fix="move the other one out of the folder"
         if twice
-        else "say which phase it was drawn on (--reference-phase)",
+        else "say which phase it was drawn on (--reference-phase PERCENT)",
     )

@@ -110,7 +110,10 @@ def check_phases(
     """
     percents = [float(one.percent or 0.0) for one in used]
     names = ", ".join(f"{p:g} %" for p in percents) or "none"
-    fix = "export the whole 4DCT again, or say which series is which phase (--phase)"
+    fix = (
+        "export the whole 4DCT again, or say which series is which phase "
+        "(--phase SERIES=PERCENT)"
+    )
     if len(used) < LEAST_PHASES:
         refuse(
             f"{folder}: {len(used)} breathing phases ({names}) in "
@@ -127,7 +130,8 @@ def check_phases(
             f"{folder}: phase {twice[0]:g} % is there twice ({both})",
             "every phase once",
             why="one of them may be another scan or reconstruction",
-            fix="move one out of the folder, or name the right ones (--phase)",
+            fix="move one out of the folder, or name the right ones "
+            "(--phase SERIES=PERCENT)",
         )
     gaps = np.diff([*percents, percents[0] + 100.0])
     usual = float(np.median(gaps))
