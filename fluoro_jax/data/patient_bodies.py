@@ -24,7 +24,7 @@ import numpy as np
 
 from fluoro_jax.data.appearance import finish
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import AnyArray, Geometry, Grid
+from fluoro_jax.geometry import AnyArray, Geometry, Grid, iso_pixel_mm
 from fluoro_jax.io.files import expand_path, write_all
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct_body import CtBody, breathing_frames, ct_body
@@ -41,6 +41,7 @@ AMPLITUDE = (0.3, 1.7)
 # and as much of registration error lie within.
 OFF_MM = (4.0, 4.0, 8.0)
 VAL_FIRST = 1_000_000  # the pool's patients from here on are for validation
+LEAST_SCAN = 0.75  # of a frame's height about the isocentre that the CT must hold
 HELD_OUT = 4  # every so many moments, one is for validation alone
 
 
@@ -193,7 +194,8 @@ class PatientBodies:
         angles_deg: IEC gantry angles of the views; none is the study's alone.
 
     Raises:
-        UserError: no patient file, or a CT that cannot be used.
+        UserError: no patient file, or a CT that cannot be used: its lungs are cut, or
+            it ends within the frames.
     """
 
     def __init__(
@@ -201,6 +203,7 @@ class PatientBodies:
     ) -> None:
         self._file = read_patient(expand_path(folder) / PATIENT)
         self._spec, self._angles_deg = spec, angles_deg
+        _check_beam(self._file, spec.geometry())
         self._gtv = jax.tree.map(jnp.asarray, self._file.gtv)
         self._body = functools.cache(self._read)
 
@@ -255,6 +258,33 @@ class PatientBodies:
         )
         # Sites for simulated tumours are not needed, and take 0.1 GB.
         return dataclasses.replace(body, centres_mm=body.centres_mm[:0])
+
+
+def _check_beam(patient: PatientFile, view: Geometry) -> None:
+    """Refuses a CT that ends within the frames; in the plane of the isocentre."""
+    half = 0.5 * view.rows * iso_pixel_mm(view)[0]
+    grid, counts = patient.grid, np.array(patient.hu.shape[:0:-1])  # x, y, z
+    spacing = np.array(grid.spacing_mm, float)
+    low = np.array(grid.origin_mm, float) - patient.isocentre_mm - 0.5 * spacing
+    high = low + counts * spacing
+    share = max(min(half, high[2]) - max(-half, low[2]), 0.0) / (2.0 * half)
+    # Beside the CT there is nothing to see, however long it is.
+    if share >= LEAST_SCAN and (low[:2] < 0.0).all() and (high[:2] > 0.0).all():
+        return
+    names = ("left-right", "front-back", "head-foot")
+    held = ", ".join(
+        f"{a:.0f} to {b:.0f} mm {name}"
+        for name, a, b in zip(names, low, high, strict=True)
+    )
+    raise UserError(
+        f"a CT that does not cover the beam: about the isocentre it holds {held}, "
+        f"frames show {-half:.0f} to {half:.0f} mm head-foot",
+        needed=f"the isocentre inside the CT, and {LEAST_SCAN:.0%} of the frames' "
+        "height about it",
+        why="beyond its ends the last slices are repeated, which is no anatomy",
+        fix="a longer scan; or the right isocentre (fluoro fit --plan=FILE, or "
+        "--isocentre-mm X Y Z), with another --out",
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("photons", "appearance"))

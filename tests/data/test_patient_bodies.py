@@ -148,3 +148,23 @@ def test_a_run_remembers_whose_it_is(folder, tmp_path):
     cfg.data.ct_dir = str(other)
     with pytest.raises(UserError, match="other CTs"):
         record(cfg, tmp_path, start=0)
+
+
+@pytest.mark.parametrize(
+    ("moved_mm", "held"),
+    [
+        ((0.0, 0.0, 150.0), "-338 to 14 mm head-foot"),
+        ((0.0, 300.0, 0.0), "mm front-back"),
+    ],
+)
+def test_a_ct_that_does_not_cover_the_beam_is_refused(folder, tmp_path, moved_mm, held):
+    patient = read_patient(folder / PATIENT)
+    spec = StudySpec.from_config(smoke(folder).study)
+    away = patient.isocentre_mm + np.array(moved_mm)
+    write_patient(tmp_path / PATIENT, dataclasses.replace(patient, isocentre_mm=away))
+    with pytest.raises(UserError, match="does not cover the beam") as caught:
+        PatientBodies(str(tmp_path), spec)
+    assert held in caught.value.found and "-160 to 160 mm" in caught.value.found
+    assert "75% of the frames' height" in caught.value.needed
+    assert "--isocentre-mm X Y Z" in caught.value.fix
+    assert len(str(caught.value).splitlines()) == 4
