@@ -97,7 +97,7 @@ def _guarded(work: Callable[[], None], *, debug: bool) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # an OSError too; `unbroken` answers it
         raise
-    except (UserError, OSError, RuntimeError) as error:
+    except (UserError, OSError, RuntimeError, MemoryError) as error:
         told = _told(error)
         if told is None:  # a fault of the program, not of the user
             raise
@@ -114,7 +114,7 @@ def _told(error: Exception) -> UserError | None:
         return error
     if isinstance(error, OSError):
         return _of_the_system(error)
-    return explained(error) if isinstance(error, RuntimeError) else None
+    return explained(error)
 
 
 def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) -> Call:
@@ -198,7 +198,12 @@ def _work(verb: str, call: Call) -> None:
     work = getattr(importlib.import_module(module), name)
     raise_if_pressed()  # the import may have swallowed a Ctrl-C
     with locked(call.workdir) if training else contextlib.nullcontext():
-        work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
+        try:
+            work(cfg, call.workdir, data_dir=call.data_dir, **call.extra)
+        except (RuntimeError, MemoryError) as error:
+            from fluoro_jax.training import memory
+
+            raise memory.explained(error, cfg) or error from error
 
 
 def _work_plan(verb: str, call: Call) -> None:

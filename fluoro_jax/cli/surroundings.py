@@ -16,6 +16,7 @@ from typing import Any
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.fingerprint import leaves
+from fluoro_jax.io.memory import not_allocated
 
 # As JAX itself reads the variable.
 TRUE = ("1", "true", "t", "yes", "y", "on")
@@ -87,8 +88,16 @@ def _check_flags(flags: str) -> None:
         )
 
 
-def explained(error: RuntimeError) -> UserError | None:
-    """Returns JAX's complaint about its platform as a user error, None for others."""
+def explained(error: Exception) -> UserError | None:
+    """Returns a lack of memory, or of a platform, as a user error; None for others."""
+    if missing := not_allocated(error):
+        return UserError(
+            f"out of memory ({missing})",
+            needed="free memory for the clip or volume and for the network",
+            why="both are held in memory whole while they are worked on",
+            fix="close other programs, or cut the clip; on a GPU that others use too: "
+            "export XLA_PYTHON_CLIENT_PREALLOCATE=false",
+        )
     text = " ".join(str(error).split())
     # Without JAX_PLATFORMS the user named no platform, and the error is the program's.
     if "backend" not in text or "JAX_PLATFORMS" not in os.environ:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+MOST_SHOWN = 160  # characters of an error; XLA's go on with all allocations
 
 
 def free_bytes() -> int | None:
@@ -34,6 +35,21 @@ def free_bytes() -> int | None:
         with contextlib.suppress(ValueError, OSError, AttributeError):
             return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(min(found), 0) if found else None
+
+
+def not_allocated(error: BaseException) -> str:
+    """Returns what could not be allocated, in words; "" for errors of another kind.
+
+    >>> not_allocated(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 B"))
+    'RESOURCE_EXHAUSTED: Out of memory allocating 8 B'
+    >>> not_allocated(RuntimeError("INTERNAL: no such device"))
+    ''
+    """
+    text = " ".join(str(error).split())[:MOST_SHOWN]
+    if isinstance(error, MemoryError):
+        return text or "MemoryError"
+    # XLA has no class of its own for it.
+    return text if "RESOURCE_EXHAUSTED" in text else ""
 
 
 def _numbers(path: Path) -> dict[str, int]:

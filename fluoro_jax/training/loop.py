@@ -273,9 +273,10 @@ def _programs(nets: Nets, say: Callable[[str], None]) -> tuple[FirstCall, FirstC
     # 28 s for a critic of 3; the number of programs grows with the levels.
     gen_s = 6.5 * (cfg.gen.levels + cfg.gen.refine_levels)
     critic_s = 9.0 * cfg.critic.levels
+    first = functools.partial(FirstCall, say=say, cfg=cfg)
     return (
-        FirstCall("generator update", compiled(gen_update), say, expected_s=gen_s),
-        FirstCall("critic update", compiled(critic_update), say, expected_s=critic_s),
+        first("generator update", compiled(gen_update), expected_s=gen_s),
+        first("critic update", compiled(critic_update), expected_s=critic_s),
     )
 
 

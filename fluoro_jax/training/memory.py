@@ -1,7 +1,8 @@
 """Estimates and reports the memory of a run before it is taken.
 
 `check` refuses sizes that cannot fit from shapes alone, before anything is allocated;
-`report` tells what XLA says of a compiled update before its first call.
+`report` tells what XLA says of a compiled update before its first call; `explained`
+says what to change where memory ran out all the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import jax
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.memory import free_bytes as free_on_machine
+from fluoro_jax.io.memory import not_allocated
 from fluoro_jax.models.unet import widths
 from fluoro_jax.sim.body.solids import body_grid
 from fluoro_jax.training.state import TrainState
@@ -159,13 +161,51 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / MIB:.0f} MiB"
 
 
-def report(beside: int | None, state: TrainState, *, free: int | None) -> list[str]:
+def explained(error: BaseException, cfg: Any) -> UserError | None:
+    """Returns the user's error for a run that ran out of memory, None for others."""
+    found = not_allocated(error)
+    if not found:
+        return None
+    return UserError(
+        f"out of memory with data.batch_size = {cfg.data.batch_size} of "
+        f"{cfg.study.rows} x {cfg.study.cols} pixels ({found})",
+        needed="an update that fits into the memory of each device",
+        why="activations of all clips of a batch are held at once",
+        # Half: what was missing in all, the error does not say.
+        fix=f"{less_memory(cfg, 0.5)}; with another --workdir, as the config differs",
+    )
+
+
+def less_memory(cfg: Any, share: float) -> str:
+    """Returns flags with which an update needs about `share` of its memory.
+
+    The same clips in more parts, where batch and devices can be divided so; else
+    activations that are computed twice, or fewer channels.
+    """
+    batch, devices = cfg.data.batch_size, jax.device_count()
+    for parts in range(2, batch // devices + 1):
+        if batch % (parts * devices) == 0 and 1.0 / parts <= share:
+            return (
+                f"--config.data.batch_size={batch // parts} "
+                f"--config.train.accumulate={cfg.train.accumulate * parts} (as many "
+                "clips an update)"
+            )
+    if not cfg.gen.remat:
+        return "--config.gen.remat=True"
+    base = _rounded(cfg, "gen.base", cfg.gen.base * math.sqrt(share))
+    return f"--config.gen.base={base}, or smaller frames (study.rows, study.cols)"
+
+
+def report(
+    beside: int | None, state: TrainState, *, free: int | None, cfg: Any = None
+) -> list[str]:
     """Returns lines for the user: the need, and a warning if it exceeds what is free.
 
     Args:
         beside: bytes an update needs on one device besides the state; None if unknown.
         state: already on the devices.
         free: bytes free on one device; None if unknown.
+        cfg: the run's config, for flags that fit.
     """
     if beside is None:
         return []
@@ -183,10 +223,14 @@ def report(beside: int | None, state: TrainState, *, free: int | None) -> list[s
         f"{_bytes(state) / MIB:.1f} MiB ({listed})"
     ]
     if free is not None and beside > free:
+        less = (
+            "a smaller data.batch_size with a larger train.accumulate, or gen.remat = "
+            "True, needs less"
+            if cfg is None
+            else f"next: {less_memory(cfg, free / beside)}"
+        )
         lines.append(
-            f"  WARNING: that is more than the {free / MIB:.0f} MiB free; a smaller "
-            "data.batch_size with a larger train.accumulate, or gen.remat = True, "
-            "needs less"
+            f"  WARNING: that is more than the {free / MIB:.0f} MiB free; {less}"
         )
     return lines
 

@@ -99,6 +99,7 @@ class FirstCall:
         program: a `parallel.Program`.
         say: takes the lines meant for the user.
         expected_s: seconds that compiling may take on two CPU cores.
+        cfg: the run's config, for advice where memory is short.
     """
 
     def __init__(
@@ -108,7 +109,9 @@ class FirstCall:
         say: Callable[[str], None],
         *,
         expected_s: float = 0.0,
+        cfg: Any = None,
     ) -> None:
+        self._cfg = cfg
         self._name, self._program, self._say = name, program, say
         self._expected_s = expected_s
         self._ready: Future[None] | None = None
@@ -146,7 +149,7 @@ class FirstCall:
             beside = self._program.bytes_beside_state(state, *batches)
         ready = f"{self._name} ready after {time.monotonic() - begun:.0f} s"
         free = memory.free_bytes()
-        first, *more = memory.report(beside, state, free=free) or [""]
+        first, *more = memory.report(beside, state, free=free, cfg=self._cfg) or [""]
         self._say(f"  ... {ready}{first and f'; {first}'}")
         for line in more:
             self._say(line)

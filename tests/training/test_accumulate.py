@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from stand_ins import disc_batch, small_config, small_nets
 
+from configs import quickstart
 from fluoro_jax.training import memory, parallel, step
 from fluoro_jax.training.progress import FirstCall
 from fluoro_jax.training.state import to_host
@@ -102,6 +103,11 @@ def test_a_need_above_what_is_free_is_a_warning():
     assert warned[0] == line
     assert "more than the 6 MiB free" in warned[1] and "train.accumulate" in warned[1]
     assert memory.report(None, state, free=1) == []
+    cfg = quickstart.get_config()
+    cfg.data.batch_size = 32
+    warned = memory.report(8 * 2**20, state, free=3 * 2**20, cfg=cfg)
+    # 3/8 of the memory: a quarter of the clips at once is the next that divides.
+    assert "batch_size=8 --config.train.accumulate=4 (as many" in warned[1]
 
 
 def test_free_memory_is_the_device_s_own_or_a_share_of_the_machine_s(monkeypatch):

@@ -13,6 +13,7 @@ from stand_ins import small_config
 
 from configs import quickstart
 from configs.base import base_config
+from fluoro_jax.cli import commands
 from fluoro_jax.config import validate
 from fluoro_jax.errors import UserError
 from fluoro_jax.io import memory as host_memory
@@ -96,3 +97,50 @@ def test_under_a_limit_the_command_is_refused_before_memory_is_taken(tmp_path):
     assert len(done.stderr.splitlines()) == 4, done.stderr
     assert "data.batch_size = 8192 needs" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+GONE = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12345 bytes."
+
+
+@pytest.mark.parametrize(
+    ("values", "fix"),
+    [
+        # Four virtual devices: a batch of 16 in halves, of 4 not at all.
+        (dict(data__batch_size=16), "batch_size=8 --config.train.accumulate=2"),
+        (
+            dict(data__batch_size=24, train__accumulate=3),
+            "batch_size=12 --config.train.accumulate=6",
+        ),
+        (dict(data__batch_size=20), "batch_size=4 --config.train.accumulate=5"),
+        (dict(data__batch_size=4), "--config.gen.remat=True"),
+        (
+            dict(data__batch_size=4, gen__remat=True, gen__base=16, gen__group_size=4),
+            "--config.gen.base=8, or smaller frames",
+        ),
+    ],
+)
+def test_memory_that_runs_out_names_flags_with_values_that_fit(values, fix):
+    error = memory.explained(RuntimeError(GONE), with_values(**values))
+    assert error is not None and len(str(error).splitlines()) == 4
+    size = values["data__batch_size"]
+    assert f"out of memory with data.batch_size = {size}" in error.found
+    assert "12345 bytes" in error.found and "memory of each device" in error.needed
+    assert fix in error.fix and "another --workdir" in error.fix
+    assert memory.explained(RuntimeError("INTERNAL"), with_values()) is None
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("error", [RuntimeError(GONE), MemoryError("Unable to ...")])
+def test_a_command_that_runs_out_of_memory_ends_in_four_lines(error, tmp_path, capsys):
+    def fail(*_, **__):
+        raise error
+
+    assert commands.guarded(lambda: fail(), debug=False) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "out of memory" in lines[0]
+    argv = ["--config=configs/quickstart.py:smoke", f"--workdir={tmp_path / 'w'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fluoro_jax.training.loop.train", fail)
+        assert commands.run("train", argv) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "data.batch_size" in lines[0] and "--config." in lines[3]

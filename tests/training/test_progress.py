@@ -19,7 +19,7 @@ class Compiled:
 
 def test_tqdm_has_its_lock_before_the_thread_starts(monkeypatch):
     """Made by two threads at once it stopped a training before its first step."""
-    monkeypatch.setattr(memory, "report", lambda beside, state, free: [])
+    monkeypatch.setattr(memory, "report", lambda beside, state, **_: [])
     monkeypatch.delattr(tqdm, "_lock", raising=False)
     seen = []
     call = FirstCall(
