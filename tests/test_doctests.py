@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fluoro_jax"
 MODULES = (
+    "fluoro_jax.cli.phase_flags",
     "fluoro_jax.cli.stated",
     "fluoro_jax.config_rules",
     "fluoro_jax.geometry",
@@ -17,6 +18,7 @@ MODULES = (
     "fluoro_jax.io.dicom.write",
     "fluoro_jax.io.dicom.phase_names",
     "fluoro_jax.io.files",
+    "fluoro_jax.io.memory",
     "fluoro_jax.io.overrides",
     "fluoro_jax.io.read_clip",
     "fluoro_jax.sim.fluoroscope",

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from fluoro_jax.errors import refuse
+
 DOES = "list the trained weights, or show the card of one"
-EPILOG = """Without NAME all weights of the package are listed; with NAME, which may be
-the folder of a fit too, the card: what it was trained on, how it was tested, its
-limits. Research software. Not a medical device. Not for clinical use."""
+EPILOG = """`fluoro models list` (or no word at all) lists all weights of the package;
+`fluoro models show NAME`, where NAME may be the folder of a fit too, shows the card:
+what it was trained on, how it was tested, its limits. Research software. Not a medical
+device. Not for clinical use."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="whose card to show")
+    parser.add_argument(
+        "words",
+        metavar="list | show NAME",
+        nargs="*",
+        help="list all weights (default), or show the card of one",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
     parser.add_argument("--debug", action="store_true", help="show the traceback")
 
@@ -23,20 +32,24 @@ def models(args: argparse.Namespace) -> None:
     """Prints a line a model, or one card.
 
     Raises:
-        UserError: no such weights, or a card that was changed.
+        UserError: no such weights, a card that was changed, or words that say neither
+            list nor show.
     """
-    from fluoro_jax import zoo
-    from fluoro_jax.zoo.card import card_markdown, stale
+    # Cards alone: building the networks of all weights takes seconds.
+    from fluoro_jax.zoo import cards, find
 
-    if args.name:
-        name, folder = zoo.find(args.name)
-        card = zoo.load(name, folder=folder).card
-        print(json.dumps(card, indent=1) if args.json else card_markdown(card))
+    if asked := _asked(args.words):
+        name, folder = find(asked)
+        card, _ = cards.read(name, folder=folder)
+        if args.json:
+            print(json.dumps(card, indent=1))
+            return
+        from fluoro_jax.zoo.card import card_markdown
+
+        print(card_markdown(card))
         return
-    rows = []
-    for name in zoo.names():
-        card = zoo.load(name).card
-        rows.append({**_facts(card), "stale": stale(card)})
+    every = [cards.read(name)[0] for name in cards.names()]
+    rows = [{**_facts(card), "stale": cards.stale(card)} for card in every]
     if args.json:
         print(json.dumps(rows, indent=1))
         return
@@ -47,6 +60,26 @@ def models(args: argparse.Namespace) -> None:
             f"{row['pixel_iso_mm']:.2f} mm, {row['frame_s']:g} s apart, "
             f"{row['parameters'] / 1e6:.2f} M parameters, {row['mb']:.1f} MB{old}"
         )
+
+
+def _asked(words: Sequence[str]) -> str:
+    """Returns whose card is asked for, "" for the list.
+
+    A name alone is a `show`, too.
+    """
+    match list(words):
+        case [] | ["list"]:
+            return ""
+        case ["show", name] if name:
+            return name
+        case [name] if name and name != "show":
+            return name
+    refuse(
+        f"fluoro models {' '.join(words)}",
+        "`fluoro models list`, or `fluoro models show NAME`",
+        "one card is shown at a time",
+        "fluoro models list  (the names)",
+    )
 
 
 def _facts(card: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fluoro_jax import fingerprint
 from fluoro_jax.choices import choices_caption
 from fluoro_jax.config_rules import parse_angles
 from fluoro_jax.evaluation.summary import (
@@ -18,10 +17,9 @@ from fluoro_jax.evaluation.summary import (
 )
 from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.studies import STUDIES
+from fluoro_jax.zoo.cards import stale
 
 LICENCE = "Apache-2.0"
-# Every card has these; one without is refused at load.
-SECTIONS = ("name", "config", "weights", "metrics", "cases", "training", "limits")
 PAGE = """# Trained weights
 
 {disclaimer}
@@ -87,30 +85,6 @@ def make_card(
         "choices": table.get("choices", ""),
         "config": cfg.to_dict(),
     }
-
-
-def stale(card: Mapping[str, Any]) -> str:
-    """Returns why the card's numbers need not be reproduced now; "" if they must.
-
-    They were measured with the simulator, tracker and metrics of their time. A change
-    of those changes the numbers, not the weights.
-    """
-    from fluoro_jax.data.dataset import RENDERERS  # late: zoo.load needs neither
-    from fluoro_jax.evaluation.evaluate import SOURCES
-
-    recorded = card.get("fingerprint")
-    if recorded is None:
-        return (
-            "Numbers of an earlier simulator and of its test cases, made before "
-            "fingerprints were recorded."
-        )
-    # By contents: code that was moved as it was changes no number.
-    if fingerprint.changed(recorded, fingerprint.files(*RENDERERS, *SOURCES)):
-        return (
-            "Numbers of an earlier version of the simulator, the tracker or the "
-            "metrics, and of its test cases."
-        )
-    return ""
 
 
 def limits(cfg: Any) -> list[str]:

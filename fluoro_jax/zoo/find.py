@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.zoo.registry import names
+from fluoro_jax.zoo.cards import names
 
 
 def find(model: str) -> tuple[str, Path | None]:

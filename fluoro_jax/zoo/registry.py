@@ -1,8 +1,8 @@
 """Trained weights by name: files of the package, read offline, checked at every load.
 
 `zoo.names()` lists them, `zoo.load(name)` reads one, `zoo.tracker(name)` tracks. Each
-is `<name>.safetensors` and `<name>.json` (its card, see card.py). The card holds the
-sha256 of the weights and, in `card_sha256`, its own.
+is `<name>.safetensors` and `<name>.json` (its card, see card.py and cards.py). The card
+holds the sha256 of the weights and, in `card_sha256`, its own.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ from safetensors.numpy import save as to_safetensors
 
 from fluoro_jax.config import validate
 from fluoro_jax.data.stack import stack_channels
-from fluoro_jax.errors import UserError, nearest
+from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_all
 from fluoro_jax.io.tracks import DISCLAIMER
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.tracking.networks import AnyNetworkTracker, network_tracker
 from fluoro_jax.training.precision import make_generator
 from fluoro_jax.zoo.calibration import calibration_beside
-from fluoro_jax.zoo.card import SECTIONS, make_card
+from fluoro_jax.zoo.card import make_card
+from fluoro_jax.zoo.cards import REINSTALL, folder_of, read, sign
+from fluoro_jax.zoo.cards import names as names
 
-FOLDER = Path(__file__).parent / "weights"
 NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
 DTYPES = {"F32": np.dtype(np.float32), "BF16": np.dtype(jnp.bfloat16)}
 MAX_BYTES = {"float32": 10_000_000, "bfloat16": 16_000_000}  # a wheel holds them all
-CARD_HASH = "card_sha256"
 CONFIDENCE = ".confidence.json"  # beside the weights, of `launch.confidence`
-REINSTALL = "install the package again, or publish the weights again from their run"
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,6 @@ class Weights:
     card: dict[str, Any]
 
 
-def names(*, folder: str | Path | None = None) -> list[str]:
-    """Returns the names that `load` takes, sorted.
-
-    Args:
-        folder: where the weights lie, if not in the package.
-    """
-    return sorted(path.stem for path in _folder(folder).glob("*.safetensors"))
-
-
 def load(name: str, *, folder: str | Path | None = None) -> Weights:
     """Reads and checks weights; nothing is downloaded.
 
@@ -80,23 +70,8 @@ def load(name: str, *, folder: str | Path | None = None) -> Weights:
     Raises:
         UserError: unknown name, no card, damaged file, parameters of another network.
     """
-    folder = _folder(folder)
-    # Before any path is built from it: a name with slashes never reaches the file
-    # system.
-    if name not in names(folder=folder):
-        _refuse_name(name, folder)
-    card = _read_card(folder / f"{name}.json")
-    path = folder / f"{name}.safetensors"
-    data = path.read_bytes()
-    # Before anything is unpacked: the file is untrusted until it agrees with its card.
-    found, wanted = hashlib.sha256(data).hexdigest(), card["weights"]["sha256"]
-    if found != wanted:
-        raise UserError(
-            f"{path} has sha256 {found[:16]}...",
-            needed=f"{str(wanted)[:16]}..., as its card says",
-            why="the card's numbers are those of the file it was written with",
-            fix=REINSTALL,
-        )
+    card, data = read(name, folder=folder)
+    path = folder_of(folder) / f"{name}.safetensors"
     cfg = _read_config(card, name)
     # Built from the card, not from a config file of today, which may have changed.
     generator = make_generator(cfg)
@@ -134,7 +109,7 @@ def tracker(
     # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
-    path = _folder(folder) / f"{name}{CONFIDENCE}"
+    path = folder_of(folder) / f"{name}{CONFIDENCE}"
     calibration = calibration_beside(path, weights.cfg, weights.params, lookahead)
     return network_tracker(
         weights.generator,
@@ -180,7 +155,7 @@ def save(
         UserError: a name or dtype that is not one, a name that is taken, or a file that
             is too large.
     """
-    folder = _folder(folder)
+    folder = folder_of(folder)
     check_name(name, folder=folder, overwrite=overwrite)
     _check_dtype(dtype)
     data, about = _pack(name, params, dtype)
@@ -200,7 +175,7 @@ def check_name(
     Raises:
         UserError: no legal name; or one that is taken, unless `overwrite`.
     """
-    folder = _folder(folder)
+    folder = folder_of(folder)
     if not NAME.fullmatch(name):
         _refuse_new_name(name)
     taken = [folder / f"{name}.{end}" for end in ("safetensors", "json")]
@@ -213,17 +188,6 @@ def check_name(
             why="published weights are not replaced unasked",
             fix="add --overwrite, or choose another --name",
         )
-
-
-def sign(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the card with `card_sha256`, the hash of all its other entries.
-
-    The hash is over JSON with sorted keys, no spaces and no `card_sha256`.
-    """
-    plain = {key: value for key, value in card.items() if key != CARD_HASH}
-    # Sorted and without spaces, so that the layout of the file does not count.
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return {**plain, CARD_HASH: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _pack(name: str, params: Any, dtype: str) -> tuple[bytes, dict[str, Any]]:
@@ -255,34 +219,6 @@ def rounded(params: Any, dtype: str = "bfloat16") -> Any:
 def _flat(tree: Any) -> dict[str, Any]:
     """Leaves by path, as `coarse/down_0/conv/bias`."""
     return cast(dict[str, Any], flatten_dict(tree, sep="/"))
-
-
-def _folder(folder: str | Path | None) -> Path:
-    return FOLDER if folder is None else Path(folder)
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        # In this order: a card without its parts is told before one that was changed.
-        missing = [key for key in SECTIONS if key not in card]
-        if not missing and "sha256" not in card["weights"]:
-            missing = ["weights.sha256"]
-        problem = f"has no {', '.join(missing)}" if missing else ""
-        if not problem and sign(card)[CARD_HASH] != card.get(CARD_HASH):
-            problem = f"was changed: its {CARD_HASH} is of other entries"
-    except FileNotFoundError:
-        card, problem = {}, "is not there"
-    except (OSError, ValueError, TypeError) as error:
-        card, problem = {}, f"cannot be read ({error})"
-    if problem:
-        raise UserError(
-            f"the card {path} {problem}",
-            needed="the card that was written with the weights",
-            why="weights without their config, sha256 and numbers are not used",
-            fix=REINSTALL,
-        )
-    return card
 
 
 def _read_config(card: Mapping[str, Any], name: str) -> Any:
@@ -334,17 +270,6 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
     # float32 whatever the file: the file is smaller, the computation the same.
     return unflatten_dict(
         {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}, sep="/"
-    )
-
-
-def _refuse_name(name: str, folder: Path) -> NoReturn:
-    known = names(folder=folder)
-    close = nearest(name, known)
-    raise UserError(
-        f"no weights {name!r}",
-        needed="one of " + ", ".join(known) if known else f"weights in {folder}",
-        why="weights are files of the package; nothing is downloaded",
-        fix=f"did you mean {close}?" if close else "zoo.names() lists what is there",
     )
 
 

@@ -6,7 +6,12 @@ from fluoro_jax import fingerprint
 from fluoro_jax.data.dataset import RENDERERS
 from fluoro_jax.evaluation.evaluate import SOURCES
 from fluoro_jax.zoo import registry as zoo
-from fluoro_jax.zoo.card import card_markdown, stale
+from fluoro_jax.zoo.card import card_markdown
+from fluoro_jax.zoo.cards import DECIDE_NUMBERS, stale
+
+
+def test_the_files_that_decide_numbers_are_those_of_the_evaluation():
+    assert (*RENDERERS, *SOURCES) == DECIDE_NUMBERS
 
 
 def test_a_card_is_stale_once_the_simulator_has_changed():

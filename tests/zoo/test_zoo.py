@@ -25,6 +25,7 @@ from fluoro_jax.studies import StudySpec, study_case
 from fluoro_jax.tracking.network import NetworkTracker
 from fluoro_jax.tracking.tracker import track_clip
 from fluoro_jax.training.nets import restore_generator
+from fluoro_jax.zoo import cards
 from fluoro_jax.zoo import registry as zoo
 from fluoro_jax.zoo.card import card_markdown, limits, page, stale
 from fluoro_jax.zoo.publish import first_cases, publish, recheck, training
@@ -366,7 +367,7 @@ def test_the_command(run, shelf, tmp_path, monkeypatch, capsys):
 
 def shipped(name):
     """A name in the package as a test's parameter; large frames take minutes."""
-    card = json.loads((zoo.FOLDER / f"{name}.json").read_text("utf-8"))
+    card = json.loads((cards.FOLDER / f"{name}.json").read_text("utf-8"))
     large = card["config"]["study"]["rows"] > 128
     return pytest.param(name, marks=pytest.mark.slow if large else ())
 
