@@ -45,7 +45,11 @@ def stated_from(args: argparse.Namespace) -> Overrides:
     pixel_mm = None if args.pixel_mm is None else (args.pixel_mm[0], args.pixel_mm[1])
     numbers = {name: getattr(args, name) for name in NUMBERS}
     return Overrides(
-        pixel_mm=pixel_mm, domain=args.domain, invert=args.invert, **numbers
+        pixel_mm=pixel_mm,
+        domain=args.domain,
+        invert=args.invert,
+        pixels_only=getattr(args, "pixels_only", False),  # of `fluoro track` alone
+        **numbers,
     )
 
 

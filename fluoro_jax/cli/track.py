@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import stated
+from fluoro_jax.cli import pixels_only, stated
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.overrides import Overrides
@@ -92,6 +92,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gif", action="store_true", help="frames with the outline as track.gif too"
     )
+    parser.add_argument(
+        "--pixels-only",
+        action="store_true",
+        help="no millimetres: pixel size, SAD and SID may be unknown; the frames are "
+        "then taken to have the model's scale",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--debug", action="store_true", help="show the traceback")
@@ -112,6 +118,9 @@ def options_from(args: argparse.Namespace) -> Options:
                 why="positions depend on the model and are written to files",
                 fix=f"add --{name}={example}",
             )
+    beside = tuple(kind for kind in BESIDE if getattr(args, kind))
+    if args.pixels_only:
+        pixels_only.check(beside)
     return Options(
         expand_path(args.clip),
         args.model,
@@ -120,7 +129,7 @@ def options_from(args: argparse.Namespace) -> Options:
         args.overwrite,
         args.quiet,
         stated.stated_from(args),
-        tuple(kind for kind in BESIDE if getattr(args, kind)),
+        beside,
     )
 
 
@@ -131,11 +140,8 @@ def track(options: Options) -> None:
         UserError: before anything is written, for a clip, a model or a folder that
             cannot be used.
     """
-    from fluoro_jax import zoo
-    from fluoro_jax.io.read_clip import read_clip_with_sources
     from fluoro_jax.io.tracks import check_out, write_tracks
     from fluoro_jax.io.tracks_beside import check_beside, write_beside
-    from fluoro_jax.tracking.follow import make_plan
 
     begun = time.time()
     # Before the model is loaded, which takes seconds.
@@ -144,15 +150,13 @@ def track(options: Options) -> None:
     # Caught here: each is printed once, and stands in run.json.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        read = read_clip_with_sources(options.clip, options.stated)
-        # The model's own lookahead unless asked otherwise: its numbers are for that.
-        name, folder = zoo.find(options.model)
-        tracker = zoo.tracker(name, lookahead_frames=options.lookahead, folder=folder)
-        plan = make_plan(tracker, read.clip)
+        read, plan = _read_and_plan(options)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
     told = tell_warnings(caught)
+    bare = options.stated.pixels_only
+    about = _about(options, read, plan)
     record = {
-        **_about(options, read, plan),
+        **(pixels_only.without_mm(about) if bare else about),
         "runtime": {
             "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
             "seconds": round(time.time() - begun, 3),
@@ -171,28 +175,56 @@ def track(options: Options) -> None:
         kinds=options.beside,
     ) as others:
         record["more_files"] = others
-        write_tracks(options.out, read.clip, rows, masks=masks, run=record)
-    _write_page(options.out, read.clip, rows, masks=masks, run=record)
+        write_tracks(
+            options.out, read.clip, rows, masks=masks, run=record, pixels_only=bare
+        )
+    page = _write_page(options, read.clip, rows, masks=masks, run=record)
     if not options.quiet:
         print(f"{len(rows)} frames: {record['status']}", file=sys.stderr)
-        names = ["track.csv", "masks.mha", "run.json", *others, "report.html"]
+        names = ["track.csv", "masks.mha", "run.json", *others, *page]
         print(f"{', '.join(names)} in {options.out}", file=sys.stderr)
 
 
+def _read_and_plan(options: Options) -> tuple[Any, Any]:
+    """Returns what was read, and its plan for the model."""
+    from fluoro_jax import zoo
+    from fluoro_jax.io.read_clip import read_clip_with_sources
+    from fluoro_jax.tracking.follow import make_plan
+
+    read = read_clip_with_sources(options.clip, options.stated)
+    # The model's own lookahead unless asked otherwise: its numbers are for that.
+    name, folder = zoo.find(options.model)
+    tracker = zoo.tracker(name, lookahead_frames=options.lookahead, folder=folder)
+    if not options.stated.pixels_only:
+        return read, make_plan(tracker, read.clip)
+    clip = pixels_only.scaled(read.clip, tracker.learned.view)
+    return pixels_only.unscaled(read), make_plan(tracker, clip)
+
+
 def _write_page(
-    out: Path, clip: Any, rows: list[Any], *, masks: Any, run: dict[str, Any]
-) -> None:
-    """Writes report.html and results.json; a mask in the clip is the truth."""
+    options: Options, clip: Any, rows: list[Any], *, masks: Any, run: dict[str, Any]
+) -> list[str]:
+    """Writes report.html and results.json; returns what is to be named of them.
+
+    A mask in the clip is the truth. Without millimetres there is no page, and that of
+    an earlier track is removed.
+    """
     import numpy as np
 
     from fluoro_jax.io.tracks import read_track
-    from fluoro_jax.report.clip import Tracked, write_clip_report
+    from fluoro_jax.report.clip import PAGE, RESULTS, Tracked, write_clip_report
 
+    out = options.out
+    if options.stated.pixels_only:
+        for name in (PAGE, RESULTS):
+            (out / name).unlink(missing_ok=True)
+        return []
     confidence = np.array([float(answer.confidence) for answer, _ in rows])
     latency_ms = np.array([latency for _, latency in rows])
     write_clip_report(
         out, Tracked(clip, read_track(out), masks, confidence, latency_ms, run)
     )
+    return [PAGE]
 
 
 def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:

@@ -52,7 +52,7 @@ def write_animation(path: Path, clip: Clip, note: str = "") -> None:
         path: the file.
         clip: its mask is drawn as an outline.
         note: stands above every frame, after its number and time, with a scale bar in
-            the frame; without one frames are bare.
+            the frame where the scale is known; without a note frames are bare.
     """
     pictures = frame_pictures(clip)
     if note:
@@ -92,5 +92,7 @@ def _noted(picture: Image.Image, clip: Clip, words: str) -> Image.Image:
     image = Image.new("RGB", (picture.width, picture.height + MARGIN_PX))
     image.paste(picture, (0, MARGIN_PX))
     ImageDraw.Draw(image).text((4, 2), words, fill=INK)
-    draw_scale_bar(image, clip.geometry, picture.width)
+    # Without a scale there is nothing to draw (`Overrides.pixels_only`).
+    if np.isfinite(iso_pixel_mm(clip.geometry)).all():
+        draw_scale_bar(image, clip.geometry, picture.width)
     return image

@@ -18,6 +18,8 @@ RANGES = {
     "fps": (1e-3, 1e3),
     "open_beam": (1e-6, 1e12),
 }
+# Without these there are no millimetres; `pixels_only` does without them.
+SCALE = ("sad_mm", "sdd_mm", "pixel_mm")
 DOMAINS = ("line_integral", "log", "counts", "display")  # as `clip.DOMAINS`
 
 
@@ -35,6 +37,7 @@ class Overrides:
         domain: what the frames hold, one of `DOMAINS`.
         open_beam: reading of the unattenuated beam; counts become -ln(counts / it).
         invert: the file's polarity is wrong: bone bright for bone dark.
+        pixels_only: numbers of `SCALE` may be unknown; they are then NaN in the view.
         offset_mm: (row, column) of the panel's centre, as `geometry.json` states it;
             has no option.
         origins: by name, the file that a value was read from; others are options of the
@@ -50,6 +53,7 @@ class Overrides:
     domain: str | None = None
     open_beam: float | None = None
     invert: bool = False
+    pixels_only: bool = False
     offset_mm: tuple[float, float] | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 

@@ -99,7 +99,7 @@ def _read(path: Path, stated: Overrides) -> ReadClip:
     elif read is None and (looks_like_dicom(path) or path.suffix == ".dcm"):
         return read_projection(path, stated)
     if read is not None:
-        found = read(path)
+        found = read(path, stated.pixels_only)
         return apply_overrides(found, stated) if stated.given() else found
     kinds = (
         "a DICOM projection, a TrackRAD case folder, an .mha or .npz file, or a folder "
@@ -110,24 +110,25 @@ def _read(path: Path, stated: Overrides) -> ReadClip:
     refuse(f"{path}: {there}", kinds, "only these are read", fix)
 
 
-def _sidecar_of(path: Path) -> Sidecar:
+def _sidecar_of(path: Path, pixels_only: bool) -> Sidecar:
     # <name>.geometry.json first: a folder may hold several clips with views of their
     # own.
     own = path.with_suffix(f".{NAME}")
-    return read_sidecar(own if own.is_file() else path.parent / NAME)
+    place = own if own.is_file() else path.parent / NAME
+    return read_sidecar(place, pixels_only=pixels_only)
 
 
-def _from_npz(path: Path) -> ReadClip:
-    return _clip(read_npz(path), _sidecar_of(path), "npz", path)
+def _from_npz(path: Path, pixels_only: bool) -> ReadClip:
+    return _clip(read_npz(path), _sidecar_of(path, pixels_only), "npz", path)
 
 
-def _from_mha(path: Path) -> ReadClip:
+def _from_mha(path: Path, pixels_only: bool) -> ReadClip:
     image = read_mha(path)
-    return _clip(image.array, _sidecar_of(path), "mha", path)
+    return _clip(image.array, _sidecar_of(path, pixels_only), "mha", path)
 
 
-def _from_png(path: Path) -> ReadClip:
-    sidecar = read_sidecar(path / NAME)
+def _from_png(path: Path, pixels_only: bool) -> ReadClip:
+    sidecar = read_sidecar(path / NAME, pixels_only=pixels_only)
     grey, most = read_png_folder(path)
     slope, zero = sidecar.values["value_per_grey"], sidecar.values["value_at_zero"]
     domain = sidecar.values["domain"]
@@ -147,8 +148,8 @@ def _from_png(path: Path) -> ReadClip:
     return _clip(grey, sidecar, "png", path)
 
 
-def _from_trackrad(path: Path) -> ReadClip:
-    sidecar = read_sidecar(path / NAME)
+def _from_trackrad(path: Path, pixels_only: bool) -> ReadClip:
+    sidecar = read_sidecar(path / NAME, pixels_only=pixels_only)
     case = read_trackrad(path)
     read = _clip(case.frames, sidecar, "trackrad", path)
     # TrackRAD's spacing is in the isocentre plane, pixel_mm at the detector.

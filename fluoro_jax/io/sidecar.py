@@ -32,6 +32,7 @@ from fluoro_jax.clip import DOMAINS, Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.io.files import write_text
+from fluoro_jax.io.overrides import SCALE
 
 NAME = "geometry.json"
 # Ours: hundreds of thousands of times fit. Larger files are not read.
@@ -57,8 +58,11 @@ class Sidecar:
     def geometry(self, rows: int, cols: int) -> Geometry:
         """Returns the view of frames `[rows, cols]`."""
         get = self.values.__getitem__
-        pair = lambda key: (float(get(key)[0]), float(get(key)[1]))
-        lengths = (float(get("sad_mm")), float(get("sdd_mm")), float(get("gantry_deg")))
+        # Absent only where `read_sidecar` allowed it: unknown.
+        one = lambda key: math.nan if get(key) is None else float(get(key))
+        two = lambda key: get(key) or (math.nan, math.nan)
+        pair = lambda key: (float(two(key)[0]), float(two(key)[1]))
+        lengths = (one("sad_mm"), one("sdd_mm"), one("gantry_deg"))
         return Geometry(*lengths, rows, cols, pair("pixel_mm"), pair("offset_mm"))
 
     def times(self, count: int) -> np.ndarray:
@@ -134,8 +138,12 @@ KEYS = {
 }
 
 
-def read_sidecar(path: Path) -> Sidecar:
+def read_sidecar(path: Path, *, pixels_only: bool = False) -> Sidecar:
     """Reads and checks a `geometry.json`.
+
+    Args:
+        path: of the file.
+        pixels_only: numbers of `overrides.SCALE` may lack.
 
     Raises:
         UserError: if it is missing, no JSON, or a value is absent, unknown or not
@@ -145,8 +153,10 @@ def read_sidecar(path: Path) -> Sidecar:
     for key, rule in KEYS.items():
         # `domain` has no default: counts taken for line integrals would be tracked in
         # silence.
-        if key not in values and (rule.required or key == "domain"):
-            _refuse(path, f"no {key}", f"{key}: {rule.needed}", f'add "{key}"')
+        free = pixels_only and key in SCALE
+        if key not in values and not free and (rule.required or key == "domain"):
+            other = ", or: fluoro track --pixels-only" * (key in SCALE)
+            _refuse(path, f"no {key}", f"{key}: {rule.needed}", f'add "{key}"{other}')
     # Exactly one of the two: both could contradict each other.
     if ("frame_s" in values) == ("time_s" in values):
         _refuse(
@@ -155,7 +165,7 @@ def read_sidecar(path: Path) -> Sidecar:
             "one of frame_s (s between frames) and time_s (s of each frame)",
             'keep "frame_s" or "time_s"',
         )
-    if values["sdd_mm"] < values["sad_mm"]:
+    if values.get("sdd_mm", math.inf) < values.get("sad_mm", 0.0):
         _refuse(
             path,
             f"sdd_mm = {values['sdd_mm']:g} below sad_mm = {values['sad_mm']:g}",

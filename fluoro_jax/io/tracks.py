@@ -66,6 +66,7 @@ def write_tracks(
     *,
     masks: np.ndarray,
     run: Mapping[str, Any],
+    pixels_only: bool = False,
 ) -> None:
     """Writes the three files, all or none of them.
 
@@ -75,6 +76,7 @@ def write_tracks(
         rows: (track, latency in ms) of every frame, in frame order.
         masks: `[T, H, W]` in {0, 1}, in the clip's own pixels.
         run: what `run.json` says besides columns, files and the statement.
+        pixels_only: leave out what is in mm.
     """
     # Whether the folder is ours to remove if nothing can be written.
     made = not folder.exists()
@@ -82,14 +84,16 @@ def write_tracks(
     down_mm, right_mm = iso_pixel_mm(clip.geometry)
     gaps = np.diff(np.asarray(clip.time_s, float))
     # A `.mha` has one spacing along time: the median stands for uneven times.
-    spacing = (right_mm, down_mm, float(np.median(gaps)) if gaps.size else 1.0)
-    about = {"statement": DISCLAIMER, **run, "columns": COLUMNS, "files": list(FILES)}
+    pixel_mm = (1.0, 1.0) if pixels_only else (right_mm, down_mm)
+    spacing = (*pixel_mm, float(np.median(gaps)) if gaps.size else 1.0)
+    columns = {k: v for k, v in COLUMNS.items() if not (pixels_only and "_mm" in k)}
+    about = {"statement": DISCLAIMER, **run, "columns": columns, "files": list(FILES)}
     try:
         # All three are written beside their places first, so that a full disk leaves
         # the old ones.
         with beside(*(folder / name for name in FILES)) as (table, image, record):
             with table.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, fieldnames=list(COLUMNS))
+                writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
                 writer.writeheader()
                 for (track, latency_ms), mask in zip(rows, masks, strict=True):
                     writer.writerow(_row(track, latency_ms, clip, int(mask.sum())))
@@ -169,7 +173,8 @@ def read_track(path: str | Path) -> TrackTable:
             f"{path}: {what}",
             needed,
             "positions are compared at times, in millimetres",
-            "give the folder of `fluoro track`, or write such a CSV",
+            "give the folder of `fluoro track` (without --pixels-only), or write such "
+            "a CSV",
         )
     if not len(values) or not (np.diff(values[:, 0]) > 0.0).all():
         refuse(

@@ -113,12 +113,12 @@ GEOMETRY = [
     Bad(
         "no sid",
         _bare("DistanceSourceToDetector"),
-        ("no SID", "(0018,1110)", "millimetres need SAD / SID", "--sdd-mm 1500"),
+        ("no SID", "(0018,1110)", "SAD / SID", "--sdd-mm 1500", "--pixels-only"),
     ),
     Bad(
         "no sad",
         _bare("DistanceSourceToPatient"),
-        ("no SAD", "(0018,9402)", "millimetres need SAD / SID", "--sad-mm 1000"),
+        ("no SAD", "(0018,9402)", "SAD / SID", "--sad-mm 1000", "--pixels-only"),
     ),
     Bad("no rt sad", _bare("RadiationMachineSAD", kind="RT Image"), ("no SAD",)),
     Bad("no view", _nameless, ("clip.dcm: no S", "looked for")),
@@ -130,6 +130,7 @@ GEOMETRY = [
             "(0018,1164) ImagerPixelSpacing, (0028,0030) PixelSpacing: none",
             "needed for millimetres",
             "--pixel-mm 0.388 0.388",
+            "--pixels-only",
         ),
     ),
     Bad(

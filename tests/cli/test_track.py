@@ -16,7 +16,7 @@ from fluoro_jax.cli import main as cli
 from fluoro_jax.cli.track import options_from
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import square_panel
-from fluoro_jax.io import tracks
+from fluoro_jax.io import animation, tracks
 from fluoro_jax.io.mha import read_mha
 
 COUNT = 12
@@ -96,6 +96,48 @@ def test_the_record_says_what_was_done(tracked):
     assert sum(run["status"].values()) == COUNT
     assert {"fluoro_jax", "jax", "numpy", "python"} <= set(run["versions"])
     assert run["runtime"]["seconds"] >= run["runtime"]["compile_s"] > 0.0
+
+
+def test_without_a_scale_a_clip_is_tracked_in_pixels(
+    tracked, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(animation, "draw_scale_bar", None)  # must not be called
+    put_mha(tmp_path, chest())
+    unknown = dict(sad_mm=None, sdd_mm=None, pixel_mm=None)
+    edit_json(tmp_path / "geometry.json", **unknown)
+    out = tmp_path / "out"
+    argv = ["track", str(tmp_path / "clip.mha"), "--model=group-cpu", "--lookahead=0"]
+    argv += [f"--out={out}", "--overwrite"]
+    assert cli.main(argv) == 2
+    assert "fluoro track --pixels-only" in capsys.readouterr().err.splitlines()[3]
+    out.mkdir()
+    (out / "report.html").write_text("of an earlier track, in mm")
+    assert cli.main([*argv, "--pixels-only", "--gif"]) == 0
+    assert "the scale of the frames is not known" in capsys.readouterr().err
+    names = sorted([*tracks.FILES, "track.gif"])
+    assert sorted(path.name for path in out.iterdir()) == names
+    rows, whole = (
+        list(csv.DictReader((folder / "track.csv").read_text().splitlines()))
+        for folder in (out, tracked[1])
+    )
+    assert not [name for name in rows[0] if "_mm" in name]
+    # The clip has the model's scale, so that the answers are those with millimetres.
+    for name in ("time_s", "u_px", "v_px", "status"):
+        assert [row[name] for row in rows] == [row[name] for row in whole]
+    assert read_mha(out / "masks.mha").spacing == (1.0, 1.0, 0.25)
+    run = json.loads((out / "run.json").read_text())
+    assert "no column" in run["pixels_only"] and "--pixels-only" in run["command"]
+    assert set(run["geometry"]) == {"rows", "cols", "gantry_deg"}
+    assert "_mm" not in json.dumps([run["columns"], run["resampling"]])
+    assert "scale of the frames is not known" in run["warnings"][0]
+    assert cli.main(["report", str(out), f"--clip={tmp_path / 'clip.mha'}"]) == 2
+
+
+def test_files_in_millimetres_are_refused_without_a_scale(capsys):
+    argv = ["track", "clip.dcm", "--model=group-cpu", "--out=out", "--pixels-only"]
+    assert cli.main([*argv, "--sr"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "--sr with --pixels-only" in lines[0]
 
 
 def test_results_are_replaced_only_when_asked(tracked, monkeypatch, capsys):

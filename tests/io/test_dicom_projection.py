@@ -142,6 +142,21 @@ def test_flags_win_and_say_so(tmp_path):
     np.testing.assert_allclose(found.clip.time_s, np.arange(4) / 8)
 
 
+def test_without_a_scale_a_clip_is_read_where_pixels_are_enough(tmp_path):
+    lost = dict.fromkeys(("ImagerPixelSpacing", "DistanceSourceToDetector"))
+    path = put(tmp_path, "XA", **lost)
+    with pytest.raises(UserError, match="no SID"):
+        read(path)
+    found = read(path, pixels_only=True)
+    view = found.clip.geometry
+    assert np.isnan(view.sdd_mm) and np.isnan(view.pixel_mm).all()
+    assert view.sad_mm > 0 and "pixel_mm" not in found.sources
+    np.testing.assert_array_equal(found.clip.frames.shape, PIXELS.shape)
+    # Its side must be known all the same: another one shows other anatomy.
+    with pytest.raises(UserError, match="no angle of the view"):
+        read(put(tmp_path, "XA", **lost, PositionerPrimaryAngle=None), pixels_only=True)
+
+
 def test_the_kv_arm_is_turned_only_when_asked(tmp_path):
     path = put(tmp_path, "RT Image", KVP=80, GantryAngle=10)
     found = read(path)

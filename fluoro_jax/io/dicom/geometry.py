@@ -112,7 +112,8 @@ def _distances(tags: Tags, stated: Overrides, view: View, *, rt: bool) -> None:
             f"{tags.path}: {what}",
             needed=_looked_for(keys),
             why="millimetres need SAD / SID; without them only pixels are possible",
-            fix=f"{flag_of(name)} {example}  (the value of your machine)",
+            fix=f"{flag_of(name)} {example}  (the value of your machine), or: fluoro "
+            "track --pixels-only",
         )
     sad, sdd = view.get("sad_mm"), view.get("sdd_mm")
     if sad and sdd and sdd < sad * (1.0 - SAME):
@@ -182,7 +183,10 @@ def _calibrated(
 
 
 def _no_pixel(tags: Tags, view: View, keys: list[str], *, alone: Any) -> None:
-    fix = "--pixel-mm 0.388 0.388  (row and column pitch at the detector)"
+    fix = (
+        "--pixel-mm 0.388 0.388  (row and column pitch at the detector), or: fluoro "
+        "track --pixels-only"
+    )
     if "calibrated" in view.about:
         return  # only SAD or SID is missing, which has its own error
     if alone:

@@ -25,7 +25,7 @@ from fluoro_jax.io.dicom.pixels import check_pixels, decode, frame_shape
 from fluoro_jax.io.dicom.supplied import sidecar_of, supply
 from fluoro_jax.io.dicom.tags import Tags, Value
 from fluoro_jax.io.dicom.times import frame_times, moment_of, no_times, series_times
-from fluoro_jax.io.overrides import Overrides
+from fluoro_jax.io.overrides import SCALE, Overrides
 
 PROJECTIONS = {
     "1.2.840.10008.5.1.4.1.1.12.1": "XA",
@@ -88,14 +88,15 @@ def read_projection(path: Path, stated: Overrides | None = None) -> ReadClip:
     pairs = zip(seen.tags, seen.intensities, strict=True)
     frames = decode([(tags, one.convert) for tags, one in pairs], turn)
     get = seen.view.get
+    # What is unknown here was allowed to be (`Overrides.pixels_only`).
     geometry = Geometry(
-        float(get("sad_mm")),
-        float(get("sdd_mm")),
+        float(get("sad_mm") or np.nan),
+        float(get("sdd_mm") or np.nan),
         float(get("gantry_deg")),
         rows,
         cols,
-        get("pixel_mm"),
-        get("offset_mm"),
+        get("pixel_mm") or (np.nan, np.nan),
+        get("offset_mm") or (0.0, 0.0),
     )
     how = seen.intensities[0]
     clip = Clip(frames, np.asarray(seen.time_s.value), geometry, domain=how.domain)
@@ -174,7 +175,8 @@ def _look(path: Path, stated: Overrides) -> Look:
             "(0028,0301) BurnedInAnnotation is YES: text in the pixels may name the "
             "patient, and no output hides it; do not pass pictures on"
         )
-    missing = list(views[0].missing.values())
+    free = SCALE if stated.pixels_only else ()
+    missing = [e for name, e in views[0].missing.items() if name not in free]
     if time_s is None:
         missing.append(no_times(path))
     shape = (count, *shapes[0][1:])
