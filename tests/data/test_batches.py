@@ -22,6 +22,18 @@ from fluoro_jax.sim.tumor.tumor import sphere_centroid_px, tumor_path_mm
 CASES, BATCH = 7, 4
 
 
+@pytest.fixture(scope="module", autouse=True)
+def accelerator():
+    """Another device than the host's; all clips here are rendered on it.
+
+    One test needs it, and rendering compiles for each device anew.
+    """
+    usual = jax.config.jax_default_device
+    jax.config.update("jax_default_device", jax.local_devices()[-1])
+    yield jax.local_devices()[-1]
+    jax.config.update("jax_default_device", usual)
+
+
 @pytest.fixture(scope="module")
 def arrays():
     values = np.arange(CASES, dtype=np.float32).reshape(CASES, 1, 1, 1)
@@ -104,7 +116,7 @@ def test_simulated_shares_make_up_the_global_batch(simulator):
 
 
 def test_every_example_is_another_tumour(simulator):
-    masks = [np.asarray(m) for i in range(3) for m in simulator.batch_at(i)["mask"]]
+    masks = [m for i in range(3) for m in np.asarray(simulator.batch_at(i)["mask"])]
     assert len({m.tobytes() for m in masks}) == len(masks)
     other = SimulatorSource(smoke())
     other._seed = 1
@@ -239,23 +251,23 @@ def test_close_joins_the_thread_and_may_be_repeated():
     assert list(ahead) == []
 
 
-def test_the_host_reads_nothing_from_an_accelerator_to_make_a_batch(simulator):
+def test_the_host_reads_nothing_from_an_accelerator_to_make_a_batch(
+    simulator, accelerator
+):
     """Placing a tumour reads several arrays an example, all of the host's own."""
-    accelerator = jax.local_devices()[-1]
     wanted = jax.device_get(simulator.batch_at(2))
-    with jax.default_device(accelerator):
-        source = SimulatorSource(smoke())
-        with host_reads() as reads:
-            batch = source.batch_at(2)
-        assert batch["frames"].devices() == {accelerator}
+    source = SimulatorSource(smoke())
+    with host_reads() as reads:
+        batch = source.batch_at(2)
+    assert batch["frames"].devices() == {accelerator}
     assert len(reads) >= BATCH and read_on(reads, accelerator) == 0
     assert same(wanted, batch)
 
 
-def test_without_a_cpu_backend_the_accelerator_places(monkeypatch):
+def test_without_a_cpu_backend_the_accelerator_places(monkeypatch, accelerator):
     def no_cpu(backend=None):
         raise RuntimeError("Unknown backend cpu")
 
     monkeypatch.setattr(jax, "local_devices", no_cpu)
     with batches.on_host():
-        assert jax.config.jax_default_device is None
+        assert jax.config.jax_default_device is accelerator
