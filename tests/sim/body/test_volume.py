@@ -12,12 +12,13 @@ from fluoro_jax.sim.body.anatomy import Anatomy, sample_anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import lung_displacement_mm, pose_at
 from fluoro_jax.sim.body.shapes import occupancy
+from fluoro_jax.sim.placement import to_numpy
 from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.sim.xray import attenuation as att
 
 VOXEL = 8.0
 GRID, SHAPE = solids.body_grid(VOXEL)
-WORLD = solids.grid_axes(GRID, SHAPE)
+WORLD = jax.device_get(jax.jit(lambda: solids.grid_axes(GRID, SHAPE))())
 CC = VOXEL**3 / 1000.0
 
 
@@ -72,23 +73,27 @@ def test_a_litre_of_breath_needs_a_physiological_excursion():
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Compiled once: densities and attenuation of the mean patient."""
+    """Compiled once: densities of the mean patient."""
 
     @jax.jit
     def run(si, ap, lung):
         still = volume.draw_still(Anatomy(), GRID, SHAPE)
         now = dict(still=still, displacement_mm=(si, ap))
-        soft, bone = volume.body_densities(Anatomy(), GRID, lung_g_cc=lung, **now)
-        mu_lung = att.mu_lung(lung)
-        mu = volume.body_volume(Anatomy(), GRID, mu_lung=mu_lung, **now)
-        return soft, bone, mu
+        return volume.body_densities(Anatomy(), GRID, lung_g_cc=lung, **now)
 
     return run
 
 
 @pytest.mark.slow
 def test_densities_attenuate_as_the_volume_does(drawn):
-    soft, bone, want = drawn(12.0, 6.0, 0.25)
+    @jax.jit
+    def attenuation(si, ap, lung):
+        still = volume.draw_still(Anatomy(), GRID, SHAPE)
+        now = dict(still=still, displacement_mm=(si, ap))
+        return volume.body_volume(Anatomy(), GRID, mu_lung=att.mu_lung(lung), **now)
+
+    soft, bone = drawn(12.0, 6.0, 0.25)
+    want = attenuation(12.0, 6.0, 0.25)
     assert soft.shape == bone.shape == SHAPE
     got = soft * att.SOFT_MU_PER_DENSITY + bone * att.BONE_MU_PER_DENSITY
     np.testing.assert_allclose(got, want, atol=2e-6)
@@ -98,7 +103,7 @@ def test_densities_attenuate_as_the_volume_does(drawn):
 
 
 def test_bone_is_inside_the_body_and_mass_is_that_of_a_trunk(drawn):
-    soft, bone, _ = drawn(0.0, 0.0, 0.29)
+    soft, bone = drawn(0.0, 0.0, 0.29)
 
     @jax.jit
     def skin_distance():
@@ -119,7 +124,7 @@ def test_lung_keeps_its_mass():
     breath = Breathing(5.0, 30.0, 15.0)
     time_s = np.array([0.0, 1.0, 2.0], np.float32)
     density = np.asarray(fluoroscope.lung_density(Anatomy(), breath, time_s))
-    si, ap = fluoroscope.breathing_displacement_mm(breath, time_s)
+    si, ap = np.asarray(jax.jit(fluoroscope.breathing_displacement_mm)(breath, time_s))
     mass = [
         float(d * (v["left"] + v["right"]))
         for d, v in zip(
@@ -164,6 +169,7 @@ def test_line_integrals_of_three_patients_are_those_of_a_chest(seed):
     tumor = Tumor(np.zeros(3, np.float32), 1.0, 0.0, 0.0)
     time_s = np.array([0.0, 1.0, 2.0], np.float32)
     case = fluoroscope.Case(anatomy, Breathing(5.0, 24.0, 12.0), tumor, time_s)
+    case = to_numpy(case)  # as in test_fluoroscope.py: the same programs
     frames = np.asarray(fluoroscope.render_body(case, square_panel(32), voxel_mm=8.0))
     spot = lambda rows, cols: frames[:, rows, cols].mean((1, 2))
     lung = np.stack([spot(slice(9, 12), slice(c, c + 3)) for c in (7, 22)])
@@ -189,7 +195,7 @@ def test_vessels_branch_taper_and_ride_on_the_lung():
     np.testing.assert_allclose(radius[attached, 0], radius[parent[attached], 1])
     tips = end[radius[:, 0] < widths[0] + 1e-3]
     assert len(tips) == 2 * vessels.TIPS
-    carried = jax.jit(lung_displacement_mm)(Anatomy(), 30.0, 15.0, jnp.asarray(tips))
+    carried = jax.jit(lung_displacement_mm)(Anatomy(), 30.0, 15.0, tips)
     moved = tips + np.asarray(carried)
 
     @jax.jit
@@ -211,10 +217,14 @@ def test_vessels_branch_taper_and_ride_on_the_lung():
 
 def test_lung_density_is_that_of_the_parenchyma_and_the_mean_lies_above(drawn):
     """Vessels and bronchi are drawn on top of it; docs/phantom.md gives the mean."""
-    soft, _, _ = drawn(0.0, 0.0, 0.29)
-    place = solids.to_reference(Anatomy(), WORLD)
-    depth = -solids.lung_distance(pose_at(Anatomy(), 0.0, 0.0), place)
-    values = np.asarray(soft)[np.asarray(depth) > VOXEL]
+    soft, _ = drawn(0.0, 0.0, 0.29)
+
+    @jax.jit
+    def distance():
+        place = solids.to_reference(Anatomy(), WORLD)
+        return solids.lung_distance(pose_at(Anatomy(), 0.0, 0.0), place)
+
+    values = np.asarray(soft)[np.asarray(distance()) < -VOXEL]
     parenchyma = 0.29 * tissues.LUNG
     assert np.median(values) == pytest.approx(parenchyma, rel=1e-4)
     assert np.mean(np.abs(values - parenchyma) < 1e-4) > 0.5

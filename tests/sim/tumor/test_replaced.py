@@ -26,8 +26,8 @@ ACROSS = ((-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
 
 
 def tube(start, end, radius=3.0):
-    ends = [jnp.asarray([p], jnp.float32) for p in (start, end)]
-    return Tubes(*ends, jnp.full((1, 2), radius, jnp.float32))
+    ends = [np.array([p], np.float32) for p in (start, end)]
+    return Tubes(*(jnp.asarray(leaf) for leaf in (*ends, np.full((1, 2), radius, "f"))))
 
 
 @pytest.fixture
@@ -42,8 +42,15 @@ def finer(monkeypatch):
 
 def replaced(vessel, airway, view=VIEW):
     centre = TUMOR.centre_mm
-    chord = tumor_chord_mm(view, TUMOR, centre)
-    return replaced_path_mm(view, TUMOR, centre, chord, vessel=vessel, airway=airway)
+
+    @jax.jit  # a new function each time: `finer` changes what is compiled in
+    def run(view, tubes):
+        chord = tumor_chord_mm(view, TUMOR, centre)
+        return replaced_path_mm(
+            view, TUMOR, centre, chord, vessel=tubes[0], airway=tubes[1]
+        )
+
+    return jax.device_get(run(view, (vessel, airway)))
 
 
 def test_a_vessel_across_a_tumour_has_its_closed_volume_and_depth():
@@ -95,14 +102,19 @@ def added_and_painted(height_mm, voxel=2.0):
     mu_lung = att.mu_lung(lung_g_cc)
     first, count = 0.5 * voxel - 48.0, round(96.0 / voxel)
     grid, shape = solids.Grid((first,) * 3, (voxel,) * 3), (count,) * 3
-    place = solids.grid_axes(grid, shape)
     ends = ((-90.0, 0.0, height_mm), (90.0, 0.0, height_mm))
-    vessel = shapes.occupancy(shapes.capsule(place, *ends, 4.0), voxel)
-    tumor = shapes.occupancy(shapes.length(*place) - 15.0, voxel)
-    body = mu_lung + vessel * (att.BLOOD - mu_lung)
-    painted = body + tumor * (att.mu_tumor(1.06) - body)
-    lead = lambda found: jax.tree.map(lambda leaf: leaf[None], found)
-    zero = jnp.zeros(1)
+
+    @jax.jit
+    def volumes(ends):
+        place = solids.grid_axes(grid, shape)
+        vessel = shapes.occupancy(shapes.capsule(place, *ends, 4.0), voxel)
+        tumor = shapes.occupancy(shapes.length(*place) - 15.0, voxel)
+        body = mu_lung + vessel * (att.BLOOD - mu_lung)
+        return body, body + tumor * (att.mu_tumor(1.06) - body)
+
+    body, painted = volumes(ends)
+    lead = lambda found: jax.tree.map(lambda leaf: np.asarray(leaf)[None], found)
+    zero = np.zeros(1, np.float32)
     state = LungState(
         zero, zero, zero + lung_g_cc, lead(tube(*ends, 4.0)), lead(tube(*NOWHERE))
     )

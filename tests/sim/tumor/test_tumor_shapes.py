@@ -23,13 +23,14 @@ tumor_chord_mm = jax.jit(tumor_chord_mm)
 tumor_mask = jax.jit(tumor_mask)
 tumor_centroid_px = jax.jit(tumor_centroid_px)
 tumor_coverage = jax.jit(tumor_coverage)
+axes_of = jax.jit(view_axes)
 UNEVEN = dict(axes_mm=(40.0, 25.0, 12.0), turn_deg=(20.0, 35.0, -50.0))
 
 
 def view_of(centre, pixels, side_mm, gantry_deg=217.0):
     """A square panel about the shadow of a point."""
     g = Geometry(1000.0, 1500.0, gantry_deg, pixels, pixels, (1.0, 1.0))
-    right, down, beam = (np.asarray(a) for a in view_axes(g))
+    right, down, beam = (np.asarray(a) for a in axes_of(g))
     scale = 1500.0 / (1000.0 + centre @ beam)
     pitch = side_mm / pixels
     return g.replace(
@@ -60,7 +61,8 @@ def inside(tumor, points):
 def test_chord_is_the_length_of_the_ray_inside(kind, seed):
     tumor = make(kind, seed)
     chord = np.asarray(tumor_chord_mm(VIEW, tumor, CENTRE))
-    right, down, beam = (np.asarray(a, float) for a in view_axes(VIEW))
+    right, down, beam = (np.asarray(a, float) for a in axes_of(VIEW))
+    source = np.asarray(source_mm(VIEW), float)
     v = (np.arange(48) - 23.5) * 3.0 - 112.0
     u = (np.arange(40) - 19.5) * 4.0 - 95.0
     hits = np.argwhere(chord > 0)
@@ -68,7 +70,7 @@ def test_chord_is_the_length_of_the_ray_inside(kind, seed):
     for r, c in hits[:: len(hits) // 12]:
         ray = 1500.0 * beam + u[c] * right + v[r] * down
         ray /= np.linalg.norm(ray)
-        start = np.asarray(source_mm(VIEW), float) - CENTRE
+        start = source - CENTRE
         near = -start @ ray
         t = near + (np.arange(40000) + 0.5) * 1e-3 - 20.0
         want = inside(tumor, start + t[:, None] * ray).sum() * 1e-3
@@ -77,22 +79,23 @@ def test_chord_is_the_length_of_the_ray_inside(kind, seed):
 
 def test_shape_of_one_ball_is_the_sphere():
     ball, diameter = shapes.ellipsoid((30.0, 30.0, 30.0))
-    got = shapes.shape_chord_mm(VIEW, ball, CENTRE, diameter)
-    want = sphere_chord_mm(VIEW, CENTRE, 30.0)
-    firm = np.asarray(want) > 1.0
-    np.testing.assert_allclose(np.asarray(got)[firm], want[firm], atol=0.01)
     tumor = Tumor(CENTRE, diameter, 0.0, 0.0, shape=ball)
+    got = np.asarray(tumor_chord_mm(VIEW, tumor, CENTRE))
+    want = np.asarray(jax.jit(sphere_chord_mm)(VIEW, CENTRE, 30.0))
+    firm = want > 1.0
+    np.testing.assert_allclose(got[firm], want[firm], atol=0.01)
     np.testing.assert_allclose(
         tumor_centroid_px(VIEW, tumor, CENTRE),
-        sphere_centroid_px(VIEW, CENTRE, 30.0),
+        jax.jit(sphere_centroid_px)(VIEW, CENTRE, 30.0),
         atol=1e-3,
     )
 
 
 def test_intervals_that_overlap_touch_or_are_empty_count_once():
-    start = jnp.array([[0.0, 2.0], [1.0, 9.0], [5.0, 2.0], [0.5, 4.0]])
-    end = jnp.array([[3.0, 4.0], [2.0, 9.0], [6.0, 4.0], [4.0, 5.0]])
-    np.testing.assert_allclose(shapes.union_length(start, end), [5.0, 3.0])
+    start = np.array([[0.0, 2.0], [1.0, 9.0], [5.0, 2.0], [0.5, 4.0]], np.float32)
+    end = np.array([[3.0, 4.0], [2.0, 9.0], [6.0, 4.0], [4.0, 5.0]], np.float32)
+    length = jax.jit(shapes.union_length)
+    np.testing.assert_allclose(length(start, end), [5.0, 3.0])
 
 
 @pytest.mark.parametrize("count", range(1, 14))

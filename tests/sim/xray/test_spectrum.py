@@ -24,6 +24,8 @@ SPEKPY = {
 EFFECTIVE = {60.0: (36, 42, 45), 80.0: (41, 49, 53), 120.0: (48, 57, 63)}
 
 line = jax.jit(sp.line_integral)
+absorbed = jax.jit(sp.absorbed_share)
+weights_of = jax.jit(sp.signal_weights)
 tube = jax.jit(sp.tube_spectrum)
 beam_of = jax.jit(sp.make_beam, static_argnames="nodes")
 
@@ -51,7 +53,7 @@ def layer_of(spectrum):
 
 def effective(spectrum, csi_mm, *, water_g_cm2):
     """Energy, keV, at which water attenuates as the panel sees it do behind water."""
-    weights = np.asarray(sp.signal_weights(spectrum, csi_mm, water_g_cm2=water_g_cm2))
+    weights = np.asarray(weights_of(spectrum, csi_mm, water_g_cm2=water_g_cm2))
     mean = np.sum(weights * att.mass_attenuation("water", spectrum.energy_kev))
     columns = att.table("attenuation")
     falling, energy = (np.log(columns[k])[::-1] for k in ("water", "energy_kev"))
@@ -64,8 +66,9 @@ def test_table_keeps_spekpys_half_value_layer_mean_energy_and_output(kvp):
     spectrum = tube(kvp)
     assert float(layer_of(spectrum)) == pytest.approx(layer, rel=0.02)
     assert float(mean_energy_kev(spectrum)) == pytest.approx(mean, rel=0.003)
-    assert float(jnp.sum(spectrum.fluence)) == pytest.approx(photons, rel=0.003)
-    assert float(spectrum.fluence[spectrum.energy_kev > kvp + 4].sum()) == 0.0
+    energy, fluence = np.asarray(spectrum.energy_kev), np.asarray(spectrum.fluence)
+    assert np.sum(fluence) == pytest.approx(photons, rel=0.003)
+    assert fluence[energy > kvp + 4].sum() == 0.0
 
 
 @pytest.mark.parametrize("kvp", [60.0, 80.0, 100.0, 120.0])
@@ -73,8 +76,8 @@ def test_counting_quanta_understates_noise(kvp):
     """Noise as drawn against an energy-integrating signal's; docs/xray.md quotes it."""
     spectrum = tube(kvp)
     energy = np.asarray(spectrum.energy_kev, np.float64)
-    share = sp.absorbed_share(spectrum.energy_kev, 0.6)
-    fluence = np.asarray(spectrum.fluence * share, np.float64)
+    share = np.asarray(absorbed(spectrum.energy_kev, 0.6))
+    fluence = np.asarray(np.asarray(spectrum.fluence) * share, np.float64)
     for soft_g_cm2, low, high in ((0.0, 0.025, 0.055), (22.0, 0.105, 0.145)):
         behind = fluence * np.exp(-soft_g_cm2 * att.mass_attenuation("soft", energy))
         true = np.sqrt(behind @ energy**2) / (behind @ energy)
@@ -99,7 +102,7 @@ def test_half_value_layer_of_one_energy_is_closed_form():
 def test_aluminium_hardens_and_costs_photons():
     plain, hard = tube(80.0), tube(80.0, added_al_mm=3.0)
     assert layer_of(hard) > layer_of(plain) + 0.5
-    assert hard.fluence.sum() < 0.8 * plain.fluence.sum()
+    assert np.sum(np.asarray(hard.fluence)) < 0.8 * np.sum(np.asarray(plain.fluence))
 
 
 @pytest.mark.parametrize(
@@ -130,9 +133,11 @@ def test_table_agrees_with_the_constants_at_60_kev():
 
 
 def test_one_energy_gives_exactly_the_line_integral():
-    areal_density = jnp.array([[0.0, 3.0, 25.0, 60.0], [0.0, 1.0, 4.0, 12.0]])
+    areal_density = np.array(
+        [[0.0, 3.0, 25.0, 60.0], [0.0, 1.0, 4.0, 12.0]], np.float32
+    )
     beam = beam_of(sp.mono_spectrum(60.0))
-    mu = beam.mass_attenuation
+    mu = np.asarray(beam.mass_attenuation)
     want = mu[0, 0] * areal_density[0] + mu[1, 0] * areal_density[1]
     np.testing.assert_array_equal(line(areal_density, beam), want)
     np.testing.assert_allclose(mu[:2, 0], [0.20485, 0.31483], rtol=1e-4)
@@ -141,12 +146,12 @@ def test_one_energy_gives_exactly_the_line_integral():
 @pytest.mark.parametrize("kvp", [60.0, 80.0, 97.5, 120.0])
 def test_few_nodes_stand_for_the_whole_spectrum(kvp):
     soft, bone = np.meshgrid(np.linspace(0, 45, 19), np.linspace(0, 8, 9))
-    areal_density = jnp.asarray(np.stack([soft, bone]), jnp.float32)
+    areal_density = np.stack([soft, bone]).astype(np.float32)
     spectrum = tube(kvp)
     few = line(areal_density, beam_of(spectrum))
     whole = beam_of(spectrum, nodes=1000)
-    weights = np.asarray(sp.signal_weights(spectrum, 0.6), np.float64)
-    mu = np.asarray(whole.mass_attenuation[:2], np.float64)
+    weights = np.asarray(weights_of(spectrum, 0.6), np.float64)
+    mu = np.asarray(whole.mass_attenuation, np.float64)[:2]
     passed = np.exp(
         -np.einsum("mk,mij->kij", mu, np.asarray(areal_density, np.float64))
     )
@@ -158,8 +163,10 @@ def test_few_nodes_stand_for_the_whole_spectrum(kvp):
 def test_effective_energy_shortcut_is_near_at_its_depth_and_linear():
     spectrum = tube(80.0)
     short = beam_of(spectrum, nodes=1)
-    areal_density = jnp.array([[15.0, 15.1, 30.0], [0.0, 0.0, 0.0]])
-    one, whole = (line(areal_density, b) for b in (short, beam_of(spectrum)))
+    areal_density = np.array([[15.0, 15.1, 30.0], [0.0, 0.0, 0.0]], np.float32)
+    one, whole = (
+        np.asarray(line(areal_density, b)) for b in (short, beam_of(spectrum))
+    )
     slope = lambda reading: float(reading[1] - reading[0])
     assert slope(one) == pytest.approx(slope(whole), rel=0.01)
     assert float(one[2]) == pytest.approx(2.0 * float(one[0]), rel=1e-6)
@@ -167,8 +174,9 @@ def test_effective_energy_shortcut_is_near_at_its_depth_and_linear():
 
 def test_open_beam_passes_whole():
     beam = beam_of(tube(100.0))
-    assert float(line(jnp.zeros((2, 1)), beam)[0]) == pytest.approx(0, abs=1e-6)
-    assert float(beam.weight.sum()) == pytest.approx(1.0, abs=1e-6)
+    through = np.asarray(line(np.zeros((2, 3), np.float32), beam))
+    np.testing.assert_allclose(through, 0.0, atol=1e-6)
+    assert np.sum(np.asarray(beam.weight)) == pytest.approx(1.0, abs=1e-6)
     assert beam.weight.shape == (12,)
 
 
@@ -180,10 +188,12 @@ def test_open_beam_passes_whole():
     fat=st.floats(0.0, 15.0, width=32),
 )
 def test_more_tissue_never_gives_more_signal(kvp, soft, bone, fat):
-    path = jnp.array([soft, bone, fat]).reshape(3, 1)
-    more = path + jnp.eye(3) * 0.5
+    path = np.array([soft, bone, fat], np.float32).reshape(3, 1)
+    more = path + np.eye(3, dtype=np.float32) * np.float32(0.5)
     beam = beam_of(tube(kvp))
-    base, longer = line(path, beam), line(more, beam)
+    # the three alike and the three longer ones in one array: one program
+    readings = np.asarray(line(np.hstack([path, more]), beam))
+    base, longer = readings[:1], readings[1:]
     assert np.isfinite(base).all() and float(base[0]) > -1e-5
     assert (longer - base > 0.05).all()
 
