@@ -10,13 +10,13 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	if $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-all coverage lint bench
+.PHONY: help install quickstart test test-thorough test-slow test-all coverage lint bench
 
 help:
 	@echo 'make install     create .venv and install the package into it'
 	@echo 'make quickstart  train a small network, print its table, write a report'
-	@echo 'make test        run the tests (those marked slow left out)'
-	@echo 'make test-all    run all tests, those marked slow as well'
+	@echo 'make test        run the tests (those marked thorough or slow left out)'
+	@echo 'make test-all    run all tests, those marked thorough or slow as well'
 	@echo 'make coverage    run the tests; print which share of fluoro_jax they execute'
 	@echo 'make lint        ruff and pyright'
 	@echo 'make bench       time the generator against the same net in plain linen'
@@ -58,12 +58,15 @@ quickstart: install
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadscope --durations=10
 
 test: $(VENV)/.for-tests
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not thorough"
+
+test-thorough: $(VENV)/.for-tests
+	$(PYTEST) -m "thorough and not slow"
 
 test-slow: $(VENV)/.for-tests
 	$(PYTEST) -m slow
 
-test-all: test test-slow
+test-all: test test-thorough test-slow
 
 coverage: $(VENV)/.for-tests
 	$(PYTEST) -m "not slow" --cov=fluoro_jax --cov-report=term:skip-covered

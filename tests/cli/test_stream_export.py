@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from clips import edit_json, put_mha
+from marks import further
 from small_weights import SIDE, put_weights
 
 from fluoro_jax.cli import main as cli
@@ -36,7 +37,9 @@ def clip_path(tmp_path_factory):
     return put_mha(tmp_path_factory.mktemp("clip"), clip)
 
 
-@pytest.mark.parametrize(("stack", "lookahead"), [("moving_past", 0), ("edge", 3)])
+@pytest.mark.parametrize(
+    ("stack", "lookahead"), [further("moving_past", 0), ("edge", 3)]
+)
 def test_a_clip_is_played(stack, lookahead, models, clip_path, tmp_path, capsys):
     # Slower than real time: on a busy machine too no frame is late.
     argv = ["stream", str(clip_path), f"--model={models[stack]}", "--speed=0.5"]
@@ -95,7 +98,7 @@ def test_what_cannot_be_played_is_four_lines(
     assert sum(line.startswith("ERROR") for line in text.splitlines()) == 1
 
 
-@pytest.mark.parametrize("stack", ["moving_past", "edge"])
+@pytest.mark.parametrize("stack", ["moving_past", further("edge")])
 def test_a_model_is_exported_with_what_a_caller_must_know(stack, models, tmp_path):
     pytest.importorskip("flatbuffers")
     out = tmp_path / "out"

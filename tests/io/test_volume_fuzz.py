@@ -6,6 +6,7 @@ import time
 import numpy as np
 import patients
 import pytest
+from marks import further
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.contours import centroid_mm, rasterise, volume_ml
@@ -123,7 +124,7 @@ def set_contour(rng, path):
     data.save_as(path)
 
 
-@pytest.fixture(scope="module", params=["plain", "compressed"])
+@pytest.fixture(scope="module", params=["plain", further("compressed")])
 def whole(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     write_ct_series(folder / "ct", HU, patients.GRID)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import further
 from small_weights import SIDE, random_params, small_config
 
 from fluoro_jax.clip import Clip
@@ -31,7 +32,7 @@ def frames_of(count, seed=1):
     return rng.uniform(2.0, 4.0, (count, SIDE, SIDE)).astype(np.float32)
 
 
-@pytest.mark.parametrize("stack", ["causal", "moving_past"])
+@pytest.mark.parametrize("stack", [further("causal"), "moving_past"])
 def test_the_program_of_a_stream_is_its_tracker(stack):
     cfg, generator, params, program = exported(stack)
     assert program.kind == "stream" and program.max_abs_difference <= 1e-5
@@ -51,7 +52,7 @@ def test_the_program_of_a_stream_is_its_tracker(stack):
     assert ("mean" in state) == (stack == "moving_past")
 
 
-@pytest.mark.parametrize("stack", ["wrap", "moving"])
+@pytest.mark.parametrize("stack", ["wrap", further("moving")])
 def test_the_program_of_a_window_takes_any_batch(stack):
     _, generator, params, program = exported(stack)
     assert program.kind == "window" and program.carried == {}
@@ -64,6 +65,7 @@ def test_the_program_of_a_window_takes_any_batch(stack):
         np.testing.assert_allclose(call(frames), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_forward_only_network_with_a_stack_of_both_sides_is_a_window():
     assert exported("edge", **{"gen.bidirectional": False})[3].kind == "window"
 

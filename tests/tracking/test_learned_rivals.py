@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from blobs import VIEW, blob_clip
+from marks import further
 from scipy import ndimage
 
 from fluoro_jax.clip import Clip
@@ -195,7 +196,9 @@ def test_the_same_arrays_are_trained_once(monkeypatch):
     assert len(crops._TRAINED) == crops.KEPT and once(arrays) == crops.KEPT + 4
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
+@pytest.fixture(
+    scope="module", params=[KINDS[0], further(KINDS[1])], ids=lambda kind: kind.__name__
+)
 def untrained(request):
     """A tracker after one step of training: what holds for any weights."""
     return request.param.fit(arrays_of([blob_clip()]), steps=1)

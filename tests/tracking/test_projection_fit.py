@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import further
 from small_phases import GRID, VIEW, centres_mm, small_phases
 
 from fluoro_jax.clip import Clip
@@ -50,7 +51,7 @@ def away_mm(tracks, clip):
     return np.linalg.norm(np.asarray(px_to_iso_mm(VIEW, found)), axis=1)
 
 
-@pytest.mark.parametrize("intensity", ["affine", "patch"])
+@pytest.mark.parametrize("intensity", ["affine", further("patch")])
 def test_the_weights_of_a_film_are_found_whatever_its_gain(phases, intensity):
     model = ProjectionFitTracker(phases, modes=2).model
     truth = jnp.array([0.8, -0.6])
@@ -109,6 +110,7 @@ def hardly_trained(phases):
     return PcaNetworkTracker.fit(phases, modes=2, films=4, steps=2)
 
 
+@pytest.mark.thorough
 def test_a_network_answers_every_frame_of_its_own_view(phases, hardly_trained):
     clip = phase_clip(phases)
     assert isinstance(hardly_trained, Tracker) and hardly_trained.causal

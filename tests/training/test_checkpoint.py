@@ -9,6 +9,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import further
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.training.checkpoint import Checkpoints
@@ -162,7 +163,7 @@ sys.exit(guarded(work, debug=False))
 
 
 @pytest.mark.multiprocess
-@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize("when", ["early", further("late")])
 def test_a_full_disk_ends_in_four_lines_and_nothing_else(tmp_path, when):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import further
 
 from configs import paper_group
 from configs.base import base_config
@@ -60,7 +61,7 @@ def precision_words(line):
 
 
 @pytest.mark.parametrize("precision", WORDS)
-@pytest.mark.parametrize("make", [make_gen_update, make_critic_update])
+@pytest.mark.parametrize("make", [make_gen_update, further(make_critic_update)])
 def test_every_product_of_an_update_has_the_precision_asked_for(precision, make):
     """Backward passes too, and in a thread, as `FirstCall` compiles."""
     cfg = small(matmul_precision=precision)
@@ -91,6 +92,7 @@ def test_answers_of_a_tracker_have_the_precision_asked_for(precision):
     assert found and all(words == {WORDS[precision]} for words in found)
 
 
+@pytest.mark.thorough
 def test_a_cpu_computes_the_same_bits_at_any_precision():
     """So the default changes no stored number."""
     if jax.default_backend() != "cpu":

@@ -62,9 +62,10 @@ def traced(cfg):
 
 
 DIFFERENT = {traced(cfg): (name, preset, cfg) for name, preset, cfg in RUNS[::-1]}
+mark = pytest.mark
 QUICK = {"paper_all:gpu paper_group"}  # the most operations
 CASES = [
-    pytest.param(cfg, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+    pytest.param(cfg, id=name, marks=mark.thorough if name in QUICK else mark.slow)
     for name, _, cfg in sorted(DIFFERENT.values(), key=lambda case: case[0])
 ]
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import further
 
 from configs.base import base_config
 from fluoro_jax.models.conv_lstm import ConvLSTM
@@ -38,7 +39,7 @@ def test_the_former_backward_cell_runs_forward():
     assert np.abs(np.asarray(forward - backward)).max() > 0.01
 
 
-@pytest.mark.parametrize("patch", [1, 4])
+@pytest.mark.parametrize("patch", [1, further(4)])
 def test_the_first_layer_reads_the_frame_before_last_for_the_next(patch):
     kind = dict(SMALL, lstm="none", patch=patch, stem=4 if patch > 1 else 0)
     cfg = base_config("smoke")

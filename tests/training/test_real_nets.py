@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import further
 
 from configs import paper_group, quickstart
 from fluoro_jax.training import losses, parallel, step
@@ -16,7 +17,7 @@ from fluoro_jax.training.state import to_host
 
 CONFIGS = [  # seconds each, all in tracing: the smallest, another file's
     functools.partial(paper_group.get_config, "smoke"),
-    functools.partial(quickstart.get_config),
+    further(functools.partial(quickstart.get_config)),
     *(
         pytest.param(
             functools.partial(module.get_config, preset), marks=pytest.mark.slow
