@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -98,35 +98,44 @@ def _render(
     voxel_mm = check_sizes(case, geometry, voxel_mm)
     anatomy, quarter = case.anatomy, projector.quarter_turn(geometry)
     static = (voxel_mm, quarter, by_material)
-    vessel = _grow(anatomy)
 
-    def motion(times: tuple[AnyArray, AnyArray]) -> Motion:
+    def motion(times: tuple[AnyArray, AnyArray], vessel: Tubes) -> Motion:
         state = lung_state(anatomy, case.breathing, times[0], vessel)
         return state.si_mm, state.ap_mm, state.density_g_cc, times[1]
 
     def run(times: tuple[AnyArray, AnyArray]) -> Array:
-        return _render_frames(anatomy, still, motion(times), geometry, *static)
+        moved = motion(times, vessel)
+        wait(ahead)
+        return _render_frames(anatomy, still, moved, geometry, *static)
+
+    def inputs() -> tuple[volume.Still, Motion]:
+        first = jax.tree.map(lambda leaf: leaf[:FRAMES_AT_ONCE], frames)
+        grown = _grow(anatomy)
+        return _draw_still(anatomy, grown, voxel_mm), motion(first, grown)
+
+    # A thread has a context of its own: it would compile for the usual device.
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
     def compile_frames() -> None:
-        first = jax.tree.map(lambda leaf: leaf[:FRAMES_AT_ONCE], frames)
-        shapes = jax.eval_shape(
-            lambda: (_draw_still(anatomy, vessel, voxel_mm), motion(first))
-        )
-        _render_frames.lower(anatomy, *shapes, geometry, *static).compile()
+        with jax.default_device(device):
+            shapes = jax.eval_shape(inputs)
+            _render_frames.lower(anatomy, *shapes, geometry, *static).compile()
 
     beats = heart_phase(case)
     # a heart that stands still goes through the same program as one that beats
     beats = np.zeros(len(case.time_s), np.float32) if beats is None else beats
     frames = (case.time_s, beats)
     size = (min(len(beats), FRAMES_AT_ONCE), geometry.rows, geometry.cols)
+    ahead: list[Future] = []
     with ThreadPoolExecutor(1) as beside:
-        # Most of a compilation uses one core: the two programs compile side by side.
-        # An error is raised again when the frames are rendered.
+        # Most of a compilation uses one core: the frames' program, the longest,
+        # compiles beside all others. Its errors are raised again when it is called.
         if (size, *static) not in _compiled and not _traced((case, geometry)):
             _compiled.add((size, *static))
-            beside.submit(compile_frames)
+            ahead.append(beside.submit(compile_frames))
+        vessel = _grow(anatomy)
         still = _draw_still(anatomy, vessel, voxel_mm)
-    return in_chunks(run, frames, (case, geometry))
+        return in_chunks(run, frames, (case, geometry))
 
 
 def _traced(tree: Any) -> bool:

@@ -178,7 +178,12 @@ def test_frames_are_compiled_once_beside_the_still_body(case, caplog, monkeypatc
     monkeypatch.setattr(background, "_compiled", set())
     background._draw_still.clear_cache()
     background._render_frames.clear_cache()
-    with jax.log_compiles(), caplog.at_level("WARNING"):
+    # Not the usual device: the other thread must compile for the same one.
+    with (
+        jax.default_device(jax.local_devices()[-1]),
+        jax.log_compiles(),
+        caplog.at_level("WARNING"),
+    ):
         fl.render_body(case, VIEW, voxel_mm=8.0)
     # Logged of this thread alone: the frames' program was there when it was called.
     said = [record.getMessage() for record in caplog.records]
