@@ -83,6 +83,17 @@ def test_cross_entropy_weighs_the_foreground():
     np.testing.assert_allclose(found, np.log(2.0) * (21 + 3) / 4, rtol=1e-6)
 
 
+def test_cross_entropy_is_least_where_its_docstring_says():
+    """The expectation over a truth that is 1 with probability 0.05, weight 20."""
+    prob = np.linspace(0.4, 0.65, 251)
+    logits = np.log(prob / (1.0 - prob)).reshape(-1, 1, 1, 1)
+    one, zero = (
+        losses.cross_entropy(np.full(logits.shape, y), logits, 20.0) for y in (1.0, 0.0)
+    )
+    least = np.argmin(0.05 * np.asarray(one) + 0.95 * np.asarray(zero))
+    assert prob[least] == pytest.approx(0.525, abs=0.002)
+
+
 def test_cross_entropy_is_finite_at_extreme_logits():
     truth = np.ones((1, 1, 2, 2), np.float32)
     found = losses.cross_entropy(truth, jnp.full(truth.shape, -1e4), 0.0)
