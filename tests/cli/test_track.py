@@ -19,7 +19,7 @@ from fluoro_jax.geometry import square_panel
 from fluoro_jax.io import animation, tracks
 from fluoro_jax.io.mha import read_mha
 
-COUNT = 12
+COUNT = 6
 VIEW = square_panel(128)
 
 

@@ -24,11 +24,32 @@ from fluoro_jax.studies import PRESETS, SPLITS, build_study
 SPEC = dataclasses.replace(PRESETS["group_smoke"], num_train=2, num_val=1, num_test=2)
 
 
+EXAMPLES: dict = {}  # what was rendered for `data_dir`, by case
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    dataset.ensure_built(SPEC, folder)
+    from fluoro_jax.data import builder
+
+    folder, real = tmp_path_factory.mktemp("data"), builder.example_of
+
+    def example_of(case, spec, **how):
+        EXAMPLES[case.id] = real(case, spec, **how)
+        return EXAMPLES[case.id]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builder, "example_of", example_of)
+        dataset.ensure_built(SPEC, folder)
     return folder
+
+
+@pytest.fixture
+def rendered_before(data_dir, monkeypatch):
+    """Builds take the examples of `data_dir`: nothing is rendered."""
+    from fluoro_jax.data import builder
+
+    monkeypatch.setattr(builder, "render_background", lambda *_: None)
+    monkeypatch.setattr(builder, "example_of", lambda case, *_, **__: EXAMPLES[case.id])
 
 
 @pytest.fixture
@@ -157,6 +178,7 @@ def test_every_damage_is_noticed(copy, damage_it, message):
     assert re.search(message, damage(copy[1], SPEC))
 
 
+@pytest.mark.usefixtures("rendered_before")
 def test_damage_is_said_in_one_line_and_rebuilt(copy, data_dir, caplog):
     break_flip(copy[1])
     (copy[0] / ".building-killed").mkdir()  # what a killed build leaves behind
@@ -181,6 +203,7 @@ def test_full_disk_is_explained_and_leaves_nothing(tmp_path, monkeypatch, error)
     def full(*_, **__):
         raise error
 
+    monkeypatch.setattr(builder, "render_background", lambda *_: None)
     monkeypatch.setattr(builder, "render_case", full)
     with pytest.raises(UserError, match="No space left on device") as caught:
         load_split(SPEC, tmp_path, "train")
@@ -188,10 +211,11 @@ def test_full_disk_is_explained_and_leaves_nothing(tmp_path, monkeypatch, error)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.usefixtures("rendered_before")
 def test_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
     from fluoro_jax.data import builder
 
-    real, calls = builder.render_case, []
+    real, calls = builder.example_of, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -199,7 +223,7 @@ def test_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(builder, "render_case", interrupted)
+    monkeypatch.setattr(builder, "example_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_split(SPEC, tmp_path, "train")
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]

@@ -15,6 +15,7 @@ from configs import paper_all
 from fluoro_jax import fingerprint
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments import (
+    departures,
     paper_tables,
     plan,
     plan_tables,
@@ -48,6 +49,12 @@ def runs(monkeypatch, tmp_path, results):
     return seen
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Not drawn where a test looks at records alone: each call takes half a second."""
+    monkeypatch.setattr(plan.plan_figures, "draw", lambda *_: [])
+
+
 def call(cfg, folder, *only):
     return plan.reproduce_plan(cfg, folder, only=only, results=folder / "stored")
 
@@ -77,6 +84,7 @@ def test_a_beginning_of_names_stands_for_all_of_them(cfg, runs, tmp_path):
     assert len(runs) == 7 and all(o == "best_group" for _, o in runs[1:])
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_another_config_is_run_again_and_so_is_what_rests_on_it(cfg, runs, tmp_path):
     call(cfg, tmp_path, "patient_other")
     other = copy.deepcopy(cfg)
@@ -85,6 +93,7 @@ def test_another_config_is_run_again_and_so_is_what_rests_on_it(cfg, runs, tmp_p
     assert [name for name, _ in runs] == ["best_patient", "patient_other"] * 2
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_stored_results_are_reused_and_broken_ones_are_not(cfg, runs, tmp_path):
     call(cfg, tmp_path / "first", "best_patient")
     stored = tmp_path / "second" / "stored" / cfg.name
@@ -98,6 +107,7 @@ def test_stored_results_are_reused_and_broken_ones_are_not(cfg, runs, tmp_path):
     assert len(runs) == 2
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_records_say_what_ran(cfg, runs, tmp_path):
     call(cfg, tmp_path, "best_patient")
     record = json.loads((tmp_path / "results" / "best_patient.json").read_text())
@@ -170,6 +180,7 @@ def test_stale_records_are_shown_with_what_changed_and_not_run_again(
     assert [name for name, _ in runs] == ["best_patient"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_change_of_code_makes_a_record_stale_and_of_words_does_not(
     cfg, runs, tmp_path, monkeypatch
 ):
@@ -211,7 +222,9 @@ def test_a_run_notes_the_code_that_trains_it(tmp_path):
         assert fingerprint.files(glob), f"{glob}: no such file"
 
 
-def test_stored_cpu_records_are_printed_as_stale(tmp_path, runs):
+def test_stored_cpu_records_are_printed_as_stale(tmp_path, runs, monkeypatch):
+    # Counted by tracing each network, which takes seconds; no row is asked for it here.
+    monkeypatch.setattr(departures, "parameter_count", lambda gen, channels: 10**6)
     cfg = paper_all.get_config("cpu")
     results = ROOT / "docs" / "results"
     found = plan.reproduce_plan(cfg, tmp_path, results=results)

@@ -83,8 +83,8 @@ def test_a_missing_parent_is_explained(tmp_path):
 
 
 def test_another_generator_is_refused_and_another_critic_left():
-    nets = training_nets.build(stand_in_run.config())
-    state, parent = nets.init(), nets.init()
+    init = jax.jit(training_nets.build(stand_in_run.config()).init)
+    state, parent = init(), init()
     add = lambda tree: {**tree, "more": np.zeros(3)}
     with pytest.raises(UserError, match="generator has other arrays"):
         from_parent(state, parent.replace(ema=add(parent.ema)))

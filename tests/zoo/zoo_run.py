@@ -87,6 +87,18 @@ def marking(generator, params, frames):
     return unflatten_dict({**flat, key: flat[key] - np.float32(cut)})
 
 
+def render_once(render):
+    """`render` for rechecks, of which the first one of a case is rendered."""
+    clips = {}
+
+    def rendered(case, spec):
+        if (case.id, spec) not in clips:
+            clips[case.id, spec] = render(case, spec)
+        return clips[case.id, spec]
+
+    return rendered
+
+
 def copy_of(run, folder):
     """The run without its data, to be changed."""
     for path in run.workdir.rglob("*"):

@@ -23,6 +23,7 @@ from fluoro_jax.sim.body.breathing import breathing_signal
 from fluoro_jax.sim.fluoroscope import lung_clearance_mm
 
 CLIPS = settings(clips__seconds=6.0).clips
+SHORT = settings(clips__seconds=2.0).clips  # what is rendered: ten frames
 DRAWN: dict = {}
 
 
@@ -129,7 +130,8 @@ def test_a_drifting_tumour_leaves_its_breath_by_5_mm_and_the_body_does_not():
 
 @pytest.fixture(scope="module")
 def plain():
-    return render(drawn("clinic"), SCENARIOS["clinic"], voxel_mm=8.0)
+    case = draw_case("clinic", SCENARIOS["clinic"], SHORT, 0)
+    return render(case, SCENARIOS["clinic"], voxel_mm=8.0)
 
 
 def test_a_clip_is_rendered_once_for_scenarios_that_record_it_otherwise(
@@ -144,7 +146,7 @@ def test_a_clip_is_rendered_once_for_scenarios_that_record_it_otherwise(
 
     monkeypatch.setattr(rendering, "render_body", render_body)
     go = lambda name: render(
-        draw_case(name, SCENARIOS[name], CLIPS, 0),
+        draw_case(name, SCENARIOS[name], SHORT, 0),
         SCENARIOS[name],
         voxel_mm=8.0,
         kept=kept,
