@@ -130,8 +130,8 @@ def test_a_kernel_that_is_not_square():
 
 
 def test_space_to_depth_keeps_the_phases_slowest():
-    x = jnp.arange(1 * 4 * 6 * 2.0).reshape(1, 4, 6, 2)
-    y = np.asarray(conv.space_to_depth(x)).reshape(1, 2, 3, 2, 2, 2)
+    x = np.arange(1 * 4 * 6 * 2.0, dtype=np.float32).reshape(1, 4, 6, 2)
+    y = np.asarray(jax.jit(conv.space_to_depth)(x)).reshape(1, 2, 3, 2, 2, 2)
     for a in (0, 1):
         for b in (0, 1):
             np.testing.assert_array_equal(y[:, :, :, a, b], x[:, a::2, b::2])
@@ -150,12 +150,18 @@ def test_space_to_depth_keeps_the_phases_slowest():
 def test_module_is_the_function_plus_its_bias(form, size, out):
     layer = conv.Conv(5, size, form)
     x = normal(0, 2, 8, 8, 3)
-    params = layer.init(jax.random.key(0), x)["params"]
-    y = layer.apply({"params": params}, x)
+    bias = np.arange(5.0, dtype=np.float32)
+
+    @jax.jit
+    def run(x):
+        y, variables = layer.init_with_output(jax.random.key(0), x)
+        params = variables["params"]
+        shifted = layer.apply({"params": {**params, "bias": bias}}, x)
+        return params, y, shifted
+
+    params, y, shifted = jax.device_get(run(x))
     assert y.shape == (2, out, out, 5)
     np.testing.assert_array_equal(params["bias"], 0.0)
-    bias = jnp.arange(5.0)
-    shifted = layer.apply({"params": {**params, "bias": bias}}, x)
     np.testing.assert_allclose(
         shifted - y, np.broadcast_to(bias, y.shape), rtol=0, atol=1e-5
     )
@@ -164,6 +170,7 @@ def test_module_is_the_function_plus_its_bias(form, size, out):
 @pytest.mark.parametrize(("form", "size"), [("same", 3), ("down", 4), ("up", 4)])
 def test_initial_kernels_keep_he_s_variance(form, size):
     x = normal(0, 2, 32, 32, 16)
-    y, _ = conv.Conv(32, size, form).init_with_output(jax.random.key(0), x)
+    layer = conv.Conv(32, size, form)
+    y, _ = jax.jit(layer.init_with_output)(jax.random.key(0), x)
     inner = np.asarray(y)[:, 4:-4, 4:-4]  # zeros around the frame lower the edges
     assert np.std(inner) == pytest.approx(2**0.5, rel=0.1)

@@ -64,7 +64,7 @@ def test_recurrence_equals_the_loop_to_the_second_derivative(case):
 
 
 def random_params(layer, x):
-    params = layer.init(jax.random.key(0), x)["params"]
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
     return {
         name: 0.3 * normal(seed, *leaf.shape)
         for seed, (name, leaf) in enumerate(sorted(params.items()))
@@ -113,7 +113,9 @@ def test_only_the_backward_cell_reads_the_future(bidirectional):
     layer = ConvLSTM(4, bidirectional=bidirectional)
     params = random_params(layer, x)
     apply = jax.jit(lambda x: layer.apply({"params": params}, x))
-    before, after = np.asarray(apply(x)), np.asarray(apply(x.at[:, 3].add(1.0)))
+    other = np.array(x)
+    other[:, 3] += 1.0
+    before, after = np.asarray(apply(x)), np.asarray(apply(other))
     np.testing.assert_array_equal(before[:, :3, ..., :2], after[:, :3, ..., :2])
     assert (
         (before[:, 3:, ..., :2] != after[:, 3:, ..., :2]).any(axis=(0, 2, 3, 4)).all()
@@ -133,6 +135,5 @@ def test_bfloat16_computes_with_float32_parameters():
     run = lambda layer: jax.jit(layer.apply)({"params": params}, x)
     low = run(half)
     assert low.dtype == jnp.bfloat16
-    np.testing.assert_allclose(
-        low.astype(jnp.float32), run(ConvLSTM(4)), rtol=0, atol=0.05
-    )
+    low, full = np.asarray(low).astype(np.float32), run(ConvLSTM(4))
+    np.testing.assert_allclose(low, full, rtol=0, atol=0.05)

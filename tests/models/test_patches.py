@@ -6,34 +6,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compare import normal, quick_jit
+from compare import normal, quick_jit, random_params
 
 from fluoro_jax.config import validate
 from fluoro_jax.errors import UserError
 from fluoro_jax.models.generator import Generator, from_patches, to_patches
 from fluoro_jax.training import freeze
 
+to_patches = jax.jit(to_patches, static_argnums=1)
+from_patches = jax.jit(from_patches, static_argnums=1)
 UNSCALED = dict(input_mean=0.0, input_scale=1.0)
 SMALL = dict(levels=2, refine_levels=1, base=4, cap=8, bidirectional=False, **UNSCALED)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_unfolding_undoes_folding(size):
-    x = normal(0, 2, 3, 8, 12)
+    x = np.asarray(normal(0, 2, 3, 8, 12))
     cells = to_patches(x[..., None], size)
     assert cells.shape == (2, 3, 8 // size, 12 // size, size**2)
     np.testing.assert_array_equal(from_patches(cells, size), x)
 
 
 def test_a_cell_holds_the_pixels_of_its_place():
-    x = jnp.arange(16.0).reshape(1, 1, 4, 4, 1)
-    np.testing.assert_array_equal(to_patches(x, 2)[0, 0, 0, 1], [2.0, 3.0, 6.0, 7.0])
+    x = np.arange(16.0, dtype=np.float32).reshape(1, 1, 4, 4, 1)
+    cells = np.asarray(to_patches(x, 2))
+    np.testing.assert_array_equal(cells[0, 0, 0, 1], [2.0, 3.0, 6.0, 7.0])
 
 
 def test_logits_have_the_size_of_the_frames_and_reach_every_parameter():
     generator = Generator(patch=2, stem=6, **SMALL)
     x = normal(1, 1, 2, 16, 16, 3)
-    params = quick_jit(generator.init)(jax.random.key(0), x)["params"]
+    params = random_params(generator, x)
     assert params["stem"]["kernel"].shape == (12, 6)
 
     def loss(params):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import functools
+
+import jax
 import numpy as np
 from scipy import ndimage
 
@@ -29,6 +31,7 @@ def two_fields():
     return fields.astype(np.float32)
 
 
+@functools.cache
 def small_phases():
     """Returns six phases; phase p is the reference deformed by its own field."""
     rng = np.random.default_rng(3)
@@ -38,9 +41,8 @@ def small_phases():
     share = np.clip(3.5 - np.sqrt(np.square(index).sum(axis=0)), 0.0, 1.0)
     mu += 0.02 * share.astype(np.float32)
     fields = np.tensordot(AMOUNTS, two_fields(), axes=1).astype(np.float32)
-    moved = lambda v: np.stack(
-        [np.asarray(deformed(jnp.asarray(v, jnp.float32), f, GRID)) for f in fields]
-    )
+    move = jax.jit(functools.partial(deformed, grid=GRID))
+    moved = lambda v: np.stack([np.asarray(move(v, field)) for field in fields])
     return PatientPhases(moved(mu), moved(share), GRID, fields, 0, VIEW)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import draws
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from configs.base import base_config
 from fluoro_jax import zoo
@@ -28,8 +29,8 @@ def small_config(stack, *, window=4, **changed):
 
 def random_params(cfg):
     shape = (1, 1, SIDE, SIDE, stack_channels(cfg.data.stack))
-    init = jax.jit(make_generator(cfg).init)
-    return init(jax.random.key(0), jnp.zeros(shape))["params"]
+    stack = jax.ShapeDtypeStruct(shape, np.float32)
+    return draws.random_params(make_generator(cfg), stack)
 
 
 def put_weights(folder, name, stack, **changed):

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from blobs import VIEW, blob_clip
+from draws import random_params
+from flax import linen as nn
 from marks import further
 from scipy import ndimage
 
@@ -36,6 +38,8 @@ from fluoro_jax.tracking.baselines.siamese import (
 from fluoro_jax.tracking.baselines.tune_learned import arrays_of
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
+crop = jax.jit(crop, static_argnums=3)
+uncrop = jax.jit(uncrop, static_argnums=3)
 KINDS = (SiameseTracker, PropagationTracker)
 
 
@@ -73,18 +77,18 @@ def discs():
 
 def test_a_crop_of_the_frame_itself_is_the_frame():
     image = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
-    same = crop(jnp.asarray(image), jnp.full(2, 15.5), jnp.full(2, 32.0), 32)
+    same = crop(image, np.float32([15.5, 15.5]), np.float32([32.0, 32.0]), 32)
     np.testing.assert_allclose(same, image, atol=1e-6)
 
 
 def test_a_crop_shows_its_middle_and_goes_back_where_it_was():
     rows, cols = np.mgrid[:64, :64].astype(np.float32)
-    middle, side = jnp.array([30.25, 20.5]), jnp.full(2, 16.0)
+    middle, side = np.float32([30.25, 20.5]), np.float32([16.0, 16.0])
     for ramp, place in ((rows, 30.25), (cols, 20.5)):
-        part = np.asarray(crop(jnp.asarray(ramp), middle, side, 32))
+        part = np.asarray(crop(ramp, middle, side, 32))
         np.testing.assert_allclose(part.mean(), place, atol=1e-4)
     disc = (np.hypot(rows - 30.25, cols - 20.5) <= 5.0).astype(np.float32)
-    back = uncrop(crop(jnp.asarray(disc), middle, side, 32), middle, side, (64, 64))
+    back = uncrop(crop(disc, middle, side, 32), middle, side, (64, 64))
     # The edge is blurred by half a pixel at most, so that the cut mask is the same.
     np.testing.assert_array_equal(np.asarray(back) >= 0.5, disc >= 0.5)
     assert np.asarray(back)[:, 40:].max() == 0.0
@@ -99,8 +103,8 @@ def test_the_square_of_a_square_box_is_twice_as_wide():
 
 
 def test_a_varied_crop_has_mean_0_and_sd_1():
-    part = jax.random.normal(jax.random.key(0), (48, 48))
-    other = np.asarray(vary(jax.random.key(1), part))
+    part = np.random.default_rng(0).standard_normal((48, 48)).astype(np.float32)
+    other = np.asarray(jax.jit(vary)(jax.random.key(1), part))
     np.testing.assert_allclose([other.mean(), other.std()], [0.0, 1.0], atol=1e-4)
 
 
@@ -112,7 +116,7 @@ def test_correlation_by_fourier_transforms_is_the_sum_of_products():
     for u, v in np.ndindex(6, 6):
         part = found[:, u : u + 4, v : v + 3]
         direct[:, u, v] = (part * kernel).sum(axis=(1, 2))
-    np.testing.assert_allclose(correlate(found, kernel), direct, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(correlate)(found, kernel), direct, atol=1e-5)
 
 
 def test_a_map_is_read_to_a_fraction_of_a_cell():
@@ -129,20 +133,20 @@ def test_a_map_is_read_to_a_fraction_of_a_cell():
 
 def test_what_is_searched_for_has_no_mean():
     network = SiameseNetwork()
-    key = jax.random.key(0)
-    exemplar, search = jnp.ones((1, 48, 48)), jnp.ones((1, 96, 96))
-    params = network.init(key, exemplar, exemplar, search)
-    scores, offsets = network.apply(params, exemplar, exemplar, search)
+    exemplar, search = (np.ones((1, n, n), np.float32) for n in (48, 96))
+    params = {"params": random_params(network, exemplar, exemplar, search)}
+    scores, offsets = jax.eval_shape(network.apply, params, exemplar, exemplar, search)
     assert scores.shape == (1, CELLS, CELLS) and offsets.shape == (*scores.shape, 2)
-    varied = jax.random.normal(key, (1, 48, 48))
-    kernel = network.apply(params, varied, exemplar, method=SiameseNetwork.kernel)
+    varied = np.random.default_rng(0).standard_normal((1, 48, 48)).astype(np.float32)
+    run = functools.partial(network.apply, method=SiameseNetwork.kernel)
+    kernel = np.asarray(jax.jit(run)(params, varied, exemplar))
     np.testing.assert_allclose(kernel.sum((1, 2)), 0.0, atol=1e-4)
 
 
 def test_a_previous_mask_is_corrupted_within_its_limits():
     mask = np.zeros((64, 64), np.float32)
     mask[24:40, 24:40] = 1.0
-    middle, side = jnp.full(2, 31.5), jnp.full(2, 64.0)
+    middle, side = np.float32([31.5, 31.5]), np.float32([64.0, 64.0])
     run = jax.jit(lambda k: corrupt(k, jnp.asarray(mask), middle, side, 16.0))
     sums = np.array(
         [float(run(k).sum()) for k in jax.random.split(jax.random.key(0), 99)]
@@ -201,7 +205,14 @@ def test_the_same_arrays_are_trained_once(monkeypatch):
 )
 def untrained(request):
     """A tracker after one step of training: what holds for any weights."""
-    return request.param.fit(arrays_of([blob_clip()]), steps=1)
+    init = nn.Module.init
+
+    def compiled(net, *args):  # as single operations it takes several times as long
+        return jax.jit(functools.partial(init, net))(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Module, "init", compiled)
+        return request.param.fit(arrays_of([blob_clip()]), steps=1)
 
 
 def test_answers_come_from_no_later_frame_and_states_do_not_change(untrained):

@@ -59,7 +59,7 @@ def clip_of(length, periodic=False, seed=0):
 @pytest.fixture(scope="module")
 def params():
     stack = jnp.zeros((1, WINDOW, 8, 8, 3))
-    return StandIn().init(jax.random.key(0), stack)["params"]
+    return jax.jit(StandIn().init)(jax.random.key(0), stack)["params"]
 
 
 def batch_forward(params, frames, mode):

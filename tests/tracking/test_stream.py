@@ -4,9 +4,9 @@ import dataclasses
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import random_params
 
 from configs.base import base_config
 from fluoro_jax.clip import Clip
@@ -30,6 +30,10 @@ def config(stack="causal"):
     return cfg
 
 
+def blank(channels):
+    return jax.ShapeDtypeStruct((1, 1, SIDE, SIDE, channels), np.float32)
+
+
 @pytest.fixture(scope="module")
 def case():
     """(generator, parameters, clip)."""
@@ -38,9 +42,7 @@ def case():
     frames = 3.0 + rng.normal(size=(FRAMES, SIDE, SIDE)).astype(np.float32)
     frames[:, :, 6:10] += 2.0  # spine
     stack = stack_frames(frames[None], "causal")
-    quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
-    init = jax.jit(generator.init, compiler_options=quick)
-    params = init(jax.random.key(0), stack)["params"]
+    params = random_params(generator, stack)
     time_s = 0.5 * np.arange(FRAMES)
     return generator, params, Clip(frames, time_s, square_panel(SIDE))
 
@@ -56,15 +58,25 @@ def test_init_makes_no_state(case):
 def trackers(case):
     """One tracker a stack; "moving_past" has a channel more, so other parameters."""
     generator, params, _ = case
-    blank = jnp.zeros((1, FRAMES, SIDE, SIDE, 4))
-    more = jax.jit(generator.init)(jax.random.key(0), blank)["params"]
+    more = random_params(generator, blank(4))
     of = {"causal": params, "moving_past": more}
     return {m: StreamTracker(generator, p, config(m)) for m, p in of.items()}
 
 
+STARTS: dict = {}  # by stack: parameters are not in it, and `init` takes long to trace
+
+
+def start(tracker):
+    """The state before the first frame, which stays as it is."""
+    mode = tracker.cfg.data.stack
+    if mode not in STARTS:
+        STARTS[mode] = tracker.init(square_panel(SIDE))
+    return STARTS[mode]
+
+
 def run(tracker, frames, time_s, state=None):
     """(state, probabilities) after frames at their times."""
-    state = tracker.init(square_panel(SIDE)) if state is None else state
+    state = start(tracker) if state is None else state
     found = []
     for frame, now_s in zip(frames, time_s, strict=True):
         state, track = tracker.step(state, frame, now_s)
@@ -125,15 +137,12 @@ def test_two_gaps_too_short_to_fill_are_another_frame_rate(case, trackers):
 def test_after_warm_up_nothing_is_compiled(case):
     generator, _, clip = case
     tracker = StreamTracker(generator.clone(base=8), {}, config())
-    blank = jnp.zeros((1, 1, SIDE, SIDE, 3))
-    init = jax.jit(tracker.generator.init)
-    tracker = dataclasses.replace(
-        tracker, params=init(jax.random.key(0), blank)["params"]
-    )
+    params = random_params(tracker.generator, blank(3))
+    tracker = dataclasses.replace(tracker, params=params)
     assert tracker.warm_up() > 0.0
-    start = tracker.init(clip.geometry)
+    state = tracker.init(clip.geometry)
     with jax.no_tracing():
-        run(tracker, clip.frames, clip.time_s, start)
+        run(tracker, clip.frames, clip.time_s, state)
 
 
 @pytest.mark.parametrize("mode", ["causal", "moving_past"])
@@ -161,14 +170,14 @@ def test_the_state_carries_what_earlier_frames_said(case):
 def test_a_kept_state_may_be_gone_on_from_twice(case):
     generator, params, clip = case
     tracker = StreamTracker(generator, params, config())
-    state, _ = tracker.step(tracker.init(clip.geometry), clip.frames[0], 0.0)
+    state, _ = tracker.step(start(tracker), clip.frames[0], 0.0)
     first = tracker.step(state, clip.frames[1], 0.5)[1]
     again = tracker.step(state, clip.frames[1], 0.5)[1]
     np.testing.assert_array_equal(first.probability, again.probability)
 
 
 def test_what_it_says_of_itself_and_what_it_refuses(case):
-    generator, params, clip = case
+    generator, params, _ = case
     tracker = StreamTracker(generator, params, config())
     assert isinstance(tracker, Tracker)
     assert tracker.causal and tracker.lookahead_frames == 0
@@ -178,14 +187,14 @@ def test_what_it_says_of_itself_and_what_it_refuses(case):
         with pytest.raises(UserError, match=f'"{stack}"'):
             StreamTracker(generator, params, config(stack))
     with pytest.raises(UserError, match=r"shape \(8, 9\)"):
-        tracker.step(tracker.init(clip.geometry), np.zeros((8, 9)), 0.0)
+        tracker.step(start(tracker), np.zeros((8, 9)), 0.0)
 
 
 def test_a_refused_frame_leaves_the_stream_as_it_was(case):
     """One NaN must not reach any later answer."""
     generator, params, clip = case
     tracker = StreamTracker(generator, params, config())
-    state, _ = tracker.step(tracker.init(clip.geometry), clip.frames[0], 0.0)
+    state, _ = tracker.step(start(tracker), clip.frames[0], 0.0)
     broken = clip.frames[1].copy()
     broken[3, 4] = np.nan
     with pytest.raises(UserError, match="1 values that are not finite"):

@@ -32,7 +32,7 @@ def shapes(scale):
 def filled(seed, size=1.0, scale="smoke"):
     """Random numbers in the tree of a generator's parameters."""
     rng = np.random.default_rng(seed)
-    draw = lambda leaf: jnp.asarray(rng.normal(0.0, size, leaf.shape), jnp.float32)
+    draw = lambda leaf: rng.normal(0.0, size, leaf.shape).astype(np.float32)
     return jax.tree.map(draw, shapes(scale))
 
 
@@ -78,13 +78,22 @@ def test_an_unknown_name_is_refused():
 
 
 def moved_by(tx, params, gradients):
-    state, start = tx.init(params), params
     quick = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
-    update = jax.jit(tx.update, compiler_options=quick)
+    program = functools.partial(jax.jit, compiler_options=quick)
+
+    @program
+    def update(gradient, state, params):
+        moves, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, moves), state
+
+    state, start = program(tx.init)(params), params
     for gradient in gradients:
-        moves, state = update(gradient, state, params)
-        params = optax.apply_updates(params, moves)
-    return jax.tree.map(lambda a, b: np.asarray(a != b), params, start), params, state
+        params, state = update(gradient, state, params)
+    return (
+        jax.tree.map(lambda a, b: np.asarray(a) != np.asarray(b), params, start),
+        params,
+        state,
+    )
 
 
 @pytest.mark.parametrize("frozen", SETS)

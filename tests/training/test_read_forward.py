@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import random_params
 from marks import further
 
 from configs.base import base_config
@@ -22,21 +22,23 @@ def quick(fn):
 
 
 def noise(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def test_the_former_backward_cell_runs_forward():
     both, past = ConvLSTM(8), ConvLSTM(8, bidirectional=False)
     x = noise(1, 5, 6, 6, 3)
-    params = both.init(jax.random.key(0), x)["params"]
+    params = random_params(both, x)
     params["bias"] = noise(*params["bias"].shape, seed=1)
-    found = past.apply({"params": read_forward(params)}, x)
-    forward = both.apply({"params": params}, x)[..., :4]
+    run = quick(lambda params, x: both.apply({"params": params}, x))
+    turned = quick(lambda params, x: past.apply({"params": params}, x))
+    found = np.asarray(turned(read_forward(params), x))
+    forward = np.asarray(run(params, x))[..., :4]
     # Of the clip shown backward in time, the backward cell's answer, turned back.
-    backward = both.apply({"params": params}, x[:, ::-1])[:, ::-1, ..., 4:]
+    backward = np.asarray(run(params, x[:, ::-1]))[:, ::-1, ..., 4:]
     np.testing.assert_allclose(found[..., :4], forward, atol=1e-5)
     np.testing.assert_allclose(found[..., 4:], backward, atol=1e-5)
-    assert np.abs(np.asarray(forward - backward)).max() > 0.01
+    assert np.abs(forward - backward).max() > 0.01
 
 
 @pytest.mark.parametrize("patch", [1, further(4)])
@@ -47,7 +49,7 @@ def test_the_first_layer_reads_the_frame_before_last_for_the_next(patch):
     cfg.data.stack = "moving_past"
     stack = noise(1, 2, 16, 16, 4)
     net = Generator(**kind)
-    params = quick(net.init)(jax.random.key(0), stack)["params"]
+    params = random_params(net, stack)
     # Nothing of it runs backward without a memory, so one is put there to be read.
     marked = {**params, "lstm": {"backward_kernel": noise(3, 3, 2, 8)}}
     marked["lstm"] |= {"forward_kernel": noise(3, 3, 2, 8), "bias": noise(16)}
@@ -57,7 +59,7 @@ def test_the_first_layer_reads_the_frame_before_last_for_the_next(patch):
     answer = quick(lambda params, x: net.apply({"params": params}, x).logits)
     expected = answer(params, stack)
     # (t-1, t, t+1, moves) of before, shown as (t-2, t-1, t, moves).
-    found = answer(turned, stack[..., jnp.array([2, 0, 1, 3])])
+    found = answer(turned, stack[..., [2, 0, 1, 3]])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
