@@ -33,7 +33,7 @@ def test_a_run_starts_from_its_parents_averaged_networks(tmp_path):
     cfg.init.parent, cfg.seed = "group", 5
     nets = training_nets.build(cfg)
     (tmp_path / "child").mkdir()
-    start = loop._first_state(nets, loop._parent(nets, tmp_path / "child"))
+    start = loop._first_state(nets, loop._parent(nets, tmp_path / "child"), None)
     equal(start.gen.params, parent.ema)
     equal(start.ema, parent.ema)
     equal(start.critic.params, parent.critic.params)
