@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -12,8 +11,6 @@ import pytest
 from fluoro_jax import zoo
 from fluoro_jax.cli.main import main
 from fluoro_jax.zoo import cards
-
-QUICK_S = 4.0  # of CPU; measured: 1.1 s, and 9 s with networks that are traced
 
 
 @pytest.mark.parametrize("words", [[], ["list"]])
@@ -29,16 +26,12 @@ def test_every_model_is_listed(words, capsys):
     ]
 
 
-def test_the_list_is_quick_and_starts_no_jax():
+def test_the_list_starts_no_jax():
     code = (
         "import sys; from fluoro_jax.cli.main import main; code = main(['models']);"
         "assert not {'jax', 'flax'} & set(sys.modules); sys.exit(code)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if sys.gettrace() is None:
-        assert after.ru_utime - before.ru_utime < QUICK_S
 
 
 def test_a_card_is_shown_by_name_or_folder(capsys):

@@ -195,6 +195,7 @@ def test_one_compilation_serves_all_cases_and_lengths(case, without_tumor, monke
     """Seven frames go through the program of three, and come out the same."""
     monkeypatch.setattr(background, "FRAMES_AT_ONCE", len(TIMES))
     fl.add_tumor(without_tumor, case, VIEW)
+    fl.render_body(case, VIEW, voxel_mm=8.0)
     programs = (background._render_frames, background.lung_state, fl._tumor_frames)
     before = [program._cache_size() for program in programs]
     fl.render_body(make_case(20), VIEW, voxel_mm=8.0)
