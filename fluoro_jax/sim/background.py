@@ -98,6 +98,7 @@ def _render(
     voxel_mm = check_sizes(case, geometry, voxel_mm)
     anatomy, quarter = case.anatomy, projector.quarter_turn(geometry)
     static = (voxel_mm, quarter, by_material)
+    draw_still = _still_at(voxel_mm)
 
     def motion(times: tuple[AnyArray, AnyArray], vessel: Tubes) -> Motion:
         state = lung_state(anatomy, case.breathing, times[0], vessel)
@@ -111,7 +112,7 @@ def _render(
     def inputs() -> tuple[volume.Still, Motion]:
         first = jax.tree.map(lambda leaf: leaf[:FRAMES_AT_ONCE], frames)
         grown = _grow(anatomy)
-        return _draw_still(anatomy, grown, voxel_mm), motion(first, grown)
+        return draw_still(anatomy, grown), motion(first, grown)
 
     # A thread has a context of its own: it would compile for the usual device.
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -134,7 +135,7 @@ def _render(
             _compiled.add((size, *static))
             ahead.append(beside.submit(compile_frames))
         vessel = _grow(anatomy)
-        still = _draw_still(anatomy, vessel, voxel_mm)
+        still = draw_still(anatomy, vessel)
         return in_chunks(run, frames, (case, geometry))
 
 
@@ -167,9 +168,14 @@ _compiled: set[tuple] = set()
 _grow = QuickToCompile(jax.jit(vessels.grow))  # runs for a millisecond
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _draw_still(anatomy: Anatomy, vessel: Tubes, voxel_mm: float) -> volume.Still:
-    return volume.draw_still(anatomy, *solids.body_grid(voxel_mm), vessel)
+@functools.cache
+def _still_at(voxel_mm: float) -> QuickToCompile:
+    """Returns the program of a patient's still parts, which runs once a patient."""
+
+    def draw_still(anatomy: Anatomy, vessel: Tubes) -> volume.Still:
+        return volume.draw_still(anatomy, *solids.body_grid(voxel_mm), vessel)
+
+    return QuickToCompile(jax.jit(draw_still))
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))

@@ -176,7 +176,7 @@ def test_jit_and_vmap_over_cases_are_a_loop():
 def test_frames_are_compiled_once_beside_the_still_body(case, caplog, monkeypatch):
     # As in a fresh process, where nothing has been rendered.
     monkeypatch.setattr(background, "_compiled", set())
-    background._draw_still.clear_cache()
+    background._still_at.cache_clear()
     background._render_frames.clear_cache()
     # Not the usual device: the other thread must compile for the same one.
     with (
@@ -188,7 +188,7 @@ def test_frames_are_compiled_once_beside_the_still_body(case, caplog, monkeypatc
     # Logged of this thread alone: the frames' program was there when it was called.
     said = [record.getMessage() for record in caplog.records]
     compiled = "\n".join(m for m in said if m.startswith("Compiling"))
-    assert "jit(_draw_still)" in compiled and "jit(_render_frames)" not in compiled
+    assert "jit(draw_still)" in compiled and "jit(_render_frames)" not in compiled
 
 
 def test_one_compilation_serves_all_cases_and_lengths(case, without_tumor, monkeypatch):
