@@ -46,7 +46,9 @@ class QuickToCompile:
     def compile(self, *args: Any) -> Any:
         """Returns the compiled program for these arguments, compiled once."""
         leaves, tree = jax.tree.flatten(args)
-        key = (tree, *(_kind(leaf) for leaf in leaves))
+        # Arguments that are on no device yet go to the usual one, which may change.
+        usual = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+        key = (tree, usual, *(_kind(leaf) for leaf in leaves))
         if key not in self._programs:
             options = quick_options(self._platform or jax.default_backend())
             lowered = self._jitted.lower(*args)

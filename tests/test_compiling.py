@@ -39,6 +39,14 @@ def test_one_program_serves_all_values_of_a_kind():
     assert quick._cache_size() == 3 and there.devices() == {jax.devices()[1]}
 
 
+def test_arguments_of_the_host_go_to_the_usual_device_of_the_moment():
+    quick = QuickToCompile(jax.jit(double_plus))
+    for device in jax.devices()[:2]:
+        with jax.default_device(device):
+            found = quick(np.float32(1.0), {"more": np.float32(0.0)})
+        assert found.devices() == {device}
+
+
 def test_a_donated_state_goes_round_without_compiling_again():
     step = jax.pmap(
         lambda state, batch: state + jax.lax.pmean(batch, "batch"),
