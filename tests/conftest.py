@@ -9,7 +9,6 @@ in `.pytest_cache/xla`, for the other worker and for the next run; an own
 
 from __future__ import annotations
 
-import functools
 import gc
 import mmap
 import os
@@ -74,41 +73,14 @@ def check_annotations():
     jaxtyping.install_import_hook(named, "beartype.beartype")
 
 
-def remember_shapes():
-    """Traces `init` of a network for its shapes once a process.
-
-    Whoever loads weights asks for them, each time in a quarter of a second or more.
-    """
-    plain, known = jax.eval_shape, {}
-
-    @functools.wraps(plain)
-    def eval_shape(fun, *args, **named):
-        module = getattr(fun, "__self__", None)
-        if named or not isinstance(module, nn.Module) or fun.__name__ != "init":
-            return plain(fun, *args, **named)
-        leaves, tree = jax.tree.flatten(args)
-        try:
-            key = (module, tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
-            hash(key)
-        except (AttributeError, TypeError):  # a value without a shape, or a list
-            return plain(fun, *args)
-        if key not in known:
-            known[key] = plain(fun, *args)
-        return jax.tree.map(lambda leaf: leaf, known[key])  # the caller's own dicts
-
-    jax.eval_shape = eval_shape
-
-
 set_environment()
 receive_interrupts()
 
 import jax  # noqa: E402  (reads the environment)
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
-from flax import linen as nn  # noqa: E402
 
 check_annotations()
-remember_shapes()
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

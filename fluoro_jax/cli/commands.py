@@ -203,7 +203,9 @@ def _work(verb: str, call: Call) -> None:
         except (RuntimeError, MemoryError) as error:
             from fluoro_jax.training import memory
 
-            raise memory.explained(error, cfg) or error from error
+            if told := memory.explained(error, cfg):
+                raise told from error
+            raise
 
 
 def _work_plan(verb: str, call: Call) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fluoro_jax.errors import refuse
+from fluoro_jax.io.overrides import SCALE
 
 WITHOUT_MM = ("gif",)  # of `track.BESIDE`: the others write pixel sizes or positions
 WHY = (
@@ -83,7 +84,7 @@ def unscaled(read: Any) -> Any:
 
 def without_mm(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what run.json says of a clip, without lengths in mm, and why."""
-    lengths = ("pixel_mm", "offset_mm", "sad_mm", "sdd_mm")
+    lengths = (*SCALE, "offset_mm")
     cut = lambda part: {k: v for k, v in part.items() if k not in lengths}
     resampling = record["resampling"]
     return {

@@ -7,6 +7,7 @@ holds the sha256 of the weights and, in `card_sha256`, its own.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -253,10 +254,7 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
         ) from error
     study = cfg.study
     channels = stack_channels(cfg.data.stack)
-    clip = jnp.zeros((1, study.num_frames, study.rows, study.cols, channels))
-    # Shapes by tracing: the network is not computed.
-    tree = jax.eval_shape(generator.init, jax.random.key(0), clip)["params"]
-    wanted = {key: leaf.shape for key, leaf in _flat(tree).items()}
+    wanted = _shapes(generator, (1, study.num_frames, study.rows, study.cols, channels))
     found = {key: leaf.shape for key, leaf in arrays.items()}
     wrong = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
     if wrong:
@@ -271,6 +269,15 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
     return unflatten_dict(
         {k: jnp.asarray(v, jnp.float32) for k, v in arrays.items()}, sep="/"
     )
+
+
+@functools.cache
+def _shapes(generator: Generator, clip: tuple[int, ...]) -> dict[str, Any]:
+    """Returns the shape of every parameter, for stacked frames of a shape."""
+    # By tracing, once a process: the network is not computed.
+    stack = jax.ShapeDtypeStruct(clip, jnp.float32)
+    tree = jax.eval_shape(generator.init, jax.random.key(0), stack)["params"]
+    return {key: leaf.shape for key, leaf in _flat(tree).items()}
 
 
 def _refuse_new_name(name: str) -> NoReturn:

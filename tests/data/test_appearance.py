@@ -73,6 +73,9 @@ def test_the_mask_goes_with_the_frames(part):
 
 def test_a_part_draws_the_same_beside_others():
     """So that rows of an ablation differ in one part only."""
+    both = drawn(5, "clutter+texture")[0]
+    alone, added = drawn(5, "clutter")[0], layer(5, "texture")
+    np.testing.assert_allclose(both, alone + added, atol=1e-5)
     turned = []
     for seed in range(16):  # mirror turns one in two
         alone, both = drawn(seed, "clutter")[0], drawn(seed, "clutter+mirror")[0]

@@ -42,9 +42,8 @@ def made(generator, shape):
     return jax.eval_shape(generator.init, jax.random.key(0), stack)["params"]
 
 
-@pytest.mark.parametrize(
-    ("scale", "ways"), [("smoke", 1), ("full", 1), *((scale, 2) for scale in SCALES)]
-)
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("ways", [1, 2])
 def test_names_and_numbers_of_the_parameters(scale, ways):
     cfg = base_config(scale)
     gen, study = cfg.gen, cfg.study

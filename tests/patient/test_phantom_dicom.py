@@ -35,7 +35,6 @@ ISOCENTRE_MM = (13.0, -204.0, 71.5)
 # Voxels that differ along every axis: swapped spacings would show.
 SPACING_MM = (2.0, 2.4, 2.5)
 ANGLES = (0.0, 30.0, 90.0)
-PHASES = {"HFS": 10, "FFS": 4, "HFP": 4}  # by patient position
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,6 @@ def written(tmp_path_factory):
             truth = write_phantom(
                 folder,
                 CASE,
-                phases=PHASES[position],
                 spacing_mm=SPACING_MM,
                 position=position,
                 voxel_mm=10.0,
@@ -62,11 +60,10 @@ def written(tmp_path_factory):
     return write
 
 
-@pytest.mark.parametrize("position", PHASES)
+@pytest.mark.parametrize("position", ["HFS", "FFS", "HFP"])
 def test_the_tumour_comes_back_at_every_phase_and_angle(written, position):
     folder, truth, four = written(position)
-    phases = PHASES[position]
-    np.testing.assert_allclose(four.percents, 100.0 * np.arange(phases) / phases)
+    np.testing.assert_allclose(four.percents, 10.0 * np.arange(10))
     assert four.phases[0].hu.shape == truth.shape
     np.testing.assert_allclose(four.grid.origin_mm, truth.grid.origin_mm, atol=1e-6)
     rois = rois_by_phase(folder / "rtstruct", "GTV", four)

@@ -274,7 +274,8 @@ def config_of(folder, **gen):
     ],
 )
 def test_damaged_weights_are_refused(own, damage, words):
-    damage(own)  # the shelf's own files are those of `test_round_trip`
+    zoo.load("made", folder=own)
+    damage(own)
     with pytest.raises(UserError, match=words) as caught:
         zoo.load("made", folder=own)
     assert len(str(caught.value).splitlines()) == 4
