@@ -254,7 +254,9 @@ def _read_params(data: bytes, generator: Generator, cfg: Any, path: Path) -> Any
         ) from error
     study = cfg.study
     channels = stack_channels(cfg.data.stack)
-    wanted = _shapes(generator, (1, study.num_frames, study.rows, study.cols, channels))
+    size = (1, study.num_frames, study.rows, study.cols, channels)
+    # pyright does not see that Flax makes a module hashable, by its attributes.
+    wanted = _shapes(generator, size)  # pyright: ignore[reportArgumentType]
     found = {key: leaf.shape for key, leaf in arrays.items()}
     wrong = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
     if wrong:
