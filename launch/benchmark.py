@@ -54,14 +54,19 @@ NETWORKS = (
     "scaling",
 )
 
+BATCHED = ("generator", "critic_step", "train_step")  # the others have their own
 
-def preset_config(preset: str, dtype: str = "", config: str | None = None) -> Any:
+
+def preset_config(
+    preset: str, dtype: str = "", config: str | None = None, batch: int | None = None
+) -> Any:
     """Returns the config of a size; "gpu" is the full size in bfloat16, on a GPU alone.
 
     Args:
         preset: one of `PRESETS`.
         dtype: what both networks compute in; "" leaves it.
         config: a file and its preset, taken in place of `preset`.
+        batch: clips of a micro-batch; None leaves it.
     """
     cfg: Any
     if config:
@@ -69,6 +74,8 @@ def preset_config(preset: str, dtype: str = "", config: str | None = None) -> An
     else:
         cfg = base_config(preset)
         cfg.name = preset
+    if batch:
+        cfg.data.batch_size = batch
     if dtype:
         cfg.gen.dtype = cfg.critic.dtype = (
             "bfloat16" if dtype == "bfloat16" else "float32"
@@ -96,6 +103,8 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     types = "the networks compute in these, in turn: " + ", ".join(DTYPES)
     flags.DEFINE_multi_enum("dtype", [], DTYPES, types, **define)
     flags.DEFINE_integer("repeats", 10, "timed runs of each", lower_bound=1, **define)
+    clips = "clips of a micro-batch of the networks' parts, but the input's"
+    flags.DEFINE_integer("batch", 1, clips, lower_bound=1, **define)
     flags.DEFINE_string(
         "json", None, "file to which one JSON line a row is added", **define
     )
@@ -202,7 +211,8 @@ def _run(asked: flags.FlagValues) -> list[Row]:
             # the rest have no network: once is enough
             types = asked.dtype if what in NETWORKS and asked.dtype else [""]
             for dtype in types:
-                cfg = preset_config(asked.preset, dtype, asked.config)
+                batch = asked.batch if what in BATCHED else None
+                cfg = preset_config(asked.preset, dtype, asked.config, batch)
                 rows += BENCHES[what](cfg, peers, asked.repeats)
     limits = limits | machine.product_limits(
         {row["precision"] for row in rows} - {None}

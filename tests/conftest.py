@@ -46,7 +46,9 @@ def set_environment():
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     given = os.environ.get("XLA_FLAGS", "")
-    if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits them
+    # An accelerator's programs are compiled as usual. A worker inherits the flags.
+    alone = os.environ["JAX_PLATFORMS"] == "cpu"
+    if alone and "PYTEST_XDIST_WORKER" not in os.environ:
         wanted = [name for name in QUICK_TO_COMPILE if name not in given]
         flags = [f"--{name}={QUICK_TO_COMPILE[name]}" for name in known_flags(wanted)]
         os.environ["XLA_FLAGS"] = " ".join([*flags, given]).strip()

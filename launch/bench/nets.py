@@ -40,19 +40,21 @@ PEERS = {
 
 
 def clip_shape(cfg: Any) -> tuple[int, int, int, int]:
-    """`[1, T, H, W]` of the study's frames."""
-    return (1, cfg.study.num_frames, cfg.study.rows, cfg.study.cols)
+    """`[B, T, H, W]` of a micro-batch of the study's frames."""
+    study = cfg.study
+    return (cfg.data.batch_size, study.num_frames, study.rows, study.cols)
 
 
 def generator(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
-    """Forward pass, and loss with gradient, of one clip."""
+    """Forward pass, and loss with gradient, of a micro-batch."""
     rng = np.random.default_rng(0)
     shape = clip_shape(cfg)
     stack = rng.uniform(1.0, 5.0, (*shape, 3)).astype(np.float32)
     truth = (rng.random(shape) < 0.02).astype(np.float32)
     ours = make_generator(cfg)
     params = jax.jit(ours.init)(jax.random.key(0), stack)["params"]
-    forward_gflop = flops.generator_gflop(params, shape[2] * shape[3], shape[1])
+    frames = shape[0] * shape[1]
+    forward_gflop = flops.generator_gflop(params, shape[2] * shape[3], frames)
     rows = []
     for variant, make, passes in (("forward", _forward, 1), ("grad", _grad, 3)):
         known: dict[str, Any] = {"gflop_by_hand": passes * forward_gflop}
@@ -71,7 +73,7 @@ def generator(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
                     programs[peer].translate = _linen_gradient
                 continue
             try:
-                programs[peer] = _torch().generator_program(
+                programs[peer] = _torch(cfg).generator_program(
                     peer, ours, params, arrays=(stack, truth), variant=variant
                 )
                 programs[peer].gflop_by_hand = known["gflop_by_hand"]
@@ -87,7 +89,7 @@ def critic_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     rng = np.random.default_rng(0)
     real = (rng.random(clip_shape(cfg)) < 0.02).astype(np.float32)
     fake = rng.random(clip_shape(cfg)).astype(np.float32)
-    mix = rng.random(1).astype(np.float32)
+    mix = rng.random(len(real)).astype(np.float32)
     params = jax.jit(critic.init)(jax.random.key(0), real)["params"]
     weight = cfg.loss.gp_weight
 
@@ -101,7 +103,7 @@ def critic_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     step.precision = precision_name(cfg, "critic")
     programs: dict[str | None, timing.Program] = {None: step}
     for peer in peers:
-        programs[peer] = _torch().critic_program(
+        programs[peer] = _torch(cfg).critic_program(
             peer, critic, params, arrays=(real, fake, mix), gp_weight=weight
         )
     names = {"what": "critic_step", "variant": "grad", "preset": cfg.name}
@@ -112,11 +114,13 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     """Generator updates and one critic update with penalty and Adam, as trained.
 
     The critic counts from the first step and the learning rates start at their peak;
-    batch 1, on one device.
+    on one device.
     """
     count_everything(cfg)
     nets, rng = build(cfg), np.random.default_rng(0)
-    batches = [random_batch(cfg, rng, [i]) for i in range(cfg.train.gen_updates)]
+    ids = np.arange(cfg.train.gen_updates * cfg.data.batch_size)
+    ids = np.split(ids, cfg.train.gen_updates)
+    batches = [random_batch(cfg, rng, some) for some in ids]
     state = parallel.place(nets.init, devices=jax.devices()[:1])
     first = to_host(state)
     programs: dict[str | None, timing.Program] = {None: our_step(nets, state, batches)}
@@ -127,9 +131,12 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
             (stack_frames(jnp.asarray(b["frames"]), cfg.data.stack), b["mask"])
             for b in batches
         ]
-        torch_step = _torch().train_program(cfg, nets, first, batches=pairs, mix=mix)
+        make = lambda: _torch(cfg).train_program(
+            cfg, nets, first, batches=pairs, mix=mix
+        )
+        torch_step = make()
         wanted = tuple(torch_step.read(torch_step.run()))
-        torch_step = _torch().train_program(cfg, nets, first, batches=pairs, mix=mix)
+        torch_step = make()
         torch_step.translate = lambda ours: {key: ours[key] for key in wanted}
         programs["torch"] = torch_step
     names = {"what": "train_step", "variant": "step", "preset": cfg.name}
@@ -211,8 +218,9 @@ def _linen_gradient(answer: Any) -> Any:
     return answer[0], linen_params(answer[1], gradient=True)
 
 
-def _torch() -> Any:
+def _torch(cfg: Any) -> Any:
     """`launch.bench.peers.torch_steps`, imported only where it is asked for."""
-    from launch.bench.peers import torch_steps
+    from launch.bench.peers import torch_device, torch_steps
 
+    torch_device.use_products(cfg.matmul_precision)
     return torch_steps

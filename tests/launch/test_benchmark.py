@@ -349,7 +349,7 @@ def test_a_peer_that_cannot_run_is_a_row_that_says_so(monkeypatch, tmp_path, cap
 
     compiled = lambda *_, **known: timing.Program(lambda: None, **known)
     monkeypatch.setattr(timing, "compile_program", compiled)
-    monkeypatch.setattr(bench_nets, "_torch", lambda: Torch)
+    monkeypatch.setattr(bench_nets, "_torch", lambda cfg: Torch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     out = tmp_path / "rows.jsonl"
     argv = ["--preset=smoke", "--peers=torch_compile_bf16", "--repeats=1"]

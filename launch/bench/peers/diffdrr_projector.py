@@ -23,7 +23,7 @@ from fluoro_jax.geometry import (
     source_mm,
     view_axes,
 )
-from launch.bench.peers import torch_steps  # its import sets the number of threads
+from launch.bench.peers.torch_device import device, tensor, to_numpy, waits
 from launch.bench.timing import Program
 
 POINTS = 200  # samples of a ray, of the trilinear renderer
@@ -43,8 +43,8 @@ def projector_program(
         variant: "forward" or "grad".
     """
     rays = _rays(grid, geometry)
-    volume = torch.tensor(np.ascontiguousarray(mu.transpose(2, 1, 0)))
-    renderer = KINDS[kind]()
+    volume = tensor(np.ascontiguousarray(mu.transpose(2, 1, 0)))
+    renderer = KINDS[kind]().to(device())
     trilinear = kind == "diffdrr_trilinear"
     settings: dict[str, Any] = dict(n_points=POINTS) if trilinear else {}
 
@@ -61,9 +61,9 @@ def projector_program(
         return torch.autograd.grad(render(leaf).square().mean(), leaf)[0]
 
     if variant == "forward":
-        return Program(forward, read=torch_steps.to_numpy)
-    read = lambda answer: torch_steps.to_numpy(answer).transpose(2, 1, 0)
-    return Program(grad, read=read)
+        return Program(waits(forward), read=to_numpy)
+    read = lambda answer: to_numpy(answer).transpose(2, 1, 0)
+    return Program(waits(grad), read=read)
 
 
 def _rays(grid: Grid, geometry: Geometry) -> tuple[torch.Tensor, ...]:
@@ -77,4 +77,4 @@ def _rays(grid: Grid, geometry: Geometry) -> tuple[torch.Tensor, ...]:
     length = np.linalg.norm(pixels - source, axis=-1)
     voxels = lambda p: (p - np.asarray(grid.origin_mm)) / np.asarray(grid.spacing_mm)
     arrays = (voxels(source.reshape(1, 1, 3)), voxels(pixels), length[:, None])
-    return tuple(torch.tensor(a, dtype=torch.float32) for a in arrays)
+    return tuple(tensor(a.astype(np.float32)) for a in arrays)

@@ -19,6 +19,7 @@ from torch.nn import functional  # pyright: ignore[reportMissingImports]
 from fluoro_jax.models.critic import Critic
 from fluoro_jax.models.generator import Generator
 from fluoro_jax.models.unet import SLOPE, widths
+from launch.bench.peers.torch_device import device
 
 EPSILON = 1e-6  # of flax's GroupNorm
 
@@ -203,7 +204,7 @@ def _cells(ours: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def load(module: nn.Module, ours: Mapping[str, Any]) -> nn.Module:
-    """Copies our parameters in; every one must have its place."""
+    """Copies our parameters in, on `device`; every one must have its place."""
     state = {k: torch.tensor(v) for k, v in torch_params(ours).items()}
     module.load_state_dict(state)
-    return module
+    return module.to(device())

@@ -1,22 +1,19 @@
 """Losses and updates in PyTorch, as `fluoro_jax.training` has them, to be timed.
 
-Imported only if a torch peer is asked for: the extra `peers` brings PyTorch. It uses as
-many threads as XLA does on a CPU, one a core.
+Imported only if a torch peer is asked for: the extra `peers` brings PyTorch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import Tensor  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from fluoro_jax.training.losses import IOU_EPSILON_PX, SSIM_C1, SSIM_C2
+from launch.bench.peers.torch_device import autocast, device, tensor, to_numpy, waits
 from launch.bench.peers.torch_nets import (
     TorchCritic,
     TorchGenerator,
@@ -24,8 +21,6 @@ from launch.bench.peers.torch_nets import (
     torch_params,
 )
 from launch.bench.timing import PeerFailed, Program, timed
-
-torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 Losses = dict[str, Tensor]
 
@@ -44,7 +39,7 @@ def generator_program(
         variant: "forward" or "grad".
 
     Raises:
-        PeerFailed: the compiler does not work here.
+        PeerFailed: the compiler does not work here, or there is no such device.
     """
     net = load(TorchGenerator(ours), params)
     if kind == "torch_channels_last":
@@ -52,9 +47,9 @@ def generator_program(
     weights = dict(net.named_parameters())
     compiled = kind.startswith("torch_compile")
     call = torch.compile(net) if compiled else net
-    stack = torch.tensor(np.asarray(arrays[0])).movedim(-1, 2).contiguous()
-    truth = torch.tensor(np.asarray(arrays[1]))
-    cast = _precision(kind)
+    stack = tensor(arrays[0]).movedim(-1, 2).contiguous()
+    truth = tensor(arrays[1])
+    cast = autocast(_dtype(kind))
 
     def forward() -> tuple[Tensor, ...]:
         with torch.no_grad(), cast():
@@ -70,15 +65,15 @@ def generator_program(
 
     if variant == "forward":
         read = lambda out: tuple(to_numpy(z.float()) for z in out)
-        program = Program(forward, read=read, translate=tuple)
+        program = Program(waits(forward), read=read, translate=tuple)
     else:
         read = lambda out: (
             to_numpy(out[0]),
             {k: to_numpy(g) for k, g in out[1].items()},
         )
         translate = lambda answer: (answer[0], torch_params(answer[1]))
-        program = Program(grad, read=read, translate=translate)
-    program.precision = "bfloat16" if kind.endswith("bf16") else "float32"
+        program = Program(waits(grad), read=read, translate=translate)
+    program.precision = _dtype(kind)
     if compiled:
         program.compile_s = _compile(program)
     return program
@@ -108,11 +103,11 @@ def critic_program(
         arrays: real and fake masks `[B, T, H, W]`, and mix `[B]`.
         gp_weight: of the penalty.
     """
-    real, fake, mix = (torch.tensor(np.asarray(a)) for a in arrays)
+    real, fake, mix = (tensor(a) for a in arrays)
     net = load(TorchCritic(ours, real.shape[1:]), params)
     weights = dict(net.named_parameters())
 
-    cast = _precision(kind)
+    cast = autocast(_dtype(kind))
 
     def grad() -> tuple[Tensor, dict[str, Tensor]]:
         with cast():
@@ -122,8 +117,8 @@ def critic_program(
 
     read = lambda out: (to_numpy(out[0]), {k: to_numpy(g) for k, g in out[1].items()})
     translate = lambda answer: (answer[0], torch_params(answer[1]))
-    program = Program(grad, read=read, translate=translate)
-    program.precision = "bfloat16" if kind.endswith("bf16") else "float32"
+    program = Program(waits(grad), read=read, translate=translate)
+    program.precision = _dtype(kind)
     return program
 
 
@@ -145,32 +140,40 @@ def train_program(
     ema = load(TorchGenerator(nets.gen), state.ema)
     averaged, followed = list(ema.parameters()), list(gen.parameters())
     gen_opt, critic_opt = _adam(gen, cfg.gen_opt), _adam(critic, cfg.critic_opt)
-    data = [
-        (torch.tensor(np.asarray(x)).movedim(-1, 2).contiguous(), torch.tensor(y))
-        for x, y in ((np.asarray(x), np.asarray(y)) for x, y in batches)
-    ]
-    mix = torch.tensor(np.asarray(mix))
+    data = [(tensor(x).movedim(-1, 2).contiguous(), tensor(y)) for x, y in batches]
+    mix, cast = tensor(mix), autocast(cfg.gen.dtype)
 
     def step() -> Losses:
         critic.requires_grad_(False)
         found: Losses = {}
         for stack, truth in data[: cfg.train.gen_updates]:
-            logits = gen(stack)[1]
+            with cast():
+                logits = gen(stack)[1].float()
+                score = critic(torch.sigmoid(logits)).float()
             total, found = hybrid(truth, logits, cfg.loss)
-            found["adversarial"] = -critic(torch.sigmoid(logits)).mean()
+            found["adversarial"] = -score.mean()
             found["loss"] = total + cfg.loss.adversarial * found["adversarial"]
             gen_norm = _update(gen_opt, found["loss"], gen, cfg.gen_opt.clip_norm)
             with torch.no_grad():
                 torch._foreach_lerp_(averaged, followed, 1.0 - cfg.train.ema_decay)
         critic.requires_grad_(True)
         stack, real = data[0]
-        with torch.no_grad():
-            fake = torch.sigmoid(gen(stack)[1])
-        loss, terms = critic_loss(critic, real, fake, mix, gp_weight=cfg.loss.gp_weight)
+        with torch.no_grad(), cast():
+            fake = torch.sigmoid(gen(stack)[1].float())
+        judge = lambda mask: _judged(critic, mask, cast)
+        loss, terms = critic_loss(judge, real, fake, mix, gp_weight=cfg.loss.gp_weight)
         norm = _update(critic_opt, loss, critic, cfg.critic_opt.clip_norm)
         return found | terms | {"gen_grad_norm": gen_norm, "critic_grad_norm": norm}
 
-    return Program(step, read=lambda out: {k: v.item() for k, v in out.items()})
+    program = Program(waits(step))
+    program.read = lambda out: {k: v.item() for k, v in out.items()}
+    program.precision = cfg.gen.dtype
+    return program
+
+
+def _judged(critic: Callable, mask: Tensor, cast: Callable) -> Tensor:
+    with cast():
+        return critic(mask).float()
 
 
 def cross_entropy(truth: Tensor, logits: Tensor, weight: float) -> Tensor:
@@ -196,7 +199,7 @@ def hybrid(truth: Tensor, logits: Tensor, cfg: Any) -> tuple[Tensor, Losses]:
 
 def ssim_loss(truth: Tensor, prob: Tensor) -> Tensor:
     """11 x 11 Gaussian window of sigma 1.5 px where it fits, as two convolutions."""
-    window = torch.exp(-0.5 * (torch.arange(-5.0, 6.0) / 1.5) ** 2)
+    window = torch.exp(-0.5 * (torch.arange(-5.0, 6.0, device=device()) / 1.5) ** 2)
     window = (window / window.sum()).reshape(1, 1, 11, 1)
     images = [truth, prob, truth * truth, prob * prob, truth * prob]
     stacked = torch.stack(images).flatten(0, 2)[:, None]
@@ -238,13 +241,6 @@ def _update(
     return norm
 
 
-def _precision(kind: str) -> Callable[[], contextlib.AbstractContextManager]:
-    """A context for the computation of one kind of program."""
-    if kind.endswith("bf16"):
-        return lambda: torch.autocast("cpu", torch.bfloat16)
-    return contextlib.nullcontext
-
-
-def to_numpy(x: Tensor) -> np.ndarray:
-    """The values of a tensor, shared and not copied."""
-    return x.detach().numpy()
+def _dtype(kind: str) -> str:
+    """Returns what one kind of program computes in."""
+    return "bfloat16" if kind.endswith("bf16") else "float32"
