@@ -1,23 +1,33 @@
-"""Programs that XLA compiles in less time on a CPU, at a loss of speed.
+"""Options of XLA on a CPU: programs that compile sooner, or answer a frame sooner.
 
-For programs of many small kernels that run for milliseconds or a few hundred times.
-Programs that spend their time in large fused kernels, as drawing and projecting a body
-do, run up to twice as slowly so and are compiled as usual.
+`QUICK` is for programs of many small kernels that run for milliseconds or a few hundred
+times. Programs that spend their time in large fused kernels, as drawing and projecting
+a body do, run up to twice as slowly so and are compiled as usual. `STREAM` is for a
+network that sees one frame at a time.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from jax.core import Tracer
 
+from fluoro_jax.devices import usual_device
+
 # XLA's emitters of fused kernels compile a module for each kernel. Measured with and
 # without in docs/performance.md ("The first ten minutes").
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+# Convolutions by the library YNNPACK: a frame of the causal network took 0.85 of the
+# time without (docs/performance.md, "Streaming").
+STREAM = {
+    "xla_cpu_experimental_ynn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+    )
+}
 
 
 class QuickToCompile:
@@ -47,10 +57,10 @@ class QuickToCompile:
         """Returns the compiled program for these arguments, compiled once."""
         leaves, tree = jax.tree.flatten(args)
         # Arguments that are on no device yet go to the usual one, which may change.
-        usual = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-        key = (tree, usual, *(_kind(leaf) for leaf in leaves))
+        key = (tree, usual_device(), *(_kind(leaf) for leaf in leaves))
         if key not in self._programs:
-            options = quick_options(self._platform or jax.default_backend())
+            platform = self._platform or jax.default_backend()
+            options = known_options(QUICK, platform)
             lowered = self._jitted.lower(*args)
             self._programs[key] = lowered.compile(compiler_options=options)
         return self._programs[key]
@@ -68,24 +78,28 @@ def _kind(leaf: Any) -> tuple:
     return kind.shape, kind.dtype, kind.weak_type, where
 
 
-def quick_options(platform: str) -> dict[str, Any]:
-    """Returns those of `QUICK` that this jaxlib knows and XLA_FLAGS does not set."""
+def known_options(wanted: Mapping[str, Any], platform: str) -> dict[str, Any]:
+    """Returns those options that this jaxlib knows and XLA_FLAGS does not set.
+
+    Args:
+        wanted: `QUICK` or `STREAM`.
+        platform: what the program is for; all options are of "cpu" alone.
+    """
     given = os.environ.get("XLA_FLAGS", "")
     if platform != "cpu":
         return {}
     return {
         name: value
-        for name, value in QUICK.items()
-        if name not in given and _is_known(name)
+        for name, value in wanted.items()
+        if name not in given and _is_known(name, value)
     }
 
 
 @functools.cache
-def _is_known(name: str) -> bool:
+def _is_known(name: str, value: Any) -> bool:
     # XLA refuses every option that it does not know, and options come and go.
-    options = {name: QUICK[name]}
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True

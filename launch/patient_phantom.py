@@ -25,6 +25,7 @@ from fluoro_jax.cli.main import main as fluoro
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import position_iso_mm, square_panel
+from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.sidecar import write_sidecar
@@ -66,7 +67,15 @@ def main(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    work = expand_path(known.workdir)
+    try:
+        return _run(expand_path(known.workdir), known)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _run(work: Path, known: flags.FlagValues) -> int:
+    import_pydicom(work / "dicom")  # before half a minute of drawing
     spec = StudySpec(name="clinic", rows=PIXELS, cols=PIXELS)
     case = study_case(spec, "train", PATIENT).case
     if not (work / "dicom").exists():

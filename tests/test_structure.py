@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # lowest first; a module imports from its own layer or below
-    {"errors", "fingerprint", "choices", "interrupts", "stages", "compiling"},
+    {"errors", "fingerprint", "choices", "interrupts", "stages"},
+    {"devices"},
+    {"compiling"},
     {"geometry"},
     {"clip"},
     {"metrics"},

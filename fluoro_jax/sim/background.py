@@ -14,6 +14,7 @@ from flax import struct
 from jax.core import Tracer
 
 from fluoro_jax.compiling import QuickToCompile
+from fluoro_jax.devices import usual_device
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry
 from fluoro_jax.sim.body import solids, vessels, volume
@@ -115,7 +116,7 @@ def _render(
         return draw_still(anatomy, grown), motion(first, grown)
 
     # A thread has a context of its own: it would compile for the usual device.
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    device = usual_device()
 
     def compile_frames() -> None:
         with jax.default_device(device):

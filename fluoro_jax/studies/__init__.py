@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from fluoro_jax.devices import on_host
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.fluoroscope import Case
 from fluoro_jax.studies.group import (
@@ -82,6 +83,11 @@ def study_case(spec: StudySpec, split: str, index: int) -> StudyCase:
     Raises:
         UserError: for more cases than the study has.
     """
+    with on_host():
+        return _study_case(spec, split, index)
+
+
+def _study_case(spec: StudySpec, split: str, index: int) -> StudyCase:
     if spec.study.of_sets:
         case, labels = set_case(spec, split, index)
         view = _view(spec, set_patient(spec, labels["set"]))

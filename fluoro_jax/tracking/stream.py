@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from fluoro_jax.clip import Track
+from fluoro_jax.compiling import STREAM, known_options
 from fluoro_jax.config_rules import PAST_STACKS
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
@@ -154,12 +155,16 @@ class StreamTracker:
 
     def _see(self, memory: Memory, frame: np.ndarray | None) -> tuple[Memory, Any]:
         """The memory after one more frame, and its probabilities `[H, W]`."""
-        return _advance(self.generator, self.cfg.data.stack, self.params, memory, frame)
+        program = _program(jax.default_backend())
+        return program(self.generator, self.cfg.data.stack, self.params, memory, frame)
 
 
-# The memory is not donated: a state that was kept may be gone on from again.
-# Static: the module hashes by its attributes. Weights and memory are traced.
-_advance = functools.partial(jax.jit, static_argnums=(0, 1))(advance)
+@functools.cache
+def _program(platform: str) -> Callable:
+    # The memory is not donated: a state that was kept may be gone on from again.
+    # Static: the module hashes by its attributes. Weights and memory are traced.
+    options = known_options(STREAM, platform)
+    return jax.jit(advance, static_argnums=(0, 1), compiler_options=options or None)
 
 
 def _dropped(check: FrameCheck, time_s: float) -> int:

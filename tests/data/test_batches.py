@@ -16,6 +16,7 @@ from fluoro_jax import studies
 from fluoro_jax.data import batches
 from fluoro_jax.data.batches import DatasetSource, SimulatorSource
 from fluoro_jax.data.prefetch import prefetch
+from fluoro_jax.devices import on_host
 from fluoro_jax.errors import UserError
 from fluoro_jax.sim.tumor.tumor import sphere_centroid_px, tumor_path_mm
 
@@ -269,5 +270,13 @@ def test_without_a_cpu_backend_the_accelerator_places(monkeypatch, accelerator):
         raise RuntimeError("Unknown backend cpu")
 
     monkeypatch.setattr(jax, "local_devices", no_cpu)
-    with batches.on_host():
+    with on_host():
         assert jax.config.jax_default_device is accelerator
+
+
+def test_the_host_reads_nothing_from_an_accelerator_to_draw_a_case(accelerator):
+    """Lung and heart decide which case is kept."""
+    spec = studies.PRESETS["group_smoke"]
+    with host_reads() as reads:
+        studies.study_case(spec, "test", 2)
+    assert len(reads) >= 2 and read_on(reads, accelerator) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from launch import patient_phantom
@@ -13,3 +15,13 @@ def test_a_command_that_cannot_be_done_is_refused(argv, capsys, tmp_path, monkey
     assert patient_phantom.main(argv) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 4
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_extra_nothing_is_drawn_and_no_traceback_shown(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    work = tmp_path / "work"
+    assert patient_phantom.main([f"--workdir={work}"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 4 and "fluoro_jax[dicom]" in said[3] and not work.exists()
