@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import importlib
 import io
 import json
 import logging
@@ -205,6 +206,16 @@ def _build(spec: StudySpec, data_dir: Path, home: Path) -> None:
         folder.replace(home)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def import_tfds() -> None:
+    """Imports what stored studies are read with; to be called before threads start.
+
+    While tensorflow_datasets is imported, it answers the imports of every thread with
+    modules that load later, and JAX imports while it traces: a compilation beside it
+    failed now and then.
+    """
+    importlib.import_module("tensorflow_datasets")
 
 
 def _builder(spec: StudySpec, data_dir: Path) -> Any:

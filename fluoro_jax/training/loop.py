@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from fluoro_jax.config import check_devices, check_platform
 from fluoro_jax.data.batches import blank_batch, open_batches
+from fluoro_jax.data.dataset import import_tfds
 from fluoro_jax.data.prefetch import prefetch
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
@@ -199,10 +200,9 @@ def _run(
     due = lambda step, every: step > 0 and (step % every == 0 or step == last)
     first = jax.process_index() == 0
     p_gen, p_critic = _programs(nets, tqdm.write if first else lambda line: None)
-    if count == 1 and jax.process_count() == 1:  # beside rendering, if there is any
-        p_gen.begin(state, parallel.shard(blank_batch(cfg)))
-    source = open_batches(cfg, data_dir)
     validates = first and _validates(cfg, until)
+    _begin(p_gen, state, cfg, validates)
+    source = open_batches(cfg, data_dir)
     validate = Validation(cfg, nets.gen, data_dir) if validates else None
     workdir = checkpoints.folder.parent
     if parent is not None:
@@ -234,6 +234,16 @@ def _run(
             if due(step + 1, cfg.train.log_every):
                 monitor.log(step + 1, state.skipped)
     return state, step
+
+
+def _begin(p_gen: FirstCall, state: TrainState, cfg: Any, validates: bool) -> None:
+    """Compiles the generator's update in a thread, beside rendering if there is any."""
+    # A patient's own tracker validates on simulated clips.
+    stored = validates and cfg.data.bodies != "patient"
+    if stored or cfg.data.source == "dataset":
+        import_tfds()
+    if cfg.train.accumulate == 1 and jax.process_count() == 1:
+        p_gen.begin(state, parallel.shard(blank_batch(cfg)))
 
 
 def _leave(

@@ -107,7 +107,7 @@ def p_update(
     Args:
         update_fn: `(state, batch)` to the new state and averages, on one device.
         devices: all by default.
-        quick: compile with `QuickToCompile`.
+        quick: compile with `QuickToCompile`, where one process has all devices.
     """
     # The state goes in and comes out whole (None): XLA keeps one copy a device, and
     # none has a leading axis to take off.
@@ -120,7 +120,8 @@ def p_update(
         donate_argnums=(0,),
         devices=devices,
     )
-    if quick:
+    # Compiled ahead, pmap's program asks each of several processes for the whole batch.
+    if quick and jax.process_count() == 1:
         quickly = QuickToCompile(program, _platform(devices))
         heaviest = lambda state, batch: (quickly.compile(state, batch), batch)
         return Program(quickly, _virtual(devices), heaviest)

@@ -118,8 +118,8 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     """
     count_everything(cfg)
     nets, rng = build(cfg), np.random.default_rng(0)
-    ids = np.arange(cfg.train.gen_updates * cfg.data.batch_size)
-    ids = np.split(ids, cfg.train.gen_updates)
+    clips, count = cfg.data.batch_size, cfg.train.gen_updates
+    ids = [range(clips * update, clips * (update + 1)) for update in range(count)]
     batches = [random_batch(cfg, rng, some) for some in ids]
     state = parallel.place(nets.init, devices=jax.devices()[:1])
     first = to_host(state)

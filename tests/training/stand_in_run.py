@@ -101,6 +101,7 @@ def install(patch, source=None, validation=NoValidation):
     patch(loop, "parallel", Parallel())
     patch(loop, "open_batches", lambda cfg, data_dir: source or Source())
     patch(loop, "Validation", validation)
+    patch(loop, "import_tfds", lambda: None)
 
 
 def config(num_steps=4, **train):

@@ -58,6 +58,20 @@ def undisturbed(tmp_path_factory):
         return workdir, digest(loop.train(stand_in_run.config(), workdir))
 
 
+def test_nothing_compiles_in_a_thread_before_tfds_is_imported(tmp_path, monkeypatch):
+    """It replaces `import` for all threads, and JAX imports while it traces."""
+    done, begin = [], loop.FirstCall.begin
+
+    def noted(call, *args):
+        done.append("compiling")
+        begin(call, *args)
+
+    monkeypatch.setattr(loop, "import_tfds", lambda: done.append("imported"))
+    monkeypatch.setattr(loop.FirstCall, "begin", noted)
+    loop.train(stand_in_run.config(1), tmp_path)
+    assert done == ["imported", "compiling"]
+
+
 def test_nothing_is_read_from_a_device_between_two_logs(tmp_path, monkeypatch):
     """A read would wait for the updates under way, and the device then for the host."""
     between, logged = [False], []

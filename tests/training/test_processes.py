@@ -90,7 +90,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_train_as_one(start, tmp_path):
     address = f"localhost:{free_port()}"
     together = dict(JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2")
