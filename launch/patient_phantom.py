@@ -21,12 +21,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from fluoro_jax.cli.main import main as fluoro
-from fluoro_jax.clip import Clip
-from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import position_iso_mm, square_panel
 from fluoro_jax.io.dicom.header import import_pydicom
-from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.sidecar import write_sidecar
 from fluoro_jax.patient.phantom_dicom import write_phantom
@@ -36,6 +32,7 @@ from fluoro_jax.sim.xray.exposure import Exposure, Tube
 from fluoro_jax.sim.xray.scatter import Scatter
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec, study_case
+from launch.patient_line import TRUTH, fit_and_judge, run_line, write_truth
 
 PATIENT = 18  # training case of the clinic study: 28.8 mm in the right lung
 SECONDS, FRAME_S, PIXELS, VOXEL_MM = 60.0, 0.5, 256, 2.0
@@ -46,32 +43,12 @@ HARD = {"spr": 1.0, "mas": 0.3}  # scatter over primary; charge of a frame
 
 def main(argv: Sequence[str]) -> int:
     """Writes, fits, tracks and prints; returns the exit code."""
-    known = flags.FlagValues()
-    define: dict[str, Any] = dict(flag_values=known)
-    flags.DEFINE_string("workdir", None, "takes every file; goes on there", **define)
-    flags.DEFINE_float("minutes", 20.0, "of fluoro fit", **define)
-    flags.DEFINE_bool("hard", False, "a clip of SPR 1 and 0.3 mAs instead", **define)
-    try:
-        rest = known(["patient_phantom", *argv])[1:]
-        found = f"unread argument {rest[0]!r}" if rest else ""
-    except flags.Error as error:
-        found = str(error).splitlines()[0]
-    if found or not known.workdir:
-        print(
-            UserError(
-                found or "no --workdir",
-                needed="--workdir=DIR, and if wanted --minutes=20, --hard",
-                why="patient, clip, tracker and track are written there",
-                fix="python -m launch.patient_phantom --workdir=DIR",
-            ),
-            file=sys.stderr,
-        )
-        return 2
-    try:
-        return _run(expand_path(known.workdir), known)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return run_line("patient_phantom", argv, _define, _run)
+
+
+def _define(known: flags.FlagValues) -> None:
+    meaning = "a clip of SPR 1 and 0.3 mAs instead"
+    flags.DEFINE_bool("hard", False, meaning, flag_values=known)
 
 
 def _run(work: Path, known: flags.FlagValues) -> int:
@@ -82,19 +59,12 @@ def _run(work: Path, known: flags.FlagValues) -> int:
         with stage("write the patient as DICOM"):
             write_phantom(work / "dicom", case)
     clip = work / ("hard" if known.hard else "clip")
-    if not (clip / "truth.csv").exists():
+    if not (clip / TRUTH).exists():
         with stage("render the clip"):
             _write_clip(clip, case, hard=known.hard)
     fit = [f"--ct4d={work / 'dicom' / 'ct'}", f"--rtstruct={work / 'dicom/rtstruct'}"]
     fit += ["--roi=GTV", "--isocentre-mm", "0", "0", "0"]
-    model, out = work / "model", work / f"tracked_{clip.name}"
-    if not list(model.glob("*.safetensors")):
-        asked = ["fit", *fit, f"--minutes={known.minutes:g}", f"--out={model}"]
-        if fluoro(asked):
-            return 1
-    tracked = ["track", str(clip / "clip.mha"), f"--model={model}", f"--out={out}"]
-    judged = ["evaluate-track", str(out), f"--truth={clip / 'truth.csv'}"]
-    return fluoro([*tracked, "--overwrite"]) or fluoro(judged)
+    return fit_and_judge(work, fit, clip / "clip.mha", minutes=known.minutes)
 
 
 def _write_clip(folder: Path, case: Case, *, hard: bool) -> None:
@@ -122,16 +92,8 @@ def _write_clip(folder: Path, case: Case, *, hard: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_mha(folder / "clip.mha", MetaImage(frames, (*view.pixel_mm[::-1], 1.0)))
     write_sidecar(folder / "geometry.json", dataclasses.replace(clip, frames=frames))
-    write_text(folder / "truth.csv", _truth(clip))
-
-
-def _truth(clip: Clip) -> str:
-    places = np.asarray(position_iso_mm(clip.geometry, np.asarray(clip.centroid_px)))
-    rows = [
-        f"{time:.4f},{right:.4f},{up:.4f}"
-        for time, (up, right) in zip(clip.time_s, places, strict=True)
-    ]
-    return "\n".join(["time_s,x_iso_mm,y_iso_mm", *rows]) + "\n"
+    places = position_iso_mm(clip.geometry, np.asarray(clip.centroid_px))
+    write_truth(folder, clip.time_s, np.asarray(places))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def example_clip(*, frames: int = FRAMES) -> Clip:
         patient.hu[0], patient.grid, view, voxel_mm=VOXEL_MM, isocentre_mm=isocentre
     )
     times = FRAME_S * np.arange(frames)
-    breath = _breath()
+    breath = recorded_breath()
     lines = breathing_frames(body, breath, times, view)
     centre = patient.centre_mm[0] - patient.isocentre_mm
     path = path_mm(body.landmarks, breath, times, centre.astype(np.float32))
@@ -55,7 +55,8 @@ def example_clip(*, frames: int = FRAMES) -> Clip:
     return dataclasses.replace(clip, centroid_px=centroid_px(np.asarray(mask)))
 
 
-def _breath() -> Breathing:
+def recorded_breath() -> Breathing:
+    """Returns a recording's breath with amplitudes of a patient's, mm."""
     trace, rate_hz = load_trace(TRACE)
     low, high = np.percentile(trace, RANGE)
     share = ((trace - low) / (high - low)).astype(np.float32)
