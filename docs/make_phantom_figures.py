@@ -93,11 +93,11 @@ def attenuation(anatomy: Anatomy, si_mm: float, ap_mm: float) -> jax.Array:
     grid, shape = solids.body_grid(VOXEL_MM)
     full = lung.lung_volume_mm3
     density = anatomy.lung_density_g_cc * full(anatomy, 0.0, 0.0)
+    still = volume.draw_still(anatomy, grid, shape)
     soft, bone = volume.body_densities(
-        anatomy,
         grid,
-        still=volume.draw_still(anatomy, grid, shape),
-        displacement_mm=(si_mm, ap_mm),
+        still=still,
+        moved=volume.move(anatomy, still.vessel, (si_mm, ap_mm)),
         lung_g_cc=density / full(anatomy, si_mm, ap_mm),
     )
     return soft * att.SOFT_MU_PER_DENSITY + bone * att.BONE_MU_PER_DENSITY

@@ -175,8 +175,9 @@ def _hu_now(
     anatomy: Anatomy, voxel_mm: float, still: volume.Still, move: Any, lung_g_cc: Any
 ) -> Any:
     grid, _ = solids.body_grid(voxel_mm)
+    moved = volume.move(anatomy, still.vessel, move)
     soft, bone = volume.body_densities(
-        anatomy, grid, still=still, displacement_mm=move, lung_g_cc=lung_g_cc
+        grid, still=still, moved=moved, lung_g_cc=lung_g_cc
     )
     return hu_of(soft, bone)
 

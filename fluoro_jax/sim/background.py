@@ -28,8 +28,7 @@ from fluoro_jax.sim.xray import projector
 
 Array = jax.Array
 Scalar = Any
-# Of every frame: displacements of the lung, its density, phase of the heart.
-Motion = tuple[Array, Array, Array, AnyArray]
+Motion = tuple[volume.Moved, Array]  # of every frame, and the lung's density, g/cc
 CM_PER_MM = 0.1
 FRAMES_AT_ONCE = 10  # one breath of the studies; longer clips are rendered in parts
 VOXEL_MM = (0.5, 32.0)  # below, one volume takes more than 1.4 GB
@@ -103,12 +102,13 @@ def _render(
 
     def motion(times: tuple[AnyArray, AnyArray], vessel: Tubes) -> Motion:
         state = lung_state(anatomy, case.breathing, times[0], vessel)
-        return state.si_mm, state.ap_mm, state.density_g_cc, times[1]
+        moves = (state.si_mm, state.ap_mm)
+        return _move(anatomy, vessel, moves, times[1]), state.density_g_cc
 
     def run(times: tuple[AnyArray, AnyArray]) -> Array:
         moved = motion(times, vessel)
         wait(ahead)
-        return _render_frames(anatomy, still, moved, geometry, *static)
+        return _render_frames(still, moved, geometry, *static)
 
     def inputs() -> tuple[volume.Still, Motion]:
         first = jax.tree.map(lambda leaf: leaf[:FRAMES_AT_ONCE], frames)
@@ -121,7 +121,7 @@ def _render(
     def compile_frames() -> None:
         with jax.default_device(device):
             shapes = jax.eval_shape(inputs)
-            _render_frames.lower(anatomy, *shapes, geometry, *static).compile()
+            _render_frames.lower(*shapes, geometry, *static).compile()
 
     beats = heart_phase(case)
     # a heart that stands still goes through the same program as one that beats
@@ -179,9 +179,21 @@ def _still_at(voxel_mm: float) -> QuickToCompile:
     return QuickToCompile(jax.jit(draw_still))
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5, 6))
+@QuickToCompile
+@jax.jit
+def _move(
+    anatomy: Anatomy, vessel: Tubes, moves_mm: tuple[Array, Array], beats: AnyArray
+) -> volume.Moved:
+    """Returns the points of all frames, `[T, ...]`.
+
+    Apart from the frames' own program, whose many kernels take long to compile.
+    """
+    now = lambda moment: volume.move(anatomy, vessel, moment[:2], moment[2])
+    return jax.lax.map(now, (*moves_mm, beats))
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def _render_frames(
-    anatomy: Anatomy,
     still: volume.Still,
     motion: Motion,
     geometry: Geometry,
@@ -192,26 +204,15 @@ def _render_frames(
     grid, _ = solids.body_grid(voxel_mm)
     geometry = projector.turned(geometry, quarter)
 
-    def frame(now: tuple[Array, Array, Array, Array]) -> Array:
-        si_mm, ap_mm, lung_g_cc, beat = now
+    def frame(now: Motion) -> Array:
+        moved, lung_g_cc = now
         if by_material:
             parts = volume.body_densities(
-                anatomy,
-                grid,
-                still=still,
-                displacement_mm=(si_mm, ap_mm),
-                lung_g_cc=lung_g_cc,
-                heart_phase=beat,
+                grid, still=still, moved=moved, lung_g_cc=lung_g_cc
             )
             return jnp.stack([projector.project(p, grid, geometry) for p in parts])
-        mu = volume.body_volume(
-            anatomy,
-            grid,
-            still=still,
-            displacement_mm=(si_mm, ap_mm),
-            mu_lung=att.mu_lung(lung_g_cc),
-            heart_phase=beat,
-        )
+        mu_lung = att.mu_lung(lung_g_cc)
+        mu = volume.body_volume(grid, still=still, moved=moved, mu_lung=mu_lung)
         return projector.project(mu, grid, geometry)
 
     return jax.lax.map(frame, motion)

@@ -151,7 +151,7 @@ def _overlap(
             solids.dome_distance(pose, place), solids.skin_distance(pose, place)
         )
         shadows = {
-            "rib": shadow(bones.rib_distance(pose, grid, shape), view),
+            "rib": shadow(bones.rib_distance(bones.rib_tubes(pose), grid, shape), view),
             "heart": shadow(solids.heart_distance(pose, place), view),
             "spine": shadow(spine, view),
             "diaphragm": shadow(below, view),

@@ -292,10 +292,9 @@ def test_tumour_replaces_lung_only_where_the_volume_is_lung(case):
     grid, shape = solids.body_grid(8.0)
     still = jax.jit(lambda a: volume.draw_still(a, grid, shape))(case.anatomy)
     still = still.replace(vessel=jax.tree.map(jnp.zeros_like, still.vessel))
+    moved = volume.move(case.anatomy, still.vessel, (0.0, 0.0))
     draw = jax.jit(
-        lambda s: volume.body_volume(
-            case.anatomy, grid, still=s, displacement_mm=(0.0, 0.0), mu_lung=0.005
-        )
+        lambda s: volume.body_volume(grid, still=s, moved=moved, mu_lung=0.005)
     )
     mu = draw(still)
     x, y, z = solids.grid_axes(grid, shape)

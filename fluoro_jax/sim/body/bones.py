@@ -81,15 +81,14 @@ def rib_tubes(pose: Pose) -> Tubes:
     return Tubes(flat(start), flat(end), flat(half), flat(out))
 
 
-def rib_distance(pose: Pose, grid: Grid, shape: Shape) -> Array:
+def rib_distance(ribs: Tubes, grid: Grid, shape: Shape) -> Array:
     """Returns the signed distance to the nearest rib, `[Z, Y, X]` mm, at most a voxel.
 
     Args:
-        pose: the body now.
+        ribs: `rib_tubes` of the body now.
         grid: cubic voxels.
         shape: `[Z, Y, X]`.
     """
-    ribs = rib_tubes(pose)
     return tubes.tube_distance(ribs, grid, shape, reach_mm=RIB_REACH_MM)
 
 
@@ -131,9 +130,8 @@ def _front_wall(pose: Pose, x: Array, z: Array) -> Array:
     return back - (back - rest) * deep
 
 
-def cartilage_distance(pose: Pose, grid: Grid, shape: Shape) -> Array:
+def cartilage_distance(bars: Tubes, grid: Grid, shape: Shape) -> Array:
     """Returns the signed distance to costal cartilage, mm, as `rib_distance`."""
-    bars = cartilage_tubes(pose)
     return tubes.tube_distance(bars, grid, shape, reach_mm=CARTILAGE_REACH_MM)
 
 

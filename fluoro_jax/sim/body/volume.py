@@ -56,6 +56,46 @@ class Still:
     vessel: tubes.Tubes
 
 
+@struct.dataclass
+class Moved:
+    """Where everything is at one moment, before it is drawn.
+
+    Attributes:
+        pose: of the body.
+        vessel: lung vessels, where the lung has carried them.
+        cartilage: between ribs and sternum.
+        rib: the ribs.
+    """
+
+    pose: Pose
+    vessel: tubes.Tubes
+    cartilage: tubes.Tubes
+    rib: tubes.Tubes
+
+
+def move(
+    anatomy: Anatomy,
+    vessel: tubes.Tubes,
+    displacement_mm: tuple[Scalar, Scalar],
+    heart_phase: Scalar = 0.0,
+) -> Moved:
+    """Returns where everything is, a little arithmetic of points.
+
+    Args:
+        anatomy: the patient.
+        vessel: `vessels.grow` of the patient.
+        displacement_mm: (diaphragm inferior, chest wall anterior) now.
+        heart_phase: cycles of the heart beat.
+    """
+    pose = pose_at(anatomy, *displacement_mm, heart_phase)
+    return Moved(
+        pose=pose,
+        vessel=vessels.carried(anatomy, vessel, *displacement_mm),
+        cartilage=bones.cartilage_tubes(pose),
+        rib=bones.rib_tubes(pose),
+    )
+
+
 def draw_still(
     anatomy: Anatomy, grid: Grid, shape: Shape, vessel: tubes.Tubes | None = None
 ) -> Still:
@@ -123,35 +163,26 @@ def _scapula(anatomy: Anatomy, grid: Grid, place: Axes, shape: Shape) -> Array:
 
 
 def body_densities(
-    anatomy: Anatomy,
-    grid: Grid,
-    *,
-    still: Still,
-    displacement_mm: tuple[Scalar, Scalar],
-    lung_g_cc: Scalar,
-    heart_phase: Scalar = 0.0,
+    grid: Grid, *, still: Still, moved: Moved, lung_g_cc: Scalar
 ) -> tuple[Array, Array]:
     """Returns soft tissue and bone mineral of the whole thorax at one moment.
 
     Args:
-        anatomy: the patient.
         grid: where the voxels are.
-        still: `draw_still` of the same patient and grid.
-        displacement_mm: (diaphragm inferior, chest wall anterior) now.
+        still: `draw_still` of the patient on this grid.
+        moved: `move` of the same patient.
         lung_g_cc: density of the lung now, g/cc.
-        heart_phase: cycles of the heart beat.
 
     Returns:
         (soft, bone), each `[Z, Y, X]` g/cc: the densities of ICRU 44 soft tissue and
         cortical bone that together attenuate as the voxel does at 60 keV.
     """
     voxel, shape = grid.spacing_mm[0], _shape_of(still.bone_share)
-    pose = pose_at(anatomy, *displacement_mm, heart_phase)
+    pose, anatomy = moved.pose, moved.pose.anatomy
     place = solids.to_reference(anatomy, solids.grid_axes(grid, shape))
     share = lambda distance: occupancy(distance, voxel)
     cage = solids.cage_distance(pose, place)
-    vessel = vessels.carried(anatomy, still.vessel, *displacement_mm)
-    vessel = vessels.vessel_share(vessel, grid, shape)
+    vessel = vessels.vessel_share(moved.vessel, grid, shape)
     lung = share(solids.lung_distance(pose, place, cage))
     lung_soft = tissues.LUNG * lung_g_cc
     lung_soft = lung_soft + vessel * (tissues.BLOOD[0] - lung_soft)
@@ -160,57 +191,41 @@ def body_densities(
     soft = paint(soft, lung, lung_soft)
     soft = paint(soft, share(solids.heart_distance(pose, place)), tissues.HEART[0])
     soft = paint(soft, still.airway, tissues.AIR[0])
-    soft, bone = _moving_bones(soft, pose, place, cage, grid)
+    soft, bone = _moving_bones(soft, moved, place, cage, grid)
     soft = soft * (1.0 - still.bone_share) + still.bone_soft
     bone = bone * (1.0 - still.bone_share) + still.bone_mineral
     # a patient's own mineral; marrow and fat fill what is lost
     return soft, bone * anatomy.bone_density
 
 
-def body_volume(
-    anatomy: Anatomy,
-    grid: Grid,
-    *,
-    still: Still,
-    displacement_mm: tuple[Scalar, Scalar],
-    mu_lung: Scalar,
-    heart_phase: Scalar = 0.0,
-) -> Array:
+def body_volume(grid: Grid, *, still: Still, moved: Moved, mu_lung: Scalar) -> Array:
     """Returns the attenuation of the whole thorax at one moment.
 
     Args:
-        anatomy: the patient.
         grid: where the voxels are.
-        still: `draw_still` of the same patient and grid.
-        displacement_mm: (diaphragm inferior, chest wall anterior) now.
+        still: `draw_still` of the patient on this grid.
+        moved: `move` of the same patient.
         mu_lung: attenuation of the lung now, 1/mm.
-        heart_phase: cycles of the heart beat.
 
     Returns:
         `[Z, Y, X]` 1/mm at 60 keV.
     """
-    soft, bone = body_densities(
-        anatomy,
-        grid,
-        still=still,
-        displacement_mm=displacement_mm,
-        lung_g_cc=mu_lung / att.LUNG_MU_PER_DENSITY,
-        heart_phase=heart_phase,
-    )
+    lung_g_cc = mu_lung / att.LUNG_MU_PER_DENSITY
+    soft, bone = body_densities(grid, still=still, moved=moved, lung_g_cc=lung_g_cc)
     return soft * att.SOFT_MU_PER_DENSITY + bone * att.BONE_MU_PER_DENSITY
 
 
 def _moving_bones(
-    soft: Array, pose: Pose, place: Axes, cage: Array, grid: Grid
+    soft: Array, moved: Moved, place: Axes, cage: Array, grid: Grid
 ) -> tuple[Array, Array]:
     """Returns (soft, bone), g/cc: `soft` overlaid by cartilage, sternum and ribs."""
     share = lambda distance: occupancy(distance, grid.spacing_mm[0])
     bone, shape = jnp.zeros_like(soft), _shape_of(soft)
-    gristle = share(bones.cartilage_distance(pose, grid, shape))
+    gristle = share(bones.cartilage_distance(moved.cartilage, grid, shape))
     soft, bone = _overlay_bone(soft, bone, gristle, tissues.CARTILAGE)
-    plate = share(bones.sternum_distance(pose, place, cage))
+    plate = share(bones.sternum_distance(moved.pose, place, cage))
     soft, bone = _overlay_bone(soft, bone, plate, tissues.STERNUM)
-    rib = bones.rib_distance(pose, grid, shape)
+    rib = bones.rib_distance(moved.rib, grid, shape)
     soft, bone = _overlay_bone(soft, bone, share(rib), tissues.RIB_SHELL)
     inner = share(rib + tissues.RIB_SHELL_MM)
     return _overlay_bone(soft, bone, inner, tissues.RIB_MARROW)

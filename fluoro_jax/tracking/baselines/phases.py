@@ -188,10 +188,9 @@ def _draw_still(anatomy: Anatomy, voxel_mm: float) -> volume.Still:
 def _body(anatomy: Anatomy, voxel_mm: float, still: volume.Still, now: Any) -> Any:
     si_mm, ap_mm, lung_g_cc = now
     return volume.body_volume(
-        anatomy,
         solids.body_grid(voxel_mm)[0],
         still=still,
-        displacement_mm=(si_mm, ap_mm),
+        moved=volume.move(anatomy, still.vessel, (si_mm, ap_mm)),
         mu_lung=jnp.asarray(att.mu_lung(lung_g_cc)),
     )
 

@@ -78,8 +78,8 @@ def drawn():
     @jax.jit
     def run(si, ap, lung):
         still = volume.draw_still(Anatomy(), GRID, SHAPE)
-        now = dict(still=still, displacement_mm=(si, ap))
-        return volume.body_densities(Anatomy(), GRID, lung_g_cc=lung, **now)
+        now = dict(still=still, moved=volume.move(Anatomy(), still.vessel, (si, ap)))
+        return volume.body_densities(GRID, lung_g_cc=lung, **now)
 
     return run
 
@@ -89,8 +89,8 @@ def test_densities_attenuate_as_the_volume_does(drawn):
     @jax.jit
     def attenuation(si, ap, lung):
         still = volume.draw_still(Anatomy(), GRID, SHAPE)
-        now = dict(still=still, displacement_mm=(si, ap))
-        return volume.body_volume(Anatomy(), GRID, mu_lung=att.mu_lung(lung), **now)
+        now = dict(still=still, moved=volume.move(Anatomy(), still.vessel, (si, ap)))
+        return volume.body_volume(GRID, mu_lung=att.mu_lung(lung), **now)
 
     soft, bone = drawn(12.0, 6.0, 0.25)
     want = attenuation(12.0, 6.0, 0.25)
