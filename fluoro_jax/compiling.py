@@ -59,7 +59,8 @@ class QuickToCompile:
         # Arguments that are on no device yet go to the usual one, which may change.
         key = (tree, usual_device(), *(_kind(leaf) for leaf in leaves))
         if key not in self._programs:
-            platform = self._platform or jax.default_backend()
+            where = usual_device() or jax.local_devices()[0]
+            platform = self._platform or where.platform
             options = known_options(QUICK, platform)
             lowered = self._jitted.lower(*args)
             self._programs[key] = lowered.compile(compiler_options=options)

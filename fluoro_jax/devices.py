@@ -10,7 +10,9 @@ import jax
 
 def usual_device() -> Any:
     """Returns the device that JAX was told to use, or None where it was told none."""
-    return jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    told = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    # The name of a platform stands for its first device.
+    return jax.local_devices(backend=told)[0] if isinstance(told, str) else told
 
 
 def on_host() -> contextlib.AbstractContextManager:

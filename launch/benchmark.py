@@ -103,7 +103,7 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     types = "the networks compute in these, in turn: " + ", ".join(DTYPES)
     flags.DEFINE_multi_enum("dtype", [], DTYPES, types, **define)
     flags.DEFINE_integer("repeats", 10, "timed runs of each", lower_bound=1, **define)
-    clips = "clips of a micro-batch of the networks' parts, but the input's"
+    clips = "clips of a micro-batch of " + ", ".join(BATCHED)
     flags.DEFINE_integer("batch", 1, clips, lower_bound=1, **define)
     flags.DEFINE_string(
         "json", None, "file to which one JSON line a row is added", **define

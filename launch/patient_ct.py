@@ -22,7 +22,14 @@ from fluoro_jax.io.dicom.series import read_series_ct
 from fluoro_jax.io.dicom.write import write_rt_image
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.patient.other_day import other_day_clip
-from launch.patient_line import TRUTH, fit_and_judge, run_line, write_truth
+from launch.patient_line import (
+    TRUTH,
+    check_same,
+    fit_and_judge,
+    note,
+    run_line,
+    write_truth,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,21 +37,26 @@ def main(argv: Sequence[str]) -> int:
     return run_line("patient_ct", argv, _define, _run)
 
 
-def _define(known: flags.FlagValues) -> None:
-    for name, meaning in (
-        ("ct", "folder with one CT series"),
-        ("rtstruct", "file with the contours, or a folder with one such file"),
-        ("roi", "name of the tumour's contour"),
-    ):
+def _define(known: flags.FlagValues) -> Sequence[str]:
+    meanings = {
+        "ct": "folder with one CT series",
+        "rtstruct": "file with the contours, or a folder with one such file",
+        "roi": "name of the tumour's contour",
+    }
+    for name, meaning in meanings.items():
         flags.DEFINE_string(name, None, meaning, flag_values=known)
+    return tuple(meanings)
 
 
 def _run(work: Path, known: flags.FlagValues) -> int:
     folder, contours = expand_path(known.ct), expand_path(known.rtstruct)
+    asked = {"ct": str(folder), "rtstruct": str(contours), "roi": known.roi}
     clip = work / "clip"
+    check_same(work, asked)
     if not (clip / TRUTH).exists():
         ct = read_series_ct(folder)
         roi = read_rtstruct(contours, ct=ct).roi(known.roi)
+        note(work, asked)
         taken, places = other_day_clip(ct.hu, ct.grid, centroid_mm(roi))
         clip.mkdir(parents=True, exist_ok=True)
         write_rt_image(clip / "clip.dcm", taken)

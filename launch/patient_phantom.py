@@ -46,9 +46,10 @@ def main(argv: Sequence[str]) -> int:
     return run_line("patient_phantom", argv, _define, _run)
 
 
-def _define(known: flags.FlagValues) -> None:
+def _define(known: flags.FlagValues) -> Sequence[str]:
     meaning = "a clip of SPR 1 and 0.3 mAs instead"
     flags.DEFINE_bool("hard", False, meaning, flag_values=known)
+    return ()
 
 
 def _run(work: Path, known: flags.FlagValues) -> int:

@@ -82,4 +82,5 @@ def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch, forgotten):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     unknown = {"xla_no_such_option": True}
     assert "xla_no_such_option" not in known_options(QUICK | unknown, "cpu")
-    assert known_options(STREAM, "cpu") in (STREAM, {})
+    # Should another jaxlib have dropped it: what replaces it is to be measured.
+    assert known_options(STREAM, "cpu") == STREAM

@@ -161,6 +161,7 @@ class StreamTracker:
 
 @functools.cache
 def _program(platform: str) -> Callable:
+    # Not to be called within a trace, for which JAX takes no compiler options.
     # The memory is not donated: a state that was kept may be gone on from again.
     # Static: the module hashes by its attributes. Weights and memory are traced.
     options = known_options(STREAM, platform)

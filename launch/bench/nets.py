@@ -56,31 +56,40 @@ def generator(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     frames = shape[0] * shape[1]
     forward_gflop = flops.generator_gflop(params, shape[2] * shape[3], frames)
     rows = []
-    for variant, make, passes in (("forward", _forward, 1), ("grad", _grad, 3)):
-        known: dict[str, Any] = {"gflop_by_hand": passes * forward_gflop}
-        known["precision"] = precision_name(cfg)
-        names = {"what": "generator", "variant": variant, "preset": cfg.name}
-        compiled = lambda net, weights, make=make, known=known: timing.compile_program(
-            at_precision(cfg, make(net)), weights, stack, truth, **known
+    for variant, wrap, passes in (("forward", _forward, 1), ("grad", _grad, 3)):
+        programs, make = _generators(
+            cfg, (ours, params), (stack, truth), variant, wrap, passes * forward_gflop
         )
-        programs: dict[str | None, timing.Program] = {None: compiled(ours, params)}
-        failed = []
-        for peer in peers:
-            if peer == "linen":
-                programs[peer] = compiled(LinenGenerator(ours), linen_params(params))
-                programs[peer].precision = "float32"
-                if variant == "grad":
-                    programs[peer].translate = _linen_gradient
-                continue
-            try:
-                programs[peer] = _torch(cfg).generator_program(
-                    peer, ours, params, arrays=(stack, truth), variant=variant
-                )
-                programs[peer].gflop_by_hand = known["gflop_by_hand"]
-            except timing.PeerFailed as reason:
-                failed.append(timing.failed_row(reason, peer=peer, **names))
+        names = {"what": "generator", "variant": variant, **_names(cfg)}
+        failed = timing.add_peers(programs, peers, make, names)
         rows += timing.compare(programs, names, repeats) + failed
     return rows
+
+
+def _generators(
+    cfg: Any, net: tuple, arrays: tuple, variant: str, wrap: Callable, gflop: float
+) -> tuple[dict[str | None, timing.Program], Callable[[str], timing.Program]]:
+    """Returns our program, and what makes a peer's."""
+    ours, params = net
+    known = {"gflop_by_hand": gflop, "precision": precision_name(cfg)}
+    compiled = lambda net, weights: timing.compile_program(
+        at_precision(cfg, wrap(net)), weights, *arrays, **known
+    )
+
+    def make(peer: str) -> timing.Program:
+        if peer == "linen":
+            program = compiled(LinenGenerator(ours), linen_params(params))
+            program.precision = "float32"
+            if variant == "grad":
+                program.translate = _linen_gradient
+        else:
+            program = _torch(cfg).generator_program(
+                peer, ours, params, arrays=arrays, variant=variant
+            )
+            program.gflop_by_hand = gflop
+        return _precise(program, cfg)
+
+    return {None: compiled(ours, params)}, make
 
 
 def critic_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
@@ -102,12 +111,17 @@ def critic_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     step = timing.compile_program(gradient, params, real, fake, mix)
     step.precision = precision_name(cfg, "critic")
     programs: dict[str | None, timing.Program] = {None: step}
-    for peer in peers:
-        programs[peer] = _torch(cfg).critic_program(
-            peer, critic, params, arrays=(real, fake, mix), gp_weight=weight
+    arrays = (real, fake, mix)
+
+    def make(peer: str) -> timing.Program:
+        program = _torch(cfg).critic_program(
+            peer, critic, params, arrays=arrays, gp_weight=weight
         )
-    names = {"what": "critic_step", "variant": "grad", "preset": cfg.name}
-    return timing.compare(programs, names, repeats)
+        return _precise(program, cfg)
+
+    names = {"what": "critic_step", "variant": "grad", **_names(cfg)}
+    failed = timing.add_peers(programs, peers, make, names)
+    return timing.compare(programs, names, repeats) + failed
 
 
 def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
@@ -124,6 +138,7 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
     state = parallel.place(nets.init, devices=jax.devices()[:1])
     first = to_host(state)
     programs: dict[str | None, timing.Program] = {None: our_step(nets, state, batches)}
+    names, failed = {"what": "train_step", "variant": "step", **_names(cfg)}, []
     if peers:
         key = stream(cfg.seed, "penalty", 0)
         mix = jax.vmap(jax.random.uniform)(per_example(key, batches[0]["id"]))
@@ -134,13 +149,27 @@ def train_step(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
         make = lambda: _torch(cfg).train_program(
             cfg, nets, first, batches=pairs, mix=mix
         )
-        torch_step = make()
-        wanted = tuple(torch_step.read(torch_step.run()))
-        torch_step = make()
-        torch_step.translate = lambda ours: {key: ours[key] for key in wanted}
-        programs["torch"] = torch_step
-    names = {"what": "train_step", "variant": "step", "preset": cfg.name}
-    return timing.compare(programs, names, repeats)
+
+        def ready(peer: str) -> timing.Program:
+            program = make()
+            wanted = tuple(program.read(program.run()))
+            program = make()
+            program.translate = lambda ours: {key: ours[key] for key in wanted}
+            return _precise(program, cfg)
+
+        failed = timing.add_peers(programs, ["torch"], ready, names)
+    return timing.compare(programs, names, repeats) + failed
+
+
+def _names(cfg: Any) -> dict[str, Any]:
+    return {"preset": cfg.name, "batch": cfg.data.batch_size}
+
+
+def _precise(program: timing.Program, cfg: Any) -> timing.Program:
+    """The same; its float32 products are the config's."""
+    if program.precision == "float32" and cfg.matmul_precision == "tf32":
+        program.precision = "tf32"
+    return program
 
 
 def count_everything(cfg: Any) -> None:

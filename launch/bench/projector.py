@@ -39,15 +39,18 @@ def projector(cfg: Any, peers: Sequence[str], repeats: int) -> list[Row]:
             programs: dict[str | None, timing.Program] = {
                 None: timing.compile_program(function, mu)
             }
-            for peer in peers:
+
+            def make(peer: str, view: Any = view, variant: str = variant) -> Any:
                 from launch.bench.peers import diffdrr_projector
 
-                programs[peer] = diffdrr_projector.projector_program(
+                return diffdrr_projector.projector_program(
                     peer, mu, grid, view, variant=variant
                 )
+
             names = {"what": "projector", "variant": f"{variant}, gantry {angle:g}"}
             names["preset"] = cfg.name
-            rows += timing.compare(programs, names, repeats)
+            failed = timing.add_peers(programs, peers, make, names)
+            rows += timing.compare(programs, names, repeats) + failed
     return rows
 
 

@@ -191,6 +191,22 @@ def make_row(
     }
 
 
+def add_peers(
+    programs: dict[str | None, Program],
+    peers: Sequence[str],
+    make: Callable[[str], Program],
+    names: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Adds the peers' programs; returns a `failed_row` for each that cannot run."""
+    failed = []
+    for peer in peers:
+        try:
+            programs[peer] = make(peer)
+        except PeerFailed as reason:
+            failed.append(failed_row(reason, peer=peer, **names))
+    return failed
+
+
 def failed_row(reason: PeerFailed, **names: Any) -> dict[str, Any]:
     """A row without numbers that says in `note` why there are none."""
     print(f"{names['what']} {names['variant']}: {names['peer']} not run: {reason}")

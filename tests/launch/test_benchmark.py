@@ -364,6 +364,44 @@ def test_a_peer_that_cannot_run_is_a_row_that_says_so(monkeypatch, tmp_path, cap
     assert capsys.readouterr().out.count("no C++ compiler for torch_compile_bf16") == 2
 
 
+@pytest.mark.parametrize("what", ["critic_step", "train_step"])
+def test_without_such_a_device_the_peer_is_a_row_too(
+    what, monkeypatch, tmp_path, capsys
+):
+    class Torch:
+        def __getattr__(self, name):
+            raise timing.PeerFailed("PyTorch has no GPU")
+
+    nothing = timing.Program(lambda: None)
+    monkeypatch.setattr(timing, "compile_program", lambda *_, **known: nothing)
+    monkeypatch.setattr(bench_nets, "our_step", lambda *_: nothing)
+    monkeypatch.setattr(bench_nets, "_torch", lambda cfg: Torch())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    out = tmp_path / "rows.jsonl"
+    argv = [f"--what={what}", "--preset=smoke", "--peers=torch", "--repeats=1"]
+    assert benchmark.main([*argv, "--batch=3", f"--json={out}"]) == 0
+    ours, peer = (json.loads(line) for line in out.read_text().splitlines())
+    assert ours["batch"] == peer["batch"] == 3 and ours["median_ms"] is not None
+    assert peer["median_ms"] is None and "no GPU" in peer["note"]
+
+
+def test_a_batch_costs_as_many_clips(monkeypatch, tmp_path):
+    shapes = []
+
+    def compiled(function, weights, stack, truth, **known):
+        shapes.append(stack.shape)
+        return timing.Program(lambda: None, **known)
+
+    monkeypatch.setattr(timing, "compile_program", compiled)
+    rows = {}
+    for batch in (1, 2):
+        cfg = benchmark.preset_config("smoke", batch=batch)
+        rows[batch] = bench_nets.generator(cfg, [], 1)
+    assert [shape[0] for shape in shapes] == [1, 1, 2, 2]
+    for one, two in zip(rows[1], rows[2], strict=True):
+        assert two["gflop_by_hand"] == pytest.approx(2.0 * one["gflop_by_hand"])
+
+
 def row_of(peer, median_ms, **more):
     row = dict.fromkeys(timing.KEYS)
     row |= dict(what="generator", variant="grad", preset="peer", peer=peer)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from launch import patient_ct, patient_phantom
+from launch.patient_line import ASKED, note
 
 CT = ["--ct=ct", "--rtstruct=ct/rs.dcm", "--roi=GTV"]
 
@@ -40,3 +41,13 @@ def test_without_the_extra_nothing_is_drawn_and_no_traceback_shown(
     assert patient_phantom.main([f"--workdir={work}"]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 4 and "fluoro_jax[dicom]" in said[3] and not work.exists()
+
+
+def test_a_workdir_of_another_patient_is_refused(capsys, tmp_path):
+    note(tmp_path, {"ct": "/a", "rtstruct": "/a/rs.dcm", "roi": "GTV"})
+    before = (tmp_path / ASKED).read_text()
+    argv = ["--ct=/a", "--rtstruct=/a/rs.dcm", "--roi=PTV", f"--workdir={tmp_path}"]
+    assert patient_ct.main(argv) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 4 and "--roi=GTV" in said[0]
+    assert (tmp_path / ASKED).read_text() == before

@@ -1,4 +1,4 @@
-"""Where PyTorch computes: on the kind of device that JAX has, in the same precision.
+"""Where PyTorch computes: on the kind of device that JAX has, with the same products.
 
 Imported only if a torch peer is asked for: the extra `peers` brings PyTorch. On a CPU
 it uses as many threads as XLA does, one a core.
