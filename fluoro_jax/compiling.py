@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
-from fluoro_jax.devices import usual_device
+from fluoro_jax.devices import current_device
 
 # XLA's emitters of fused kernels compile a module for each kernel. Measured with and
 # without in docs/performance.md ("The first ten minutes").
@@ -56,11 +56,11 @@ class QuickToCompile:
     def compile(self, *args: Any) -> Any:
         """Returns the compiled program for these arguments, compiled once."""
         leaves, tree = jax.tree.flatten(args)
-        # Arguments that are on no device yet go to the usual one, which may change.
-        key = (tree, usual_device(), *(_kind(leaf) for leaf in leaves))
+        # Arguments that are on no device yet go to the current one, which may change.
+        here = current_device()
+        key = (tree, here, *(_kind(leaf) for leaf in leaves))
         if key not in self._programs:
-            where = usual_device() or jax.local_devices()[0]
-            platform = self._platform or where.platform
+            platform = self._platform or here.platform
             options = known_options(QUICK, platform)
             lowered = self._jitted.lower(*args)
             self._programs[key] = lowered.compile(compiler_options=options)

@@ -15,6 +15,11 @@ def usual_device() -> Any:
     return jax.local_devices(backend=told)[0] if isinstance(told, str) else told
 
 
+def current_device() -> Any:
+    """Returns the device on which JAX computes here: `usual_device` or its first."""
+    return usual_device() or jax.local_devices()[0]
+
+
 def on_host() -> contextlib.AbstractContextManager:
     """Returns a context in which JAX computes on the host, whatever its devices are.
 
@@ -26,5 +31,5 @@ def on_host() -> contextlib.AbstractContextManager:
     except RuntimeError:  # JAX_PLATFORMS names the accelerator alone
         return contextlib.nullcontext()
     # Where it is the default already, a context would only compile everything again.
-    usual = (usual_device() or jax.local_devices()[0]) == host
-    return contextlib.nullcontext() if usual else jax.default_device(host)
+    there = current_device() == host
+    return contextlib.nullcontext() if there else jax.default_device(host)
