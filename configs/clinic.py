@@ -35,8 +35,6 @@ def get_config(preset: str = "full") -> ConfigDict:
     if preset != "smoke":
         numbers = STUDIES["clinic"].numbers
         c.study.update({f"num_{split}": count for split, count in numbers.items()})
-    # Masks of what is tumour more likely than not: docs/experiments.md.
-    c.loss.foreground_weight = 2.0
     if preset == "cpu":  # more patients: it remembers those that it sees often
-        c.data.update(pool_bodies=32, renew_every=5)
+        c.data.renew_every = 5
     return c

@@ -79,7 +79,7 @@ def _core(preset: str) -> dict[str, Any]:
     tuned = dict(section="subgroup", role="finetuned")
     group, subgroup = best_group.get_config(preset), best_subgroup.get_config(preset)
     return {
-        "best_group": core("group, our recipe", group, 30.0, "group"),
+        "best_group": core("group, our recipe", group, 120.0, "group"),
         "best_patient": core(
             "patient, our recipe", best_patient.get_config(preset), 9.0, "patient"
         ),
@@ -103,6 +103,14 @@ def _core(preset: str) -> dict[str, Any]:
             8.0,
             **tuned,
             paper="",  # the paper always froze some layers
+        ),
+        "subgroup_slow": core(
+            "sub-group from scratch, at the fine-tuned networks' rate",
+            _slow(subgroup),
+            8.0,
+            "subgroup",
+            role="scratch",
+            paper="",  # the paper gives no rate
         ),
         "paper_group": core(
             "group, as published",
@@ -258,8 +266,13 @@ def _evaluated_on(run: Config, study: str) -> Config:
 
 
 def _tuned(run: Config, frozen: str) -> Config:
-    run = copy.deepcopy(run)
+    run = _slow(run)
     run.init.update(parent="best_group", frozen=frozen)
+    return run
+
+
+def _slow(run: Config) -> Config:
+    run = copy.deepcopy(run)
     run.gen_opt.learning_rate = 1e-3  # ours: a quarter of the rate from scratch
     return run
 

@@ -62,10 +62,10 @@ def call(cfg, folder, *only):
 def test_the_core_runs_in_order_and_once(cfg, runs, tmp_path, capsys):
     call(cfg, tmp_path)
     core = [n for n in cfg.order if cfg.parts[n].core]
-    assert [name for name, _ in runs] == core and len(core) == 7
+    assert [name for name, _ in runs] == core and len(core) == 8
     shown = capsys.readouterr().out
     call(cfg, tmp_path)
-    assert len(runs) == 7 and capsys.readouterr().out == shown
+    assert len(runs) == 8 and capsys.readouterr().out == shown
     assert (tmp_path / "figures" / "parts.png").stat().st_size > 5000
 
 
