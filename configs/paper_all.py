@@ -104,14 +104,6 @@ def _core(preset: str) -> dict[str, Any]:
             **tuned,
             paper="",  # the paper always froze some layers
         ),
-        "subgroup_slow": core(
-            "sub-group from scratch, at the fine-tuned networks' rate",
-            _slow(subgroup),
-            8.0,
-            "subgroup",
-            role="scratch",
-            paper="",  # the paper gives no rate
-        ),
         "paper_group": core(
             "group, as published",
             paper_group.get_config(preset),
@@ -148,6 +140,13 @@ def _further(preset: str) -> dict[str, Any]:
             section="subgroup",
             role="scratch",
             recipe="published",
+        ),
+        "subgroup_slow": _part(
+            "sub-group from scratch, at the fine-tuned networks' rate",
+            _slow(subgroup),
+            8.0,
+            section="subgroup",
+            role="scratch",
         ),
         "subgroup_shuffled": _part(
             "sub-group, shuffled amplitudes",
