@@ -26,9 +26,10 @@ from fluoro_jax.experiments.compare.scenarios import SCENARIOS
 from fluoro_jax.tracking.baselines.registry import RIVALS
 
 PRESETS = ("smoke", "cpu", "full")
-# A network given nothing, and given what templates and flow are given.
-NETWORKS = ("group-cpu@0", "group-cpu@0+frame0")
-TRACKERS = (*RIVALS, *NETWORKS, "group-cpu@whole")
+# A network given nothing, by its last frame and by its motion, and given what
+# templates and flow are given.
+NETWORKS = ("causal-cpu@0", "causal-cpu@0+followed", "causal-cpu@0+frame0")
+TRACKERS = (*RIVALS, *NETWORKS, "group@whole")
 # On two cores without those whose planning phases are registered for every patient, and
 # without the whole window, which is computed for every frame.
 QUICK = (*(n for n, r in RIVALS.items() if r.knowledge != "phases"), *NETWORKS)

@@ -28,7 +28,7 @@ FILES = {"model.bin": "jax.export, serialized", "model.mlir": "StableHLO, batch 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
-    parser.add_argument("model", metavar="MODEL", help="weights, as group-cpu")
+    parser.add_argument("model", metavar="MODEL", help="weights, as group")
     parser.add_argument("-o", "--out", metavar="DIR", help="where the files go")
     parser.add_argument("--overwrite", action="store_true", help="replace files")
     parser.add_argument("--debug", action="store_true", help="show the traceback")

@@ -37,7 +37,7 @@ TIMES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     parser.add_argument("clip", metavar="CLIP", help="file or folder to read")
-    parser.add_argument("--model", metavar="MODEL", help="weights, as group-cpu")
+    parser.add_argument("--model", metavar="MODEL", help="weights, as group")
     parser.add_argument(
         "--lookahead",
         type=int,
@@ -85,7 +85,7 @@ def stream(args: argparse.Namespace) -> None:
             "no --model",
             "fluoro stream CLIP --model=NAME",
             "what is timed is a model",
-            "add --model=group-cpu",
+            "add --model=group",
         )
     chain = Chain(
         acquisition_s=1e-3 * args.acquisition_ms,

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="weights, as group-cpu, or a folder of fluoro fit",
+        help="weights, as group, or a folder of fluoro fit",
     )
     parser.add_argument("-o", "--out", metavar="DIR", help="where results go")
     parser.add_argument(
@@ -110,7 +110,7 @@ def options_from(args: argparse.Namespace) -> Options:
     Raises:
         UserError: for a missing model or folder.
     """
-    for name, example in (("model", "group-cpu"), ("out", "tracked")):
+    for name, example in (("model", "group"), ("out", "tracked")):
         if not getattr(args, name):
             raise UserError(
                 f"no --{name}",

@@ -17,7 +17,7 @@ EXTRA = {  # further flags of a verb, handed to its function when given
     "evaluate": {"split": "test (default) or val; of val into tables_val/"},
     "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
     "publish": {
-        "name": "what the weights will be called, as group-cpu",
+        "name": "what the weights will be called, as group",
         "dtype": "of the file: float32 (default) or bfloat16",
         "folder": "where to; by default into the package",
         "overwrite": "replace weights of that name",
@@ -28,12 +28,12 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "sites_seed": "seed of their sites and sizes; by default 0",
     },
     "compare": {
-        "only": "trackers, as --only=static_frame0,group-cpu@2,my_module:MyTracker",
+        "only": "trackers, as --only=static_frame0,group@2,my_module:MyTracker",
         "scenarios": "scenarios of the config, as --scenarios=clinic,drift",
         "ct": "a whole chest, for the scenario real_ct: DICOM folder, .nii.gz or .mha",
     },
     "confidence": {
-        "model": "the network whose answers are judged, as group-cpu or a workdir",
+        "model": "the network whose answers are judged, as group or a workdir",
         "ct": "a whole chest, for the scenario real_ct: DICOM folder, .nii.gz or .mha",
     },
 }
@@ -41,5 +41,5 @@ SWITCHES = ("overwrite",)  # flags of EXTRA without a value
 REQUIRED = {
     "publish": {"name": "my-group"},
     "real_anatomy": {"ct": "chest.mha"},
-    "confidence": {"model": "group-cpu"},
+    "confidence": {"model": "group"},
 }

@@ -119,6 +119,7 @@ def fit_config(options: FitOptions) -> Any:
     cfg.init.update(parent="", frozen="nothing")
     cfg.gen_opt.update(learning_rate=2e-3, warmup_steps=50, schedule="constant")
     cfg.loss.update(warmup_steps=NEVER, critic_start=NEVER, adv_start=NEVER)
+    cfg.loss.foreground_weight = 20.0  # what the figures of docs/patient.md are of
     cfg.train.update(num_steps=NEVER, log_every=20, eval_every=NEVER, save_every=100)
     cfg.train.update(ema_decay=0.995, collapse_after=NEVER)
     return validate(cfg)

@@ -92,9 +92,9 @@ def tracker(
     if it is not used.
 
     >>> from fluoro_jax import zoo
-    >>> causal = zoo.tracker("group-cpu", lookahead_frames=0)
+    >>> causal = zoo.tracker("group", lookahead_frames=0)
     >>> causal.causal, causal.window_frames, causal.card["name"]
-    (True, 10, 'group-cpu')
+    (True, 10, 'group')
 
     Args:
         name: one of `names()`.
@@ -289,7 +289,7 @@ def _refuse_new_name(name: str) -> NoReturn:
         f"the name {name!r}",
         needed="small letters and digits, hyphens between them",
         why="it is the name of two files, on any file system",
-        fix=f"for example {plain or 'group-cpu'}",
+        fix=f"for example {plain or 'group'}",
     )
 
 

@@ -205,7 +205,7 @@ def tracked(tmp_path_factory):
     ds = pydicom.dcmread(folder / "clip.dcm")
     edit(ds, PatientName=PERSON, PatientID=NUMBER, PatientBirthDate="19600101")
     ds.save_as(folder / "clip.dcm")
-    argv = ["track", str(folder / "clip.dcm"), "--model=group-cpu", "--lookahead=0"]
+    argv = ["track", str(folder / "clip.dcm"), "--model=group", "--lookahead=0"]
     argv += [
         "--seg",
         "--sr",

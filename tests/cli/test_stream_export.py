@@ -80,7 +80,7 @@ def test_frames_that_come_too_fast_are_dropped(models, clip_path, tmp_path):
         ({}, ["--speed=0"], "a speed of 0"),
         ({}, ["--transfer-ms=-1"], "transfer time of -1 ms"),
         ({}, ["--lookahead=1"], "reads no later frame"),
-        ({}, ["--model=group-cpx"], "did you mean group-cpu?"),
+        ({}, ["--model=groupp"], "did you mean group?"),
         ({"time_s": None, "frame_s": 1.0}, [], "between usable frames"),
     ],
 )

@@ -43,7 +43,7 @@ def tracked(tmp_path_factory):
     """(folder of the clip, folder of the results), by the command itself."""
     folder = tmp_path_factory.mktemp("clip")
     put_mha(folder, chest())
-    argv = ["track", str(folder / "clip.mha"), "--model=group-cpu", "--lookahead=0"]
+    argv = ["track", str(folder / "clip.mha"), "--model=group", "--lookahead=0"]
     assert cli.main([*argv, f"--out={folder / 'out'}"]) == 0
     return folder, folder / "out"
 
@@ -79,7 +79,7 @@ def test_a_row_a_frame_in_the_clips_own_pixels(tracked):
 def test_the_record_says_what_was_done(tracked):
     folder, out = tracked
     run = json.loads((out / "run.json").read_text())
-    card = zoo.load("group-cpu").card
+    card = zoo.load("group").card
     assert run["statement"] == tracks.DISCLAIMER and run["precision"] == "float32"
     assert run["model"]["sha256"] == card["weights"]["sha256"]
     assert run["model"]["card_sha256"] == card["card_sha256"]
@@ -91,7 +91,7 @@ def test_the_record_says_what_was_done(tracked):
     assert run["domain"]["value"] == "line_integral"
     assert (run["causal"], run["lookahead_frames"]) == (True, 0)
     assert (run["resampling"]["sequences"], run["resampling"]["frame_s"]) == (2, 0.5)
-    assert (run["resampling"]["to"]["rows"], run["input"]["frames"]) == (96, COUNT)
+    assert (run["resampling"]["to"]["rows"], run["input"]["frames"]) == (256, COUNT)
     assert run["files"] == list(tracks.FILES) and run["warnings"] == []
     assert sum(run["status"].values()) == COUNT
     assert {"fluoro_jax", "jax", "numpy", "python"} <= set(run["versions"])
@@ -106,7 +106,7 @@ def test_without_a_scale_a_clip_is_tracked_in_pixels(
     unknown = dict(sad_mm=None, sdd_mm=None, pixel_mm=None)
     edit_json(tmp_path / "geometry.json", **unknown)
     out = tmp_path / "out"
-    argv = ["track", str(tmp_path / "clip.mha"), "--model=group-cpu", "--lookahead=0"]
+    argv = ["track", str(tmp_path / "clip.mha"), "--model=group", "--lookahead=0"]
     argv += [f"--out={out}", "--overwrite"]
     assert cli.main(argv) == 2
     assert "fluoro track --pixels-only" in capsys.readouterr().err.splitlines()[3]
@@ -134,7 +134,7 @@ def test_without_a_scale_a_clip_is_tracked_in_pixels(
 
 
 def test_files_in_millimetres_are_refused_without_a_scale(capsys):
-    argv = ["track", "clip.dcm", "--model=group-cpu", "--out=out", "--pixels-only"]
+    argv = ["track", "clip.dcm", "--model=group", "--out=out", "--pixels-only"]
     assert cli.main([*argv, "--sr"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4 and "--sr with --pixels-only" in lines[0]
@@ -143,7 +143,7 @@ def test_files_in_millimetres_are_refused_without_a_scale(capsys):
 def test_results_are_replaced_only_when_asked(tracked, monkeypatch, capsys):
     folder, out = tracked
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    argv = ["track", str(folder / "clip.mha"), "--model=group-cpu", f"--out={out}"]
+    argv = ["track", str(folder / "clip.mha"), "--model=group", f"--out={out}"]
     assert cli.main(argv) == 2
     text = capsys.readouterr().err
     assert "--overwrite" in text and len(text.splitlines()) == 4
@@ -164,7 +164,7 @@ def test_results_are_replaced_only_when_asked(tracked, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
-        ({}, ["--model=group-cpx"], "did you mean group-cpu?"),
+        ({}, ["--model=groupp"], "did you mean group?"),
         ({}, ["--model="], "no --model"),
         ({}, ["--lookahead=10"], "a whole number from 0 to 9"),
         ({"domain": "counts"}, [], "open_beam"),
@@ -177,7 +177,7 @@ def test_results_are_replaced_only_when_asked(tracked, monkeypatch, capsys):
 def test_what_cannot_be_tracked_is_four_lines(change, words, said, tmp_path, capsys):
     put_mha(tmp_path, chest(3))
     edit_json(tmp_path / "geometry.json", **change)
-    argv = ["track", str(tmp_path / "clip.mha"), "--model=group-cpu"]
+    argv = ["track", str(tmp_path / "clip.mha"), "--model=group"]
     assert cli.main([*argv, f"--out={tmp_path / 'out'}", *words]) == 2
     text = capsys.readouterr().err
     assert said in text and len(text.splitlines()) == 4

@@ -57,9 +57,9 @@ def test_iree_answers_as_a_stream(example, tmp_path):
 @pytest.mark.slow
 def test_iree_answers_as_a_model_of_the_package(example, tmp_path):
     """Ten frames of 96 x 96 pixels; IREE rounds otherwise than XLA."""
-    assert cli.main(["export", "group-cpu", f"--out={tmp_path / 'out'}"]) == 0
+    assert cli.main(["export", "group", f"--out={tmp_path / 'out'}"]) == 0
     frames = random_frames(10, 96)
     found = example.run(*example.load(tmp_path / "out"), frames)
-    weights = zoo.load("group-cpu")
+    weights = zoo.load("group")
     answer = forward(weights.generator, "edge", weights.params, frames[None])
     np.testing.assert_allclose(found, np.asarray(answer)[0], rtol=0, atol=2e-4)

@@ -15,7 +15,7 @@ def test_the_files_that_decide_numbers_are_those_of_the_evaluation():
 
 
 def test_a_card_is_stale_once_the_simulator_has_changed():
-    card = dict(zoo.load("group-cpu").card)
+    card = dict(zoo.load("group").card)
     card.pop("fingerprint", None)
     assert "before fingerprints were recorded" in card_markdown(card)
     card["fingerprint"] = fingerprint.files(*RENDERERS, *SOURCES)

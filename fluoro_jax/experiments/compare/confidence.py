@@ -118,7 +118,7 @@ def _tracker(model: str) -> Any:
             f"{model} is no network",
             needed="weights by name, or the workdir of a run",
             why="the features are those of a probability map",
-            fix="--model=group-cpu@0",
+            fix="--model=group@0",
         )
     return entry.build(None, None)
 

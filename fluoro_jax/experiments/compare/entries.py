@@ -1,8 +1,8 @@
 """Trackers of the comparison by name: rivals, networks, and a user's own.
 
-A name is one of `RIVALS`; weights with an optional look-ahead, as `group-cpu@2`,
-`group-cpu@whole` or `runs/mine@0`, and another `evaluation.answer`, as
-`group-cpu@0+followed`, or frame 0's outline to start from, as `group-cpu@0+frame0`
+A name is one of `RIVALS`; weights with an optional look-ahead, as `group@2`,
+`group@whole` or `runs/mine@0`, and another `evaluation.answer`, as
+`group@0+followed`, or frame 0's outline to start from, as `group@0+frame0`
 (which follows one component, `tracking.posterior`); or `package.module:Name`, a class
 or function that makes a tracker without arguments.
 """

@@ -90,8 +90,8 @@ def test_only_and_scenarios_choose(tmp_path, monkeypatch):
     assert [row["tracker"] for row in table["rows"]] == ["static_blind"]
     with pytest.raises(UserError, match="did you mean clinic"):
         compare(trackers("static_frame0"), tmp_path, scenarios="clinc")
-    with pytest.raises(UserError, match=r"forecast\.of = 'group-cpu@0'"):
-        compare(trackers("static_frame0", forecast__of="group-cpu@0"), tmp_path)
+    with pytest.raises(UserError, match=r"forecast\.of = 'group@0'"):
+        compare(trackers("static_frame0", forecast__of="group@0"), tmp_path)
     with pytest.raises(UserError, match="static_frame0"):
         compare(trackers("static_frame0"), tmp_path, only="static_fram0")
 
@@ -252,11 +252,11 @@ def test_the_pages_own_tracker_enters_the_table(tmp_path, monkeypatch):
     [
         ("no_such_module:Tracker", "no_such_module"),
         ("math:sine", "sine"),
-        ("group-cpu@12", "lookahead of 12"),
-        ("group-cpu@some", "look-ahead 'some'"),
-        ("grop-cpu", "did you mean group-cpu"),
-        ("group-cpu@0+followd", "answer 'followd'"),
-        ("group-cpu@0+mask+frame0", "answer 'mask+frame0'"),
+        ("group@12", "lookahead of 12"),
+        ("group@some", "look-ahead 'some'"),
+        ("grop", "did you mean group"),
+        ("group@0+followd", "answer 'followd'"),
+        ("group@0+mask+frame0", "answer 'mask+frame0'"),
     ],
 )
 def test_names_that_no_tracker_has(name, words):
@@ -265,17 +265,17 @@ def test_names_that_no_tracker_has(name, words):
 
 
 def test_weights_by_name_and_look_ahead():
-    at_once, late = read_entry("group-cpu@0"), read_entry("group-cpu@whole")
+    at_once, late = read_entry("group@0"), read_entry("group@whole")
     assert at_once.code == late.code and not at_once.learns
     assert at_once.build(None, None).causal
     assert late.build(None, None).lookahead_frames == 9
 
 
 def test_a_network_may_be_given_frame_0_to_start_from():
-    plain, given = read_entry("group-cpu@0"), read_entry("group-cpu@0+frame0")
+    plain, given = read_entry("group@0"), read_entry("group@0+frame0")
     assert (plain.knowledge, given.knowledge) == ("nothing", "frame 0")
     assert isinstance(given.build(None, None), PosteriorTracker)
-    assert "group-cpu@0+frame0" in get_config("cpu").trackers
+    assert "causal-cpu@0+frame0" in get_config("cpu").trackers
 
 
 COARSE = TrainingDomain(
