@@ -5,9 +5,8 @@ Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`
           is the size of `:gpu` in float32 and small batches, on any device.
 Time:     `:cpu` 6000 steps of 0.4 s on two AVX-512 cores, of 1.2 s on two AVX2 cores;
           `full` not measured yet.
-Expected: `:cpu` test IoU 0.829 [0.750, 0.868], median distance 1.2 mm, 2 of 30 missed,
-          vertical error 1.5 mm [0.8, 3.1] (docs/experiments.md). The parts of
-          docs/results are of an earlier recipe at 96 x 96.
+Expected: `:cpu` test IoU 0.873 [0.820, 0.905], median distance 0.70 mm, none of 30
+          missed, vertical error 0.65 mm [0.53, 0.95] (docs/results/paper_all_cpu).
 
 Not the paper's recipe. Simulated tumours from 10 to 48 mm on a slowly renewed pool of
 patients, as many under 22 mm as above; frames background-subtracted, with a channel for

@@ -3,9 +3,10 @@
 Command:  python -m launch.reproduce --config=configs/best_patient.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
-Time:     `:cpu` about 25 min (estimated: 1,000 updates); `gpu` not measured yet.
-Expected: not measured yet with this simulator and patient; earlier numbers in
-          docs/results (shown as stale).
+Time:     `:cpu` 7 min on two AVX-512 cores, about 25 min on two AVX2 cores
+          (estimated: 1,000 updates); `gpu` not measured yet.
+Expected: `:cpu` test IoU 0.982 [0.981, 0.984], vertical error 0.17 mm [0.15, 0.19]
+          (docs/results/paper_all_cpu).
 """
 
 from __future__ import annotations
