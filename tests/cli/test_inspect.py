@@ -276,7 +276,9 @@ def test_the_report_has_the_tracks_numbers(tracked):
         title = f"Centroid at the isocentre, {axis} positive"
         get = lambda how, title=title: numbers[title, how]
         assert get("Mean") == pytest.approx(np.mean(values), rel=1e-4)
-        assert get("95th percentile") == pytest.approx(np.percentile(values, 95.0))
+        highest = np.percentile(values, 95.0)
+        # The report holds six digits.
+        assert get("95th percentile") == pytest.approx(highest, rel=1e-5)
     points = content["Centroid of the tumour's mask in each frame"].ContentSequence
     for row, point in zip(rows, points, strict=True):
         place = [float(row["u_px"]) + 0.5, float(row["v_px"]) + 0.5]
