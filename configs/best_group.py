@@ -45,10 +45,10 @@ def get_config(preset: str = "full") -> ConfigDict:
     c.gen.background_px = c.study.rows / 16  # 20 mm at the isocentre
     c.evaluation.answer = "component"
     c.gen_opt.update(learning_rate=4e-3, b2=0.99)
-    c.train.update(eval_every=250, save_every=125, ema_decay=0.995)
+    c.train.update(eval_every=250, save_every=125)
     set_length(c, 2500)
     if preset == "cpu":
-        c.train.update(eval_every=500, save_every=250, ema_decay=0.998)
+        c.train.update(eval_every=500, save_every=250)
         set_length(c, 6000)
     if preset != "smoke":
         c.study.num_val = 30  # the earlier test cases: every kind that the test has
@@ -65,5 +65,7 @@ def get_config(preset: str = "full") -> ConfigDict:
 def set_length(c: Config, steps: int) -> None:
     """Trains for so many steps, none of them with the critic."""
     c.train.num_steps = steps
+    # Weights are averaged over about 500 steps of a long run, 200 of a short one.
+    c.train.ema_decay = 0.998 if steps > 2500 else 0.995
     c.loss.update(cross_entropy=1.0)
     c.loss.update(warmup_steps=steps, critic_start=steps, adv_start=steps)

@@ -129,7 +129,7 @@ def _further(preset: str) -> dict[str, Any]:
         "group_20_40": _part(
             "group, our recipe on the paper's 20-40 mm alone",
             _of_diameters(group, (20.0, 40.0)),
-            30.0,
+            120.0,
             paper="group",
         ),
         "paper_subgroup": _part(

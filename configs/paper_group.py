@@ -3,10 +3,10 @@
 Command:  python -m launch.reproduce --config=configs/paper_group.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
-Time:     `:cpu` about 12 min; `gpu` not measured yet.
-Expected: `:cpu` IoU of the earlier test cases and simulator in docs/results; with this
-          simulator and these test cases not measured yet, nor is `full` (the paper:
-          IoU 0.92, Dice 0.96, 1.6 mm vertical, 0.7 mm horizontal).
+Time:     `:cpu` about 12 min, 5.5 min on two AVX-512 cores; `gpu` not measured yet.
+Expected: `:cpu` test IoU 0.395 [0.269, 0.521], 14 of 30 missed
+          (docs/results/paper_all_cpu); `full` not measured yet (the paper: IoU 0.92,
+          Dice 0.96, 1.6 mm vertical, 0.7 mm horizontal).
 
 At `cpu` it is not the paper's size: 96 x 96 pixels, 5 + 3 levels and 240 steps.
 Validation at every size but `smoke` has the 30 test cases of before 2026-11.

@@ -26,7 +26,6 @@ def use_sets(c: Config, study: str, preset: str) -> Config:
     c.study.update({f"num_{split}": number for split, number in numbers.items()})
     c.study.update(name=study, photons=PHOTONS)
     c.data.update(pool_bodies=sets.count, renew_every=10**6)
-    c.train.ema_decay = min(c.train.ema_decay, 0.995)  # ours: runs of 1000 steps
     one_patient = sets.count == 1
     # Our own recipe sees the whole panel at the paper's pixel, behind cells of 4 x 4.
     small = preset == "cpu" and c.gen.patch == 1
