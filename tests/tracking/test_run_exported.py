@@ -56,9 +56,9 @@ def test_iree_answers_as_a_stream(example, tmp_path):
 
 @pytest.mark.slow
 def test_iree_answers_as_a_model_of_the_package(example, tmp_path):
-    """Ten frames of 96 x 96 pixels; IREE rounds otherwise than XLA."""
+    """Ten frames of 256 x 256 pixels; IREE rounds otherwise than XLA."""
     assert cli.main(["export", "group", f"--out={tmp_path / 'out'}"]) == 0
-    frames = random_frames(10, 96)
+    frames = random_frames(10, 256)
     found = example.run(*example.load(tmp_path / "out"), frames)
     weights = zoo.load("group")
     answer = forward(weights.generator, "edge", weights.params, frames[None])
