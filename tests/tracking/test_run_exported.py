@@ -61,5 +61,6 @@ def test_iree_answers_as_a_model_of_the_package(example, tmp_path):
     frames = random_frames(10, 256)
     found = example.run(*example.load(tmp_path / "out"), frames)
     weights = zoo.load("group")
-    answer = forward(weights.generator, "edge", weights.params, frames[None])
+    stack = weights.cfg.data.stack
+    answer = forward(weights.generator, stack, weights.params, frames[None])
     np.testing.assert_allclose(found, np.asarray(answer)[0], rtol=0, atol=2e-4)
