@@ -248,13 +248,16 @@ def differences(
 ) -> list[tuple[str, object, object]]:
     """(key, old, new) of every leaf that differs and is not free to."""
     flat_old, flat_new = dict(leaves(old)), dict(leaves(new))
+    # A simulator's run reads no stored training case; only baselines will.
+    simulated = all(x.get("data.source") == "simulator" for x in (flat_old, flat_new))
+    free = (*FREE, "study.num_train") if simulated else FREE
     found = []
     for key in sorted(flat_old | flat_new):
         # Keys that older configs lack count with the value that means what was done
         # then.
         missing = USUAL.get(key, "(absent)")
         a, b = flat_old.get(key, missing), flat_new.get(key, missing)
-        if a != b and not key.startswith(FREE):
+        if a != b and not key.startswith(free):
             found.append((key, a, b))
     return found
 

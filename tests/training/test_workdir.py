@@ -59,6 +59,23 @@ def test_lengths_and_cadences_may_change(tmp_path):
     assert json.loads((folder / "config.json").read_text())["train"]["log_every"] == 7
 
 
+@pytest.mark.parametrize(
+    ("source", "allowed"), [("simulator", True), ("dataset", False)]
+)
+def test_stored_training_cases_may_change_if_none_is_trained_on(
+    tmp_path, source, allowed
+):
+    cfg = small_config()
+    cfg.data.source = source
+    folder = open_workdir(cfg, tmp_path / "run")
+    cfg.study.num_train += 1
+    if allowed:
+        open_workdir(cfg, folder)
+    else:
+        with pytest.raises(UserError, match=r"study\.num_train"):
+            open_workdir(cfg, folder)
+
+
 def test_a_key_of_another_version_is_shown(tmp_path):
     cfg = small_config()
     folder = open_workdir(cfg, tmp_path / "run")
