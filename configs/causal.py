@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import clinic
+from configs import best_group, clinic
 from fluoro_jax.config import Config
 
 
@@ -31,4 +31,9 @@ def get_config(preset: str = "full") -> ConfigDict:
         c.study.num_frames = 12
     c.gen.bidirectional = False
     c.data.stack = "moving_past"
+    c.data.randomise = "exposure"  # a panel with noise, scatter, blur and any gain
+    if preset == "cpu":
+        c.data.smallest_mm = 8.0
+        c.gen_opt.learning_rate = 2e-3  # from trained networks
+        best_group.set_length(c, 1500)
     return c
