@@ -9,11 +9,11 @@ Expected: so trained, `:cpu` misses 13 of 60 test cases, median distance 1.55 mm
           finds 16 of 49 simulated tumours from 18 mm on in one real CT; trained by
           more and shorter runs 15, 1.65 mm and 27 of 49 (docs/experiments.md).
 
-The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10 to
-48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no clip
-is one whole breath. For real anatomy an appearance is drawn for every clip
-(`--config.data.randomise=clutter+texture+warp+mirror+exposure`), which costs accuracy on
-the phantom: docs/experiments.md.
+The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
+to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no
+clip is one whole breath. For real anatomy an appearance is drawn for every clip
+(`--config.data.randomise=clutter+texture+warp+mirror+exposure`), which costs accuracy
+on the phantom: docs/experiments.md.
 """
 
 from __future__ import annotations
