@@ -4,8 +4,8 @@ Command:  python -m launch.compare --config=configs/trackers.py:cpu --workdir=DI
           ... --only=static_frame0,my_module:MyTracker --scenarios=clinic,drift
 Hardware: `:cpu` two cores; none (`full`) 30 patients a scenario, a machine of many
           cores; `:smoke` for tests.
-Time:     `:cpu` with eight of its trackers and a CT 36 min beside other work on two
-          cores of an AMD EPYC (AVX2); a line after every scenario says what is left.
+Time:     `:cpu` with a CT half an hour on two cores of an AMD EPYC (AVX-512); a line
+          after every scenario says what is left.
 Expected: README and docs/results/trackers_cpu; docs/compare.md says what the columns
           mean.
 
@@ -69,7 +69,7 @@ def get_config(preset: str = "full") -> Config:
 def _clips(preset: str) -> dict[str, Any]:
     return dict(
         seeds="test",  # or "tuning", whose cases may be looked at for choices
-        cases=_of(preset, 30, 4, 2),  # patients a scenario
+        cases=_of(preset, 30, 15, 2),  # patients a scenario
         seconds=_of(preset, 30.0, 12.0, 4.0),
         frames_per_s=5.0,  # as the causal networks are trained
         most_frames=_of(preset, 450, 120, 120),  # 15 frames a second: 30 s, 8 s
