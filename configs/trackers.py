@@ -76,7 +76,7 @@ def _clips(preset: str) -> dict[str, Any]:
         rows=_of(preset, 256, 256, 32),
         detector_mm=480.0,
         voxel_mm=_of(preset, 2.0, 3.0, 8.0),
-        # In the workdir, for other scenarios and verbs: 1 GB at `cpu`, 16 GB in full.
+        # In the workdir, for other scenarios and verbs: 4 GB at `cpu`, 16 GB in full.
         keep=_of(preset, False, True, False),
         phases=10,  # of the planning scan
         phases_voxel_mm=_of(preset, 5.0, 5.0, 8.0),
