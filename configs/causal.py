@@ -5,9 +5,9 @@ Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`
           is the size of `:gpu` in float32 and small batches, on any device.
 Time:     not measured from fresh networks; `:cpu` is meant to start from those of
           configs/clinic.py:cpu (`--config.init.parent=NAME`), whose backward cells then
-          run forward: 1500 steps in 21 min beside other work on two AVX-512 cores.
-Expected: so trained, it misses 3 of 30 test cases, median distance 1.00 mm
-          (docs/experiments.md).
+          run forward: 1500 steps in 20 min beside other work on two AVX-512 cores.
+Expected: so trained, it misses 3 of 30 test cases (`--config.study.num_test=30`),
+          median distance 1.00 mm (docs/experiments.md).
 
 The recipe of `configs/clinic.py` on the study `stream`: uneven breaths, five frames a
 second. No answer reads a later frame: ConvLSTMs run forward, a frame comes with the two

@@ -237,7 +237,7 @@ def check_agrees(stored: dict[str, Any], resolved: dict[str, Any], found: str) -
         more = f"; and {len(different) - 8} more" if len(different) > 8 else ""
         raise UserError(
             f"{found} ({shown}{more})",
-            needed="the same config (only lengths, cadences and evaluation may change)",
+            needed="the same config (but lengths, cadences, evaluation, num_test)",
             why="its checkpoints belong to the config they were trained with",
             fix="another --workdir for this config, or the old values to go on",
         )
@@ -248,7 +248,7 @@ def differences(
 ) -> list[tuple[str, object, object]]:
     """(key, old, new) of every leaf that differs and is not free to."""
     flat_old, flat_new = dict(leaves(old)), dict(leaves(new))
-    # A simulator's run reads no stored training case; only baselines will.
+    # A simulator trains on no stored case: baselines and strata alone read them.
     simulated = all(x.get("data.source") == "simulator" for x in (flat_old, flat_new))
     free = (*FREE, "study.num_train") if simulated else FREE
     found = []

@@ -11,6 +11,7 @@ from chest import PITCH_MM, chest_hu
 
 from configs import clinic
 from fluoro_jax.data import ct_bodies
+from fluoro_jax.data.appearance import PARTS
 from fluoro_jax.data.batches import PoolPatient, SimulatorSource, patient_number
 from fluoro_jax.data.ct_bodies import CtPatient, ct_files, ct_sizes, ct_turn
 from fluoro_jax.errors import UserError
@@ -40,6 +41,7 @@ def archive(tmp_path_factory):
 def smoke(archive, **data):
     cfg = clinic.get_config("smoke")
     cfg.data.update(source="simulator", bodies="mixed", ct_dir=str(archive))
+    cfg.data.randomise = "+".join(PARTS)
     cfg.data.update(batch_size=BATCH, pool_bodies=4, renew_every=2, **data)
     return cfg
 
