@@ -237,7 +237,8 @@ def check_agrees(stored: dict[str, Any], resolved: dict[str, Any], found: str) -
         more = f"; and {len(different) - 8} more" if len(different) > 8 else ""
         raise UserError(
             f"{found} ({shown}{more})",
-            needed="the same config (but lengths, cadences, evaluation, num_test)",
+            needed="the same config (lengths, cadences, evaluation and numbers of "
+            "cases that are not trained on may change)",
             why="its checkpoints belong to the config they were trained with",
             fix="another --workdir for this config, or the old values to go on",
         )
