@@ -26,7 +26,9 @@ def get_config(preset: str = "full") -> ConfigDict:
     """The causal network at scale `preset`: any of `PRESETS`."""
     c: Config = clinic.get_config(preset)
     c.name = c.name.replace("clinic", "causal")
-    c.study.update(name="stream", frame_s=0.2)
+    # Drawn from the system's entropy on 2026-11-27, before any case of it was seen: the
+    # test cases of the earlier seed had been scored by networks of other recipes.
+    c.study.update(name="stream", seed=3928561073, frame_s=0.2)
     if preset != "smoke":
         c.study.num_frames = 12
     c.gen.bidirectional = False
@@ -34,6 +36,6 @@ def get_config(preset: str = "full") -> ConfigDict:
     c.data.randomise = "exposure"  # a panel with noise, scatter, blur and any gain
     if preset == "cpu":
         c.data.smallest_mm = 8.0
-        c.gen_opt.learning_rate = 2e-3  # from trained networks
-        best_group.set_length(c, 1500)
+        c.gen_opt.learning_rate = 3e-3  # from trained networks
+        best_group.set_length(c, 5000)
     return c

@@ -157,6 +157,10 @@ def evaluate(
             runs[method.key] = run_method(method, clips, cfg, patients=patients)
     with stage("tables"):
         table = tables.build_table(runs, cfg, published)
+        table["notes"].append(
+            f"{len(train['mask'])} stored training cases: what blind trackers learn "
+            "from, and where the strata by size end."
+        )
         table |= identity(cfg, params, step)
         if split != "test":
             table |= {"split": split, "choices_caption": ""}

@@ -25,7 +25,7 @@ from scipy import special
 from fluoro_jax.errors import UserError
 
 LIMIT_MM = 2.0
-RIDGE = 1e-2  # of the standardised weights: few clips, correlated features
+RIDGE = 1e-3  # of the standardised weights: features are correlated
 BINS = 10  # of a reliability diagram
 
 

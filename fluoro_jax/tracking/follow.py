@@ -55,9 +55,9 @@ class Plan:
         """Compiles the tracker on the first frame; returns the seconds it took."""
         begun = time.perf_counter()
         clip = self.clips[0]
-        # The state is thrown away: `run` starts from `init` again, and what compiling
-        # took is in no frame's latency.
-        state = self.tracker.init(clip.geometry, self.reference, domain=clip.domain)
+        # The state is thrown away: `run` begins anew, and what compiling took is in no
+        # frame's latency.
+        state = self._begin(clip)
         frame = np.asarray(clip.frames)[0]
         state, _ = self.tracker.step(state, frame, float(clip.time_s[0]))
         self.tracker.flush(state)
@@ -68,15 +68,28 @@ class Plan:
     def run(self) -> Iterator[tuple[Track | None, float]]:
         """Tracks all sequences, one after the other.
 
+        The states that the sequences begin with are made at the call.
+
         Yields:
             One pair a frame given, and one a late answer: (the answer for one
             frame of the clip in the clip's own pixels, or None if none is new; the
             time in ms from that frame's acquisition to its answer: the wait for later
             frames and the computation).
         """
+        # Here and not at the first frame, whose latency they are not part of.
+        return self._answers([self._begin(clip) for clip in self.clips])
+
+    def _begin(self, clip: Clip) -> Any:
+        return self.tracker.init(
+            *(clip.geometry, self.reference),
+            periodic=clip.periodic,
+            domain=clip.domain,
+        )
+
+    def _answers(self, states: list[Any]) -> Iterator[tuple[Track | None, float]]:
         answered: set[int] = set()
-        for part, clip in zip(self.parts, self.clips, strict=True):
-            for track, delay_ms in _timed(self.tracker, clip, self.reference):
+        for part, clip, state in zip(self.parts, self.clips, states, strict=True):
+            for track, delay_ms in _timed(self.tracker, clip, state):
                 frame = -1 if track is None else int(part[track.frame])
                 # Sequences share frames where the spacings are no multiples of each
                 # other; the first answer stands, so that every frame has exactly one.
@@ -132,12 +145,9 @@ def make_plan(tracker: Any, clip: Clip, reference: Reference | None = None) -> P
 
 
 def _timed(
-    tracker: Any, clip: Clip, reference: Reference | None
+    tracker: Any, clip: Clip, state: Any
 ) -> Iterator[tuple[Track | None, float]]:
-    """`track_clip`, answer by answer, with the delay of each in ms."""
-    state = tracker.init(
-        clip.geometry, reference, periodic=clip.periodic, domain=clip.domain
-    )
+    """`track_clip` from a state, answer by answer, with the delay of each in ms."""
     now_s = 0.0
     for frame, now_s in zip(clip.frames, clip.time_s, strict=True):
         start = time.perf_counter()

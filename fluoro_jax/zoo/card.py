@@ -5,7 +5,7 @@ A card is a dictionary that lies beside the weights as JSON; a page is made from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fluoro_jax.choices import choices_caption
@@ -20,6 +20,14 @@ from fluoro_jax.studies import STUDIES
 from fluoro_jax.zoo.cards import stale
 
 LICENCE = "Apache-2.0"
+EXPOSURE = "exposure"
+DRAWN = {  # the parts of `data.appearance.randomise` in words
+    "clutter": "ellipses that are no tumours",
+    "texture": "textures",
+    "warp": "a smooth deformation",
+    "mirror": "left and right exchanged or not",
+    EXPOSURE: "noise, scatter, blur and gain of a panel",
+}
 PAGE = """# Trained weights
 
 {disclaimer}
@@ -94,12 +102,6 @@ def limits(cfg: Any) -> list[str]:
         cfg: the run's config; lengths in mm, times in s, angles in degrees.
     """
     study, data = cfg.study, cfg.data
-    # The panel's height over its rows; pixels are square.
-    pitch_mm = study.detector_mm / study.rows
-    panel = "the panel follows each tumour" if study.collimate else "a centred panel"
-    several = parse_angles(data.get("angles_deg", ""))
-    angles = " or ".join(f"{angle:g}" for angle in several or (study.gantry_deg,))
-    noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
     one_patient = data.get("bodies") == "patient"
     sentences = [
         "Trained and tested on clips simulated from one patient's CT, never on X-ray "
@@ -107,10 +109,7 @@ def limits(cfg: Any) -> list[str]:
         if one_patient
         else "Trained and tested on clips of a simulated thorax only, never on images "
         "of patients; expect larger errors there.",
-        f"Frames are {study.rows} x {study.cols} line integrals ({noise}), detector "
-        f"pitch {pitch_mm:g} mm, gantry at {angles} degrees, {panel}. "
-        "Anything else (another view, pitch, spectrum, scatter, grey levels) is "
-        "outside of what was trained.",
+        *_frames(study, data),
         f"Frames are {study.frame_s:g} s apart; the network sees {study.num_frames} "
         "at a time.",
         f"One training run (seed {cfg.seed}): intervals are over test cases and "
@@ -135,6 +134,27 @@ def limits(cfg: Any) -> list[str]:
             "The network reads its window both ways: with lookahead it is not causal, "
             "and a real-time use has the numbers of the column without lookahead."
         )
+    return sentences
+
+
+def _frames(study: Any, data: Any) -> list[str]:
+    """Returns what frames were trained, and what else every training clip was given."""
+    # The panel's height over its rows; pixels are square.
+    pitch_mm = study.detector_mm / study.rows
+    panel = "the panel follows each tumour" if study.collimate else "a centred panel"
+    several = parse_angles(data.get("angles_deg", ""))
+    angles = " or ".join(f"{angle:g}" for angle in several or (study.gantry_deg,))
+    noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
+    drawn = [word for word in data.get("randomise", "").split("+") if word]
+    unseen = "" if EXPOSURE in drawn else ", spectrum, scatter, grey levels"
+    sentences = [
+        f"Frames are {study.rows} x {study.cols} line integrals ({noise}), detector "
+        f"pitch {pitch_mm:g} mm, gantry at {angles} degrees, {panel}. Anything else "
+        f"(another view, pitch{unseen}) is outside of what was trained."
+    ]
+    if drawn:
+        parts = "; ".join(DRAWN[name] for name in drawn)
+        sentences.append(f"Drawn for every training clip, for no tested one: {parts}.")
     return sentences
 
 

@@ -75,6 +75,15 @@ def test_the_centroid_of_one_voxel_is_its_place():
     np.testing.assert_allclose(centroid_of(share), expected, atol=1e-4)
 
 
+def test_moved_phases_have_their_tumour_so_much_further_on(phases):
+    shift_mm = np.array([5.0, -2.0, 1.0])
+    moved = phases.moved(shift_mm)
+    for share in phases.share:
+        there, here = (centroid_mm(share, p.grid) for p in (moved, phases))
+        np.testing.assert_allclose(there - here, shift_mm, atol=1e-6)
+    assert moved.grid.spacing_mm == phases.grid.spacing_mm
+
+
 def test_phases_that_do_not_belong_together_are_refused(phases):
     empty = phases.share.copy()
     empty[2] = 0.0

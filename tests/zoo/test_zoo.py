@@ -23,6 +23,7 @@ from zoo_run import (
 )
 
 from fluoro_jax.cli import commands
+from fluoro_jax.data.appearance import PARTS
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.summary import format_value
 from fluoro_jax.evaluation.tables import read_table
@@ -35,7 +36,7 @@ from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo import cards
 from fluoro_jax.zoo import publish as publishing
 from fluoro_jax.zoo import registry as zoo
-from fluoro_jax.zoo.card import card_markdown, limits, page, stale
+from fluoro_jax.zoo.card import DRAWN, card_markdown, limits, page, stale
 from fluoro_jax.zoo.publish import first_cases, publish, recheck, training
 
 ROOT = Path(__file__).parents[2]
@@ -174,6 +175,12 @@ def test_the_card_holds_what_the_run_measured(run, shelf):
     assert "Not a medical device" in card["warning"]
 
 
+def test_the_table_says_on_how_many_stored_cases_its_blind_trackers_rest(run):
+    notes = read_table(run.workdir / "tables")["notes"]
+    told = f"{run.cfg.study.num_train} stored training cases: what blind trackers"
+    assert sum(note.startswith(told) for note in notes) == 1
+
+
 def test_the_card_for_people(shelf):
     card = zoo.load("made", folder=shelf).card
     text = card_markdown(card)
@@ -192,6 +199,8 @@ def test_the_card_for_people(shelf):
         ({"study.collimate": True}, "the panel follows each tumour"),
         ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
         ({"gen.bidirectional": True}, "it is not causal"),
+        ({"data.randomise": "warp+exposure"}, "noise, scatter, blur and gain"),
+        ({"data.randomise": "exposure"}, "(another view, pitch) is outside"),
     ],
 )
 def test_limits_follow_the_config(run, changed, words):
@@ -200,6 +209,10 @@ def test_limits_follow_the_config(run, changed, words):
     assert words not in " ".join(limits(plain))
     plain.update_from_flattened_dict(changed)
     assert words in " ".join(limits(plain))
+
+
+def test_every_part_of_an_appearance_has_words_for_a_card():
+    assert set(DRAWN) == set(PARTS)
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,14 @@ class ScenarioClip:
         truth_mm: `[M, 2]` the true centroid (superior, right of image) at those
             times, mm from the isocentre in its plane.
         planning: the patient of the planning scan; None for a CT.
+        setup_mm: how far the patient lies from where the scan has them, LPS mm.
     """
 
     clip: Clip
     truth_time_s: np.ndarray
     truth_mm: np.ndarray
     planning: Case | None
+    setup_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def scenario_clips(
@@ -114,7 +116,8 @@ def render(
         write_clip(kept, name, clip)
     clip = _record(clip, scenario, drawn.rng)
     time_s = np.arange(0.0, float(case.time_s[-1]) + 1e-6, 1.0 / TRUTH_HZ)
-    return ScenarioClip(clip, time_s, _places_mm(moved, view, time_s), drawn.planning)
+    places_mm = _places_mm(moved, view, time_s)
+    return ScenarioClip(clip, time_s, places_mm, drawn.planning, scenario.setup_mm)
 
 
 def _places_mm(case: Case, view: Geometry, time_s: np.ndarray) -> np.ndarray:

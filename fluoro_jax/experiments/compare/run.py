@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from fluoro_jax.config import Config
@@ -207,7 +208,8 @@ class Runner:
                 phases=clips.phases,
                 voxel_mm=clips.phases_voxel_mm,
             )
-            self._planned = (given, made)
+            # The scan as it lies in the room if the patient is set up by its marks.
+            self._planned = (given, made.moved(-np.asarray(given.setup_mm)))
         return self._planned[1]
 
     def _training_arrays(self) -> Any:

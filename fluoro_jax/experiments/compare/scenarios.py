@@ -10,6 +10,7 @@ are ours.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,10 +18,11 @@ from typing import Any
 
 from fluoro_jax.sim.body.irregular_breathing import Irregularity
 
-# Drawn from the system's entropy on 2026-11-26, before any case of theirs was seen.
-# "test" makes the table and nothing is chosen on it; "tuning" is for development and
-# for every choice of a setting.
-SEEDS: Mapping[str, int] = MappingProxyType({"test": 2053086583, "tuning": 2251206553})
+# Drawn from the system's entropy before any case of theirs was seen: "tuning" on
+# 2026-11-26, for development and for every choice of a setting; "test" on 2026-11-27,
+# in place of seeds on which earlier networks had been scored. It makes the table and
+# nothing is chosen on it.
+SEEDS: Mapping[str, int] = MappingProxyType({"test": 2838125243, "tuning": 2251206553})
 BREATHS = ("regular", "irregular", "recorded")
 TRACES = ("quiet", "irregular")  # of the package, in turn over the cases
 
@@ -43,6 +45,8 @@ class Scenario:
         drift_mm: inferior drift of the tumour's exhale position against the body, mm;
             it grows over the first half of the clip and stays.
         lag_cycles: range of the tumour's delay against diaphragm and chest, cycles.
+        setup_mm: how far the patient lies from where the planning scan has them, LPS
+            mm; only trackers that are given planning phases can tell.
         photons: unattenuated quanta a pixel; 0 is noiseless.
         scatter_ratio: scatter over primary behind the mediastinum [1].
         gain: factor of the panel's reading from the middle of the clip on [1].
@@ -61,6 +65,7 @@ class Scenario:
     gantry_deg: tuple[float, float] = (0.0, 0.0)
     drift_mm: float = 0.0
     lag_cycles: tuple[float, float] = (0.0, 0.0)
+    setup_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     photons: float = 0.0
     scatter_ratio: float = 0.0
     gain: float = 1.0
@@ -74,22 +79,29 @@ def _clinic(title: str, **changes: Any) -> Scenario:
     return Scenario(title, cases_of="clinic", **changes)
 
 
+VISIBLE = Scenario(
+    "30 mm, clear of heart, spine and diaphragm",
+    diameter_mm=(30.0, 30.0),
+    overlap={
+        "heart": (0.0, 0.01),
+        "spine": (0.0, 0.01),
+        "diaphragm": (0.0, 0.05),
+    },
+)
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
-        "visible": Scenario(
-            "30 mm, clear of heart, spine and diaphragm",
-            diameter_mm=(30.0, 30.0),
-            overlap={
-                "heart": (0.0, 0.01),
-                "spine": (0.0, 0.01),
-                "diaphragm": (0.0, 0.05),
-            },
-        ),
+        "visible": VISIBLE,
         "paper": Scenario("the paper's group, test kinds", study="group"),
         "clinic": Scenario("tumours riding on the lung"),
         "irregular": _clinic("irregular breathing", breath="irregular"),
         "recorded": _clinic("recorded breathing", breath="recorded"),
         "drift": _clinic("5 mm baseline drift of the tumour", drift_mm=5.0),
+        "setup": dataclasses.replace(
+            VISIBLE,
+            title="as visible, the patient 5 mm from where the scan has them",
+            cases_of="visible",
+            setup_mm=(3.5, 0.0, -3.5),
+        ),
         "phase_shift": _clinic(
             "tumour 0.1 to 0.25 cycles behind the chest", lag_cycles=(0.1, 0.25)
         ),

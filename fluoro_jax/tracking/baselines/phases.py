@@ -79,6 +79,12 @@ class PatientPhases:
         if not (self.share.max(axis=(1, 2, 3)) > 0.0).all():
             _refuse("a phase without a tumour", "the tumour's contours in every phase")
 
+    def moved(self, shift_mm: np.ndarray) -> PatientPhases:
+        """Returns the same patient `shift_mm` (`[3]`, LPS mm) further on in the room."""
+        origin = np.asarray(self.grid.origin_mm, float) + shift_mm
+        x, y, z = (float(value) for value in origin)
+        return dataclasses.replace(self, grid=Grid((x, y, z), self.grid.spacing_mm))
+
     def films(self) -> tuple[Reference, ...]:
         """Returns a radiograph of every phase and the tumour's mask in it.
 

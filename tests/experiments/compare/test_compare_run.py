@@ -26,6 +26,7 @@ from fluoro_jax.geometry import square_panel
 from fluoro_jax.io.files import digest_of
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.static import StaticTracker
+from fluoro_jax.tracking.follow import make_plan
 from fluoro_jax.tracking.learned import TrainingDomain
 from fluoro_jax.tracking.posterior import PosteriorTracker
 from fluoro_jax.tracking.resample import Resampler
@@ -326,6 +327,15 @@ def test_of_the_truth_a_network_sees_the_mask_of_frame_0_in_its_own_pixels():
     assert told == [None, None]
 
 
+def test_what_a_network_begins_with_is_made_before_the_first_frame_is_timed():
+    told = []
+    plan = make_plan(Listens(told), disc_clip().clip)
+    answers = plan.run()
+    assert len(told) == 1
+    next(answers)
+    assert len(told) == 1
+
+
 def test_latency_counts_resampling_and_not_the_answers_after_the_last_frame(
     monkeypatch,
 ):
@@ -356,22 +366,33 @@ def test_frame_0_is_shown_only_to_those_that_are_given_it():
 def test_planning_phases_are_made_once_a_clip_and_a_ct_has_none(tmp_path, monkeypatch):
     made, seen = [], []
 
+    class Phases:
+        def moved(self, shift_mm):
+            return len(made), *shift_mm
+
     def phases_of_case(case, view, *, phases, voxel_mm):
         made.append((case, phases, voxel_mm))
-        return len(made)
+        return Phases()
 
     def build(training, patient):
         seen.append(patient)
         shape = np.ones((32, 32), np.float32)
         return StaticTracker(shape, place_px=np.array([16.0, 16.0]))
 
-    given = [dataclasses.replace(disc_clip(i), planning=f"scan {i}") for i in (0, 1)]
+    given = [
+        dataclasses.replace(
+            disc_clip(i), planning=f"scan {i}", setup_mm=(3.0 * i, 0.0, -4.0 * i)
+        )
+        for i in (0, 1)
+    ]
     monkeypatch.setattr(run, "scenario_clips", lambda *a, **k: iter(given))
     monkeypatch.setattr(run, "phases_of_case", phases_of_case)
     entries = [Entry(n, "phases", 1, build, False, "") for n in ("one", "other")]
     runner = run.Runner(settings(), tmp_path, None, "")
     records = runner.run(entries, ["clinic"])
-    assert made == [("scan 0", 10, 8.0), ("scan 1", 10, 8.0)] and seen == [1, 1, 2, 2]
+    assert made == [("scan 0", 10, 8.0), ("scan 1", 10, 8.0)]
+    # Of a patient who lies further left and lower, the scan lies right and higher.
+    assert seen == [(1, 0.0, 0.0, 0.0)] * 2 + [(2, -3.0, 0.0, 4.0)] * 2
     assert [len(record["cases"]) for record in records] == [2, 2]
     given[:] = [disc_clip()] * 2
     (refused,) = runner.run([Entry("third", "phases", 1, build, False, "")], ["clinic"])
