@@ -5,7 +5,7 @@ A card is a dictionary that lies beside the weights as JSON; a page is made from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fluoro_jax.choices import choices_caption

@@ -80,7 +80,7 @@ class PatientPhases:
             _refuse("a phase without a tumour", "the tumour's contours in every phase")
 
     def moved(self, shift_mm: np.ndarray) -> PatientPhases:
-        """Returns the same patient `shift_mm` (`[3]`, LPS mm) further on in the room."""
+        """Returns the same patient `shift_mm` (`[3]`, LPS mm) further in the room."""
         origin = np.asarray(self.grid.origin_mm, float) + shift_mm
         x, y, z = (float(value) for value in origin)
         return dataclasses.replace(self, grid=Grid((x, y, z), self.grid.spacing_mm))
