@@ -19,6 +19,18 @@ from typing import Any
 ROOT = Path(__file__).parent
 PACKAGE = ROOT.name
 DIGITS = 16  # of each file's sha256 that a record keeps
+# Beside what renders the cases (`data.dataset.RENDERERS`) and the weights these decide
+# the numbers of an evaluation. Of tracking only what an evaluation runs: it forecasts
+# nothing, fits no confidence and has no rival but the blind ones.
+SCORERS = (
+    *("metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
+    "evaluation/**/*.py",
+    *(f"tracking/{name}.py" for name in ("checks", "hypotheses", "learned", "network")),
+    *(f"tracking/{name}.py" for name in ("networks", "one_frame", "posterior")),
+    *(f"tracking/{name}.py" for name in ("stream", "tracker")),
+    *(f"tracking/baselines/{name}.py" for name in ("matching", "phase_prior")),
+    *(f"tracking/baselines/{name}.py" for name in ("shape", "static")),
+)
 # Config keys that change no number of a table: names, cadences, limits that stop a run.
 NO_NUMBER = (
     *("name", "choices", "platform", "deterministic"),  # rounding, as the device

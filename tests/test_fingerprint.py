@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,6 @@ from fluoro_jax import fingerprint
 from fluoro_jax.config import validate
 from fluoro_jax.config_rules import RULES
 from fluoro_jax.data import dataset
-from fluoro_jax.evaluation import evaluate
 
 ROOT = Path(__file__).parents[1]
 STORED = [
@@ -98,9 +98,32 @@ def test_every_part_of_the_simulator_and_its_data_is_read():
         assert name in found
     assert "sim/xray/tables/spectra.csv" in found
     assert "sim/body/traces/irregular.csv" in found
-    scored = fingerprint.files(*evaluate.SOURCES)
+    scored = fingerprint.files(*fingerprint.SCORERS)
     for name in ("models/generator.py", "metrics.py", "evaluation/strata.py"):
         assert name in scored
+
+
+def imported(path, seen):
+    """Adds a module's path and those of all that it imports of the package."""
+    if path in seen or not path.is_file():
+        return
+    seen.add(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in (node.module, *(f"{node.module}.{a.name}" for a in node.names)):
+                imported(ROOT.joinpath(*name.split(".")).with_suffix(".py"), seen)
+
+
+def test_every_module_of_tracking_that_an_evaluation_runs_decides_its_numbers():
+    seen = set()
+    imported(fingerprint.ROOT / "evaluation" / "evaluate.py", seen)
+    names = {path.relative_to(fingerprint.ROOT).as_posix() for path in seen}
+    run = {name for name in names if name.startswith(("tracking/", "evaluation/"))}
+    # Confidences are calibrated by `launch.confidence` alone; extras only import.
+    idle = {"tracking/confidence.py", "tracking/baselines/extras.py"}
+    assert idle < run
+    assert run - idle <= set(fingerprint.files(*fingerprint.SCORERS))
+    assert "tracking/forecast.py" not in run
 
 
 @pytest.mark.parametrize(

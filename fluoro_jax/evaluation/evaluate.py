@@ -27,7 +27,7 @@ from fluoro_jax.evaluation.statistics import (
     truth_span_mm,
 )
 from fluoro_jax.evaluation.strata import case_rows, strata
-from fluoro_jax.fingerprint import code, files
+from fluoro_jax.fingerprint import SCORERS, code, files
 from fluoro_jax.fingerprint import config as config_fingerprint
 from fluoro_jax.metrics import iou
 from fluoro_jax.stages import stage
@@ -38,11 +38,6 @@ from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.precision import describe_precision
-
-SOURCES = (  # decide, beside `RENDERERS` and the weights, the numbers
-    *("metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
-    *("tracking/**/*.py", "evaluation/**/*.py"),
-)
 
 
 @dataclass(frozen=True)
@@ -280,7 +275,7 @@ def fingerprint(cfg: Any, params: Any) -> str:
     Of the config only the keys that change numbers count, of the code only what is not
     a docstring or comment.
     """
-    digest = hashlib.sha256(code(*RENDERERS, *SOURCES).encode())
+    digest = hashlib.sha256(code(*RENDERERS, *SCORERS).encode())
     digest.update(config_fingerprint(cfg.to_dict()).encode())
     # Each digest has a fixed length, so the three need no separator.
     digest.update(weights_digest(params).encode())
@@ -292,7 +287,7 @@ def identity(cfg: Any, params: Any, step: int) -> dict[str, Any]:
 
     Returns:
         dict of checkpoint (step, sha256 of the evaluation and of the weights),
-        fingerprint (digest of each file of `RENDERERS` and `SOURCES`), precision of
+        fingerprint (digest of each file of `RENDERERS` and `SCORERS`), precision of
         the networks, choices and choices_caption.
     """
     return {
@@ -301,7 +296,7 @@ def identity(cfg: Any, params: Any, step: int) -> dict[str, Any]:
             "sha256": fingerprint(cfg, params),
             "weights": weights_digest(params),
         },
-        "fingerprint": files(*RENDERERS, *SOURCES),
+        "fingerprint": files(*RENDERERS, *SCORERS),
         "precision": describe_precision(cfg),
         "choices": cfg.choices,
         "choices_caption": choices_caption(cfg.choices),

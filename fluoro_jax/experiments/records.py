@@ -15,7 +15,6 @@ from typing import Any
 
 from fluoro_jax import fingerprint
 from fluoro_jax.data.dataset import RENDERERS
-from fluoro_jax.evaluation.evaluate import SOURCES
 from fluoro_jax.experiments.roles import FIELDS
 from fluoro_jax.io.files import write_text
 from fluoro_jax.training.workdir import TRAINERS, differences, resolve
@@ -56,7 +55,7 @@ class Change:
 
 def scoring_files() -> dict[str, str]:
     """Digests of the code and data that render, track and score test cases."""
-    return fingerprint.files(*RENDERERS, *SOURCES)
+    return fingerprint.files(*RENDERERS, *fingerprint.SCORERS)
 
 
 def training_files() -> dict[str, str]:

@@ -19,14 +19,12 @@ CARD_HASH = "card_sha256"
 REINSTALL = "install the package again, or publish the weights again from their run"
 # Every card has these; one without is refused at load.
 SECTIONS = ("name", "config", "weights", "metrics", "cases", "training", "limits")
-# `data.dataset.RENDERERS` and `evaluation.evaluate.SOURCES`, whose modules import JAX;
-# a test keeps them equal. Not defined here for both: what is written in a file of
-# `SOURCES` is part of every stored fingerprint.
+# The first lines are `data.dataset.RENDERERS`, whose module imports JAX; a test keeps
+# them equal.
 DECIDE_NUMBERS = (
     *("geometry.py", "studies/**/*.py", "sim/**/*.py", "sim/**/*.csv"),
     *("data/builder.py", "data/codec.py"),
-    *("metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
-    *("tracking/**/*.py", "evaluation/**/*.py"),
+    *fingerprint.SCORERS,
 )
 
 
