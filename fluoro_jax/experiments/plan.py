@@ -224,7 +224,7 @@ def _run_parts(
     data_dir: Path,
 ) -> None:
     """Runs parts one after the other and writes their records into the workdir."""
-    again: set[str] = set()
+    again: dict[str, str] = {}  # the weights of the parts that were run, by name
     for number, part in enumerate(missing):
         left = sum(p.minutes for p in missing[number:])
         words = f" (about {part.minutes:.0f} min; {left:.0f} for all left)"
@@ -236,7 +236,7 @@ def _run_parts(
         # old one.
         parallel.wait_for_all(f"room for {part.name}")
         record = run_part(part, parts, workdir, data_dir)
-        again.add(part.name)
+        again[part.name] = records.weights_of(record)
         if jax.process_index() == 0:
             records.write(record, workdir / "results")
         # The next part may start from this one's checkpoint and record.
@@ -265,7 +265,10 @@ def _missing(
 
 
 def _set_aside_stale(
-    part: Part, record: dict[str, Any] | None, workdir: Path, again: set[str]
+    part: Part,
+    record: dict[str, Any] | None,
+    workdir: Path,
+    again: Mapping[str, str],
 ) -> None:
     """Keeps a stale run's folder under another name, so that it starts afresh."""
     if record is None or not record["stale"]:
@@ -273,9 +276,10 @@ def _set_aside_stale(
     _say(f"{part.name} is stale: {record['stale']}")
     if part.of or jax.process_index() > 0:
         return
-    # A run whose parent was trained again cannot go on, though its own config is
-    # unchanged.
-    parents = [name for name in part.rests_on if name in again]
+    # A run whose parent has other weights now cannot go on, though its own config is
+    # unchanged; a parent that was only evaluated again has those that it had.
+    started = record.get("rests_on", {})
+    parents = [n for n in part.rests_on if n in again and again[n] != started.get(n)]
     there = records.set_aside(workdir / part.name, part.run, parents=parents)
     if there:
         _say(f"its earlier run is kept in {there}")

@@ -214,6 +214,20 @@ def test_a_run_of_other_code_is_kept_aside_before_it_is_run_again(cfg, tmp_path)
     assert (there / "history.jsonl").exists()
 
 
+@pytest.mark.parametrize(("weights", "again"), [("as before", False), ("new", True)])
+def test_a_child_is_trained_again_only_if_its_parent_has_other_weights(
+    tmp_path, monkeypatch, weights, again
+):
+    child = types.SimpleNamespace(
+        name="child", of="", run=None, rests_on=("best_group",)
+    )
+    record = {"stale": "code", "rests_on": {"best_group": "as before"}}
+    told = []
+    monkeypatch.setattr(records, "set_aside", lambda *_, parents: told.append(parents))
+    plan._set_aside_stale(child, record, tmp_path, {"best_group": weights})
+    assert told == [["best_group"] if again else []]
+
+
 def test_a_run_notes_the_code_that_trains_it(tmp_path):
     note_call(tmp_path, 0, 4)
     (row,) = read_rows(tmp_path / "history.jsonl")
