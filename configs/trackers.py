@@ -61,6 +61,7 @@ def get_config(preset: str = "full") -> Config:
         kernel_density=dict(
             window_s=20.0, tap_s=0.25, taps=8, kernel_mm=0.5, trials=19
         ),
+        lstm=dict(trials=6),  # on simulated breaths
     )
     if preset == "smoke":
         c.trackers = ("static_frame0", "phase_prior_blind")

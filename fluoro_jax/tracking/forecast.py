@@ -13,11 +13,13 @@ f_k = x(t - k d) - x(t), k = 1 .. K - 1, by y = w.f, and learn w from the trace'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
+
+from fluoro_jax.tracking import forecast_lstm
 
 AXES = 2  # superior, right of image
 ENOUGH = 2  # pairs a tap before a forecaster with weights is trusted
@@ -196,6 +198,28 @@ class KernelDensity(_WithHistory):
         return self.places[-1] + moved
 
 
+class SmallLstm(_WithHistory):
+    """Asks an LSTM trained on simulated breaths (`forecast_lstm`).
+
+    It learns nothing from the trace, and of the settings it reads none.
+    """
+
+    def __init__(self, horizons_s: Sequence[float], settings: ForecastSettings) -> None:
+        own = replace(settings, tap_s=forecast_lstm.TAP_S, taps=forecast_lstm.TAPS)
+        super().__init__(horizons_s, own)
+
+    def update(self, time_s: float, place_mm: np.ndarray) -> np.ndarray:
+        """See `Forecaster.update`."""
+        self._take(time_s, place_mm)
+        span_s = self.settings.tap_s * (self.settings.taps - 1)
+        if self.times[0] > time_s - span_s + 1e-9:
+            return np.tile(self.places[-1], (len(self.horizons_s), 1))
+        before = self._features(np.array([time_s]))[0][:, ::-1]
+        places = np.concatenate([before, np.zeros((AXES, 1))], axis=1)
+        moved = forecast_lstm.displacements_mm(places, self.horizons_s)
+        return self.places[-1] + moved.T
+
+
 class _Recursive(_WithHistory):
     """Learns from each pair once, when its future is known."""
 
@@ -271,6 +295,7 @@ FORECASTERS: Mapping[str, Callable[[Sequence[float], ForecastSettings], Forecast
             "rls": RecursiveLeastSquares,
             "nlms": NormalisedLms,
             "kernel_density": KernelDensity,
+            "lstm": SmallLstm,
         }
     )
 )

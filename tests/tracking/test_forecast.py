@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
+from fluoro_jax.sim.body.breathing import breathing_signal
+from fluoro_jax.sim.body.irregular_breathing import sample_breathing
+from fluoro_jax.tracking import forecast_lstm
 from fluoro_jax.tracking.forecast import (
     FORECASTERS,
     ForecastSettings,
@@ -48,6 +52,49 @@ def test_others_beat_repeating_on_a_sine(name):
     plain = errors("repeat_last", time_s, place_mm, truth, unscored_s=40.0)
     for ours, last in zip(found, plain, strict=True):
         assert ours.mean() < 0.5 * last.mean()
+
+
+def test_the_lstm_forecasts_breaths_that_it_was_not_trained_on():
+    known_s, time_s = np.arange(0.0, 15.0, 0.02), np.arange(0.0, 14.0, 0.2)
+    missed = {"lstm": [], "repeat_last": []}
+    draw = jax.jit(lambda key: breathing_signal(sample_breathing(key, 16.0), known_s))
+    for number in range(6):
+        inhaled = np.asarray(draw(jax.random.key(500 + number))[0])
+        truth = known_s, np.stack([-12.0 * inhaled, 2.0 * inhaled], -1)
+        place_mm = np.stack([np.interp(time_s, known_s, x) for x in truth[1].T], -1)
+        for name, found in missed.items():
+            all_mm = errors(name, time_s, place_mm, truth, unscored_s=2.0)
+            found.append([one.mean() for one in all_mm])
+    ours, last = (np.mean(missed[name], axis=0) for name in ("lstm", "repeat_last"))
+    assert (ours < 0.8 * last).all()
+
+
+def test_beyond_its_horizons_the_lstm_holds_its_last_displacement():
+    places_mm = np.linspace(-7.0, 0.0, forecast_lstm.TAPS)[None]
+    at = np.array([0.0, 0.05, 0.1, 1.0, 3.0])
+    moved = forecast_lstm.displacements_mm(places_mm, at)[0]
+    assert moved[0] == 0.0 and moved[1] == pytest.approx(0.5 * moved[2])
+    assert moved[3] == moved[4] > 0.0
+
+
+def test_the_lstm_is_trained_on_places_and_displacements_of_one_motion():
+    seconds = np.arange(1200) / forecast_lstm.RATE_HZ
+    line = np.stack([0.5 * seconds])
+    places, moved = map(np.asarray, forecast_lstm.examples(jax.random.key(0), line))
+    assert places.shape == (forecast_lstm.BATCH, forecast_lstm.TAPS)
+    # Relative to the newest place as measured, whose noise is in all displacements.
+    speed = (moved[:, -1] - moved[:, 0]) / 0.9
+    low, high = (0.5 * pace for pace in forecast_lstm.SPEED)
+    assert low * 0.999 < speed.min() < speed.max() < high * 1.001
+    span_s = forecast_lstm.TAP_S * (forecast_lstm.TAPS - 1)
+    off = -places[:, 0] - speed * span_s
+    assert np.abs(off).mean() > 0.0 and np.abs(off).max() < 8.0 * forecast_lstm.NOISE[1]
+    np.testing.assert_array_equal(places[:, -1], 0.0)
+
+
+def test_the_lstms_weights_are_those_of_its_form():
+    shapes = lambda tree: jax.tree.map(np.shape, tree)
+    assert shapes(forecast_lstm._weights()) == shapes(forecast_lstm.fit(steps=1))
 
 
 def test_repeating_errs_on_a_ramp_by_speed_times_horizon_and_a_line_not_at_all():

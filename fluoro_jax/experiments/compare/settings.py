@@ -91,6 +91,7 @@ _FORECASTERS: Mapping[str, tuple[str, ...]] = {
     "rls": ("tap_s", "taps", "ridge", "forgetting", "trials"),
     "nlms": ("tap_s", "taps", "step", "trials"),
     "kernel_density": ("window_s", "tap_s", "taps", "kernel_mm", "trials"),
+    "lstm": ("trials",),
 }
 _OF_FORECASTS = {
     f"forecast.{name}.{key}": (_READ[key], _FORECAST)
