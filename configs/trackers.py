@@ -42,8 +42,6 @@ def get_config(preset: str = "full") -> Config:
     c = ConfigDict(dict(name=f"trackers_{preset}"))
     c.trackers = QUICK if preset == "cpu" else TRACKERS
     c.scenarios = tuple(SCENARIOS)
-    if preset == "cpu":  # where the patient was planned, only planning phases can tell
-        c.scenarios = tuple(n for n, s in SCENARIOS.items() if not any(s.setup_mm))
     c.clips = _clips(preset)
     c.training = dict(study="group", seed=2020, cases=_of(preset, 110, 40, 2))
     c.evaluation = dict(bootstrap=_of(preset, 10_000, 10_000, 100), seed=0)

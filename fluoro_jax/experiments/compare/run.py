@@ -24,7 +24,7 @@ from fluoro_jax.experiments.compare.entries import Entry, read_entry
 from fluoro_jax.experiments.compare.follow_clip import track_case
 from fluoro_jax.experiments.compare.kept_clips import FOLDER
 from fluoro_jax.experiments.compare.records import Records, first_cases, missing_cases
-from fluoro_jax.experiments.compare.scenarios import SCENARIOS
+from fluoro_jax.experiments.compare.scenarios import SCENARIOS, Scenario
 from fluoro_jax.experiments.compare.settings import check, chosen
 from fluoro_jax.experiments.compare.time_left import TimeLeft
 from fluoro_jax.experiments.compare.write import write_results
@@ -69,11 +69,21 @@ def compare(
     _check_forecast(settings.forecast.of, names)
     entries = [read_entry(name) for name in names]
     parts = chosen(scenarios, settings.scenarios, "scenarios")
-    if not scenarios and not ct:
-        parts = [name for name in parts if not SCENARIOS[name].from_ct]
+    if not scenarios:
+        planned = any(entry.knowledge == "phases" for entry in entries)
+        parts = [name for name in parts if _told_apart(SCENARIOS[name], ct, planned)]
     runner = Runner(settings, Path(workdir), data_dir, ct)
     records = runner.run(entries, parts)
     return write_results(records, settings, Path(workdir))
+
+
+def _told_apart(scenario: Scenario, ct: str, planned: bool) -> bool:
+    """Whether a scenario is run unless it is asked for by name.
+
+    Not if it needs a CT and none is given; nor if it differs from another one only in
+    the planning scan and no tracker is given that.
+    """
+    return bool(ct or not scenario.from_ct) and (planned or not any(scenario.setup_mm))
 
 
 def _check_forecast(of: str, names: Sequence[str]) -> None:

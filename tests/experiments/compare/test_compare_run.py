@@ -400,6 +400,24 @@ def test_planning_phases_are_made_once_a_clip_and_a_ct_has_none(tmp_path, monkey
     assert not refused["cases"]
 
 
+@pytest.mark.parametrize(
+    ("knowledge", "wanted"), [("nothing", ["clinic"]), ("phases", ["clinic", "setup"])]
+)
+def test_another_setup_is_for_those_that_are_given_planning_phases(
+    tmp_path, monkeypatch, knowledge, wanted
+):
+    rendered = use_discs(monkeypatch)
+    monkeypatch.setattr(
+        run, "read_entry", lambda name: Entry(name, knowledge, 1, None, False, "")
+    )
+    cfg = trackers("one", scenarios=("clinic", "setup", "real_ct"))
+    compare(cfg, tmp_path / "all")
+    assert rendered == wanted
+    rendered.clear()
+    compare(cfg, tmp_path / "named", scenarios="setup")
+    assert rendered == ["setup"]
+
+
 def test_seeds_and_scenarios_are_distinct():
     assert len(set(scenarios.SEEDS.values())) == len(scenarios.SEEDS)
     entries = [dataclasses.astuple(s) for s in scenarios.SCENARIOS.values()]
