@@ -83,7 +83,8 @@ def _network_entry(name: str) -> Entry:
     # The config too: stack, threshold and answer are no weights.
     digest = weights_digest(params) + json.dumps(cfg.to_dict(), sort_keys=True)
     digest += fingerprint.code(
-        *("models/**/*.py", "data/stack.py", "experiments/compare/entries.py")
+        *("models/**/*.py", "data/stack.py", "tracking/one_frame.py"),
+        "experiments/compare/entries.py",
     )
     knowledge = KNOWLEDGE[1] if FRAME0 in words else KNOWLEDGE[0]
     build = lambda training, patient: tracker
