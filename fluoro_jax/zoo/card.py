@@ -26,7 +26,7 @@ DRAWN = {  # the parts of `data.appearance.randomise` in words
     "texture": "textures",
     "warp": "a smooth deformation",
     "mirror": "left and right exchanged or not",
-    EXPOSURE: "noise, scatter, blur and gain of a panel",
+    EXPOSURE: "noise, scatter, blur and a gain of the contrast",
 }
 PAGE = """# Trained weights
 
@@ -146,15 +146,15 @@ def _frames(study: Any, data: Any) -> list[str]:
     angles = " or ".join(f"{angle:g}" for angle in several or (study.gantry_deg,))
     noise = f"{study.photons:g} quanta a pixel" if study.photons else "noiseless"
     drawn = [word for word in data.get("randomise", "").split("+") if word]
-    unseen = "" if EXPOSURE in drawn else ", spectrum, scatter, grey levels"
+    unseen = "spectrum" if EXPOSURE in drawn else "spectrum, scatter, grey levels"
     sentences = [
         f"Frames are {study.rows} x {study.cols} line integrals ({noise}), detector "
         f"pitch {pitch_mm:g} mm, gantry at {angles} degrees, {panel}. Anything else "
-        f"(another view, pitch{unseen}) is outside of what was trained."
+        f"(another view, pitch, {unseen}) is outside of what was trained."
     ]
     if drawn:
         parts = "; ".join(DRAWN[name] for name in drawn)
-        sentences.append(f"Drawn for every training clip, for no tested one: {parts}.")
+        sentences.append(f"Every training clip, and no tested one, was given: {parts}.")
     return sentences
 
 

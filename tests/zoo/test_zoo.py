@@ -199,8 +199,8 @@ def test_the_card_for_people(shelf):
         ({"study.collimate": True}, "the panel follows each tumour"),
         ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
         ({"gen.bidirectional": True}, "it is not causal"),
-        ({"data.randomise": "warp+exposure"}, "noise, scatter, blur and gain"),
-        ({"data.randomise": "exposure"}, "(another view, pitch) is outside"),
+        ({"data.randomise": "warp+exposure"}, "noise, scatter, blur and a gain"),
+        ({"data.randomise": "exposure"}, "(another view, pitch, spectrum) is"),
     ],
 )
 def test_limits_follow_the_config(run, changed, words):
