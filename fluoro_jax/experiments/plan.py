@@ -224,19 +224,17 @@ def _run_parts(
     data_dir: Path,
 ) -> None:
     """Runs parts one after the other and writes their records into the workdir."""
-    again: dict[str, str] = {}  # the weights of the parts that were run, by name
     for number, part in enumerate(missing):
         left = sum(p.minutes for p in missing[number:])
         words = f" (about {part.minutes:.0f} min; {left:.0f} for all left)"
         _say(
             f"part {number + 1} of {len(missing)}: {part.title}{words if left else ''}"
         )
-        _set_aside_stale(part, found.get(part.name), workdir, again)
+        _set_aside_stale(part, found.get(part.name), workdir)
         # All wait until process 0 has renamed the folder, or they would train in the
         # old one.
         parallel.wait_for_all(f"room for {part.name}")
         record = run_part(part, parts, workdir, data_dir)
-        again[part.name] = records.weights_of(record)
         if jax.process_index() == 0:
             records.write(record, workdir / "results")
         # The next part may start from this one's checkpoint and record.
@@ -264,12 +262,7 @@ def _missing(
     return wanted[::-1]
 
 
-def _set_aside_stale(
-    part: Part,
-    record: dict[str, Any] | None,
-    workdir: Path,
-    again: Mapping[str, str],
-) -> None:
+def _set_aside_stale(part: Part, record: dict[str, Any] | None, workdir: Path) -> None:
     """Keeps a stale run's folder under another name, so that it starts afresh."""
     if record is None or not record["stale"]:
         return
@@ -278,8 +271,8 @@ def _set_aside_stale(
         return
     # A run whose parent has other weights now cannot go on, though its own config is
     # unchanged; a parent that was only evaluated again has those that it had.
-    started = record.get("rests_on", {})
-    parents = [n for n in part.rests_on if n in again and again[n] != started.get(n)]
+    started, now = record.get("rests_on", {}), _networks(part, workdir)
+    parents = [name for name in now if now[name] != started.get(name)]
     there = records.set_aside(workdir / part.name, part.run, parents=parents)
     if there:
         _say(f"its earlier run is kept in {there}")

@@ -68,11 +68,10 @@ class Plan:
     def run(self) -> Iterator[tuple[Track | None, float]]:
         """Tracks all sequences, one after the other.
 
-        The states that the sequences begin with are made at the call.
-
-        Yields:
-            One pair a frame given, and one a late answer: (the answer for one
-            frame of the clip in the clip's own pixels, or None if none is new; the
+        Returns:
+            An iterator; the states that the sequences begin with are made at the call.
+            It yields one pair a frame given, and one a late answer: (the answer for
+            one frame of the clip in the clip's own pixels, or None if none is new; the
             time in ms from that frame's acquisition to its answer: the wait for later
             frames and the computation).
         """

@@ -199,7 +199,7 @@ class KernelDensity(_WithHistory):
 
 
 class SmallLstm(_WithHistory):
-    """Asks an LSTM trained on simulated breaths (`forecast_lstm`).
+    """Forecasts with an LSTM trained on simulated breaths (`forecast_lstm`).
 
     It learns nothing from the trace, and of the settings it reads none.
     """

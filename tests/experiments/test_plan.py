@@ -222,9 +222,12 @@ def test_a_child_is_trained_again_only_if_its_parent_has_other_weights(
         name="child", of="", run=None, rests_on=("best_group",)
     )
     record = {"stale": "code", "rests_on": {"best_group": "as before"}}
+    parent = {"part": "best_group", "config": {}}
+    parent |= {"table": {"checkpoint": {"weights": weights}}}
+    records.write(parent, tmp_path / "results")
     told = []
     monkeypatch.setattr(records, "set_aside", lambda *_, parents: told.append(parents))
-    plan._set_aside_stale(child, record, tmp_path, {"best_group": weights})
+    plan._set_aside_stale(child, record, tmp_path)
     assert told == [["best_group"] if again else []]
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from fluoro_jax.sim.body.breathing import breathing_signal
 from fluoro_jax.sim.body.irregular_breathing import sample_breathing
-from fluoro_jax.tracking import forecast_lstm
+from fluoro_jax.tracking import forecast_lstm, forecast_lstm_fit
 from fluoro_jax.tracking.forecast import (
     FORECASTERS,
     ForecastSettings,
@@ -78,23 +79,28 @@ def test_beyond_its_horizons_the_lstm_holds_its_last_displacement():
 
 
 def test_the_lstm_is_trained_on_places_and_displacements_of_one_motion():
-    seconds = np.arange(1200) / forecast_lstm.RATE_HZ
+    seconds = np.arange(1200) / forecast_lstm_fit.RATE_HZ
     line = np.stack([0.5 * seconds])
-    places, moved = map(np.asarray, forecast_lstm.examples(jax.random.key(0), line))
-    assert places.shape == (forecast_lstm.BATCH, forecast_lstm.TAPS)
+    places, moved = map(np.asarray, forecast_lstm_fit.examples(jax.random.key(0), line))
+    assert places.shape == (forecast_lstm_fit.BATCH, forecast_lstm.TAPS)
     # Relative to the newest place as measured, whose noise is in all displacements.
     speed = (moved[:, -1] - moved[:, 0]) / 0.9
-    low, high = (0.5 * pace for pace in forecast_lstm.SPEED)
+    low, high = (0.5 * pace for pace in forecast_lstm_fit.SPEED)
     assert low * 0.999 < speed.min() < speed.max() < high * 1.001
     span_s = forecast_lstm.TAP_S * (forecast_lstm.TAPS - 1)
     off = -places[:, 0] - speed * span_s
-    assert np.abs(off).mean() > 0.0 and np.abs(off).max() < 8.0 * forecast_lstm.NOISE[1]
+    assert (
+        np.abs(off).mean() > 0.0
+        and np.abs(off).max() < 8.0 * forecast_lstm_fit.NOISE[1]
+    )
     np.testing.assert_array_equal(places[:, -1], 0.0)
 
 
-def test_the_lstms_weights_are_those_of_its_form():
+def test_the_lstms_weights_are_those_of_its_form_and_training():
+    with safe_open(forecast_lstm.WEIGHTS, "numpy") as file:
+        assert file.metadata() == forecast_lstm_fit.made_with()
     shapes = lambda tree: jax.tree.map(np.shape, tree)
-    assert shapes(forecast_lstm._weights()) == shapes(forecast_lstm.fit(steps=1))
+    assert shapes(forecast_lstm._weights()) == shapes(forecast_lstm_fit.fit(steps=1))
 
 
 def test_repeating_errs_on_a_ramp_by_speed_times_horizon_and_a_line_not_at_all():

@@ -89,13 +89,15 @@ def forecast_errors_of(
 
     Returns:
         Of the tracker of `forecast_of`. A scenario from a CT is left out: its truth is
-        known at its frames alone.
+        known at its frames alone; and one of another setup, whose clips are those of
+        the scenario that it shares.
     """
     forecast, tracker = settings.forecast, forecast_of(rows, settings.forecast.of)
     found: dict[tuple[str, str, float], list[dict[str, float]]] = {}
     for record in records:
         scenario = record["scenario"]
-        if SCENARIOS[scenario].from_ct or record["tracker"] != tracker:
+        entry = SCENARIOS[scenario]
+        if entry.from_ct or any(entry.setup_mm) or record["tracker"] != tracker:
             continue
         for name, (number, case) in itertools.product(
             FORECASTERS, enumerate(record["cases"])

@@ -54,7 +54,8 @@ def compare(
         only: trackers, separated by commas: names of the config, or others that
             `entries.read_entry` knows; "" for all of the config.
         scenarios: of the config, separated by commas; "" for all. The one that needs a
-            CT is then left out unless `ct` is given.
+            CT is then left out unless `ct` is given, and the one of another setup
+            unless a tracker is given planning phases.
         ct: file or folder of a chest CT.
 
     Returns:
@@ -71,17 +72,17 @@ def compare(
     parts = chosen(scenarios, settings.scenarios, "scenarios")
     if not scenarios:
         planned = any(entry.knowledge == "phases" for entry in entries)
-        parts = [name for name in parts if _told_apart(SCENARIOS[name], ct, planned)]
+        parts = [name for name in parts if _by_default(SCENARIOS[name], ct, planned)]
     runner = Runner(settings, Path(workdir), data_dir, ct)
     records = runner.run(entries, parts)
     return write_results(records, settings, Path(workdir))
 
 
-def _told_apart(scenario: Scenario, ct: str, planned: bool) -> bool:
-    """Whether a scenario is run unless it is asked for by name.
+def _by_default(scenario: Scenario, ct: str, planned: bool) -> bool:
+    """Returns whether a scenario is run unless scenarios are named.
 
-    Not if it needs a CT and none is given; nor if it differs from another one only in
-    the planning scan and no tracker is given that.
+    One that needs a CT is not run without it, and one that differs from another only in
+    the planning scan is not run if no tracker is given such a scan.
     """
     return bool(ct or not scenario.from_ct) and (planned or not any(scenario.setup_mm))
 

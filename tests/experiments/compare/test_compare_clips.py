@@ -117,18 +117,6 @@ def test_the_planning_scan_is_of_another_day_and_breathes_regularly():
     assert planning.tumor.diameter_mm == case.tumor.diameter_mm
 
 
-def test_a_patient_set_up_elsewhere_is_the_same_patient_and_the_scan_lies_elsewhere():
-    there = dataclasses.replace(
-        SCENARIOS["clinic"], cases_of="clinic", setup_mm=(3.0, 0.0, -4.0)
-    )
-    base, one = drawn("clinic"), draw_case("there", there, CLIPS, 0)
-    for a, b in zip(leaves(one.case), leaves(base.case), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert np.hypot(*np.array(SCENARIOS["setup"].setup_mm)[[0, 2]]) == (
-        pytest.approx(5.0, abs=0.1)
-    )
-
-
 def test_a_drifting_tumour_leaves_its_breath_by_5_mm_and_the_body_does_not():
     one = drawn("drift")
     assert one.case.tumor.si_mm >= LEAST_DRIFTING_SI_MM

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -366,56 +367,28 @@ def test_frame_0_is_shown_only_to_those_that_are_given_it():
 def test_planning_phases_are_made_once_a_clip_and_a_ct_has_none(tmp_path, monkeypatch):
     made, seen = [], []
 
-    class Phases:
-        def moved(self, shift_mm):
-            return len(made), *shift_mm
-
     def phases_of_case(case, view, *, phases, voxel_mm):
         made.append((case, phases, voxel_mm))
-        return Phases()
+        return types.SimpleNamespace(moved=lambda shift_mm: len(made))
 
     def build(training, patient):
         seen.append(patient)
         shape = np.ones((32, 32), np.float32)
         return StaticTracker(shape, place_px=np.array([16.0, 16.0]))
 
-    given = [
-        dataclasses.replace(
-            disc_clip(i), planning=f"scan {i}", setup_mm=(3.0 * i, 0.0, -4.0 * i)
-        )
-        for i in (0, 1)
-    ]
+    given = [dataclasses.replace(disc_clip(i), planning=f"scan {i}") for i in (0, 1)]
     monkeypatch.setattr(run, "scenario_clips", lambda *a, **k: iter(given))
     monkeypatch.setattr(run, "phases_of_case", phases_of_case)
     entries = [Entry(n, "phases", 1, build, False, "") for n in ("one", "other")]
     runner = run.Runner(settings(), tmp_path, None, "")
     records = runner.run(entries, ["clinic"])
     assert made == [("scan 0", 10, 8.0), ("scan 1", 10, 8.0)]
-    # Of a patient who lies further left and lower, the scan lies right and higher.
-    assert seen == [(1, 0.0, 0.0, 0.0)] * 2 + [(2, -3.0, 0.0, 4.0)] * 2
+    assert seen == [1, 1, 2, 2]
     assert [len(record["cases"]) for record in records] == [2, 2]
     given[:] = [disc_clip()] * 2
     (refused,) = runner.run([Entry("third", "phases", 1, build, False, "")], ["clinic"])
     assert "without planning phases" in refused["refused"][0]["why"]
     assert not refused["cases"]
-
-
-@pytest.mark.parametrize(
-    ("knowledge", "wanted"), [("nothing", ["clinic"]), ("phases", ["clinic", "setup"])]
-)
-def test_another_setup_is_for_those_that_are_given_planning_phases(
-    tmp_path, monkeypatch, knowledge, wanted
-):
-    rendered = use_discs(monkeypatch)
-    monkeypatch.setattr(
-        run, "read_entry", lambda name: Entry(name, knowledge, 1, None, False, "")
-    )
-    cfg = trackers("one", scenarios=("clinic", "setup", "real_ct"))
-    compare(cfg, tmp_path / "all")
-    assert rendered == wanted
-    rendered.clear()
-    compare(cfg, tmp_path / "named", scenarios="setup")
-    assert rendered == ["setup"]
 
 
 def test_seeds_and_scenarios_are_distinct():
