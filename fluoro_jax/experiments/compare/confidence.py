@@ -27,6 +27,7 @@ from fluoro_jax.experiments.compare.judging import (
     SHIFTED,
     CaseAnswers,
     judge,
+    page,
     table,
 )
 from fluoro_jax.experiments.compare.kept_clips import FOLDER
@@ -63,8 +64,8 @@ def confidence(
 
     Args:
         cfg: the config (`configs/trackers.py`); its section `clips` is read.
-        workdir: takes `confidence.json` (the calibration) and
-            `confidence_results.json`. In that of a comparison the clips that it has
+        workdir: takes `confidence.json` (the calibration), `confidence_results.json`
+            and `confidence.md`. In that of a comparison the clips that it has
             rendered are read (`clips.keep`).
         model: the network, as `entries.read_entry` takes it.
         ct: file or folder of a chest CT; without it `real_ct` is left out.
@@ -105,6 +106,7 @@ def confidence(
     results |= {"model": model, "cases_a_scenario": int(settings.clips.cases)}
     text = json.dumps(results, indent=1, allow_nan=False)
     write_text(workdir / "confidence_results.json", text + "\n")
+    write_text(workdir / "confidence.md", page(results))
     print(table(results))
     return results
 

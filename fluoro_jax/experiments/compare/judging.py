@@ -7,7 +7,7 @@ are drawn by the number of the case: all that it answered in them at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ SCORE = 95.0  # percentile of a case's errors that is its score
 WINDOW_MM = 3.0  # of the gating
 SURE = 0.5  # the beam is held at a lower confidence
 RESAMPLES = 1000  # of a figure's interval; each sorts all answers
+TOGETHER = ("fitted kinds", "shifted")  # rows of several scenarios
 FIGURES = ("answered_pct", "right_pct", "calibration_error", "auc")
 
 
@@ -84,9 +85,9 @@ def judge(
     shifted = _by_number([test.get(name, []) for name in SHIFTED])
     row = lambda groups: _row(rule, groups, evaluation.seed)
     rows = {name: row(_by_number([cases])) for name, cases in test.items()}
-    rows["fitted kinds"] = row(fitted)
+    rows[TOGETHER[0]] = row(fitted)
     if shifted:
-        rows["shifted"] = row(shifted)
+        rows[TOGETHER[1]] = row(shifted)
     scores = [
         _score_mm(one) for group in _by_number([*tuning.values()]) for one in group
     ]
@@ -241,6 +242,43 @@ def table(results: Mapping[str, Any]) -> str:
         for n, why in results.get("refused", {}).items()
     ]
     return "\n".join([*lines, "", *_below(results)])
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """Returns the results as a page: `table`, risk against coverage, reliability."""
+    rows = {name: results["scenarios"].get(name) for name in TOGETHER}
+    held = {name: row for name, row in rows.items() if row and row["answers"]}
+    heads = [f"| {' | '.join(['', *held])} |", "| --- " * (1 + len(held)) + "|"]
+    risks = zip(*(row["risk_coverage"] for row in held.values()), strict=True)
+    risk_words = lambda at: f"{at['mean_mm']:.2f}; {100.0 * at['wrong']:.1f}"
+    lines = [
+        f"# Confidence of {results['model']}",
+        "",
+        table(results),
+        "",
+        "## Risk and coverage",
+        "",
+        "Of the surest share of answers: mean error [mm]; share that is wrong (under "
+        f"{judged.LIMIT_MM:g} mm is right) [%].",
+        "",
+        *heads,
+        *(_line(f"{100.0 * at[0]['coverage']:.0f} %", at, risk_words) for at in risks),
+        "",
+        "## Reliability",
+        "",
+        "By tenths of the confidence, empty ones left out: what was said; share that "
+        "is right; share of all answers.",
+        "",
+    ]
+    tenth_words = lambda at: f"{at['said']:.2f}; {at['found']:.2f}; {at['share']:.2f}"
+    for name, row in held.items():
+        tenths = [_line("", [at], tenth_words) for at in row["reliability"]]
+        lines += [f"| | {name} |", "| --- | --- |", *tenths, ""]
+    return "\n".join(lines)
+
+
+def _line(first: str, values: Sequence[Any], words: Callable[[Any], str]) -> str:
+    return f"| {' | '.join([first, *map(words, values)])} |"
 
 
 def _below(results: Mapping[str, Any]) -> list[str]:

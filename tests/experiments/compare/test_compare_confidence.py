@@ -16,7 +16,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.experiments.compare import confidence as confidence_of
 from fluoro_jax.experiments.compare import judging
 from fluoro_jax.experiments.compare.confidence import confidence, origin_of
-from fluoro_jax.experiments.compare.judging import CaseAnswers
+from fluoro_jax.experiments.compare.judging import TOGETHER, CaseAnswers
 from fluoro_jax.tracking.confidence import NAMES, Calibration, read_calibration
 from fluoro_jax.tracking.tracker import make_track
 
@@ -87,6 +87,14 @@ def test_a_tracker_that_is_faint_where_it_is_wrong_is_told_apart(
     assert len(str(error.value).splitlines()) == 4
     assert "In brackets the range over cases (2 a scenario" in printed.out
     stored = json.loads((tmp_path / "confidence_results.json").read_text())
+    told = (tmp_path / "confidence.md").read_text()
+    for name in TOGETHER:
+        row = stored["scenarios"][name]
+        surest, all_ = row["risk_coverage"][0], row["risk_coverage"][-1]
+        assert f"{surest['mean_mm']:.2f}; {100.0 * surest['wrong']:.1f}" in told
+        assert f"{all_['mean_mm']:.2f}; {100.0 * all_['wrong']:.1f}" in told
+        for tenth in row["reliability"]:
+            assert f"{tenth['said']:.2f}; {tenth['found']:.2f}" in told
     assert stored == json.loads(json.dumps(found))
     assert "real_ct" not in stored["scenarios"]
 
