@@ -6,8 +6,8 @@ Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`
 Time:     not measured from fresh networks. `:cpu` is meant to start from those of
           configs/clinic.py:cpu (`--config.init.parent=NAME`), whose backward cells then
           run forward, or to go on from an earlier run of its own: 5000 steps in 98 min
-          beside other work on two AVX-512 cores, about 0.7 s a step without.
-Expected: from 1500 steps that started from clinic it misses none of 30 test cases
+          beside other work on two AVX-512 cores, about 0.6 s a step without.
+Expected: from a run that had trained 1500 steps from clinic it misses none of 30 cases
           (`--config.study.num_test=30`), median distance 0.71 mm, IoU 0.831 [0.752,
           0.868] (docs/experiments.md).
 

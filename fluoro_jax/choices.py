@@ -5,8 +5,8 @@ from __future__ import annotations
 CAPTIONS = {  # value of the config's `choices`: the sentence of a caption
     "": "On which cases choices were made was not recorded.",
     "none": "No choice was made on any case of this study.",
-    "validation": "Choices were made on validation cases and on the test cases of "
-    "before 2026-11-26; none was made on these test cases.",
+    "validation": "Choices were made on validation cases and on earlier test cases; "
+    "none was made on these test cases.",
     "test": "Some choices were made after these test cases had been seen.",
 }
 
