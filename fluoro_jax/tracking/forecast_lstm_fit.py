@@ -36,18 +36,26 @@ RATE_HZ = 20.0  # of the simulated traces, read linearly between
 SPEED = (0.7, 2.2)  # of a breath, log-uniform: they last 3 to 8 s
 NOISE = (0.003, 0.1)  # SD of a place, of the amplitude, log-uniform
 STEPS, BATCH, LEARNING_RATE = 3000, 256, 1e-2
-# Written beside the weights, so that a test tells if they are of other numbers.
-FORM = dict(taps=TAPS, tap_s=TAP_S, ahead_s=AHEAD_S, hidden=HIDDEN, floor_mm=FLOOR_MM)
-MADE_WITH = FORM | dict(
-    patients=PATIENTS,
-    seconds=SECONDS,
-    rate_hz=RATE_HZ,
-    speed=SPEED,
-    noise=NOISE,
-    steps=STEPS,
-    batch=BATCH,
-    learning_rate=LEARNING_RATE,
-)
+# Every number that decides the weights, in words: written beside them, so that a test
+# tells if they are of other numbers.
+MADE_WITH = {
+    name: str(value)
+    for name, value in dict(
+        taps=TAPS,
+        tap_s=TAP_S,
+        ahead_s=AHEAD_S,
+        hidden=HIDDEN,
+        floor_mm=FLOOR_MM,
+        patients=PATIENTS,
+        seconds=SECONDS,
+        rate_hz=RATE_HZ,
+        speed=SPEED,
+        noise=NOISE,
+        steps=STEPS,
+        batch=BATCH,
+        learning_rate=LEARNING_RATE,
+    ).items()
+}
 
 
 def fit(*, steps: int = STEPS) -> Any:
@@ -119,16 +127,11 @@ def examples(key: Array, traces: Array) -> tuple[Array, Array]:
     return places - newest, after - newest
 
 
-def made_with() -> dict[str, str]:
-    """Returns every number that decides the weights, in words."""
-    return {name: str(value) for name, value in MADE_WITH.items()}
-
-
 def main() -> None:
     """Trains the network and writes `WEIGHTS`."""
     held = flatten_dict(fit(), sep="/")
     arrays = {name: np.asarray(value) for name, value in held.items()}
-    save_file(arrays, WEIGHTS, metadata=made_with())
+    save_file(arrays, WEIGHTS, metadata=MADE_WITH)
     print(f"{sum(map(np.size, held.values()))} parameters: {WEIGHTS}")
 
 

@@ -98,7 +98,7 @@ def test_the_lstm_is_trained_on_places_and_displacements_of_one_motion():
 
 def test_the_lstms_weights_are_those_of_its_form_and_training():
     with safe_open(forecast_lstm.WEIGHTS, "numpy") as file:
-        assert file.metadata() == forecast_lstm_fit.made_with()
+        assert file.metadata() == forecast_lstm_fit.MADE_WITH
     shapes = lambda tree: jax.tree.map(np.shape, tree)
     assert shapes(forecast_lstm._weights()) == shapes(forecast_lstm_fit.fit(steps=1))
 
