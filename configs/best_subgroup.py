@@ -29,5 +29,5 @@ def get_config(preset: str = "full") -> ConfigDict:
     c.name = f"best_subgroup_{preset}"
     use_sets(c, "subgroup", preset)
     if preset != "smoke":
-        best_group.set_length(c, 750)
+        best_group.set_length(c, 3000)
     return c
