@@ -23,8 +23,8 @@ DIGITS = 16  # of each file's sha256 that a record keeps
 # the numbers of an evaluation. Of tracking only what an evaluation runs: it forecasts
 # nothing, fits no confidence and has no rival but the blind ones.
 SCORERS = (
-    *("metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
-    "evaluation/**/*.py",
+    *("clip.py", "metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
+    *("evaluation/**/*.py", "training/nets.py", "training/precision.py"),
     *(f"tracking/{name}.py" for name in ("checks", "hypotheses", "learned", "network")),
     *(f"tracking/{name}.py" for name in ("networks", "one_frame", "posterior")),
     *(f"tracking/{name}.py" for name in ("stream", "tracker")),

@@ -6,7 +6,9 @@ the true centroid is under `limit_mm` in the isocentre plane. A network's own me
 probability says little of that: it is near 1 on a wrong structure too.
 
 The features are those that suit a small network: entropy of the mask, innovation under
-a motion model, the lead over the next best candidate.
+a motion model, the lead over the next best candidate, and how round the answer is:
+tumours that it was trained on are nearly round, what it takes for one (a vessel, the
+edge of a rib) mostly is not. A tumour that is truly long is trusted too little.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class Features:
         age: frames in which the hypothesis was seen.
         unseen_s: time since it was last seen.
         area_px: of the component.
+        roundness: shorter over longer axis of the component, 1 for a disc.
     """
 
     mean_probability: float
@@ -52,9 +55,10 @@ class Features:
     age: int
     unseen_s: float
     area_px: int
+    roundness: float
 
     def vector(self) -> np.ndarray:
-        """Returns the features as the regression takes them, `[8]`."""
+        """Returns the features as the regression takes them, `[F]`."""
         p = min(max(self.mean_probability, 1e-4), 1.0 - 1e-4)
         return np.array(
             [
@@ -66,6 +70,7 @@ class Features:
                 math.log1p(self.age),
                 self.unseen_s,
                 math.log1p(self.area_px),
+                self.roundness,
             ]
         )
 
@@ -93,9 +98,9 @@ class Calibration:
     """A fitted regression.
 
     Attributes:
-        mean: `[8]` of the features it was fitted to.
-        scale: `[8]` their standard deviations.
-        weights: `[8]` of the standardised features.
+        mean: `[F]` of the features it was fitted to.
+        scale: `[F]` their standard deviations.
+        weights: `[F]` of the standardised features.
         bias: the logit at the mean features.
         limit_mm: the error that it speaks of.
         cases: validation cases it was fitted to.
@@ -115,7 +120,7 @@ class Calibration:
         return float(self.probabilities(features.vector()[None])[0])
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the same for feature vectors `[n, 8]`."""
+        """Returns the same for feature vectors `[n, F]`."""
         standard = (rows - np.array(self.mean)) / np.array(self.scale)
         return special.expit(standard @ np.array(self.weights) + self.bias)
 
@@ -168,6 +173,21 @@ def _words(origin: Origin | None) -> str:
     )
 
 
+def roundness(mask: np.ndarray) -> float:
+    """Returns the shorter over the longer axis of a mask, from its second moments.
+
+    Pixels count as squares, not points: a single one, or a disc, has 1.
+
+    Args:
+        mask: `[H, W]` boolean, not empty.
+    """
+    places = np.argwhere(mask).astype(float)
+    places -= places.mean(axis=0)
+    spread = places.T @ places / len(places) + np.eye(2) / 12.0
+    least, most = np.linalg.eigvalsh(spread)
+    return math.sqrt(least / most)
+
+
 def fit_calibration(
     rows: np.ndarray,
     error_mm: np.ndarray,
@@ -179,7 +199,7 @@ def fit_calibration(
     """Fits the regression; every case weighs the same, whatever its frames.
 
     Args:
-        rows: `[n, 8]` feature vectors of answers.
+        rows: `[n, F]` feature vectors of answers.
         error_mm: `[n]` distance of each from the truth; NaN counts as wrong.
         case: `[n]` number of each one's case.
         limit_mm: an error under it is right.

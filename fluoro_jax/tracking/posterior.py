@@ -28,7 +28,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry, iso_pixel_mm
 from fluoro_jax.tracking.baselines.matching import at_place
 from fluoro_jax.tracking.checks import Reference
-from fluoro_jax.tracking.confidence import Calibration, Features
+from fluoro_jax.tracking.confidence import Calibration, Features, roundness
 from fluoro_jax.tracking.hypotheses import (
     Hypothesis,
     MotionRules,
@@ -195,4 +195,5 @@ def features_of(
         age=best.age,
         unseen_s=now_s - best.seen_s,
         area_px=int(inside.sum()),
+        roundness=roundness(inside),
     )

@@ -12,11 +12,12 @@ from fluoro_jax.tracking import confidence
 from fluoro_jax.tracking.confidence import Features
 
 RNG = np.random.default_rng(5)
+COUNT = len(confidence.NAMES)
 
 
 def drawn(n=4000, slope=2.0):
     """Feature vectors of which the first decides by a logistic law, and errors."""
-    rows = RNG.normal(size=(n, 8)) * 3.0 + 1.0
+    rows = RNG.normal(size=(n, COUNT)) * 3.0 + 1.0
     chance = 1.0 / (1.0 + np.exp(-slope * (rows[:, 0] - 1.0) / 3.0))
     right = RNG.uniform(size=n) < chance
     return rows, np.where(right, 0.5, 5.0), chance
@@ -33,7 +34,7 @@ def test_the_law_that_was_drawn_from_is_found():
 
 
 def test_every_case_weighs_the_same():
-    rows = np.zeros((100, 8))
+    rows = np.zeros((100, COUNT))
     # One case of 99 right answers, one of a single wrong one.
     error_mm = np.r_[np.full(99, 0.1), 9.0]
     case = np.r_[np.zeros(99), 1]
@@ -51,7 +52,7 @@ def test_no_answer_counts_as_wrong():
 
 def test_one_kind_of_answers_is_refused():
     with pytest.raises(UserError, match="10 of 10 answers within 2 mm"):
-        confidence.fit_calibration(np.zeros((10, 8)), np.zeros(10), np.arange(10))
+        confidence.fit_calibration(np.zeros((10, COUNT)), np.zeros(10), np.arange(10))
 
 
 def test_a_calibration_is_read_as_written(tmp_path):
@@ -68,12 +69,30 @@ def test_a_calibration_is_read_as_written(tmp_path):
 
 def test_features_are_finite_at_their_ends():
     ends = (
-        Features(0.0, 0.0, -1.0, 0.0, 0.0, 0, 0.0, 0),
-        Features(1.0, 1.0, 1.0, 1.0, 1e9, 10**6, 9.0, 10**6),
+        Features(0.0, 0.0, -1.0, 0.0, 0.0, 0, 0.0, 0, 0.0),
+        Features(1.0, 1.0, 1.0, 1.0, 1e9, 10**6, 9.0, 10**6, 1.0),
     )
     for one in ends:
         assert np.isfinite(one.vector()).all()
         assert one.vector().shape == (len(confidence.NAMES),)
+
+
+@pytest.mark.parametrize("radius_px", [2, 5, 20])
+def test_a_disc_is_round_and_its_half_is_not(radius_px):
+    rows, cols = np.mgrid[:64, :64] - 32.0
+    disc = np.hypot(rows, cols) <= radius_px
+    assert confidence.roundness(disc) == pytest.approx(1.0, abs=1e-12)
+    assert confidence.roundness(disc & (rows >= 0)) < 0.8
+
+
+def test_roundness_of_a_bar_is_the_ratio_of_its_sides_whatever_its_place():
+    bar = np.zeros((40, 30), bool)
+    bar[3:33, 7:17] = True
+    assert confidence.roundness(bar) == pytest.approx(1 / 3, abs=1e-12)
+    assert confidence.roundness(bar.T) == pytest.approx(1 / 3, abs=1e-12)
+    bar[:] = False
+    bar[39, 0] = True
+    assert confidence.roundness(bar) == 1.0
 
 
 def test_area_under_curve_by_hand():

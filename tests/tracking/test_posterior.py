@@ -9,7 +9,7 @@ import pytest
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import iso_pixel_mm, square_panel
-from fluoro_jax.tracking.confidence import Calibration
+from fluoro_jax.tracking.confidence import NAMES, Calibration
 from fluoro_jax.tracking.hypotheses import MotionRules
 from fluoro_jax.tracking.posterior import PosteriorTracker
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
@@ -123,7 +123,8 @@ def test_nothing_at_all_is_missed():
 
 
 def test_a_calibration_gives_the_confidence_and_the_status():
-    sure = Calibration((0.0,) * 8, (1.0,) * 8, (0.0,) * 8, 2.0, 2.0, 30)
+    count = len(NAMES)
+    sure = Calibration((0.0,) * count, (1.0,) * count, (0.0,) * count, 2.0, 2.0, 30)
     unsure = dataclasses.replace(sure, bias=-2.0)
     maps = [blob(24, 20)] * 3
     for rule, status in ((sure, "ok"), (unsure, "low_confidence")):

@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.evaluate import weights_digest
-from fluoro_jax.tracking.confidence import Calibration, Origin
+from fluoro_jax.tracking.confidence import NAMES, Calibration, Origin
 from fluoro_jax.zoo.calibration import calibration_beside
 
 PARAMS = {"kernel": np.arange(4.0)}
 OWN = Origin(weights_digest(PARAMS), 0, 0.5)
-RULE = Calibration((0.0,) * 8, (1.0,) * 8, (0.5,) * 8, 0.1, 2.0, 30, OWN)
+F = len(NAMES)
+RULE = Calibration((0.0,) * F, (1.0,) * F, (0.5,) * F, 0.1, 2.0, 30, OWN)
 
 
 def config(answer="followed", threshold=0.5):

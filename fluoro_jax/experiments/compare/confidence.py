@@ -1,9 +1,9 @@
-"""Fits a network's confidence on the tuning clips and judges it on the test clips.
+"""Fits a network's confidence on the tuning clips and judges it on clips of its own.
 
 The network's answers are chosen by their motion (`tracking.posterior`). A regression
 from features of the map and of the motion to "the error is under 2 mm" is fitted to the
-clips of `FITTED` drawn from the tuning seeds, and judged on those drawn from the test
-seeds: scenarios of the fitted kind, and `SHIFTED` ones that were not fitted.
+clips of `FITTED` drawn from the seeds "tuning", and judged on those drawn from the
+seeds "judged": scenarios of the fitted kind, and `SHIFTED` ones that were not fitted.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def confidence(
     write_text(workdir / "confidence.json", rule.to_json() + "\n")
     test = {}
     for name in (*FITTED, *shifted):
-        found = answers(name, "test")
+        found = answers(name, "judged")
         if any(one is not None for one in found):
             test[name] = found
     results = judge(rule, tuning, test, settings.evaluation) | {"refused": refused}
@@ -153,7 +153,7 @@ def _answers(
             found.append(None)
             why = f"{error.found} (needed: {error.needed})"
     if why:
-        told_of = name if seeds == "test" else f"{name}, {seeds} seeds"
+        told_of = name if seeds == "judged" else f"{name}, {seeds} seeds"
         refused[told_of] = f"{found.count(None)} of {len(found)} clips, {why}"
     told(f"{name}, {seeds} seeds")
     return found

@@ -35,7 +35,7 @@ class CaseAnswers:
     """One clip's answers.
 
     Attributes:
-        features: `[T, 8]`, NaN where nothing was found.
+        features: `[T, F]`, NaN where nothing was found.
         error_mm: `[T]` distance from the truth at the isocentre; NaN where nothing was
             found or nothing is shown.
         shown: `[T]` frames that show the tumour.

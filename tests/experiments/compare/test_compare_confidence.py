@@ -202,7 +202,7 @@ def test_refused_clips_are_told_and_the_rest_is_judged(
     assert "gantry" not in found["scenarios"]
     printed = capsys.readouterr()
     assert "| gantry | refused: 2 of 2 clips, a turned view" in printed.out
-    assert "gantry, test seeds after" in printed.err
+    assert "gantry, judged seeds after" in printed.err
 
 
 def test_a_network_that_refuses_every_clip_is_told(tmp_path, on_discs, monkeypatch):
