@@ -9,7 +9,7 @@ import pytest
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.tracking import confidence
-from fluoro_jax.tracking.confidence import Features
+from fluoro_jax.tracking.confidence import Calibration, Features
 
 RNG = np.random.default_rng(5)
 COUNT = len(confidence.NAMES)
@@ -39,7 +39,8 @@ def test_every_case_weighs_the_same():
     error_mm = np.r_[np.full(99, 0.1), 9.0]
     case = np.r_[np.zeros(99), 1]
     fitted = confidence.fit_calibration(rows, error_mm, case)
-    np.testing.assert_allclose(fitted.probabilities(rows), 0.5, atol=1e-6)
+    # The logit at the mean features: as many cases are right as wrong.
+    assert fitted.bias == pytest.approx(0.0, abs=1e-5)
 
 
 def test_no_answer_counts_as_wrong():
@@ -116,6 +117,28 @@ def test_the_surest_answers_come_first_in_the_risk():
     assert means == sorted(means)
     assert rows[-1]["coverage"] == 1.0
     assert rows[-1]["mean_mm"] == pytest.approx(5.0)
+
+
+def test_equal_confidences_share_their_errors_in_any_order():
+    said = np.r_[np.full(10, 0.95), np.full(10, 0.85)]
+    error_mm = np.r_[np.zeros(5), np.full(5, 4.0), np.full(10, 6.0)]
+    rows = confidence.risk_coverage(said, error_mm)
+    assert [row["mean_mm"] for row in rows[:10]] == pytest.approx([2.0] * 10)
+    assert [row["wrong"] for row in rows[:10]] == pytest.approx([0.5] * 10)
+    assert rows[-1]["mean_mm"] == pytest.approx(4.0)
+    shuffled = RNG.permutation(20)
+    assert confidence.risk_coverage(said[shuffled], error_mm[shuffled]) == rows
+
+
+def test_a_confidence_is_the_middle_of_its_tenth():
+    only_first = (1.0, *[0.0] * (COUNT - 1))
+    rule = Calibration((0.0,) * COUNT, (1.0,) * COUNT, only_first, 0.0, 2.0, 30)
+    chance = np.array([0.0, 0.03, 0.0999, 0.1001, 0.49, 0.51, 0.92, 1.0])
+    rows = np.zeros((len(chance), COUNT))
+    with np.errstate(divide="ignore"):
+        rows[:, 0] = np.clip(np.log(chance / (1.0 - chance)), -50.0, 50.0)
+    want = [0.05, 0.05, 0.05, 0.15, 0.45, 0.55, 0.95, 0.95]
+    np.testing.assert_allclose(rule.probabilities(rows), want, atol=1e-12)
 
 
 def test_conformal_radii_cover_new_cases_as_often_as_promised():
