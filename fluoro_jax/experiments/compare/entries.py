@@ -35,6 +35,12 @@ from fluoro_jax.zoo import find, load, names
 WHOLE = "whole"  # look-ahead of the whole window
 ANSWERS = ("mask", "component", "followed")  # of `evaluation.answer`
 FRAME0 = "frame0"  # frame 0's outline is where the followed component starts
+# Code that networks run and rivals do not; a user's tracker may wrap one.
+NETWORKS = (
+    *("models/**/*.py", "data/stack.py", "experiments/compare/entries.py"),
+    *(f"tracking/{name}.py" for name in ("network", "networks", "one_frame")),
+    *(f"tracking/{name}.py" for name in ("hypotheses", "posterior", "stream")),
+)
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,7 @@ def _network_entry(name: str) -> Entry:
     tracker = _network(name, cfg, (generator, params), ahead, answer)
     # The config too: stack, threshold and answer are no weights.
     digest = weights_digest(params) + json.dumps(cfg.to_dict(), sort_keys=True)
-    digest += fingerprint.code(
-        *("models/**/*.py", "data/stack.py", "tracking/one_frame.py"),
-        "experiments/compare/entries.py",
-    )
+    digest += fingerprint.code(*NETWORKS)
     knowledge = KNOWLEDGE[1] if FRAME0 in words else KNOWLEDGE[0]
     build = lambda training, patient: tracker
     return Entry(name, knowledge, None, build, False, digest)
@@ -175,5 +178,6 @@ def _user_entry(name: str) -> Entry:
         )
     source = Path(inspect.getsourcefile(make) or "")
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
+    digest += fingerprint.code(*NETWORKS)
     build = lambda training, patient: make()
     return Entry(name, knowledge, getattr(make, "trials", None), build, False, digest)

@@ -25,9 +25,8 @@ from fluoro_jax.io.files import digest_of, expand_path, write_text
 FORMAT = 2  # of the records
 SOURCES = (  # decide, beside `RENDERERS` and a tracker's own code, what a record says
     *("clip.py", "metrics.py", "experiments/real_anatomy.py"),
-    *(f"tracking/{name}.py" for name in ("checks", "follow", "hypotheses", "learned")),
-    *(f"tracking/{name}.py" for name in ("network", "networks", "posterior")),
-    *(f"tracking/{name}.py" for name in ("resample", "stream", "tracker")),
+    *(f"tracking/{name}.py" for name in ("checks", "follow", "learned")),
+    *(f"tracking/{name}.py" for name in ("resample", "tracker")),
     *(f"experiments/compare/{name}.py" for name in ("cases", "clips", "follow_clip")),
     *(f"io/{name}.py" for name in ("ct", "ct_series", "mha", "registration")),
     "io/straighten.py",
