@@ -266,14 +266,16 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         "## Reliability",
         "",
-        "By tenths of the confidence, empty ones left out: what was said; share that "
-        "is right; share of all answers.",
+        "By tenths of the confidence, empty ones left out.",
         "",
     ]
-    tenth_words = lambda at: f"{at['said']:.2f}; {at['found']:.2f}; {at['share']:.2f}"
+    tenth_words = lambda at: f"{at['found']:.2f} | {at['share']:.2f}"
     for name, row in held.items():
-        tenths = [_line("", [at], tenth_words) for at in row["reliability"]]
-        lines += [f"| | {name} |", "| --- | --- |", *tenths, ""]
+        tenths = [
+            _line(f"{at['said']:.2f}", [at], tenth_words) for at in row["reliability"]
+        ]
+        head = f"| {name}: said | share that is right | share of all answers |"
+        lines += [head, "| --- | --- | --- |", *tenths, ""]
     return "\n".join(lines)
 
 

@@ -94,7 +94,7 @@ def test_a_tracker_that_is_faint_where_it_is_wrong_is_told_apart(
         assert f"{surest['mean_mm']:.2f}; {100.0 * surest['wrong']:.1f}" in told
         assert f"{all_['mean_mm']:.2f}; {100.0 * all_['wrong']:.1f}" in told
         for tenth in row["reliability"]:
-            assert f"{tenth['said']:.2f}; {tenth['found']:.2f}" in told
+            assert f"| {tenth['said']:.2f} | {tenth['found']:.2f} |" in told
     assert stored == json.loads(json.dumps(found))
     assert "real_ct" not in stored["scenarios"]
 
