@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import stated
+from fluoro_jax.cli import stated, tracker_options
 from fluoro_jax.cli.surroundings import processor_name
 from fluoro_jax.cli.track import tell_warnings
 from fluoro_jax.errors import refuse
@@ -37,14 +37,7 @@ TIMES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     parser.add_argument("clip", metavar="CLIP", help="file or folder to read")
-    parser.add_argument("--model", metavar="MODEL", help="weights, as group")
-    parser.add_argument(
-        "--lookahead",
-        type=int,
-        metavar="N",
-        help="frames after t that the answer for t may use (default: as the model "
-        "was tested)",
-    )
+    tracker_options.add_arguments(parser)
     parser.add_argument(
         "--acquisition-ms",
         type=float,
@@ -99,14 +92,16 @@ def stream(args: argparse.Namespace) -> None:
         # The record counts dropped frames; a warning for each would fill the screen.
         warnings.filterwarnings("ignore", message="WARNING .* between two frames")
         clip = read_clip_with_sources(expand_path(args.clip), numbers).clip
-        tracker, about = open_tracker(args.model, args.lookahead)
+        tracker, name = tracker_options.open_tracker(
+            args.model, args.lookahead, args.answer
+        )
         plan = make_plan(tracker, clip)
         print("compiling before the first frame, not counted", file=sys.stderr)
         warm_up_s = plan.warm_up()
         found = replay(plan, clip, chain, clock=WallClock())
     told = tell_warnings(caught)
     record = {
-        **_about(args, about, tracker),
+        **_about(args, name, tracker),
         "sequences": len(plan.parts),
         "warm_up_s": round(warm_up_s, 3),
         **found.summary(),
@@ -119,24 +114,7 @@ def stream(args: argparse.Namespace) -> None:
         write_text(expand_path(args.json), json.dumps(record, indent=1) + "\n")
 
 
-def open_tracker(model: str, lookahead: int | None) -> tuple[Any, dict[str, Any]]:
-    """Returns a tracker of weights, and what the record says of them.
-
-    Args:
-        model: as `zoo.find` takes it.
-        lookahead: frames; None is the model's own.
-
-    Raises:
-        UserError: no such weights, or a look-ahead that they do not have.
-    """
-    from fluoro_jax import zoo
-
-    name, folder = zoo.find(model)
-    tracker: Any = zoo.tracker(name, lookahead_frames=lookahead, folder=folder)
-    return tracker, {"name": name, "sha256": tracker.card["weights"]["sha256"]}
-
-
-def _about(args: argparse.Namespace, model: Any, tracker: Any) -> dict[str, Any]:
+def _about(args: argparse.Namespace, name: str, tracker: Any) -> dict[str, Any]:
     import jax
 
     from fluoro_jax.io.tracks import DISCLAIMER
@@ -149,7 +127,8 @@ def _about(args: argparse.Namespace, model: Any, tracker: Any) -> dict[str, Any]
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "device": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
         "clip": str(args.clip),
-        "model": model,
+        "model": {"name": name, "sha256": tracker.card["weights"]["sha256"]},
+        "answer": tracker.cfg.evaluation.answer,
         "lookahead_frames": tracker.lookahead_frames,
         "acquisition_ms": args.acquisition_ms,
         "transfer_ms": args.transfer_ms,

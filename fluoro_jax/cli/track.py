@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import pixels_only, stated
+from fluoro_jax.cli import pixels_only, stated, tracker_options
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.overrides import Overrides
@@ -45,6 +45,7 @@ class Options:
         model: name of the weights.
         out: folder to write to.
         lookahead: frames after t that the answer for t may use; None is the model's.
+        answer: one of `tracker_options.ANSWERS`; None is the model's.
         overwrite: replace results in `out`.
         quiet: no progress.
         stated: numbers that win over the clip's files.
@@ -55,6 +56,7 @@ class Options:
     model: str
     out: Path
     lookahead: int | None = None
+    answer: str | None = None
     overwrite: bool = False
     quiet: bool = False
     stated: Overrides = field(default_factory=Overrides)
@@ -64,19 +66,8 @@ class Options:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     parser.add_argument("clip", metavar="CLIP", help="file or folder to read")
-    parser.add_argument(
-        "--model",
-        metavar="MODEL",
-        help="weights, as group, or a folder of fluoro fit",
-    )
+    tracker_options.add_arguments(parser)
     parser.add_argument("-o", "--out", metavar="DIR", help="where results go")
-    parser.add_argument(
-        "--lookahead",
-        type=int,
-        metavar="N",
-        help="frames after t that the answer for t may use; 0 is causal "
-        "(default: as the model was tested)",
-    )
     parser.add_argument(
         "--seg", action="store_true", help="masks as DICOM-SEG too (extra [dicom])"
     )
@@ -126,6 +117,7 @@ def options_from(args: argparse.Namespace) -> Options:
         args.model,
         expand_path(args.out),
         args.lookahead,
+        args.answer,
         args.overwrite,
         args.quiet,
         stated.stated_from(args),
@@ -187,14 +179,13 @@ def track(options: Options) -> None:
 
 def _read_and_plan(options: Options) -> tuple[Any, Any]:
     """Returns what was read, and its plan for the model."""
-    from fluoro_jax import zoo
     from fluoro_jax.io.read_clip import read_clip_with_sources
     from fluoro_jax.tracking.follow import make_plan
 
     read = read_clip_with_sources(options.clip, options.stated)
-    # The model's own lookahead unless asked otherwise: its numbers are for that.
-    name, folder = zoo.find(options.model)
-    tracker = zoo.tracker(name, lookahead_frames=options.lookahead, folder=folder)
+    tracker, _ = tracker_options.open_tracker(
+        options.model, options.lookahead, options.answer
+    )
     if not options.stated.pixels_only:
         return read, make_plan(tracker, read.clip)
     clip = pixels_only.scaled(read.clip, tracker.learned.view)
@@ -309,6 +300,7 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "periodic": told("periodic", clip.periodic),
         "resampling": _resampling(plan, learned.frame_s),
         "causal": tracker.causal,
+        "answer": tracker.cfg.evaluation.answer,
         "lookahead_frames": tracker.lookahead_frames,
         "lookahead_s": tracker.lookahead_frames * learned.frame_s,
         "window_frames": tracker.window_frames,
@@ -334,6 +326,7 @@ def _command(options: Options, lookahead: int) -> list[str]:
     """Returns the command that makes these results again."""
     model = f"--model={options.model}"
     words = ["fluoro", "track", str(options.clip), model, f"--lookahead={lookahead}"]
+    words += [f"--answer={options.answer}"] if options.answer else []
     return words + stated.as_words(options.stated)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,16 @@ def calibration_beside(
 
     Args:
         path: of the file, which need not exist.
-        cfg: of the weights; one whose `evaluation.answer` is not "followed" uses no
-            calibration, and a warning says so.
+        cfg: of the tracker; one whose `evaluation.answer` is not "followed" uses no
+            calibration.
         params: of the network.
         lookahead_frames: of its tracker.
 
     Raises:
         UserError: a damaged file, or one of other weights, look-ahead or threshold.
     """
-    if not path.is_file():
-        return None
-    answer = cfg.evaluation.answer
-    if answer != "followed":
-        warnings.warn(
-            f'WARNING {path.name} is not used: evaluation.answer is "{answer}" and its '
-            "features are those of a followed component. Next: use weights whose "
-            'evaluation.answer is "followed", or remove the file.',
-            stacklevel=3,
-        )
+    # Its features are those of a followed component.
+    if cfg.evaluation.answer != "followed" or not path.is_file():
         return None
     # Here: it brings tables and figures, which no tracker needs.
     from fluoro_jax.evaluation.evaluate import weights_digest

@@ -45,7 +45,9 @@ tracks = track_clip(zoo.tracker("{example}"), clip)  # one Track a frame
 
 `clip` is a `fluoro_jax.clip.Clip`: frames, times and view, as `simulate` or
 `fluoro_jax.io.trackrad` make it; frames of another size or scale are refused.
-`zoo.tracker(..., lookahead_frames=0)` is causal.
+`zoo.tracker(..., lookahead_frames=0)` is causal. `zoo.tracker("causal-cpu",
+answer="followed")` follows one component by its motion and says with what probability
+it is less than 2 mm off: fitted to simulated clips (docs/compare.md, "Confidence").
 `zoo.names()` lists what is there, `zoo.load(name).card` is the whole card.
 
 This page is written from the cards by `python docs/make_weights.py`. Numbers are means

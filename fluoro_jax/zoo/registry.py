@@ -83,13 +83,13 @@ def tracker(
     name: str,
     *,
     lookahead_frames: int | None = None,
+    answer: str | None = None,
     folder: str | Path | None = None,
 ) -> AnyNetworkTracker:
     """Returns weights as a tracker of frames like those they were trained on.
 
     A file `<name>.confidence.json` of `launch.confidence` beside the weights calibrates
-    the confidence of a tracker whose `evaluation.answer` is "followed"; a warning says
-    if it is not used.
+    the confidence of a tracker whose answer is "followed".
 
     >>> from fluoro_jax import zoo
     >>> causal = zoo.tracker("group", lookahead_frames=0)
@@ -100,6 +100,8 @@ def tracker(
         name: one of `names()`.
         lookahead_frames: frames after t that the answer for t may use; 0 is causal;
             None takes those of the card's first column, whose numbers then apply.
+        answer: what of the map is the tumour: "mask", "component" or "followed"; None
+            takes the `evaluation.answer` of the card's config.
         folder: where the weights lie, if not in the package.
 
     Raises:
@@ -110,12 +112,15 @@ def tracker(
     # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
+    cfg = ConfigDict(weights.cfg.to_dict())
+    cfg.evaluation.answer = answer or cfg.evaluation.answer
+    cfg = validate(cfg, training=False)
     path = folder_of(folder) / f"{name}{CONFIDENCE}"
-    calibration = calibration_beside(path, weights.cfg, weights.params, lookahead)
+    calibration = calibration_beside(path, cfg, weights.params, lookahead)
     return network_tracker(
         weights.generator,
         weights.params,
-        weights.cfg,
+        cfg,
         lookahead,
         card=weights.card,
         calibration=calibration,

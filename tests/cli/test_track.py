@@ -76,6 +76,17 @@ def test_a_row_a_frame_in_the_clips_own_pixels(tracked):
         assert number["y_det_mm"] == pytest.approx(1.5 * superior, abs=1e-3)
 
 
+def test_a_followed_answer_is_asked_for_and_recorded(tmp_path):
+    put_mha(tmp_path, chest())
+    argv = ["track", str(tmp_path / "clip.mha"), "--model=group", "--lookahead=0"]
+    out = tmp_path / "out"
+    assert cli.main([*argv, f"--out={out}", "--answer=followed"]) == 0
+    run = json.loads((out / "run.json").read_text())
+    assert run["answer"] == "followed" and "--answer=followed" in run["command"]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*argv, f"--out={out}", "--answer=best"])
+
+
 def test_the_record_says_what_was_done(tracked):
     folder, out = tracked
     run = json.loads((out / "run.json").read_text())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from fluoro_jax import zoo
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.evaluate import weights_digest
 from fluoro_jax.tracking.confidence import NAMES, Calibration, Origin
@@ -51,9 +52,21 @@ def test_one_of_another_tracker_is_refused(tmp_path, change, word):
     assert len(str(error.value).splitlines()) == 4
 
 
-def test_one_that_is_not_used_is_warned_of(tmp_path):
-    with pytest.warns(UserWarning, match="not used"):
-        assert (
-            calibration_beside(written(tmp_path, RULE), config("mask"), PARAMS, 0)
-            is None
-        )
+def test_an_answer_that_is_not_followed_reads_none(tmp_path):
+    path = written(tmp_path, RULE)
+    assert calibration_beside(path, config("mask"), PARAMS, 0) is None
+    path.write_text("damaged", encoding="utf-8")
+    assert calibration_beside(path, config("component"), PARAMS, 0) is None
+
+
+def test_the_packages_calibration_is_of_its_weights():
+    followed = zoo.tracker("causal-cpu", answer="followed")
+    assert followed.calibration.cases >= 180
+    assert followed.cfg.evaluation.answer == "followed"
+    plain = zoo.tracker("causal-cpu")
+    assert plain.cfg == zoo.load("causal-cpu").cfg
+    assert not isinstance(plain, type(followed))
+    # Weights without a calibration can be followed too.
+    assert zoo.tracker("group", answer="followed").calibration is None
+    with pytest.raises(UserError, match="one of mask, component, followed"):
+        zoo.tracker("group", answer="best")

@@ -439,4 +439,4 @@ def test_the_wheel_holds_weights_and_cards(shelf):
     files = {entry.name for entry in folder.iterdir()}
     assert "README.md" in files
     pairs = {f"{n}.{end}" for n in zoo.names() for end in ("safetensors", "json")}
-    assert files == {"README.md", *pairs}
+    assert files == {"README.md", "causal-cpu.confidence.json", *pairs}
