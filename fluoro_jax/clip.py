@@ -51,8 +51,8 @@ class Track:
         probability: `[H, W]` in [0, 1]: mask probability of each pixel.
         confidence: in [0, 1].
         status: one of `STATUSES`: "ok"; "low_confidence"; "missed" (an empty
-            prediction); "held" (reserved for trackers that repeat the answer of
-            an earlier frame; none of this package does).
+            prediction); "held" (predicted from earlier frames, for a moment
+            without a component; `tracking.posterior`).
     """
 
     frame: int = struct.field(pytree_node=False)

@@ -121,7 +121,8 @@ DTYPE = _name("float32", "bfloat16")
 MATMUL = _name("highest", "tf32")
 PLATFORM = _or_empty(_name("cpu", "gpu", "tpu"), "any")
 SOURCE = _name("dataset", "simulator")
-ANSWER = _name("mask", "component", "followed")
+ANSWERS = ("mask", "component", "followed")  # of `evaluation.answer`
+ANSWER = _name(*ANSWERS)
 BODIES = _name("phantom", "ct", "mixed", "patient")
 ANGLES = Rule(
     _is_angles, f'"", or up to {MOST_ANGLES} angles of different sides, as 0,90', "0,90"

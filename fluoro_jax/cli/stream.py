@@ -128,7 +128,7 @@ def _about(args: argparse.Namespace, name: str, tracker: Any) -> dict[str, Any]:
         "device": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
         "clip": str(args.clip),
         "model": {"name": name, "sha256": tracker.card["weights"]["sha256"]},
-        "answer": tracker.cfg.evaluation.answer,
+        **tracker_options.about(tracker),
         "lookahead_frames": tracker.lookahead_frames,
         "acquisition_ms": args.acquisition_ms,
         "transfer_ms": args.transfer_ms,

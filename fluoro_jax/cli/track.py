@@ -300,10 +300,11 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "periodic": told("periodic", clip.periodic),
         "resampling": _resampling(plan, learned.frame_s),
         "causal": tracker.causal,
-        "answer": tracker.cfg.evaluation.answer,
+        **tracker_options.about(tracker),
         "lookahead_frames": tracker.lookahead_frames,
         "lookahead_s": tracker.lookahead_frames * learned.frame_s,
-        "window_frames": tracker.window_frames,
+        # A network that keeps its state between frames has no window.
+        "window_frames": getattr(tracker, "window_frames", None),
         "threshold": float(tracker.cfg.evaluation.threshold),
         # The one mistake that no check can find is said in every record.
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",

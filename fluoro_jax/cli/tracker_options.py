@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-ANSWERS = ("mask", "component", "followed")  # of `evaluation.answer`
+from fluoro_jax.config_rules import ANSWERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_tracker(model: str, lookahead: int | None, answer: str | None) -> Any:
+def open_tracker(
+    model: str, lookahead: int | None, answer: str | None
+) -> tuple[Any, str]:
     """Returns the tracker of weights, and their name.
 
     Args:
@@ -43,7 +45,8 @@ def open_tracker(model: str, lookahead: int | None, answer: str | None) -> Any:
         answer: one of `ANSWERS`; None is the model's own.
 
     Raises:
-        UserError: no such weights, or a look-ahead that they do not have.
+        UserError: no such weights, a look-ahead that they do not have, or a damaged
+            calibration beside them.
     """
     from fluoro_jax import zoo
 
@@ -52,3 +55,13 @@ def open_tracker(model: str, lookahead: int | None, answer: str | None) -> Any:
         name, lookahead_frames=lookahead, answer=answer, folder=folder
     )
     return tracker, name
+
+
+def about(tracker: Any) -> dict[str, str]:
+    """Returns what a record says of the answers: which part, and how sure of what."""
+    from fluoro_jax.tracking.confidence import meaning
+
+    return {
+        "answer": tracker.cfg.evaluation.answer,
+        "confidence": meaning(getattr(tracker, "calibration", None)),
+    }

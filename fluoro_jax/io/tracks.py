@@ -30,8 +30,8 @@ COLUMNS = {
     "x_iso_mm": "to the right of the isocentre, in the isocentre plane",
     "y_iso_mm": "superior of the isocentre, in the isocentre plane",
     "area_iso_mm2": "area of the mask in masks.mha, in the isocentre plane",
-    "confidence": "mean probability inside the mask; not a calibrated error",
-    "status": "ok, low_confidence or missed (empty prediction); held is reserved",
+    "confidence": "how sure the answer is; of what, says run.json",
+    "status": "ok, low_confidence, held (a place predicted for a moment) or missed",
     "latency_ms": "from acquisition to answer: wait for later frames and computation",
 }
 

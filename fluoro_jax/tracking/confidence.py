@@ -11,7 +11,7 @@ tumours that it was trained on are nearly round, what it takes for one (a vessel
 edge of a rib) mostly is not. A tumour that is truly long is trusted too little.
 
 A confidence is said in tenths, as the middle of its tenth: fitted to some hundred cases
-it knows no more. On clips that were not fitted, finer steps did not order the errors.
+it knows no more. So it is never under 0.05 or over 0.95.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Calibration:
         """Returns the same for feature vectors `[n, F]`: 0.05, 0.15, ... or 0.95."""
         standard = (rows - np.array(self.mean)) / np.array(self.scale)
         chance = special.expit(standard @ np.array(self.weights) + self.bias)
-        return (_tenth(chance) + 0.5) / BINS
+        return (_level(chance) + 0.5) / BINS
 
     def to_json(self) -> str:
         """Returns the attributes as JSON."""
@@ -145,13 +145,8 @@ def read_calibration(path: Path, origin: Origin | None = None) -> Calibration:
             another tracker.
     """
     try:
-        held = json.loads(Path(path).read_text(encoding="utf-8"))
-        names = tuple(held.pop("features"))
-        held |= {k: tuple(map(float, held[k])) for k in ("mean", "scale", "weights")}
-        of = held.pop("origin")
-        found = Calibration(**held, origin=None if of is None else Origin(**of))
-        assert names == NAMES and len(found.mean) == len(NAMES)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        found = _parsed(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: no calibration ({error.__class__.__name__})",
             needed="a file of launch.confidence with features " + ", ".join(NAMES),
@@ -168,9 +163,45 @@ def read_calibration(path: Path, origin: Origin | None = None) -> Calibration:
     return found
 
 
-def _tenth(said: np.ndarray, bins: int = BINS) -> np.ndarray:
+def meaning(calibration: Calibration | None) -> str:
+    """Returns what the confidence of a tracker says, in words."""
+    if calibration is None:
+        return "mean probability inside the mask; not a calibrated error"
+    return (
+        f"probability, in tenths, of an error under {calibration.limit_mm:g} mm in the "
+        f"isocentre plane; fitted to {calibration.cases} simulated clips"
+    )
+
+
+def _parsed(held: Any) -> Calibration:
+    """Returns what a file holds.
+
+    Raises:
+        ValueError, KeyError, TypeError: if it is none of `Calibration.to_json`.
+    """
+    if not isinstance(held, dict) or tuple(held["features"]) != NAMES:
+        raise ValueError("other features")
+    lists = {key: held[key] for key in ("mean", "scale", "weights")}
+    if any(type(one) is not list or len(one) != len(NAMES) for one in lists.values()):
+        raise ValueError("not a number for each feature")
+    mean, scale, weights = (tuple(map(float, one)) for one in lists.values())
+    bias, limit_mm, cases = float(held["bias"]), float(held["limit_mm"]), held["cases"]
+    # A NaN would become a level of its own, far below 0.
+    if not all(map(math.isfinite, (*mean, *scale, *weights, bias, limit_mm))):
+        raise ValueError("not finite")
+    if min(scale) <= 0.0 or limit_mm <= 0.0 or type(cases) is not int:
+        raise ValueError("a scale, limit or count that is none")
+    of = held["origin"]
+    if of is not None:
+        of = Origin(
+            *(str(of["weights"]), int(of["lookahead_frames"]), float(of["threshold"]))
+        )
+    return Calibration(mean, scale, weights, bias, limit_mm, cases, of)
+
+
+def _level(said: np.ndarray, bins: int = BINS) -> np.ndarray:
     """Returns the number of the level, from 0, that each probability lies in."""
-    # Middles of tenths lie far from the edges that rounding could carry them over.
+    # Middles of levels lie far from the edges that rounding could carry them over.
     return np.minimum((np.asarray(said) * bins).astype(int), bins - 1)
 
 
@@ -267,7 +298,7 @@ def reliability(
     Returns:
         said (mean of the bin), found (share that is right), share (of all answers).
     """
-    place = _tenth(said, bins)
+    place = _level(said, bins)
     rows = []
     for one in range(bins):
         inside = place == one

@@ -129,7 +129,7 @@ def examples(key: Array, traces: Array) -> tuple[Array, Array]:
 
 def main() -> None:
     """Trains the network and writes `WEIGHTS`."""
-    held = flatten_dict(fit(), sep="/")
+    held: dict[str, Any] = flatten_dict(fit(), sep="/")
     arrays = {name: np.asarray(value) for name, value in held.items()}
     save_file(arrays, WEIGHTS, metadata=MADE_WITH)
     print(f"{sum(map(np.size, held.values()))} parameters: {WEIGHTS}")

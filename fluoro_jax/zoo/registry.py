@@ -105,26 +105,23 @@ def tracker(
         folder: where the weights lie, if not in the package.
 
     Raises:
-        UserError: as `load`, a lookahead that the network's window has not, or a
-            calibration of other weights, look-ahead or threshold.
+        UserError: as `load`, a lookahead that the network's window has not, another
+            answer, or a calibration that is damaged or of other weights, look-ahead or
+            threshold.
     """
     weights = load(name, folder=folder)
     # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
-    cfg = ConfigDict(weights.cfg.to_dict())
+    cfg: Any = ConfigDict(weights.cfg.to_dict())
     cfg.evaluation.answer = answer or cfg.evaluation.answer
     cfg = validate(cfg, training=False)
+    net = weights.generator, weights.params
+    make = functools.partial(network_tracker, *net, cfg, lookahead, card=weights.card)
+    make()  # a look-ahead that it has not is refused before the calibration's
     path = folder_of(folder) / f"{name}{CONFIDENCE}"
     calibration = calibration_beside(path, cfg, weights.params, lookahead)
-    return network_tracker(
-        weights.generator,
-        weights.params,
-        cfg,
-        lookahead,
-        card=weights.card,
-        calibration=calibration,
-    )
+    return make(calibration=calibration)
 
 
 def save(

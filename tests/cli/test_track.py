@@ -76,15 +76,29 @@ def test_a_row_a_frame_in_the_clips_own_pixels(tracked):
         assert number["y_det_mm"] == pytest.approx(1.5 * superior, abs=1e-3)
 
 
-def test_a_followed_answer_is_asked_for_and_recorded(tmp_path):
-    put_mha(tmp_path, chest())
-    argv = ["track", str(tmp_path / "clip.mha"), "--model=group", "--lookahead=0"]
+@pytest.mark.parametrize(
+    ("answer", "sure"),
+    [
+        ((), "mean probability inside"),
+        (("--answer=followed",), "an error under 2 mm"),
+    ],
+)
+def test_a_network_that_keeps_its_state_tracks(tmp_path, answer, sure):
+    put_mha(tmp_path, chest(rate_hz=5.0))
     out = tmp_path / "out"
-    assert cli.main([*argv, f"--out={out}", "--answer=followed"]) == 0
+    argv = ["track", str(tmp_path / "clip.mha"), "--model=causal-cpu", f"--out={out}"]
+    assert cli.main([*argv, *answer]) == 0
     run = json.loads((out / "run.json").read_text())
-    assert run["answer"] == "followed" and "--answer=followed" in run["command"]
+    assert run["window_frames"] is None and sure in run["confidence"]
+    assert run["answer"] == ("followed" if answer else "component")
+    assert run["command"][-1:] == list(answer) or not answer
+    assert sure in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_unknown_answer_is_refused(tmp_path):
+    argv = ["track", str(put_mha(tmp_path)), "--model=group", f"--out={tmp_path}"]
     with pytest.raises(SystemExit, match="2"):
-        cli.main([*argv, f"--out={out}", "--answer=best"])
+        cli.main([*argv, "--answer=best"])
 
 
 def test_the_record_says_what_was_done(tracked):
@@ -99,7 +113,7 @@ def test_the_record_says_what_was_done(tracked):
         "source": str(folder / "geometry.json"),
     }
     assert run["geometry"]["rows"]["source"] == str(folder / "clip.mha")
-    assert run["domain"]["value"] == "line_integral"
+    assert run["domain"]["value"] == "line_integral" and run["answer"] == "component"
     assert (run["causal"], run["lookahead_frames"]) == (True, 0)
     assert (run["resampling"]["sequences"], run["resampling"]["frame_s"]) == (2, 0.5)
     assert (run["resampling"]["to"]["rows"], run["input"]["frames"]) == (256, COUNT)

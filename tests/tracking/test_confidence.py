@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -66,6 +67,37 @@ def test_a_calibration_is_read_as_written(tmp_path):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match="no calibration"):
             confidence.read_calibration(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("mean", bad) for bad in ("123456789", [0.0] * 8, [math.nan] * COUNT)),
+        *(("scale", bad) for bad in ([0.0] * COUNT, [1.0], ["x"] * COUNT, None)),
+        *(("weights", bad) for bad in ([math.inf] * COUNT, {})),
+        *(("bias", bad) for bad in ("x", None, math.nan)),
+        *(("limit_mm", bad) for bad in ("x", -1.0)),
+        *(("origin", bad) for bad in (3, {}, {"weights": "a", "threshold": "b"})),
+        *(("features", bad) for bad in (None, 3, ["area_px"])),
+        ("cases", "many"),
+    ],
+)
+def test_a_damaged_calibration_is_refused(tmp_path, key, value):
+    rows, error_mm, _ = drawn(200)
+    fitted = confidence.fit_calibration(rows, error_mm, np.arange(200))
+    path = tmp_path / "confidence.json"
+    path.write_text(json.dumps(json.loads(fitted.to_json()) | {key: value}))
+    with pytest.raises(UserError, match="no calibration") as error:
+        confidence.read_calibration(path)
+    assert len(str(error.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize("text", ['"abc"', "3", "null", "[]", "[" * 100_000])
+def test_what_is_no_calibration_at_all_is_refused(tmp_path, text):
+    path = tmp_path / "confidence.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="no calibration"):
+        confidence.read_calibration(path)
 
 
 def test_features_are_finite_at_their_ends():

@@ -68,5 +68,7 @@ def test_the_packages_calibration_is_of_its_weights():
     assert not isinstance(plain, type(followed))
     # Weights without a calibration can be followed too.
     assert zoo.tracker("group", answer="followed").calibration is None
+    with pytest.raises(UserError, match="reads no later frame"):
+        zoo.tracker("causal-cpu", answer="followed", lookahead_frames=2)
     with pytest.raises(UserError, match="one of mask, component, followed"):
         zoo.tracker("group", answer="best")

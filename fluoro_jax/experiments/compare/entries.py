@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 from fluoro_jax import fingerprint
 from fluoro_jax.config import reads_ahead, validate
+from fluoro_jax.config_rules import ANSWERS
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.evaluation.evaluate import weights_digest
 from fluoro_jax.tracking.baselines.registry import KNOWLEDGE, RIVALS
@@ -33,14 +34,15 @@ from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo import find, load, names
 
 WHOLE = "whole"  # look-ahead of the whole window
-ANSWERS = ("mask", "component", "followed")  # of `evaluation.answer`
 FRAME0 = "frame0"  # frame 0's outline is where the followed component starts
-# Code that networks run and rivals do not; a user's tracker may wrap one.
+# Code that networks run and most rivals do not.
 NETWORKS = (
     *("models/**/*.py", "data/stack.py", "experiments/compare/entries.py"),
+    *("training/nets.py", "training/precision.py", "tracking/baselines/matching.py"),
     *(f"tracking/{name}.py" for name in ("network", "networks", "one_frame")),
     *(f"tracking/{name}.py" for name in ("hypotheses", "posterior", "stream")),
 )
+BASELINES = "tracking/baselines/**/*.py"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def read_entry(name: str) -> Entry:
     """
     if name in RIVALS:
         rival = RIVALS[name]
-        digest = fingerprint.code("tracking/baselines/**/*.py")
+        digest = fingerprint.code(BASELINES)
         return Entry(name, rival.knowledge, rival.trials, rival.build, True, digest)
     if ":" in name:
         return _user_entry(name)
@@ -178,6 +180,6 @@ def _user_entry(name: str) -> Entry:
         )
     source = Path(inspect.getsourcefile(make) or "")
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
-    digest += fingerprint.code(*NETWORKS)
+    digest += fingerprint.code(*NETWORKS, BASELINES)  # it may wrap any of them
     build = lambda training, patient: make()
     return Entry(name, knowledge, getattr(make, "trials", None), build, False, digest)

@@ -46,6 +46,8 @@ _FORECAST = "forecasters read it; it was chosen on the tuning seeds"
 _PHASES = Rule(
     lambda x: type(x) is int and 4 <= x <= 20, "a whole number from 4 to 20", 10
 )
+# Those that judge confidences make no table.
+_TABLED = {name: seed for name, seed in SEEDS.items() if name != "judged"}
 _NAME_OR_NONE = Rule(
     lambda x: isinstance(x, str), 'a tracker of the table, or "" for the rule', ""
 )
@@ -54,7 +56,7 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("name", TEXT, "it names the table"),
     ("trackers", _list_of(TEXT), "they are the rows of the table"),
     ("scenarios", _list_of(_one_of(SCENARIOS)), "they are the parts of the table"),
-    ("clips.seeds", _one_of(SEEDS), "the table is of seeds that chose nothing"),
+    ("clips.seeds", _one_of(_TABLED), "the table is of seeds that chose nothing"),
     ("clips.cases training.cases", RULES["study.num_test"][0], "it counts patients"),
     ("clips.seconds", _number(2.0, 60.0, 20.0, "s"), _CLIP),
     ("clips.frames_per_s", _number(0.5, 60.0, 4.0, "frames a second"), _CLIP),
