@@ -15,11 +15,12 @@ from fluoro_jax import fingerprint
 from fluoro_jax.config import validate
 from fluoro_jax.config_rules import RULES
 from fluoro_jax.data import dataset
+from fluoro_jax.zoo import cards
 
 ROOT = Path(__file__).parents[1]
 STORED = [
     *sorted((ROOT / "docs" / "results").glob("*/*.json")),
-    *sorted((ROOT / "fluoro_jax" / "zoo" / "weights").glob("*.json")),
+    *(cards.FOLDER / f"{name}.json" for name in cards.names()),
 ]
 CODE = '''"""What it is."""
 from fluoro_jax.sim.body.anatomy import Anatomy

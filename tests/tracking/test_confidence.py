@@ -11,6 +11,7 @@ import pytest
 from fluoro_jax.errors import UserError
 from fluoro_jax.tracking import confidence
 from fluoro_jax.tracking.confidence import Calibration, Features
+from fluoro_jax.zoo.calibration import read_calibration
 
 RNG = np.random.default_rng(5)
 COUNT = len(confidence.NAMES)
@@ -62,11 +63,11 @@ def test_a_calibration_is_read_as_written(tmp_path):
     fitted = confidence.fit_calibration(rows, error_mm, np.arange(200))
     path = tmp_path / "confidence.json"
     path.write_text(fitted.to_json(), encoding="utf-8")
-    assert confidence.read_calibration(path) == fitted
+    assert read_calibration(path) == fitted
     for text in ("", "{}", fitted.to_json().replace('"edge"', '"other"')):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match="no calibration"):
-            confidence.read_calibration(path)
+            read_calibration(path)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_damaged_calibration_is_refused(tmp_path, key, value):
     path = tmp_path / "confidence.json"
     path.write_text(json.dumps(json.loads(fitted.to_json()) | {key: value}))
     with pytest.raises(UserError, match="no calibration") as error:
-        confidence.read_calibration(path)
+        read_calibration(path)
     assert len(str(error.value).splitlines()) == 4
 
 
@@ -97,7 +98,7 @@ def test_what_is_no_calibration_at_all_is_refused(tmp_path, text):
     path = tmp_path / "confidence.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="no calibration"):
-        confidence.read_calibration(path)
+        read_calibration(path)
 
 
 def test_features_are_finite_at_their_ends():

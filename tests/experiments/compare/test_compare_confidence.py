@@ -17,8 +17,9 @@ from fluoro_jax.experiments.compare import confidence as confidence_of
 from fluoro_jax.experiments.compare import judging
 from fluoro_jax.experiments.compare.confidence import confidence, origin_of
 from fluoro_jax.experiments.compare.judging import TOGETHER, CaseAnswers
-from fluoro_jax.tracking.confidence import NAMES, Calibration, read_calibration
+from fluoro_jax.tracking.confidence import NAMES, Calibration
 from fluoro_jax.tracking.tracker import make_track
+from fluoro_jax.zoo.calibration import read_calibration
 
 
 @dataclasses.dataclass(frozen=True)
