@@ -3,10 +3,9 @@
 Command:  python -m launch.reproduce --config=configs/best_subgroup.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
-Time:     `:cpu` 7 min on two AVX-512 cores, about 20 min on two AVX2 cores
-          (estimated: 750 updates); `gpu` not measured yet.
-Expected: `:cpu` on larger amplitudes than trained IoU 0.875 [0.760, 0.908] from
-          scratch, 0.948 [0.936, 0.953] fine-tuned with the bottom frozen
+Time:     `:cpu` 20 min on two AVX-512 cores with nothing beside; `gpu` not measured yet.
+Expected: `:cpu` on larger amplitudes than trained IoU 0.938 [0.894, 0.952] from
+          scratch, 0.959 [0.945, 0.964] fine-tuned with the bottom frozen
           (docs/results/paper_all_cpu).
 
 Fine-tuning needs the group's run beside its own, and the keys

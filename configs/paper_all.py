@@ -86,21 +86,21 @@ def _core(preset: str) -> dict[str, Any]:
         "best_subgroup": core(
             "sub-group from scratch, our recipe",
             subgroup,
-            9.0,
+            25.0,
             "subgroup",
             role="scratch",
         ),
         "subgroup_frozen": core(
             "sub-group, group model fine-tuned with its bottom frozen",
             _tuned(subgroup, "bottom"),
-            8.0,
+            25.0,
             **tuned,
             paper="finetuned",
         ),
         "subgroup_finetuned": core(
             "sub-group, group model fine-tuned whole",
             _tuned(subgroup, "nothing"),
-            8.0,
+            25.0,
             **tuned,
             paper="",  # the paper always froze some layers
         ),
@@ -144,26 +144,26 @@ def _further(preset: str) -> dict[str, Any]:
         "subgroup_slow": _part(
             "sub-group from scratch, at the fine-tuned networks' rate",
             _slow(subgroup),
-            8.0,
+            25.0,
             section="subgroup",
             role="scratch",
         ),
         "subgroup_shuffled": _part(
             "sub-group, shuffled amplitudes",
             _as(subgroup, "subgroup_shuffled"),
-            9.0,
+            25.0,
             section="transfer",
         ),
         "subgroup_ends_frozen": _part(
             f"{tuned}, first and last layers frozen",
             _tuned(subgroup, "ends"),
-            8.0,
+            25.0,
             **finetuned,
         ),
         "subgroup_all_but_last": _part(
             f"{tuned}, all but the last layers frozen",
             _tuned(subgroup, "all_but_last"),
-            8.0,
+            25.0,
             **finetuned,
         ),
     }
