@@ -20,7 +20,10 @@ from fluoro_jax.tracking import confidence as judged
 from fluoro_jax.tracking.confidence import Calibration
 
 FITTED = ("visible", "clinic", "irregular", "recorded", "small", "heart")
-SHIFTED = ("paper", "noise_mid", "scatter_mid", "gain", "gantry", "real_ct")
+SHIFTED = (
+    *("paper", "population", "noise_mid", "scatter_mid", "gain", "gantry"),
+    "real_ct",
+)
 ALPHA = 0.1  # one case in ten may exceed its conformal radius
 SCORE = 95.0  # percentile of a case's errors that is its score
 WINDOW_MM = 3.0  # of the gating

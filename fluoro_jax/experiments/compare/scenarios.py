@@ -119,6 +119,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             irregularity=Irregularity(hold_rate=0.5),
         ),
         "small": Scenario("tumours of 8 to 15 mm", diameter_mm=(8.0, 15.0)),
+        "population": Scenario(
+            "bodies beyond the trained population", study="population"
+        ),
         "heart": Scenario(
             "heart over at least 90 % of the tumour", overlap={"heart": (0.9, 1.0)}
         ),
