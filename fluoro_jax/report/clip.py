@@ -27,6 +27,7 @@ from fluoro_jax.io.files import write_all
 from fluoro_jax.io.tracks import TrackTable
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.report.clip_figures import error_figure, latency_figure, worst_figure
+from fluoro_jax.tracking.confidence import meaning
 
 PAGE, RESULTS = "report.html", "results.json"
 MOST_SIDE_PX = 384  # of a frame in the player
@@ -80,7 +81,8 @@ def write_clip_report(
         figures = [error_figure(tracked, truth), worst_figure(tracked, truth), *figures]
     summary = summarise(tracked)
     page = _template().render(
-        run=tracked.run,
+        # A track of before run.json said what its confidence is of had no other.
+        run={"confidence": meaning(None), **tracked.run},
         summary=summary,
         errors=found,
         axes=axis_names(float(tracked.clip.geometry.gantry_deg)),

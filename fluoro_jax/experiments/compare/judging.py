@@ -7,7 +7,7 @@ are drawn by the number of the case: all that it answered in them at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,7 +253,6 @@ def page(results: Mapping[str, Any]) -> str:
     held = {name: row for name, row in rows.items() if row and row["answers"]}
     heads = [f"| {' | '.join(['', *held])} |", "| --- " * (1 + len(held)) + "|"]
     risks = zip(*(row["risk_coverage"] for row in held.values()), strict=True)
-    risk_words = lambda at: f"{at['mean_mm']:.2f}; {100.0 * at['wrong']:.1f}"
     lines = [
         f"# Confidence of {results['model']}",
         "",
@@ -265,25 +264,28 @@ def page(results: Mapping[str, Any]) -> str:
         f"{judged.LIMIT_MM:g} mm is right) [%].",
         "",
         *heads,
-        *(_line(f"{100.0 * at[0]['coverage']:.0f} %", at, risk_words) for at in risks),
+        *(_risk_line(at) for at in risks),
         "",
         "## Reliability",
         "",
         "By tenths of the confidence, empty ones left out.",
         "",
     ]
-    tenth_words = lambda at: f"{at['found']:.2f} | {at['share']:.2f}"
     for name, row in held.items():
-        tenths = [
-            _line(f"{at['said']:.2f}", [at], tenth_words) for at in row["reliability"]
-        ]
         head = f"| {name}: said | share that is right | share of all answers |"
-        lines += [head, "| --- | --- | --- |", *tenths, ""]
+        lines += [head, "| --- | --- | --- |"]
+        for at in row["reliability"]:
+            lines.append(
+                f"| {at['said']:.2f} | {at['found']:.2f} | {at['share']:.2f} |"
+            )
+        lines.append("")
     return "\n".join(lines)
 
 
-def _line(first: str, values: Sequence[Any], words: Callable[[Any], str]) -> str:
-    return f"| {' | '.join([first, *map(words, values)])} |"
+def _risk_line(at: Sequence[Mapping[str, float]]) -> str:
+    """Returns a row: one share of the surest answers, in every column."""
+    words = [f"{one['mean_mm']:.2f}; {100.0 * one['wrong']:.1f}" for one in at]
+    return " | ".join([f"| {100.0 * at[0]['coverage']:.0f} %", *words]) + " |"
 
 
 def _below(results: Mapping[str, Any]) -> list[str]:
