@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 STOPPING = "stopping as soon as the current work allows; press Ctrl-C again to exit now"
 SAVING = (
@@ -114,7 +115,19 @@ def announcing(message: str) -> Iterator[None]:
             _active.message = before
 
 
-def leave(code: int) -> None:
+def exit_with(code: int) -> NoReturn:
+    """Ends the process with a code, whatever its threads do.
+
+    After an error a program may still be compiling in a thread (`training.progress`).
+    The interpreter's own end stops such a thread inside XLA, which aborts the process
+    with code 134 (seen in one of three such errors).
+    """
+    if code:
+        leave(code)
+    sys.exit(code)
+
+
+def leave(code: int) -> NoReturn:
     """Ends the process now, without clean-up; buffered output is written if it can be.
 
     In a thread with a time limit, because the interrupted main thread may hold the

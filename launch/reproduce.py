@@ -1,8 +1,6 @@
 """Config to table and report: python -m launch.reproduce --config=FILE.py."""
 
-import sys
-
-from fluoro_jax.interrupts import acknowledged
+from fluoro_jax.interrupts import acknowledged, exit_with
 
 
 def main() -> int:
@@ -14,4 +12,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main())

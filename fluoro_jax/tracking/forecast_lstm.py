@@ -69,19 +69,20 @@ def _weights() -> Any:
 
 @jax.jit
 def _moved(params: Any, places_mm: Array) -> Array:
-    return forecast(params, places_mm, FLOOR_MM)
+    return forecast(Recurrent(), params, places_mm, FLOOR_MM)
 
 
-def forecast(params: Any, places: Array, floor: float) -> Array:
-    """Returns displacements `[B, H]`, of places `[B, TAPS]` in the same unit.
+def forecast(network: nn.Module, params: Any, places: Array, floor: float) -> Array:
+    """Returns displacements `[B, H]`, of places `[B, M]` in the same unit.
 
     Args:
+        network: from scaled places to scaled displacements.
         params: of the network.
         places: relative to the newest.
         floor: added to their root mean square, by which they are divided.
     """
     scale = jnp.sqrt(jnp.mean(jnp.square(places), axis=-1, keepdims=True)) + floor
-    read: Any = Recurrent().apply(params, places / scale)
-    rest: Any = Recurrent().apply(params, jnp.zeros_like(places[:1]))
+    read: Any = network.apply(params, places / scale)
+    rest: Any = network.apply(params, jnp.zeros_like(places[:1]))
     # A trace at rest is forecast to stay.
     return (read - rest) * scale

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,6 +37,8 @@ RATE_HZ = 20.0  # of the simulated traces, read linearly between
 SPEED = (0.7, 2.2)  # of a breath, log-uniform: they last 3 to 8 s
 NOISE = (0.003, 0.1)  # SD of a place, of the amplitude, log-uniform
 STEPS, BATCH, LEARNING_RATE = 3000, 256, 1e-2
+FLOOR = 1e-3  # `FLOOR_MM` of breaths of amplitude 1
+BACK_S = tuple(TAP_S * n for n in range(TAPS - 1, -1, -1))
 # Every number that decides the weights, in words: written beside them, so that a test
 # tells if they are of other numbers.
 MADE_WITH = {
@@ -66,12 +69,11 @@ def fit(*, steps: int = STEPS) -> Any:
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
 
     def loss_fn(params: Any, key: Array) -> Array:
-        places, moved = examples(key, traces)
+        places, moved = examples(key, traces, BACK_S, AHEAD_S, BATCH)
+        found = forecast(Recurrent(), params, places, FLOOR)
         usual = jnp.sqrt(jnp.mean(jnp.square(moved), axis=0))
         # Every horizon weighs the same, however far breaths come in that time.
-        return jnp.mean(
-            jnp.square((forecast(params, places, 1e-3) - moved) / usual[None])
-        )
+        return jnp.mean(jnp.square((found - moved) / usual[None]))
 
     def update(carry: Any, key: Array) -> tuple[Any, None]:
         params, state = carry
@@ -98,30 +100,39 @@ def simulated_traces() -> Array:
     return jax.jit(jax.vmap(breath))(keys).reshape(PATIENTS, -1)
 
 
-def examples(key: Array, traces: Array) -> tuple[Array, Array]:
-    """Returns noisy places `[BATCH, TAPS]` and true displacements `[BATCH, H]`.
+def examples(
+    key: Array,
+    traces: Array,
+    back_s: Sequence[float],
+    ahead_s: Sequence[float],
+    batch: int,
+) -> tuple[Array, Array]:
+    """Returns noisy places `[B, N]` and true displacements `[B, H]`.
 
     Both relative to the newest place as it was measured, in amplitudes.
 
     Args:
         key: of what is drawn.
         traces: `[P, M]` at `RATE_HZ`.
+        back_s: `[N]` s, how long ago the places are; the last one is 0.
+        ahead_s: `[H]` s.
+        batch: B.
     """
     who, when, pace, level, noise = jax.random.split(key, 5)
     between = lambda key, ends: jnp.exp(
-        jax.random.uniform(key, (BATCH, 1), None, *np.log(ends))
+        jax.random.uniform(key, (batch, 1), None, *np.log(ends))
     )
     speed = between(pace, SPEED)
-    back_s, ahead_s = TAP_S * np.arange(TAPS - 1, -1, -1)[None], np.array([AHEAD_S])
+    past_s, later_s = np.array([back_s]), np.array([ahead_s])
     # Of the trace's own time, which runs `speed` times as fast.
-    first_s = speed * back_s.max()
-    last_s = traces.shape[1] / RATE_HZ - speed * ahead_s.max() - 1.0 / RATE_HZ
-    now_s = first_s + jax.random.uniform(when, (BATCH, 1)) * (last_s - first_s)
-    trace = traces[jax.random.randint(who, (BATCH,), 0, len(traces))]
+    first_s = speed * past_s.max()
+    last_s = traces.shape[1] / RATE_HZ - speed * later_s.max() - 1.0 / RATE_HZ
+    now_s = first_s + jax.random.uniform(when, (batch, 1)) * (last_s - first_s)
+    trace = traces[jax.random.randint(who, (batch,), 0, len(traces))]
     known_s = np.arange(traces.shape[1]) / RATE_HZ
     read = jax.vmap(lambda t, one: jnp.interp(t, known_s, one))
-    places = read(now_s - speed * back_s, trace)
-    after = read(now_s + speed * ahead_s, trace)
+    places = read(now_s - speed * past_s, trace)
+    after = read(now_s + speed * later_s, trace)
     places = places + between(level, NOISE) * jax.random.normal(noise, places.shape)
     newest = places[:, -1:]
     return places - newest, after - newest

@@ -114,3 +114,19 @@ def test_a_start_can_be_interrupted_at_any_time(delay_s, tmp_path):
     if "init_import_site" not in told:  # so early that Python was not up itself
         assert process.returncode in (130, -signal.SIGINT), told
     assert not (tmp_path / "run").exists()
+
+
+def test_an_error_ends_the_process_without_stopping_its_threads():
+    # A thread that the interpreter stops may be inside XLA; its code then is lost.
+    script = """
+import atexit, sys, threading, time
+from fluoro_jax.interrupts import exit_with
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+atexit.register(print, "the interpreter ended")
+print("said", end="")
+exit_with(int(sys.argv[1]))
+"""
+    for code, said in ((2, "said"), (0, "saidthe interpreter ended\n")):
+        argv = [sys.executable, "-c", script, str(code)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (code, said)

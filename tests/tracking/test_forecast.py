@@ -81,8 +81,12 @@ def test_beyond_its_horizons_the_lstm_holds_its_last_displacement():
 def test_the_lstm_is_trained_on_places_and_displacements_of_one_motion():
     seconds = np.arange(1200) / forecast_lstm_fit.RATE_HZ
     line = np.stack([0.5 * seconds])
-    places, moved = map(np.asarray, forecast_lstm_fit.examples(jax.random.key(0), line))
-    assert places.shape == (forecast_lstm_fit.BATCH, forecast_lstm.TAPS)
+    drawn = forecast_lstm_fit.examples(
+        *(jax.random.key(0), line, forecast_lstm_fit.BACK_S, forecast_lstm.AHEAD_S),
+        batch=200,
+    )
+    places, moved = map(np.asarray, drawn)
+    assert places.shape == (200, forecast_lstm.TAPS)
     # Relative to the newest place as measured, whose noise is in all displacements.
     speed = (moved[:, -1] - moved[:, 0]) / 0.9
     low, high = (0.5 * pace for pace in forecast_lstm_fit.SPEED)

@@ -40,14 +40,16 @@ def track_case(
         dict of lists over the T frames: time_s; tracked_mm (superior, right of image;
         None for an empty prediction); distance_mm to the truth in the isocentre plane,
         half the frame's diagonal for an empty prediction, None where the frame shows
-        no tumour; empty; compute_ms (of every step, resampling included; answers after
-        the last frame cost no step). And truth_time_s, truth_mm of the scenario.
+        no tumour, and while the tracker is told the truth (`labelled_s`); empty;
+        compute_ms (of every step, resampling included; answers after the last frame
+        cost no step). And truth_time_s, truth_mm of the scenario.
 
     Raises:
         UserError: a clip that the tracker refuses.
     """
     tracks, compute_ms = follow_case(tracker, given, frame0=frame0)
-    return _score(tracks, compute_ms, given)
+    told_s = getattr(tracker, "labelled_s", None) or 0.0
+    return _score(tracks, compute_ms, given, told_s)
 
 
 def follow_case(
@@ -134,12 +136,16 @@ def distances_mm(tracks: list[Track], clip: Clip) -> tuple[np.ndarray, np.ndarra
 
 
 def _score(
-    tracks: list[Track], compute_ms: list[float], given: ScenarioClip
+    tracks: list[Track], compute_ms: list[float], given: ScenarioClip, told_s: float
 ) -> dict[str, Any]:
     distance_mm, empty = distances_mm(tracks, given.clip)
+    time_s = np.asarray(given.clip.time_s)
+    # Frame 0 counts as elsewhere: `summary` leaves it out for all.
+    told = (time_s > time_s[0]) & (time_s - time_s[0] <= told_s)
+    distance_mm = np.where(told, np.nan, distance_mm)
     tracked_mm = np.stack([np.asarray(t.centroid_iso_mm, float) for t in tracks])
     return {
-        "time_s": _rounded(given.clip.time_s, 6),
+        "time_s": _rounded(time_s, 6),
         "tracked_mm": _rounded(tracked_mm),
         "distance_mm": _rounded(distance_mm),
         "empty": empty.tolist(),

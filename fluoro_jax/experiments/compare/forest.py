@@ -16,6 +16,7 @@ STYLES = {
     "nothing": ("#D55E00", "o"),
     "frame 0": ("#0072B2", "s"),
     "phases": ("#009E73", "^"),
+    "past truth": ("#CC79A7", "D"),
 }
 COLUMNS = 4
 PANEL_IN = 2.6  # width of a panel
@@ -89,5 +90,8 @@ def _legend(fig: Any) -> None:
     ]
     hollow = Line2D([], [], color="k", marker="o", mfc="none", ls="", label="P95")
     fig.legend(
-        handles=[*marks, hollow], loc="outside lower center", ncols=4, fontsize=6
+        handles=[*marks, hollow],
+        loc="outside lower center",
+        ncols=len(STYLES) + 1,
+        fontsize=6,
     )

@@ -29,6 +29,7 @@ from fluoro_jax.experiments.compare.settings import check, chosen
 from fluoro_jax.experiments.compare.time_left import TimeLeft
 from fluoro_jax.experiments.compare.write import write_results
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.baselines.centroids import TruePath
 from fluoro_jax.tracking.baselines.phases import PatientPhases, phases_of_case
 from fluoro_jax.tracking.tracker import Tracker
 
@@ -167,7 +168,7 @@ class Runner:
             tracker = self._tracker(entry, given)
             record["causal"] = bool(tracker.causal)
             record["lookahead_frames"] = int(tracker.lookahead_frames)
-            frame0 = entry.knowledge == "frame 0"
+            frame0 = entry.knowledge in ("frame 0", "past truth")
             found = track_case(tracker, given, frame0=frame0)
             record["cases"].append({"case": index, **found})
         except UserError as error:
@@ -188,6 +189,8 @@ class Runner:
     def _tracker(self, entry: Entry, given: ScenarioClip) -> Tracker:
         if entry.knowledge == "phases":
             return entry.build(self._arrays_for(entry), self._phases(given))
+        if entry.knowledge == "past truth":
+            return entry.build(None, TruePath(given.truth_time_s, given.truth_mm))
         if entry.name not in self._built:
             try:
                 self._built[entry.name] = entry.build(self._arrays_for(entry), None)

@@ -14,6 +14,7 @@ from fluoro_jax.experiments.compare.cases import DAY_DOME_MM, DAY_SCALE, DAY_TUM
 from fluoro_jax.experiments.compare.latency import Forecasts
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS, SEEDS
 from fluoro_jax.experiments.compare.summary import MEASURES, Spread
+from fluoro_jax.tracking.baselines.centroids import AHEAD_S, LABELLED_S
 from fluoro_jax.tracking.forecast import FORECASTERS
 
 HEADS = {
@@ -60,7 +61,9 @@ def _caption(settings: Any) -> str:
         f"In brackets {_shown(clips.cases, 'patients')}. "
         "Latency: 99th percentile of the computation of a frame on the machine of the "
         "run; the wait for look-ahead frames comes on top. "
-        "Knowledge is what a tracker is given of the patient beside the frames so far. "
+        "Knowledge is what a tracker is given of the patient beside the frames so far; "
+        f"past truth: the true places until {1e3 * AHEAD_S:g} ms before the frame, of "
+        f"`centroids_alone` in the first {LABELLED_S:g} s only, which are not scored. "
         "Tuning trials: settings tried on other clips to choose its own; n/a: not "
         "counted (of the package's networks docs/experiments.md says what was chosen, "
         "and on which cases). "

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from fluoro_jax.errors import refuse
-from fluoro_jax.tracking.baselines import flow, flow_contour, template
+from fluoro_jax.tracking.baselines import centroids, flow, flow_contour, template
+from fluoro_jax.tracking.baselines.centroids import CentroidTracker, TruePath
 from fluoro_jax.tracking.baselines.extras import EXTRA
 from fluoro_jax.tracking.baselines.flow import FlowTracker
 from fluoro_jax.tracking.baselines.flow_contour import FlowContourTracker
@@ -26,7 +27,7 @@ from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.baselines.template import TemplateTracker
 from fluoro_jax.tracking.tracker import Tracker
 
-KNOWLEDGE = ("nothing", "frame 0", "phases")
+KNOWLEDGE = ("nothing", "frame 0", "phases", "past truth")
 Arrays = Mapping[str, Any]
 
 
@@ -36,9 +37,11 @@ class Rival:
 
     Attributes:
         knowledge: what it is given of the clip's patient, one of `KNOWLEDGE`: nothing;
-            frame 0 with its mask; the planning phases with their contours.
+            frame 0 with its mask; the planning phases with their contours; frame 0 with
+            its mask and, late or for a while, the true path.
         build: from (training, patient) to a tracker: the arrays of
-            `data.dataset.load_split` or None, and `phases.PatientPhases` or None.
+            `data.dataset.load_split` or None; and `phases.PatientPhases`,
+            `centroids.TruePath` or None, as `knowledge` says.
         trials: settings tried on training clips when its defaults were chosen.
         extra: the extra of the package that it needs, "" for none.
     """
@@ -79,6 +82,22 @@ def _of_patient(
                 fix="pass patient=phases_of_case(case, geometry)",
             )
         return make(training, patient)
+
+    return build
+
+
+def _of_path(labelled_s: float | None) -> Callable[[Arrays | None, Any], Tracker]:
+    """Returns a `build` that needs the true path of the clip's tumour."""
+
+    def build(training: Arrays | None, patient: TruePath | None) -> Tracker:
+        if patient is None:
+            refuse(
+                "no true path",
+                "the TruePath of the clip",
+                why="the tracker predicts places from true places of the past",
+                fix="pass patient=TruePath(time_s, place_mm)",
+            )
+        return CentroidTracker(centroids.fit(), patient, labelled_s)
 
     return build
 
@@ -130,6 +149,8 @@ def _rivals() -> dict[str, Rival]:
         "pca_network": Rival(
             "phases", _of_patient(lambda _, patient: PcaNetworkTracker.fit(patient)), 1
         ),
+        "centroids_late": Rival("past truth", _of_path(None), 1),
+        "centroids_alone": Rival("past truth", _of_path(centroids.LABELLED_S), 1),
         # Lengths of training and a prior for the place; two networks.
         "siamese": Rival("frame 0", _fitted(SiameseTracker), 6),
         "mask_propagation": Rival("frame 0", _fitted(PropagationTracker), 2),
