@@ -27,8 +27,11 @@ from fluoro_jax.tracking.baselines.registry import RIVALS
 
 PRESETS = ("smoke", "cpu", "full")
 # A network given nothing, by its last frame and by its motion, and given what
-# templates and flow are given.
-NETWORKS = ("causal-cpu@0", "causal-cpu@0+followed", "causal-cpu@0+frame0")
+# templates and flow are given; and one that sees single frames.
+NETWORKS = (
+    *("causal-cpu@0", "causal-cpu@0+followed", "causal-cpu@0+frame0"),
+    *("one-shot-cpu@0", "one-shot-cpu@0+followed"),
+)
 TRACKERS = (*RIVALS, *NETWORKS, "group@whole")
 # On two cores without those whose planning phases are registered for every patient, and
 # without the whole window, which is computed for every frame.
