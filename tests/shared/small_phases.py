@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from fluoro_jax.geometry import Grid, square_panel
+from fluoro_jax.clip import Clip
+from fluoro_jax.geometry import Grid, project_point, px_to_iso_mm, square_panel
 from fluoro_jax.tracking.baselines.motion_model import deformed
 from fluoro_jax.tracking.baselines.phases import PatientPhases, centroid_mm
 
@@ -49,3 +50,21 @@ def small_phases():
 def centres_mm(phases):
     """Returns the tumour's centroid in every phase, `[P, 3]` mm."""
     return np.stack([centroid_mm(share, phases.grid) for share in phases.share])
+
+
+def phase_clip(phases, order=(0, 2, 3, 5)):
+    """Returns a clip of the phases named, with the truth."""
+    films = phases.films()
+    return Clip(
+        frames=np.stack([films[p][0] for p in order]),
+        time_s=0.5 * np.arange(len(order)),
+        geometry=VIEW,
+        mask=np.stack([films[p][1] for p in order]),
+        centroid_px=np.asarray(project_point(VIEW, centres_mm(phases)[list(order)])),
+    )
+
+
+def away_mm(tracks, clip):
+    """Returns the distance of every answer from the truth, `[T]` mm."""
+    found = np.stack([t.centroid_px for t in tracks]) - clip.centroid_px
+    return np.linalg.norm(np.asarray(px_to_iso_mm(VIEW, found)), axis=1)

@@ -14,11 +14,12 @@ from fluoro_jax.geometry import Grid, project_point, square_panel
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.sim.tumor.tumor import Tumor, tumor_mask
 from fluoro_jax.tracking.baselines import phases as phases_of
+from fluoro_jax.tracking.baselines.film_fit import moved_track
 from fluoro_jax.tracking.baselines.outline import fine_outlines, inside_voxels
 from fluoro_jax.tracking.baselines.phases import PatientPhases, centroid_mm
 from fluoro_jax.tracking.baselines.projection_fit import (
     ProjectionFitTracker,
-    model_track,
+    moved_by,
 )
 from fluoro_jax.tracking.baselines.tumor_voxels import tumor_share
 
@@ -93,7 +94,8 @@ def test_a_fitted_model_answers_with_a_small_tumours_mask():
     small = dataclasses.replace(patient, share=np.stack([dot] * 6))
     model = ProjectionFitTracker(small, modes=2).model
     film = jnp.asarray(small.films()[0][0])
-    track = model_track(0, model, model.scores[0], film, small.view, small.view)
+    patient, field_mm = moved_by(model, model.scores[0], small.view)
+    track = moved_track(0, patient, field_mm, film, small.view, small.view)
     assert track.status != "missed"
     expected = project_point(small.view, centroid_mm(dot, GRID))
     np.testing.assert_allclose(track.centroid_px, expected, atol=0.2)

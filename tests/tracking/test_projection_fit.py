@@ -8,11 +8,15 @@ import jax
 import numpy as np
 import pytest
 from marks import further
-from small_phases import GRID, VIEW, centres_mm, small_phases
+from small_phases import GRID, VIEW, away_mm, phase_clip, small_phases
 
-from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Grid, project_point, px_to_iso_mm
+from fluoro_jax.geometry import Grid
+from fluoro_jax.tracking.baselines.film_fit import (
+    local_moments,
+    make_film,
+    small_film,
+)
 from fluoro_jax.tracking.baselines.pca_network import (
     PcaNetworkTracker,
     draw_weights,
@@ -21,10 +25,8 @@ from fluoro_jax.tracking.baselines.pca_network import (
 from fluoro_jax.tracking.baselines.projection_fit import (
     ProjectionFitTracker,
     fit_film,
-    local_moments,
-    make_film,
     misfit,
-    small_film,
+    moved_by,
 )
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
@@ -34,27 +36,11 @@ def phases():
     return small_phases()
 
 
-def phase_clip(phases, order=(0, 2, 3, 5)):
-    films = phases.films()
-    return Clip(
-        frames=np.stack([films[p][0] for p in order]),
-        time_s=0.5 * np.arange(len(order)),
-        geometry=VIEW,
-        mask=np.stack([films[p][1] for p in order]),
-        centroid_px=np.asarray(project_point(VIEW, centres_mm(phases)[list(order)])),
-    )
-
-
-def away_mm(tracks, clip):
-    found = np.stack([t.centroid_px for t in tracks]) - clip.centroid_px
-    return np.linalg.norm(np.asarray(px_to_iso_mm(VIEW, found)), axis=1)
-
-
 @pytest.mark.parametrize("intensity", ["affine", further("patch")])
 def test_the_weights_of_a_film_are_found_whatever_its_gain(phases, intensity):
     model = ProjectionFitTracker(phases, modes=2).model
     truth, zero = np.float32([0.8, -0.6]), np.zeros(2, np.float32)
-    film = np.asarray(make_film(model, VIEW, truth, quarter=0))
+    film = np.asarray(make_film(*moved_by(model, truth, VIEW), VIEW, quarter=0))
     film = np.float32(1.7) * film - np.float32(0.4)
     same = {"quarter": 0, "intensity": intensity}
     found = fit_film(model, film, VIEW, zero, **same)

@@ -108,6 +108,8 @@ LIMITS_MM = {
     "pca_projection": 1.5,
     "pca_projection_shifts": 1.5,
     "pca_projection_patch": 1.5,
+    "pca_projection_freeform": 1.5,
+    "bspline_projection": 2.0,
     "pca_network": 2.0,
     "siamese": 1.5,
     "mask_propagation": 2.0,

@@ -27,26 +27,45 @@ Array = jax.Array
 
 
 @struct.dataclass
-class MotionModel:
-    """The reference phase and its principal motions, on one grid.
+class ReferencePhase:
+    """The reference phase and its contours, on one grid.
 
     Attributes:
-        mu: `[Z, Y, X]` attenuation of the reference phase, 1/mm.
+        mu: `[Z, Y, X]` attenuation, 1/mm.
         share: `[Z, Y, X]` share of each voxel inside the tumour.
-        mean_mm: `[3, Z, Y, X]` (x, y, z) mean displacement.
-        modes_mm: `[K, 3, Z, Y, X]` displacement per unit of weight.
-        scores: `[P, K]` weights of the planning phases.
         grid: where the voxels are, LPS mm.
         edge_mm: a ray's length in `share` from which a pixel is tumour, [] mm.
     """
 
     mu: Array
     share: Array
+    grid: Grid
+    edge_mm: Array
+
+
+@struct.dataclass
+class MotionModel(ReferencePhase):
+    """The reference phase and its principal motions, on one grid.
+
+    Attributes:
+        mean_mm: `[3, Z, Y, X]` (x, y, z) mean displacement.
+        modes_mm: `[K, 3, Z, Y, X]` displacement per unit of weight.
+        scores: `[P, K]` weights of the planning phases.
+    """
+
     mean_mm: Array
     modes_mm: Array
     scores: Array
-    grid: Grid
-    edge_mm: Array
+
+
+def reference_phase(phases: PatientPhases) -> ReferencePhase:
+    """Returns the reference phase of planning phases."""
+    return ReferencePhase(
+        mu=jnp.asarray(phases.mu[phases.reference]),
+        share=jnp.asarray(phases.share[phases.reference]),
+        grid=phases.grid,
+        edge_mm=jnp.asarray(_edge_mm(phases), jnp.float32),
+    )
 
 
 def make_model(phases: PatientPhases, *, modes: int = 3) -> MotionModel:
@@ -76,14 +95,15 @@ def make_model(phases: PatientPhases, *, modes: int = 3) -> MotionModel:
     scores = np.sqrt(count) * vectors[:, chosen]
     parts = scores.T @ away / count
     shape = phases.fields_mm.shape[1:]
+    phase = reference_phase(phases)
     return MotionModel(
-        mu=jnp.asarray(phases.mu[phases.reference]),
-        share=jnp.asarray(phases.share[phases.reference]),
+        mu=phase.mu,
+        share=phase.share,
+        grid=phase.grid,
+        edge_mm=phase.edge_mm,
         mean_mm=jnp.asarray(mean.reshape(shape)),
         modes_mm=jnp.asarray(parts.reshape(modes, *shape)),
         scores=jnp.asarray(scores, jnp.float32),
-        grid=phases.grid,
-        edge_mm=jnp.asarray(_edge_mm(phases), jnp.float32),
     )
 
 

@@ -28,14 +28,15 @@ from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.xray import projector
 from fluoro_jax.tracking.baselines.descent import descend
-from fluoro_jax.tracking.baselines.motion_model import MotionModel, make_model
-from fluoro_jax.tracking.baselines.phases import PatientPhases
-from fluoro_jax.tracking.baselines.projection_fit import (
+from fluoro_jax.tracking.baselines.film_fit import (
     check_domain,
     make_film,
-    model_track,
+    moved_track,
     small_film,
 )
+from fluoro_jax.tracking.baselines.motion_model import MotionModel, make_model
+from fluoro_jax.tracking.baselines.phases import PatientPhases
+from fluoro_jax.tracking.baselines.projection_fit import moved_by
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 
 Array = jax.Array
@@ -132,9 +133,8 @@ class PcaNetworkTracker:
         view = phases.view
         _, small = small_film(np.zeros((view.rows, view.cols), np.float32), view)
         quarter = projector.quarter_turn(view)
-        pictures = jnp.stack(
-            [make_film(model, small, w, quarter=quarter) for w in jnp.asarray(drawn)]
-        )
+        take = lambda w: make_film(*moved_by(model, w, small), small, quarter=quarter)
+        pictures = jnp.stack([take(weights) for weights in jnp.asarray(drawn)])
         network, key = WeightsNetwork(modes), jax.random.key(seed)
         params = network.init(jax.random.fold_in(key, 0), pictures[:1])
         optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
@@ -175,7 +175,8 @@ class PcaNetworkTracker:
         check, frame = next_frame(state.check, frame, time_s)
         film, small = small_film(frame, check.geometry)
         weights = _answer(self.model.modes_mm.shape[0], self.params, film)
-        track = model_track(state.frame, self.model, weights, film, small, self.view)
+        patient, field_mm = moved_by(self.model, weights, self.view)
+        track = moved_track(state.frame, patient, field_mm, film, small, self.view)
         return NetworkState(check, state.frame + 1), track
 
     def flush(self, state: NetworkState) -> list[Track]:

@@ -36,8 +36,8 @@ from fluoro_jax.tracking.baselines.crops import (
     vary,
 )
 from fluoro_jax.tracking.baselines.descent import Progress
+from fluoro_jax.tracking.baselines.film_fit import check_domain
 from fluoro_jax.tracking.baselines.matching import need_reference
-from fluoro_jax.tracking.baselines.projection_fit import check_domain
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.tracker import make_track
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from fluoro_jax.errors import refuse
 from fluoro_jax.tracking.baselines import centroids, flow, flow_contour, template
+from fluoro_jax.tracking.baselines.bspline_projection import BSplineTracker
 from fluoro_jax.tracking.baselines.centroids import CentroidTracker, TruePath
 from fluoro_jax.tracking.baselines.extras import EXTRA
 from fluoro_jax.tracking.baselines.flow import FlowTracker
 from fluoro_jax.tracking.baselines.flow_contour import FlowContourTracker
+from fluoro_jax.tracking.baselines.freeform import FreeformTracker
 from fluoro_jax.tracking.baselines.pca_network import PcaNetworkTracker
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.phases import PatientPhases
@@ -106,6 +108,25 @@ def _phase_templates(training: Arrays | None, patient: PatientPhases) -> Tracker
     return TemplateTracker.fit(training, mode="phases", films=patient.films())
 
 
+def _fitted_to_films() -> dict[str, Rival]:
+    """Trackers that deform the planning volume until it fits a frame."""
+    fit = lambda **s: _of_patient(lambda _, patient: ProjectionFitTracker(patient, **s))
+    return {
+        "pca_projection": Rival("phases", fit(), 1, EXTRA),
+        "pca_projection_shifts": Rival("phases", fit(shifts=True), 1, EXTRA),
+        "pca_projection_patch": Rival(
+            "phases", fit(shifts=True, intensity="patch"), 1, EXTRA
+        ),
+        # Weights, spacings, solvers and starts of the fields (docs/rivals.md).
+        "pca_projection_freeform": Rival(
+            "phases", _of_patient(lambda _, patient: FreeformTracker(patient)), 8, EXTRA
+        ),
+        "bspline_projection": Rival(
+            "phases", _of_patient(lambda _, patient: BSplineTracker(patient)), 11, EXTRA
+        ),
+    }
+
+
 def _rivals() -> dict[str, Rival]:
     # Every grid was preceded by a coarser one, and tried again on clips like the
     # table's (docs/rivals.md); those trials count too.
@@ -114,7 +135,6 @@ def _rivals() -> dict[str, Rival]:
     contours = 12 + 2 * len(flow_contour.SETTINGS)
     # Tried again for one of the two forms alone, which chose nothing.
     flows = 12 + len(flow.SETTINGS)
-    fit = lambda **s: _of_patient(lambda _, patient: ProjectionFitTracker(patient, **s))
     return {
         "static_blind": Rival("nothing", _fitted(StaticTracker), 1),
         "static_frame0": Rival("frame 0", _fitted(StaticTracker), 1),
@@ -141,11 +161,7 @@ def _rivals() -> dict[str, Rival]:
         "flow_contour": Rival(
             "frame 0", lambda *_: FlowContourTracker(), contours, EXTRA
         ),
-        "pca_projection": Rival("phases", fit(), 1, EXTRA),
-        "pca_projection_shifts": Rival("phases", fit(shifts=True), 1, EXTRA),
-        "pca_projection_patch": Rival(
-            "phases", fit(shifts=True, intensity="patch"), 1, EXTRA
-        ),
+        **_fitted_to_films(),
         "pca_network": Rival(
             "phases", _of_patient(lambda _, patient: PcaNetworkTracker.fit(patient)), 1
         ),
