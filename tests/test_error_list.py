@@ -65,7 +65,13 @@ SITUATIONS = {
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z_-]*[a-z]\b")
 # Options of other programs that messages tell to use, and what only Python reads.
 OTHERS = {"--raw", "--write-xfer-little", "--newdirection", "--regexp", "--idark"}
-OTHERS |= {"--helpfull", "--porcelain", "--target", "--xla_gpu_deterministic_ops"}
+OTHERS |= {
+    "--no-deps",
+    "--helpfull",
+    "--porcelain",
+    "--target",
+    "--xla_gpu_deterministic_ops",
+}
 
 
 def named(path):

@@ -10,26 +10,35 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fluoro_jax import __version__
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import expand_path, write_all
 
-DOES = "write a model as StableHLO, with its inputs, outputs and limits"
+if TYPE_CHECKING:
+    from fluoro_jax.tracking.export_onnx import OnnxProgram
+
+DOES = "write a model as StableHLO or ONNX, with its inputs, outputs and limits"
 EPILOG = """DIR receives model.bin (for jax.export.deserialize; cpu, cuda and tpu),
 model.mlir (StableHLO as text, batch 1, weights included) and model.json: inputs and
 outputs with shapes and units, pixels in mm at the isocentre, frame spacing, threshold,
 the model's limits, sha256. The program is read back and compared with the model first.
-Needs the extra [export]. Research software. Not a medical device. Not for clinical
-use."""
-FILES = {"model.bin": "jax.export, serialized", "model.mlir": "StableHLO, batch 1"}
+Needs the extra [export]. --onnx adds model.onnx, run in onnxruntime and compared in the
+same way, and needs the extra [onnx] and jax2onnx (docs/export.md). Research software.
+Not a medical device. Not for clinical use."""
+FILES = {
+    "model.bin": "jax.export, serialized",
+    "model.mlir": "StableHLO, batch 1",
+    "model.onnx": "ONNX, float32",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     parser.add_argument("model", metavar="MODEL", help="weights, as group")
     parser.add_argument("-o", "--out", metavar="DIR", help="where the files go")
+    parser.add_argument("--onnx", action="store_true", help="write model.onnx too")
     parser.add_argument("--overwrite", action="store_true", help="replace files")
     parser.add_argument("--debug", action="store_true", help="show the traceback")
 
@@ -42,6 +51,7 @@ def export(args: argparse.Namespace) -> None:
             installed, or answers that differ.
     """
     from fluoro_jax import zoo
+    from fluoro_jax.tracking import export_onnx
     from fluoro_jax.tracking.export import MAX_DIFF, export_network
 
     if not args.out:
@@ -53,19 +63,36 @@ def export(args: argparse.Namespace) -> None:
         )
     out = expand_path(args.out)
     _check_out(out, overwrite=args.overwrite)
+    if args.onnx:
+        export_onnx.import_packages()  # before the work of the first export
     name, folder = zoo.find(args.model)
     weights = zoo.load(name, folder=folder)
     program = export_network(weights.generator, weights.params, weights.cfg)
-    print(
-        f"largest difference of a probability from the model's: "
-        f"{program.max_abs_difference:.2g} (at most {MAX_DIFF:g})"
-    )
+    _tell_difference("", program.max_abs_difference, MAX_DIFF)
     data = {"model.bin": program.serialized, "model.mlir": program.mlir.encode()}
-    text = json.dumps(describe(weights, program, data), indent=1) + "\n"
+    onnx = None
+    if args.onnx:
+        threshold = weights.cfg.evaluation.threshold
+        onnx = export_onnx.to_onnx(program, threshold=threshold)
+        _tell_difference("ONNX: ", onnx.max_abs_difference, export_onnx.MAX_DIFF)
+        print(f"ONNX: {onnx.mask_px_changed} of {onnx.mask_px} mask pixels changed")
+        data["model.onnx"] = onnx.content
+    about = describe(weights, program, data) | describe_onnx(onnx)
+    text = json.dumps(about, indent=1) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     files = {out / name: content for name, content in data.items()}
     write_all({**files, out / "model.json": text.encode()})
+    if onnx is None:
+        # Of an export that was replaced; model.json does not describe it.
+        (out / "model.onnx").unlink(missing_ok=True)
     print(f"{', '.join([*data, 'model.json'])} in {out}")
+
+
+def _tell_difference(program: str, off: float, most: float) -> None:
+    print(
+        f"{program}largest difference of a probability from the model's: "
+        f"{off:.2g} (at most {most:g})"
+    )
 
 
 def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, Any]:
@@ -124,6 +151,24 @@ def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, An
     }
 
 
+def describe_onnx(onnx: OnnxProgram | None) -> dict[str, Any]:
+    """Returns what model.json says of model.onnx; inputs and outputs are the same."""
+    from fluoro_jax.tracking.export_onnx import MAX_DIFF, OPSET
+
+    if onnx is None:
+        return {}
+    return {
+        "onnx": {
+            "opset": OPSET,
+            "made_with": onnx.made_with,
+            "max_abs_difference": onnx.max_abs_difference,
+            "max_abs_difference_allowed": MAX_DIFF,
+            "mask_px": onnx.mask_px,
+            "mask_px_changed": onnx.mask_px_changed,
+        }
+    }
+
+
 def _check_out(out: Path, *, overwrite: bool) -> None:
     there = [out / name for name in (*FILES, "model.json") if (out / name).exists()]
     if there and not overwrite:
@@ -134,4 +179,6 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
             "add --overwrite, or choose another --out",
         )
     if out.exists() and not out.is_dir():
-        refuse(f"{out} is a file", "a folder", "three files go there", "--out=exported")
+        refuse(
+            f"{out} is a file", "a folder", "several files go there", "--out=exported"
+        )

@@ -47,7 +47,7 @@ VERBS: dict[str, tuple[Any, Callable[[argparse.Namespace], None]]] = {
 REQUIRED = "jax jaxlib flax optax orbax-checkpoint ml-collections clu numpy scipy"
 OPTIONAL = (
     "tensorflow-datasets array-record matplotlib jinja2 tensorboard pydicom SimpleITK"
-    " pylibjpeg flatbuffers"
+    " pylibjpeg flatbuffers onnx onnxruntime jax2onnx"
 )
 
 

@@ -63,7 +63,10 @@ class Program:
         outputs: in the order of the results.
         carried: input by output: this result is that argument of the next call.
         max_abs_difference: largest difference of a probability from the network's own
-            answer [1], over `CHECKED` random frames (or a window of them, twice).
+            answer [1], over `checked_frames`.
+        checked_frames: random line integrals [1]: `CHECKED` frames `[T, H, W]`, or two
+            windows `[2, T, H, W]`.
+        checked_answers: the network's own probabilities of these, same shape.
     """
 
     kind: str
@@ -74,6 +77,8 @@ class Program:
     outputs: tuple[Value, ...]
     carried: dict[str, str]
     max_abs_difference: float
+    checked_frames: np.ndarray
+    checked_answers: np.ndarray
 
 
 def export_network(generator: Any, params: Any, cfg: Any) -> Program:
@@ -113,12 +118,8 @@ def _stream(generator: Any, params: Any, cfg: Any) -> Program:
     serialized = bytes(exported.serialize())
     frames = _random_frames(cfg)
     call = jax.jit(jax.export.deserialize(bytearray(serialized)).call)
-    state = [jnp.zeros(s.shape, s.dtype) for s in shapes[1:]]
-    found = []
-    for frame in frames:
-        answer, *state = call(frame, *state)
-        found.append(np.asarray(answer))
-    expected = forward(generator, cfg.data.stack, params, frames[None])[0]
+    found = stream_answers(call, inputs, frames)
+    expected = np.asarray(forward(generator, cfg.data.stack, params, frames[None])[0])
     return Program(
         kind="stream",
         serialized=serialized,
@@ -127,7 +128,9 @@ def _stream(generator: Any, params: Any, cfg: Any) -> Program:
         inputs=inputs,
         outputs=outputs,
         carried={f"{v.name}_next": v.name for v in inputs[1:]},
-        max_abs_difference=_compare(np.stack(found), expected),
+        max_abs_difference=largest_difference(found, expected),
+        checked_frames=frames,
+        checked_answers=expected,
     )
 
 
@@ -143,7 +146,7 @@ def _window(generator: Any, params: Any, cfg: Any) -> Program:
     serialized = bytes(exported.serialize())
     frames = np.stack([_random_frames(cfg, seed) for seed in (0, 1)])
     found = jax.export.deserialize(bytearray(serialized)).call(frames)
-    expected = forward(generator, mode, params, frames)
+    expected = np.asarray(forward(generator, mode, params, frames))
     return Program(
         kind="window",
         serialized=serialized,
@@ -152,7 +155,9 @@ def _window(generator: Any, params: Any, cfg: Any) -> Program:
         inputs=(Value("frames", ("batch", *size), "float32", FRAMES),),
         outputs=(Value("probability", ("batch", *size), "float32", PROBABILITY),),
         carried={},
-        max_abs_difference=_compare(found, expected),
+        max_abs_difference=largest_difference(found, expected),
+        checked_frames=frames,
+        checked_answers=expected,
     )
 
 
@@ -193,14 +198,49 @@ def _random_frames(cfg: Any, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(1.0, 5.0, shape).astype(np.float32)
 
 
-def _compare(found: Any, expected: Any) -> float:
-    """The largest difference; raises if the answers are not equal."""
-    off = float(np.abs(np.asarray(found) - np.asarray(expected)).max())
+def stream_answers(
+    call: Callable[..., Any], inputs: tuple[Value, ...], frames: np.ndarray
+) -> np.ndarray:
+    """Returns the probabilities `[T, H, W]` of a "stream" called frame by frame.
+
+    Args:
+        call: of positional arrays; its results after the first are the next state.
+        inputs: of the program.
+        frames: line integrals [1], `[T, H, W]`.
+    """
+    shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs[1:]]
+    state: Any = [np.zeros(s.shape, s.dtype) for s in shapes]
+    answers = []
+    for frame in frames:
+        answer, *state = call(frame, *state)
+        answers.append(np.asarray(answer))
+    return np.stack(answers)
+
+
+def largest_difference(
+    found: Any,
+    expected: np.ndarray,
+    *,
+    most: float = MAX_DIFF,
+    program: str = "exported",
+) -> float:
+    """Returns the largest difference of a probability [1].
+
+    Args:
+        found: the program's probabilities.
+        expected: the network's own, same shape.
+        most: the largest difference that is accepted [1].
+        program: which program it is, for the message.
+
+    Raises:
+        UserError: if the difference is larger than `most`, or NaN.
+    """
+    off = float(np.abs(np.asarray(found) - expected).max())
     # A NaN compares as false, so it is refused too.
-    if not off <= MAX_DIFF:
+    if not off <= most:
         refuse(
-            f"the exported program's probabilities differ by {off:.2g}",
-            f"at most {MAX_DIFF:g} from those of the network itself",
+            f"the {program} program's probabilities differ by {off:.2g}",
+            f"at most {most:g} from those of the network itself",
             "a program that answers otherwise has none of the measured numbers",
             "export weights that compute in float32 (gen.dtype), or report this with "
             "the output of `fluoro doctor`",
