@@ -117,6 +117,11 @@ def limits(cfg: Any) -> list[str]:
         f"One training run (seed {cfg.seed}): intervals are over test cases and "
         "hold no spread over seeds.",
     ]
+    if study.num_frames == 1:
+        sentences.append(
+            "Test clips are single frames: the columns that are given frame 0 are the "
+            "truth itself and compare nothing."
+        )
     if cfg.init.parent:
         sentences.append(f"Fine-tuned from the run {cfg.init.parent}.")
     # In studies of sets the patients of the test are those of training.

@@ -201,6 +201,7 @@ def test_the_card_for_people(shelf):
         ({"gen.bidirectional": True}, "it is not causal"),
         ({"data.randomise": "warp+exposure"}, "noise, scatter, blur and a gain"),
         ({"data.randomise": "exposure"}, "(another view, pitch, spectrum) is"),
+        ({"study.num_frames": 1}, "Test clips are single frames"),
     ],
 )
 def test_limits_follow_the_config(run, changed, words):
