@@ -16,6 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
+from fluoro_jax.interrupts import exit_with
 from fluoro_jax.io.contours import centroid_mm
 from fluoro_jax.io.dicom.rtstruct import read_rtstruct
 from fluoro_jax.io.dicom.series import read_series_ct
@@ -66,4 +67,4 @@ def _run(work: Path, known: flags.FlagValues) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_with(main(sys.argv[1:]))

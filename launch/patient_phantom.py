@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from fluoro_jax.geometry import position_iso_mm, square_panel
+from fluoro_jax.interrupts import exit_with
 from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.mha import MetaImage, write_mha
 from fluoro_jax.io.sidecar import write_sidecar
@@ -98,4 +99,4 @@ def _write_clip(folder: Path, case: Case, *, hard: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_with(main(sys.argv[1:]))

@@ -24,7 +24,7 @@ from fluoro_jax.cli import (
 from fluoro_jax.cli.simulate import options
 from fluoro_jax.cli.surroundings import unbroken
 from fluoro_jax.errors import UserError
-from fluoro_jax.interrupts import acknowledged
+from fluoro_jax.interrupts import acknowledged, exit_with
 
 RUNS = {
     "train": "train the networks of a config",
@@ -49,6 +49,11 @@ OPTIONAL = (
     "tensorflow-datasets array-record matplotlib jinja2 tensorboard pydicom SimpleITK"
     " pylibjpeg flatbuffers onnx onnxruntime jax2onnx"
 )
+
+
+def script() -> NoReturn:
+    """The command `fluoro`: runs one verb and ends the process."""
+    exit_with(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -188,4 +193,4 @@ def _version(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -64,14 +64,19 @@ def import_packages() -> tuple[Any, Any, Any]:
     """Returns the modules onnx, onnxruntime and jax2onnx.
 
     Raises:
-        UserError: if one of them, or a package that they need, is not installed.
+        UserError: if one of them, or a package that they need, is not installed or
+            cannot be imported.
     """
     try:
         # By name: pip cannot install jax2onnx as an extra, so none declares it.
         onnx, onnxruntime, jax2onnx = map(importlib.import_module, PACKAGES)
-    except ImportError as error:
+    except Exception as error:
+        # Of any kind: versions that do not belong together fail in many ways.
+        missing = isinstance(error, ModuleNotFoundError)
         raise UserError(
-            f"the package {error.name} is not installed",
+            f"the package {error.name} is not installed"
+            if missing
+            else f"the packages of ONNX cannot be imported: {error}",
             needed="the extra [onnx], and jax2onnx without its requirements",
             why="jax2onnx requires orbax-checkpoint<0.11.37, which it does not import, "
             "and this package a newer one, so pip refuses the two together",

@@ -70,12 +70,64 @@ def test_alone_it_reads_no_truth_after_the_first_stretch():
     assert np.abs(short - before).max() > 0.1
 
 
+def test_a_predicted_place_is_where_the_tumour_is_said_to_be(monkeypatch):
+    along = [lambda t, n=n: np.interp(t, TIME_S, wave(TIME_S)[:, n]) for n in (0, 1)]
+    true_mm = lambda params, s, mm, t: np.array([axis(t) for axis in along])
+    monkeypatch.setattr(centroids, "predict_mm", true_mm)
+    time_s, places = answers_mm(TruePath(TIME_S, wave(TIME_S)))
+    moved = np.stack([axis(time_s) for axis in along], axis=1)
+    # Pixels are of 3.33 mm: places lie between them.
+    np.testing.assert_allclose(places - places[0], moved - moved[0], atol=0.01)
+
+
 def test_a_tumour_at_rest_stays_where_frame_0_has_it():
     still = TruePath(TIME_S, np.tile([3.0, -7.0], (len(TIME_S), 1)))
     for labelled_s in (None, 3.0):
         _, places = answers_mm(still, labelled_s)
-        # Half of a tenth of a pixel of 3.33 mm: the outline is placed between pixels.
-        np.testing.assert_allclose(places, places[:1].repeat(41, 0), atol=0.17)
+        np.testing.assert_allclose(places, places[:1].repeat(41, 0), atol=0.01)
+
+
+@pytest.mark.parametrize("frames_per_s", [5.0, 7.5, 15.0])
+def test_the_newest_known_place_is_as_old_as_the_delay(monkeypatch, frames_per_s):
+    # Times as the comparison has them: rounded to float32.
+    times = np.arange(60, dtype=np.float32) / np.float32(frames_per_s)
+    ages = {}
+
+    def predict_mm(params, known_s, known_mm, time_s):
+        ages[time_s] = time_s - known_s[-1]
+        return known_mm[-1]
+
+    monkeypatch.setattr(centroids, "predict_mm", predict_mm)
+    # Truth at the frames alone: the newest is the last one that is old enough.
+    path = TruePath(times, wave(times))
+    for labelled_s in (None, 1.0):
+        clip = blob_clip(np.zeros((60, 2)))
+        clip = dataclasses.replace(clip, time_s=times)
+        tracker = CentroidTracker(untrained(), path, labelled_s)
+        track_clip(tracker, clip, (clip.frames[0], clip.mask[0]))
+        whole = np.ceil(AHEAD_S * frames_per_s - 1e-6) / frames_per_s
+        late = [age for at, age in ages.items() if at > 3.0]
+        np.testing.assert_allclose(late, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("time_s", "place_mm", "words"),
+    [
+        ([], np.zeros((0, 2)), "times"),
+        ([0.0, 1.0], np.zeros((3, 2)), "places"),
+        ([0.0, 1.0], np.zeros((2, 3)), "places"),
+        ([0.0, 0.0], np.zeros((2, 2)), "do not rise"),
+        ([0.0, 1.0], [[0.0, 0.0], [np.nan, 0.0]], "not finite"),
+    ],
+)
+def test_a_path_that_is_none_is_refused(time_s, place_mm, words):
+    with pytest.raises(UserError, match=words):
+        TruePath(time_s, place_mm)
+
+
+def test_a_path_on_another_clock_is_refused():
+    with pytest.raises(UserError, match="frame 0 at 0 s, the true path from 5 to"):
+        answers_mm(TruePath(TIME_S + 5.0, wave(TIME_S)))
 
 
 def test_pasts_are_held_before_their_first_known_place():
@@ -89,7 +141,7 @@ def test_pasts_are_held_before_their_first_known_place():
 
 def test_without_a_path_or_an_outline_it_is_refused():
     with pytest.raises(UserError, match="no true path"):
-        RIVALS["centroids_late"].build(None, None)
+        RIVALS["centroids_delayed"].build(None, None)
     tracker = CentroidTracker(untrained(), TruePath(TIME_S, wave(TIME_S)))
     with pytest.raises(UserError, match="no reference"):
         tracker.init(VIEW)

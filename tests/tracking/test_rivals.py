@@ -26,7 +26,11 @@ from fluoro_jax.tracking.baselines.tune_learned import (
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 
 LEARNED = ("siamese", "mask_propagation")  # from training clips
-BY_BUILD = ("pca_network", *LEARNED)  # trained by build, in minutes
+# Trained by build, in minutes.
+BY_BUILD = (
+    *("pca_network", *LEARNED),
+    *(name for name, rival in RIVALS.items() if rival.knowledge == "past truth"),
+)
 
 
 def training_of(clip):

@@ -42,7 +42,11 @@ NETWORKS = (
     *(f"tracking/{name}.py" for name in ("network", "networks", "one_frame")),
     *(f"tracking/{name}.py" for name in ("hypotheses", "posterior", "stream")),
 )
-BASELINES = "tracking/baselines/**/*.py"
+# The breaths that a rival on centroids is trained on are a forecaster's.
+BASELINES = (
+    *("tracking/baselines/**/*.py", "tracking/forecast_lstm.py"),
+    "tracking/forecast_lstm_fit.py",
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def read_entry(name: str) -> Entry:
     """
     if name in RIVALS:
         rival = RIVALS[name]
-        digest = fingerprint.code(BASELINES)
+        digest = fingerprint.code(*BASELINES)
         return Entry(name, rival.knowledge, rival.trials, rival.build, True, digest)
     if ":" in name:
         return _user_entry(name)
@@ -180,6 +184,6 @@ def _user_entry(name: str) -> Entry:
         )
     source = Path(inspect.getsourcefile(make) or "")
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
-    digest += fingerprint.code(*NETWORKS, BASELINES)  # it may wrap any of them
+    digest += fingerprint.code(*NETWORKS, *BASELINES)  # it may wrap any of them
     build = lambda training, patient: make()
     return Entry(name, knowledge, getattr(make, "trials", None), build, False, digest)

@@ -24,7 +24,7 @@ DIGITS = 3  # of a millimetre and of a millisecond in records
 
 
 def track_case(
-    tracker: Tracker, given: ScenarioClip, *, frame0: bool
+    tracker: Tracker, given: ScenarioClip, *, frame0: bool, told_s: float = 0.0
 ) -> dict[str, Any]:
     """Returns what a tracker answered on one clip, ready for JSON.
 
@@ -35,12 +35,13 @@ def track_case(
         tracker: any.
         given: the clip; its truth is not shown.
         frame0: show frame 0 with its true mask.
+        told_s: seconds after frame 0 in which the tracker knows true places.
 
     Returns:
         dict of lists over the T frames: time_s; tracked_mm (superior, right of image;
         None for an empty prediction); distance_mm to the truth in the isocentre plane,
         half the frame's diagonal for an empty prediction, None where the frame shows
-        no tumour, and while the tracker is told the truth (`labelled_s`); empty;
+        no tumour, and for `told_s`; empty;
         compute_ms (of every step, resampling included; answers after the last frame
         cost no step). And truth_time_s, truth_mm of the scenario.
 
@@ -48,7 +49,6 @@ def track_case(
         UserError: a clip that the tracker refuses.
     """
     tracks, compute_ms = follow_case(tracker, given, frame0=frame0)
-    told_s = getattr(tracker, "labelled_s", None) or 0.0
     return _score(tracks, compute_ms, given, told_s)
 
 
@@ -141,7 +141,8 @@ def _score(
     distance_mm, empty = distances_mm(tracks, given.clip)
     time_s = np.asarray(given.clip.time_s)
     # Frame 0 counts as elsewhere: `summary` leaves it out for all.
-    told = (time_s > time_s[0]) & (time_s - time_s[0] <= told_s)
+    # A millisecond: times are float32.
+    told = (time_s > time_s[0]) & (time_s - time_s[0] <= told_s + 1e-3)
     distance_mm = np.where(told, np.nan, distance_mm)
     tracked_mm = np.stack([np.asarray(t.centroid_iso_mm, float) for t in tracks])
     return {

@@ -58,8 +58,9 @@ def _panel(
         row = rows[tracker]
         spread = row["median_mm"]
         if not spread.n:
+            why = next((w for w in ("failed", "refused") if row[w]), "not scored")
             axis.text(
-                *(0.5, place, "failed" if row["failed"] else "refused"),
+                *(0.5, place, why),
                 transform=axis.get_yaxis_transform(),
                 fontsize=5,
                 color="#999999",

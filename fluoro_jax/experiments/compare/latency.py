@@ -63,14 +63,15 @@ def forecast_of(rows: Sequence[Mapping[str, Any]], named: str) -> str:
     Args:
         rows: of `summarise_record`, in the order of the table.
         named: `forecast.of` of the config; "" for the first causal network of the
-            table, or if it has none the first causal tracker.
+            table, or if it has none the first causal tracker that is told no truth.
 
     Returns:
-        Its name, "" if no tracker of the table is causal.
+        Its name, "" if the table has none.
     """
     if named:
         return named
-    causal = list(dict.fromkeys(row["tracker"] for row in rows if row["causal"]))
+    some = (row for row in rows if row["causal"] and row["knowledge"] != "past truth")
+    causal = list(dict.fromkeys(row["tracker"] for row in some))
     networks = [n for n in causal if n not in RIVALS and ":" not in n]
     return next(iter([*networks, *causal]), "")
 

@@ -29,7 +29,7 @@ from fluoro_jax.experiments.compare.settings import check, chosen
 from fluoro_jax.experiments.compare.time_left import TimeLeft
 from fluoro_jax.experiments.compare.write import write_results
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.baselines.centroids import TruePath
+from fluoro_jax.tracking.baselines.centroids import CentroidTracker, TruePath
 from fluoro_jax.tracking.baselines.phases import PatientPhases, phases_of_case
 from fluoro_jax.tracking.tracker import Tracker
 
@@ -169,7 +169,10 @@ class Runner:
             record["causal"] = bool(tracker.causal)
             record["lookahead_frames"] = int(tracker.lookahead_frames)
             frame0 = entry.knowledge in ("frame 0", "past truth")
-            found = track_case(tracker, given, frame0=frame0)
+            told_s = 0.0
+            if isinstance(tracker, CentroidTracker):
+                told_s = tracker.labelled_s or 0.0
+            found = track_case(tracker, given, frame0=frame0, told_s=told_s)
             record["cases"].append({"case": index, **found})
         except UserError as error:
             why = f"{error.found} (needed: {error.needed})"

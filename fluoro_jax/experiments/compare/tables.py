@@ -26,6 +26,7 @@ HEADS = {
     "missed": "missed [%]",
 }
 FACTS = ("causal", "lookahead_frames", "knowledge", "trials", "latency_p99_ms")
+UNSCORED = "not scored"  # answered, but in no frame that is scored
 Row = Mapping[str, Any]
 
 
@@ -63,7 +64,8 @@ def _caption(settings: Any) -> str:
         "run; the wait for look-ahead frames comes on top. "
         "Knowledge is what a tracker is given of the patient beside the frames so far; "
         f"past truth: the true places until {1e3 * AHEAD_S:g} ms before the frame, of "
-        f"`centroids_alone` in the first {LABELLED_S:g} s only, which are not scored. "
+        f"`centroids_first_6s` in the first {LABELLED_S:g} s only, and these are not "
+        "scored. "
         "Tuning trials: settings tried on other clips to choose its own; n/a: not "
         "counted (of the package's networks docs/experiments.md says what was chosen, "
         "and on which cases). "
@@ -94,6 +96,8 @@ def _matrix(rows: Sequence[Row]) -> str:
 def _brief(row: Row) -> str:
     if not row["answered"]:
         return "refused" if row["refused"] else "failed"
+    if not row["median_mm"].n:
+        return UNSCORED
     words = f"{row['median_mm'].value:.1f} / {row['p95_mm'].value:.1f}"
     whole = row["answered"] == row["cases"]
     return words if whole else f"{words} ({_answered(row)})"
@@ -134,6 +138,8 @@ def _scenario(rows: Sequence[Row], name: str) -> str:
 
 
 def _spread(spread: Spread, key: str) -> str:
+    if not spread.n:
+        return UNSCORED
     digits = 2 if key.endswith("_mm") else 0
     low, high = f"{spread.low:.{digits}f}", f"{spread.high:.{digits}f}"
     return f"{spread.value:.{digits}f} [{low}, {high}]"

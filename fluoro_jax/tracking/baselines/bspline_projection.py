@@ -65,6 +65,9 @@ class BSplineTracker:
         knots: along each axis, 2 or more, the outermost at the outermost voxels.
         weight: of the bending energy, mm^2.
         steps: evaluations of the objective a frame, at most.
+
+    Raises:
+        UserError: for knots, a weight or a number of steps that are impossible.
     """
 
     phases: PatientPhases
@@ -75,6 +78,7 @@ class BSplineTracker:
     lookahead_frames: int = field(default=0, init=False)
     patient: ReferencePhase = field(init=False)
     basis: SplineBasis = field(init=False)
+    how: FieldFit = field(init=False)
 
     def __post_init__(self) -> None:
         patient = reference_phase(self.phases)
@@ -83,6 +87,8 @@ class BSplineTracker:
         # Derived fields of a frozen dataclass: assignment would raise.
         object.__setattr__(self, "patient", patient)
         object.__setattr__(self, "basis", basis)
+        how = FieldFit(self.steps, BENDING, self.weight)
+        object.__setattr__(self, "how", how)
 
     def init(
         self,
@@ -118,7 +124,7 @@ class BSplineTracker:
             self.basis,
             jnp.asarray(start, jnp.float32),
             quarter=projector.quarter_turn(view),
-            how=FieldFit("LBFGS", self.steps, BENDING, self.weight),
+            how=self.how,
         )
         total_mm = field_mm(self.basis, moved_mm)
         track = moved_track(state.frame, self.patient, total_mm, film, small, view)

@@ -2,9 +2,9 @@
 
 It looks at no frame. Of the true path of the clip's tumour it reads what lies `AHEAD_S`
 or more before a frame, and predicts the place at that frame: the delay of the machine
-that it was published for. Either all of the path becomes known so late, or only its
-first stretch; from then on the tracker's own answers take the place of the truth, and
-errors add up.
+that it was published for. Either all of the path becomes known with that delay, or only
+its first `LABELLED_S`; after these its own answers stand for the truth, and errors add
+up.
 
 Source:
     The form that Peng et al. 2022 describe as Wang et al.'s: seven bidirectional
@@ -27,15 +27,13 @@ import numpy as np
 import optax
 
 from fluoro_jax.clip import Track
+from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Geometry, iso_pixel_mm
-from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.descent import Progress, descend
-from fluoro_jax.tracking.baselines.matching import need_reference
-from fluoro_jax.tracking.baselines.shape import place_mask
+from fluoro_jax.tracking.baselines.matching import moved_track
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.forecast_lstm import FLOOR_MM, forecast
 from fluoro_jax.tracking.forecast_lstm_fit import FLOOR, examples, simulated_traces
-from fluoro_jax.tracking.tracker import make_track
 
 Array = jax.Array
 AHEAD_S = 0.4
@@ -44,9 +42,11 @@ TAP_S, TAPS = 0.25, 32  # 8 s of places
 BACK_S = tuple(TAP_S * n for n in range(TAPS - 1, -1, -1))
 BATCH = 64
 # Ours, all of these.
-LABELLED_S = 6.0  # the first stretch: one to two breaths
+LABELLED_S = 6.0  # of breaths of 3 to 8 s
+ROUNDING_S = 1e-3  # of the times of frames, which are float32
 SHORT = 0.5  # share of the training pasts that begin less than 8 s ago
 LEARNING_RATE = 3e-3
+CONFIDENCE = 0.0  # nothing was looked at
 
 
 class CentroidNetwork(nn.Module):
@@ -57,8 +57,8 @@ class CentroidNetwork(nn.Module):
         """Returns the displacement `[B, 1]` after `AHEAD_S` of places `[B, TAPS]`."""
         x: Any = places[..., None]
         for _ in range(LAYERS):
-            cells = [nn.RNN(nn.OptimizedLSTMCell(HIDDEN)) for _ in range(2)]
-            x = nn.Bidirectional(*cells)(x)
+            ahead, back = (nn.RNN(nn.OptimizedLSTMCell(HIDDEN)) for _ in range(2))
+            x = nn.Bidirectional(ahead, back)(x)
         return nn.Dense(1)(x[:, -1])
 
 
@@ -70,10 +70,27 @@ class TruePath:
         time_s: `[M]` s, rising, on the clip's clock.
         place_mm: `[M, 2]` its centroid (superior, right of image), mm in the isocentre
             plane.
+
+    Raises:
+        UserError: shapes that do not fit, no place, times that do not rise, or numbers
+            that are not finite.
     """
 
     time_s: np.ndarray
     place_mm: np.ndarray
+
+    def __post_init__(self) -> None:
+        time_s = np.asarray(self.time_s, float)
+        place_mm = np.asarray(self.place_mm, float)
+        if time_s.ndim != 1 or not len(time_s) or place_mm.shape != (len(time_s), 2):
+            _refuse_path(f"times {time_s.shape} and places {place_mm.shape}")
+        if not (np.isfinite(time_s).all() and np.isfinite(place_mm).all()):
+            _refuse_path("a number that is not finite")
+        if not (np.diff(time_s) > 0.0).all():
+            _refuse_path("times that do not rise")
+        # Assignment to a frozen dataclass would raise.
+        object.__setattr__(self, "time_s", time_s)
+        object.__setattr__(self, "place_mm", place_mm)
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ class CentroidTracker:
     Attributes:
         params: of the network.
         truth: of the clip that is to be tracked.
-        labelled_s: after so many seconds no truth becomes known; None is never.
+        labelled_s: seconds of the path that become known; None for all of it.
     """
 
     params: Any
@@ -124,25 +141,40 @@ class CentroidTracker:
         """See `Tracker.init`; `periodic` and `domain` change nothing here.
 
         Raises:
-            UserError: no reference, whose outline is what moves.
+            UserError: no reference.
         """
         check = begin(geometry, reference, domain=domain)
-        return CentroidState(check, np.asarray(need_reference(reference)[1]))
+        if reference is None:
+            refuse(
+                "no reference",
+                "frame 0 and its mask",
+                why="the tracker moves the mask of frame 0",
+                fix="pass reference=(frame, mask)",
+            )
+        return CentroidState(check, np.asarray(reference[1]))
 
     def step(
         self, state: CentroidState, frame: np.ndarray, time_s: float
     ) -> tuple[CentroidState, Track]:
-        """See `Tracker.step`; the frame is checked and not used."""
+        """See `Tracker.step`; the frame is checked and not used.
+
+        Raises:
+            UserError: a first frame before or after the true path.
+        """
         check, _ = next_frame(state.check, frame, time_s)
         view = check.geometry
         start_s = time_s if state.start_s is None else state.start_s
+        self._check_start(start_s)
         known_s, known_mm = self._known(state, start_s, time_s - AHEAD_S)
         place_mm = predict_mm(self.params, known_s, known_mm, time_s)
-        down, right = (place_mm - known_mm[0]) * (-1.0, 1.0) / iso_pixel_mm(view)
-        place_px = centroid_px(state.mask) + np.array([down, right])
-        track = make_track(state.frame, place_mask(state.mask, place_px), view)
+        # Rows count downwards, superior is up.
+        shift_px = (place_mm - known_mm[0]) * (-1.0, 1.0) / iso_pixel_mm(view)
+        track = moved_track(
+            *(state.frame, state.mask, shift_px, view), confidence=CONFIDENCE
+        )
         state = replace(state, check=check, start_s=start_s, frame=state.frame + 1)
-        if self.labelled_s is not None and time_s - start_s > self.labelled_s:
+        labelled_s = np.inf if self.labelled_s is None else self.labelled_s
+        if time_s - start_s > labelled_s + ROUNDING_S:
             state = replace(
                 state,
                 answered_s=(*state.answered_s, time_s),
@@ -166,13 +198,34 @@ class CentroidTracker:
         """
         last_s = start_s + (np.inf if self.labelled_s is None else self.labelled_s)
         time_s, place_mm = self.truth.time_s, self.truth.place_mm
-        read = (time_s > start_s) & (time_s <= min(until_s, last_s))
+        late_s = min(until_s, last_s) + ROUNDING_S
+        read = (time_s > start_s + ROUNDING_S) & (time_s <= late_s)
         first = [np.interp(start_s, time_s, axis) for axis in place_mm.T]
-        own = [n for n, at in enumerate(state.answered_s) if at <= until_s]
+        own = [n for n, at in enumerate(state.answered_s) if at <= until_s + ROUNDING_S]
         return (
             np.array([start_s, *time_s[read], *(state.answered_s[n] for n in own)]),
             np.array([first, *place_mm[read], *(state.answered_mm[n] for n in own)]),
         )
+
+    def _check_start(self, start_s: float) -> None:
+        first_s, last_s = self.truth.time_s[[0, -1]]
+        if not first_s - ROUNDING_S <= start_s <= last_s + ROUNDING_S:
+            refuse(
+                f"frame 0 at {start_s:g} s, the true path from {first_s:g} to "
+                f"{last_s:g} s",
+                "a path that begins with the clip",
+                why="the path and the clip are on one clock",
+                fix="shift the path's times to those of the clip",
+            )
+
+
+def _refuse_path(found: str) -> None:
+    refuse(
+        found,
+        "times [M], rising, and places [M, 2] in mm, all finite",
+        why="it is the true path that the tracker reads",
+        fix="pass the times and places of the clip's centroid",
+    )
 
 
 def predict_mm(

@@ -17,7 +17,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.tracking.baselines.extras import optional
 from fluoro_jax.tracking.baselines.film_fit import difference, make_film
@@ -41,16 +43,27 @@ class FieldFit:
     """How a field is fitted.
 
     Attributes:
-        solver: a minimiser of optimistix by name, as "LBFGS".
         steps: evaluations of the objective, at most; rejected steps count.
         terms: derivatives whose mean square is R, see `spline_field.energy`.
         weight: w, [1] with `GRADIENT`, mm^2 with `BENDING`.
+
+    Raises:
+        UserError: for steps or a weight that are impossible.
     """
 
-    solver: str
     steps: int
     terms: Terms
     weight: float
+
+    def __post_init__(self) -> None:
+        good = type(self.steps) is int and self.steps >= 1 and self.weight >= 0.0
+        if not (good and np.isfinite(self.weight)):
+            refuse(
+                f"steps = {self.steps!r}, weight = {self.weight!r}",
+                "a whole number from 1 on, and a finite weight from 0 on",
+                why="a field is fitted in so many steps, at so much of its energy",
+                fix="leave them at their defaults",
+            )
 
 
 @functools.partial(jax.jit, static_argnames=("quarter", "how"))
@@ -89,7 +102,7 @@ def fit_field(
 
     found = optimistix.minimise(
         objective,
-        getattr(optimistix, how.solver)(rtol=RELATIVE, atol=ABSOLUTE),
+        optimistix.LBFGS(rtol=RELATIVE, atol=ABSOLUTE),
         start,
         max_steps=how.steps,
         throw=False,  # the best within the steps is the answer

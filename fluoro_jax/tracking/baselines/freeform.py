@@ -10,7 +10,7 @@ Source:
     a free-form deformation with an energy penalty. Departures: one view of one frame;
     the free displacement is linear between nodes 30 mm apart, not free in every voxel;
     and L-BFGS in place of nonlinear conjugate gradients, which are further from the
-    least objective after as many steps (`solver`, docs/rivals.md).
+    least objective after as many steps (docs/rivals.md).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.clip import Track
+from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.xray import projector
 from fluoro_jax.tracking.baselines.extras import optional
@@ -65,25 +66,32 @@ class FreeformTracker:
         modes: principal components of the motion.
         node_mm: distance of the nodes of the free displacement, about.
         weight: of its gradient energy, [1].
-        solver: "NonlinearCG" or "LBFGS", of optimistix.
         steps: evaluations of the objective a frame, at most.
 
     Raises:
-        UserError: for more components than the phases have.
+        UserError: for more components than the phases have, or a distance, weight or
+            number of steps that is impossible.
     """
 
     phases: PatientPhases
     modes: int = 3
     node_mm: float = 30.0
     weight: float = 1e-3
-    solver: str = "LBFGS"
     steps: int = 30
     causal: bool = field(default=True, init=False)
     lookahead_frames: int = field(default=0, init=False)
     model_fit: ProjectionFitTracker = field(init=False)
     basis: SplineBasis = field(init=False)
+    how: FieldFit = field(init=False)
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.node_mm < np.inf:
+            refuse(
+                f"node_mm = {self.node_mm!r}",
+                "more than 0 mm",
+                why="it is the distance of the nodes of a displacement",
+                fix="leave it at its default",
+            )
         fit = ProjectionFitTracker(self.phases, modes=self.modes, shifts=True)
         shape, grid = fit.model.mu.shape, fit.model.grid
         spans_mm = [
@@ -95,6 +103,8 @@ class FreeformTracker:
         # Derived fields of a frozen dataclass: assignment would raise.
         object.__setattr__(self, "model_fit", fit)
         object.__setattr__(self, "basis", basis)
+        how = FieldFit(self.steps, GRADIENT, self.weight)
+        object.__setattr__(self, "how", how)
 
     def init(
         self,
@@ -131,7 +141,7 @@ class FreeformTracker:
             self.basis,
             jnp.zeros(self.basis.shape),
             quarter=projector.quarter_turn(view),
-            how=FieldFit(self.solver, self.steps, GRADIENT, self.weight),
+            how=self.how,
         )
         total_mm = model_mm + field_mm(self.basis, free_mm)
         track = moved_track(state.frame, patient, total_mm, film, small, view)

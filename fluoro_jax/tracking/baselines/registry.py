@@ -165,8 +165,8 @@ def _rivals() -> dict[str, Rival]:
         "pca_network": Rival(
             "phases", _of_patient(lambda _, patient: PcaNetworkTracker.fit(patient)), 1
         ),
-        "centroids_late": Rival("past truth", _of_path(None), 1),
-        "centroids_alone": Rival("past truth", _of_path(centroids.LABELLED_S), 1),
+        "centroids_delayed": Rival("past truth", _of_path(None), 1),
+        "centroids_first_6s": Rival("past truth", _of_path(centroids.LABELLED_S), 1),
         # Lengths of training and a prior for the place; two networks.
         "siamese": Rival("frame 0", _fitted(SiameseTracker), 6),
         "mask_propagation": Rival("frame 0", _fitted(PropagationTracker), 2),

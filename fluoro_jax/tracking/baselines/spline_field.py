@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 from scipy.interpolate import BSpline
 
+from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Grid
 
 Array = jax.Array
@@ -57,7 +58,17 @@ def make_basis(
         grid: of its voxels.
         knots: along (z, y, x), 2 or more; splines are `degree - 1` more.
         degree: 1 (piecewise linear) or 3 (cubic).
+
+    Raises:
+        UserError: for fewer than 2 knots, or no whole number of them.
     """
+    if not all(type(count) is int and count >= 2 for count in knots):
+        refuse(
+            f"knots = {knots}",
+            "whole numbers from 2 on",
+            why="the outermost knots lie at the outermost voxels",
+            fix="leave them at their defaults",
+        )
     axes = [
         _axis(count, float(grid.spacing_mm[2 - axis]), knots[axis], degree)
         for axis, count in enumerate(shape)

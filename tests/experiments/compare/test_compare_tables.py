@@ -91,12 +91,16 @@ def test_latency_and_refusals_in_the_table():
 
 
 def test_forecasts_are_of_a_tracker_chosen_before_any_error_is_seen():
-    rows = lambda *names: [{"tracker": n, "causal": n != "late@2"} for n in names]
+    told = {"centroids_delayed": "past truth"}
+    rows = lambda *names: [
+        {"tracker": n, "causal": n != "late@2", "knowledge": told.get(n, "nothing")}
+        for n in names
+    ]
     known = ("static_frame0", "mine:Tracker", "late@2", "net@0", "other@0")
     assert forecast_of(rows(*known), "") == "net@0"
     assert forecast_of(rows(*known[:3]), "") == "static_frame0"
     assert forecast_of(rows(*known), "other@0") == "other@0"
-    assert forecast_of(rows("late@2"), "") == ""
+    assert forecast_of(rows("late@2", "centroids_delayed"), "") == ""
 
 
 def test_the_forecast_table_has_ranges_over_cases():
@@ -167,3 +171,9 @@ def test_an_exact_trace_costs_what_the_tumour_moves_in_the_delay():
     assert len(tried) == 4
     assert tune.score("linear", tried[0], [tracked], forecast) > 0.0
     assert tune.main(["nowhere"]) == 2
+
+
+def test_a_tracker_that_is_scored_in_no_frame_says_so():
+    row = summarise_record(record("told", [case([None] * 5)]), EVALUATION)
+    text = markdown([row], forecast_errors_of([], [row], settings()), settings())
+    assert "| clinic | not scored |" in text and "nan" not in text

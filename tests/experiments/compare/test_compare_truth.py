@@ -11,7 +11,7 @@ from fake_scenarios import settings, use_discs
 from fluoro_jax.experiments.compare.run import compare
 from fluoro_jax.tracking.baselines import centroids
 
-NAMES = ("centroids_late", "centroids_alone")
+NAMES = ("centroids_delayed", "centroids_first_6s")
 
 
 def test_frames_whose_truth_is_told_are_not_scored(tmp_path, monkeypatch):
@@ -28,9 +28,9 @@ def test_frames_whose_truth_is_told_are_not_scored(tmp_path, monkeypatch):
         for case in record["cases"]:
             scored = np.array([d is not None for d in case["distance_mm"]])
             told[record["tracker"]] = np.array(case["time_s"])[~scored]
-    assert not len(told["centroids_late"])
+    assert not len(told["centroids_delayed"])
     # Frame 0 is shown to all alike; `summary` leaves it out.
     until_s = centroids.LABELLED_S
     np.testing.assert_allclose(
-        told["centroids_alone"], np.arange(0.25, until_s + 0.1, 0.25)
+        told["centroids_first_6s"], np.arange(0.25, until_s + 0.1, 0.25)
     )
