@@ -17,6 +17,7 @@ from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import expand_path, write_all
 
 if TYPE_CHECKING:
+    from fluoro_jax.geometry import Geometry
     from fluoro_jax.tracking.export_onnx import OnnxProgram
 
 DOES = "write a model as StableHLO or ONNX, with its inputs, outputs and limits"
@@ -106,14 +107,12 @@ def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, An
     import jax
 
     from fluoro_jax.data.stack import NEIGHBOURS, OFFSETS
-    from fluoro_jax.geometry import iso_pixel_mm
     from fluoro_jax.io.tracks import DISCLAIMER
     from fluoro_jax.tracking.export import MAX_DIFF
     from fluoro_jax.tracking.learned import TrainingDomain
 
     cfg, card = weights.cfg, weights.card
     learned = TrainingDomain.from_config(cfg)
-    numbers = lambda values: [float(value) for value in values]
     return {
         "statement": DISCLAIMER,
         "name": card["name"],
@@ -129,17 +128,7 @@ def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, An
         "outputs": [dataclasses.asdict(value) for value in program.outputs],
         "carried": program.carried,
         "start": "every input that is carried is zeros before the first frame",
-        "frame": {
-            "unit": "line integral, -ln(reading / open beam) [1]; bone is bright",
-            "axes": "row 0 superior; columns as seen from the source",
-            "rows": learned.view.rows,
-            "cols": learned.view.cols,
-            "pixel_iso_mm": numbers(iso_pixel_mm(learned.view)),
-            "sad_mm": float(learned.view.sad_mm),
-            "sdd_mm": float(learned.view.sdd_mm),
-            "gantry_deg": float(learned.view.gantry_deg),
-            "angles_deg": list(learned.angles_deg),
-        },
+        "frame": _frame(learned.view) | {"angles_deg": list(learned.angles_deg)},
         "frame_s": float(learned.frame_s),
         "stack": cfg.data.stack,
         "neighbours": list(OFFSETS.get(cfg.data.stack, NEIGHBOURS)),
@@ -148,6 +137,21 @@ def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, An
         "max_abs_difference": program.max_abs_difference,
         "max_abs_difference_allowed": MAX_DIFF,
         "limits": card["limits"],
+    }
+
+
+def _frame(view: Geometry) -> dict[str, Any]:
+    from fluoro_jax.geometry import iso_pixel_mm
+
+    return {
+        "unit": "line integral, -ln(reading / open beam) [1]; bone is bright",
+        "axes": "row 0 superior; columns as seen from the source",
+        "rows": view.rows,
+        "cols": view.cols,
+        "pixel_iso_mm": [float(mm) for mm in iso_pixel_mm(view)],
+        "sad_mm": float(view.sad_mm),
+        "sdd_mm": float(view.sdd_mm),
+        "gantry_deg": float(view.gantry_deg),
     }
 
 
