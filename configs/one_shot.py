@@ -4,13 +4,12 @@ Command:  python -m launch.train --config=configs/one_shot.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
 Time:     `:cpu` from fresh networks 48 min beside other work on two AVX-512 cores.
-Expected: `:cpu` (`--config.study.num_test=30`) has test IoU 0.802 [0.702, 0.852],
-          median distance 1.02 mm, and misses 1 of 30 single frames
-          (docs/weights.md).
+Expected: `:cpu` (`--config.study.num_test=30`) has test IoU 0.802 [0.702, 0.852] and
+          misses 1 of 30 single frames (docs/weights.md); median distance 1.02 mm.
 
-The U-Nets of `configs/causal.py` without its ConvLSTMs and without what moves, by the
-same recipe on the same population: what a single frame can say. An example is one
-frame, so a batch holds as many patients as frames; how they breathe does not count.
+The U-Nets of `configs/causal.py` without its ConvLSTMs and without what moves, with
+the same losses on the same population: what a single frame can say. An example is one
+frame, so a batch holds as many tumours as frames; how they breathe does not count.
 """
 
 from __future__ import annotations
