@@ -27,6 +27,8 @@ def get_config(preset: str = "full") -> ConfigDict:
     c.study.update(name="clinic", num_frames=1)
     c.gen.lstm = "none"
     c.data.stack = "single"
+    if preset == "gpu":
+        c.data.batch_size = 640  # as many frames as 64 clips of 10 have
     if preset == "cpu":
         c.data.update(batch_size=16, pool_bodies=64, renew_every=5)
         c.gen_opt.learning_rate = 4e-3  # from fresh networks

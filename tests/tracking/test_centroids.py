@@ -11,6 +11,7 @@ import pytest
 from blobs import VIEW, blob_clip
 
 from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import position_iso_mm
 from fluoro_jax.sim.body.breathing import breathing_signal
 from fluoro_jax.sim.body.irregular_breathing import sample_breathing
 from fluoro_jax.tracking.baselines import centroids
@@ -68,6 +69,21 @@ def test_alone_it_reads_no_truth_after_the_first_stretch():
     # The stretch itself is read.
     _, short = answers_mm(one, labelled_s=2.0)
     assert np.abs(short - before).max() > 0.1
+
+
+def test_alone_it_stays_within_the_places_that_were_known(monkeypatch):
+    away = lambda params, known_s, known_mm, time_s: known_mm[-1] + 7.0
+    monkeypatch.setattr(centroids, "predict_mm", away)
+    path = TruePath(TIME_S, wave(TIME_S))
+    time_s, places = answers_mm(path, labelled_s=3.0)
+    highest = wave(TIME_S[TIME_S <= 3.0]).max(axis=0) - wave(TIME_S)[0]
+    moved = (places - places[0]) - (answers_mm(path)[1] - places[0])
+    # The same until 3 s, and from then on held.
+    np.testing.assert_allclose(moved[time_s <= 3.0], 0.0, atol=0.01)
+    start = blob_clip(np.zeros((41, 2)))
+    origin = np.asarray(position_iso_mm(start.geometry, start.centroid_px[0]))
+    held_mm = places[time_s > 4.3] - origin
+    np.testing.assert_allclose(held_mm, np.tile(highest, (len(held_mm), 1)), atol=0.05)
 
 
 def test_a_predicted_place_is_where_the_tumour_is_said_to_be(monkeypatch):

@@ -3,8 +3,8 @@
 It looks at no frame. Of the true path of the clip's tumour it reads what lies `AHEAD_S`
 or more before a frame, and predicts the place at that frame: the delay of the machine
 that it was published for. Either all of the path becomes known with that delay, or only
-its first `LABELLED_S`; after these its own answers stand for the truth, and errors add
-up.
+its first `LABELLED_S`; after these its own answers, held within the places that were
+known, stand for the truth, and errors add up.
 
 Source:
     The form that Peng et al. 2022 describe as Wang et al.'s: seven bidirectional
@@ -167,14 +167,18 @@ class CentroidTracker:
         self._check_start(start_s)
         known_s, known_mm = self._known(state, start_s, time_s - AHEAD_S)
         place_mm = predict_mm(self.params, known_s, known_mm, time_s)
+        labelled_s = np.inf if self.labelled_s is None else self.labelled_s
+        alone = time_s - start_s > labelled_s + ROUNDING_S
+        if alone:
+            # Else its errors, read as places, run away.
+            place_mm = np.clip(place_mm, known_mm.min(axis=0), known_mm.max(axis=0))
         # Rows count downwards, superior is up.
         shift_px = (place_mm - known_mm[0]) * (-1.0, 1.0) / iso_pixel_mm(view)
         track = moved_track(
             *(state.frame, state.mask, shift_px, view), confidence=CONFIDENCE
         )
         state = replace(state, check=check, start_s=start_s, frame=state.frame + 1)
-        labelled_s = np.inf if self.labelled_s is None else self.labelled_s
-        if time_s - start_s > labelled_s + ROUNDING_S:
+        if alone:
             state = replace(
                 state,
                 answered_s=(*state.answered_s, time_s),
