@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from fluoro_jax.clip import Clip
@@ -23,7 +22,7 @@ from fluoro_jax.experiments.compare.tune_rivals import CLIPS
 from fluoro_jax.tracking.baselines.bspline_projection import BSplineTracker
 from fluoro_jax.tracking.baselines.freeform import FreeformTracker
 from fluoro_jax.tracking.baselines.phases import PatientPhases, phases_of_case
-from fluoro_jax.tracking.baselines.tune import errors_mm
+from fluoro_jax.tracking.baselines.tune import try_setting
 from fluoro_jax.tracking.tracker import Tracker
 
 SCENARIOS_TRIED, CASES, FRAMES = ("visible", "clinic"), (0, 1), 24
@@ -82,11 +81,11 @@ def main(names: Sequence[str]) -> None:
     for name in names or GRIDS:
         make, settings = GRIDS[name]
         for setting in settings:
-            each = [errors_mm(make(phases, **setting), clip) for clip, phases in some]
-            errors = np.concatenate([one[1:] for one in each])
-            median, high = np.percentile(errors, (50.0, 95.0))
+            trackers = ((make(phases, **setting), clip) for clip, phases in some)
+            trial = try_setting(setting, trackers)
             words = ", ".join(f"{key} {value:g}" for key, value in setting.items())
-            print(f"{name}: {median:.2f} {high:.2f} mm; {words}", flush=True)
+            errors = f"{trial.median_mm:.2f} {trial.p95_mm:.2f} mm"
+            print(f"{name}: {errors}; {words}", flush=True)
 
 
 if __name__ == "__main__":

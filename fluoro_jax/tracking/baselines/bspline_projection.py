@@ -22,9 +22,8 @@ import numpy as np
 from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.xray import projector
-from fluoro_jax.tracking.baselines.extras import optional
 from fluoro_jax.tracking.baselines.field_fit import FieldFit, fit_field
-from fluoro_jax.tracking.baselines.film_fit import check_domain, moved_track, small_film
+from fluoro_jax.tracking.baselines.film_fit import begin_fit, moved_track, small_film
 from fluoro_jax.tracking.baselines.motion_model import ReferencePhase, reference_phase
 from fluoro_jax.tracking.baselines.phases import PatientPhases
 from fluoro_jax.tracking.baselines.spline_field import (
@@ -33,7 +32,7 @@ from fluoro_jax.tracking.baselines.spline_field import (
     field_mm,
     make_basis,
 )
-from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
+from fluoro_jax.tracking.checks import FrameCheck, Reference, next_frame
 
 
 @dataclass(frozen=True)
@@ -104,10 +103,7 @@ class BSplineTracker:
             UserError: frames that hold no line integrals, or optimistix is not
                 installed.
         """
-        check = begin(geometry, reference, domain=domain)
-        check_domain(domain)
-        optional("optimistix")
-        return SplineState(check)
+        return SplineState(begin_fit(geometry, reference, domain))
 
     def step(
         self, state: SplineState, frame: np.ndarray, time_s: float

@@ -18,12 +18,14 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, project_point
 from fluoro_jax.sim.xray import projector
+from fluoro_jax.tracking.baselines.extras import optional
 from fluoro_jax.tracking.baselines.matching import at_place, correlation
 from fluoro_jax.tracking.baselines.motion_model import (
     ReferencePhase,
     deformed,
     share_centroid_mm,
 )
+from fluoro_jax.tracking.checks import FrameCheck, Reference, begin
 from fluoro_jax.tracking.resample import Resampler
 from fluoro_jax.tracking.tracker import make_track
 
@@ -65,6 +67,21 @@ def moved_track(
         return track
     place = np.asarray(project_point(view, centre_mm))
     return at_place(track, place, view, confidence=confidence)
+
+
+def begin_fit(
+    geometry: Geometry, reference: Reference | None, domain: str
+) -> FrameCheck:
+    """Returns what the check of the first frame needs, for trackers that fit films.
+
+    Raises:
+        UserError: a view or reference that cannot be, frames that hold no line
+            integrals, or optimistix is not installed.
+    """
+    check = begin(geometry, reference, domain=domain)
+    check_domain(domain)
+    optional("optimistix")
+    return check
 
 
 def check_domain(domain: str) -> None:

@@ -24,9 +24,8 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.sim.xray import projector
-from fluoro_jax.tracking.baselines.extras import optional
 from fluoro_jax.tracking.baselines.field_fit import FieldFit, fit_field
-from fluoro_jax.tracking.baselines.film_fit import check_domain, moved_track, small_film
+from fluoro_jax.tracking.baselines.film_fit import begin_fit, moved_track, small_film
 from fluoro_jax.tracking.baselines.phases import PatientPhases
 from fluoro_jax.tracking.baselines.projection_fit import ProjectionFitTracker, moved_by
 from fluoro_jax.tracking.baselines.spline_field import (
@@ -35,7 +34,7 @@ from fluoro_jax.tracking.baselines.spline_field import (
     field_mm,
     make_basis,
 )
-from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
+from fluoro_jax.tracking.checks import FrameCheck, Reference, next_frame
 
 
 @dataclass(frozen=True)
@@ -120,10 +119,7 @@ class FreeformTracker:
             UserError: frames that hold no line integrals, or optimistix is not
                 installed.
         """
-        check = begin(geometry, reference, domain=domain)
-        check_domain(domain)
-        optional("optimistix")
-        return FreeformState(check)
+        return FreeformState(begin_fit(geometry, reference, domain))
 
     def step(
         self, state: FreeformState, frame: np.ndarray, time_s: float

@@ -30,7 +30,7 @@ from fluoro_jax.geometry import Geometry, Grid, view_axes
 from fluoro_jax.sim.xray import projector
 from fluoro_jax.tracking.baselines.extras import check_form, optional
 from fluoro_jax.tracking.baselines.film_fit import (
-    check_domain,
+    begin_fit,
     difference,
     local_difference,
     make_film,
@@ -44,7 +44,7 @@ from fluoro_jax.tracking.baselines.motion_model import (
     make_model,
 )
 from fluoro_jax.tracking.baselines.phases import PatientPhases
-from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
+from fluoro_jax.tracking.checks import FrameCheck, Reference, next_frame
 
 Array = jax.Array
 INTENSITIES = ("affine", "patch")
@@ -114,10 +114,7 @@ class ProjectionFitTracker:
             UserError: frames that hold no line integrals, or optimistix is not
                 installed.
         """
-        check = begin(geometry, reference, domain=domain)
-        check_domain(domain)
-        optional("optimistix")
-        return FitState(check)
+        return FitState(begin_fit(geometry, reference, domain))
 
     def step(
         self, state: FitState, frame: np.ndarray, time_s: float

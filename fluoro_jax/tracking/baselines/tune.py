@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,20 @@ def errors_mm(tracker: Tracker, clip: Clip) -> np.ndarray:
     return np.where(np.isfinite(distance), distance, MISSED_MM)
 
 
+def try_setting(
+    setting: Mapping[str, Any], trackers: Iterable[tuple[Tracker, Clip]]
+) -> Trial:
+    """Returns the errors of one setting, of the frames of all clips together.
+
+    Args:
+        setting: of the trackers.
+        trackers: each with the clip that it follows.
+    """
+    each = [errors_mm(tracker, clip)[1:] for tracker, clip in trackers]
+    median, high = np.percentile(np.concatenate(each), (50.0, 95.0))
+    return Trial(setting, float(median), float(high))
+
+
 def tune(
     build: Callable[..., Tracker],
     settings: Sequence[Mapping[str, Any]],
@@ -69,12 +83,10 @@ def tune(
         One trial a setting, the least mean of median and 95th percentile first; as
         many as were tried.
     """
-    trials = []
-    for setting in settings:
-        each = [errors_mm(build(**setting), clip)[1:] for clip in clips]
-        errors = np.concatenate(each)
-        median, high = np.percentile(errors, (50.0, 95.0))
-        trials.append(Trial(setting, float(median), float(high)))
+    trials = [
+        try_setting(setting, ((build(**setting), clip) for clip in clips))
+        for setting in settings
+    ]
     return sorted(trials, key=lambda trial: trial.median_mm + trial.p95_mm)
 
 
