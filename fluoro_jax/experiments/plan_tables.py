@@ -33,6 +33,7 @@ from fluoro_jax.experiments.paper_tables import (
 )
 from fluoro_jax.experiments.plan_figures import captions
 from fluoro_jax.experiments.roles import choices_caption
+from fluoro_jax.experiments.shortfalls import learning_curves, shortfalls
 from fluoro_jax.experiments.verdicts import RULES, verdict
 
 MEASURES = (  # key, decimals, larger is better
@@ -84,6 +85,8 @@ def to_markdown(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
         differences(records),
         choices(records),
         verdicts(cfg, records),
+        learning_curves(records),
+        shortfalls(records),
         figure_5(records),
         table_1(records),
         fine_tuning(records),

@@ -1,0 +1,36 @@
+"""Where the other recipes may start: their networks, on single frames of many tumours.
+
+Command:  python -m launch.train --config=configs/frames.py:cpu --workdir=DIR
+Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
+          is the size of `:gpu` in float32 and small batches, on any device.
+Time:     not measured yet.
+Expected: not measured yet.
+
+The networks of `configs/clinic.py` with all their ConvLSTMs, in clips of one frame. Ten
+frames of a clip cost ten times what one does and show one tumour; here each shows
+another. What has moved, and what the frame before held, is learnt afterwards, in clips:
+`--config.init.parent=NAME` of the recipes that have the same arrays.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import best_group, clinic
+from fluoro_jax.config import Config
+
+
+def get_config(preset: str = "full") -> ConfigDict:
+    """Single frames at scale `preset`: any of `PRESETS`."""
+    c: Config = clinic.get_config(preset)
+    c.name = c.name.replace("clinic", "frames")
+    c.study.num_frames = 1
+    if preset == "gpu":
+        c.data.batch_size = 640  # as many frames as 64 clips of 10 have
+    if preset == "cpu":
+        # From 8 mm on, as the causal network is trained; a tumour of it fills half a
+        # dozen pixels across.
+        c.data.update(batch_size=16, pool_bodies=64, renew_every=4, smallest_mm=8.0)
+        c.gen_opt.learning_rate = 4e-3  # from fresh networks
+        best_group.set_length(c, 12000)
+    return c

@@ -1,0 +1,104 @@
+"""Where the group study's networks fall short, case by case, and how they learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fluoro_jax.experiments.roles import select
+
+Record = Mapping[str, Any]
+Records = Mapping[str, Record]
+WANTED_IOU = 0.9  # ours: cases under it are listed
+MISSED_MM = 10.0  # as in the tables' heads
+# Ours, as in `evaluation.strata`. Ribs lie over nearly every tumour and are no reason.
+SHOWN = 0.1
+OVER = {"heart": "the heart", "spine": "the spine", "diaphragm": "the diaphragm"}
+HEAD = (
+    *("case", "kind", "diameter [mm]", "heart, spine, diaphragm, ribs over it [%]"),
+    *("IoU", "IoU half a pixel off", "distance [mm]", "[v, h] mm", "reason"),
+)
+
+
+def learning_curves(records: Records) -> str:
+    """Returns the IoU of the validation cases by step, a line a run."""
+    lines = []
+    for name, record in records.items():
+        points = [point for point in record.get("curve") or () if "eval/iou" in point]
+        if record["section"] == "ablation" or record["of"] or not points:
+            continue
+        values = ", ".join(f"{p['step']}: {p['eval/iou']:.3f}" for p in points)
+        start = record["config"]["init"]["parent"]
+        lines.append(f"- `{name}`{f' (from `{start}`)' if start else ''}: {values}")
+    head = ["## Learning curves", "", "IoU of the validation cases, by step.", ""]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
+def shortfalls(records: Records) -> str:
+    """Returns the cases of our group runs whose IoU is under `WANTED_IOU`, each why."""
+    tables = []
+    for name, record in select(records, section="group", recipe="ours", of="").items():
+        cases = [c for c in record["table"]["cases"] if c["iou"] is not None]
+        short = sorted(
+            (case for case in cases if case["iou"] < WANTED_IOU),
+            key=lambda case: case["iou"],
+        )
+        pixel_mm = record["table"]["scale"]["pixel_iso_mm"]
+        rows = [HEAD, ("---",) * len(HEAD), *(_cells(case, pixel_mm) for case in short)]
+        others = [case["iou"] for case in cases if case["iou"] >= WANTED_IOU]
+        mean = f", mean IoU {np.mean(others):.3f}" if others else ""
+        tables += [
+            f"`{name}`: {len(short)} of {len(cases)} cases; the other "
+            f"{len(others)}{mean}.",
+            "\n".join("| " + " | ".join(row) + " |" for row in rows),
+        ]
+    if not tables:
+        return ""
+    words = (
+        f"Cases with an IoU under {WANTED_IOU}, the worst first. Half a pixel off: the "
+        "IoU of a disc of this diameter whose outline lies half a pixel too far in all "
+        "around; a case at or above it has no other reason. Else the reason is that "
+        "most of its shadow, and at least 10 %, lies over heart, spine or what is "
+        "under the diaphragm; over ribs lies nearly every tumour."
+    )
+    return "\n\n".join(["## Where the group's cases fall short", words, *tables])
+
+
+def reason(case: Record, pixel_mm: float) -> str:
+    """Returns why a case has the IoU that it has, as far as its truth tells.
+
+    Args:
+        case: of a record's table.
+        pixel_mm: side of a pixel at the isocentre, mm.
+    """
+    fault = _fault(case)
+    if not fault and case["iou"] >= half_pixel_iou(case["diameter_mm"], pixel_mm):
+        return "its size: within half a pixel"
+    shares = {words: case[f"{name}_overlap"] for name, words in OVER.items()}
+    over = max(shares, key=lambda words: shares[words])
+    cause = f"over {over}" if shares[over] >= SHOWN else "over neither"
+    return f"{fault}; {cause}" if fault else cause
+
+
+def half_pixel_iou(diameter_mm: float, pixel_mm: float) -> float:
+    """Returns the IoU of a disc and the one half a pixel smaller all around."""
+    return max(1.0 - pixel_mm / diameter_mm, 0.0) ** 2
+
+
+def _fault(case: Record) -> str:
+    """What is wrong beyond the outline."""
+    if case["empty_predictions"]:
+        return f"empty in {case['empty_predictions']:.0f} frames"
+    return "missed" if case["distance_mm"] > MISSED_MM else ""
+
+
+def _cells(case: Record, pixel_mm: float) -> tuple[str, ...]:
+    over = ", ".join(f"{100 * case[f'{name}_overlap']:.0f}" for name in (*OVER, "rib"))
+    shift = f"[{case['vertical_iso_mm']:.1f}, {case['horizontal_iso_mm']:.1f}]"
+    return (
+        *(str(case["id"]), case["kind"], f"{case['diameter_mm']:.1f}", over),
+        *(f"{case['iou']:.2f}", f"{half_pixel_iou(case['diameter_mm'], pixel_mm):.2f}"),
+        *(f"{case['distance_mm']:.1f}", shift, reason(case, pixel_mm)),
+    )
