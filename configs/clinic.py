@@ -29,7 +29,9 @@ def get_config(preset: str = "full") -> ConfigDict:
     """Clinic study at scale `preset`: any of `PRESETS`."""
     c: Config = best_group.get_config(preset)
     c.name = c.name.replace("best_group", "clinic")
-    c.study.name = "clinic"
+    # Drawn from the system's entropy on 2026-11-28, before any case of it was seen: the
+    # test cases of the earlier seed had been scored by networks of other recipes.
+    c.study.update(name="clinic", seed=1525981075)
     c.data.random_start = False
     if preset != "smoke":
         numbers = STUDIES["clinic"].numbers

@@ -28,6 +28,8 @@ from configs import (
     best_group,
     best_patient,
     best_subgroup,
+    clinic,
+    frames,
     paper_group,
     paper_patient,
     paper_subgroup,
@@ -45,8 +47,8 @@ def get_config(preset: str = "full") -> ConfigDict:
     """The plan at scale `preset`: name, tolerance, parts in the order they run."""
     preset = preset or "full"
     check_preset(preset, PRESETS)
-    parts = _core(preset) | _further(preset) | _transfer(preset)
-    parts |= _held_out(preset) | _ablation(preset)
+    parts = _core(preset) | _riding(preset) | _further(preset)
+    parts |= _transfer(preset) | _held_out(preset) | _ablation(preset)
     if preset != "cpu":
         for part in parts.values():
             part["minutes"] = 0.0  # estimated on two cores only
@@ -117,6 +119,31 @@ def _core(preset: str) -> dict[str, Any]:
             10.0,
             "patient",
             recipe="published",
+        ),
+    }
+
+
+def _riding(preset: str) -> dict[str, Any]:
+    """Ours: single frames of tumours that ride on the lung, and what starts from it."""
+    group = best_group.get_config(preset)
+    return {
+        "frames": _part(
+            "single frames of many riding tumours, our recipe",
+            frames.get_config(preset),
+            65.0,
+            section="riding",
+        ),
+        "clinic": _part(
+            "riding tumours, our recipe, started from `frames`",
+            _started(clinic.get_config(preset), preset),
+            40.0,
+            section="riding",
+        ),
+        "group_frames": _part(
+            "group, our recipe, started from `frames`",
+            _started(group, preset),
+            40.0,
+            paper="group",
         ),
     }
 
@@ -273,6 +300,15 @@ def _tuned(run: Config, frozen: str) -> Config:
 def _slow(run: Config) -> Config:
     run = copy.deepcopy(run)
     run.gen_opt.learning_rate = 2e-3  # ours: half of the rate from scratch
+    return run
+
+
+def _started(run: Config, preset: str) -> Config:
+    run = copy.deepcopy(run)
+    run.init.parent = "frames"
+    run.gen_opt.learning_rate = 3e-3  # ours: less than from fresh networks
+    if preset == "cpu":
+        best_group.set_length(run, 4000)
     return run
 
 

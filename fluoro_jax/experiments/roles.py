@@ -10,7 +10,10 @@ from fluoro_jax.choices import choices_caption
 __all__ = ["FIELDS", "RECIPES", "ROLES", "SECTIONS", "choices_caption", "select"]
 
 T = TypeVar("T")
-SECTIONS = ("group", "subgroup", "patient", "transfer", "held_out", "ablation")
+SECTIONS = (
+    *("group", "riding", "subgroup", "patient"),
+    *("transfer", "held_out", "ablation"),
+)
 ROLES = {"subgroup": ("scratch", "finetuned")}  # elsewhere any word, in ablations a row
 RECIPES = ("ours", "published")
 FIELDS = ("title", "paper", "section", "role", "recipe", "of")  # words of the plan
