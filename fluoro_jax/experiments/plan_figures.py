@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ Records = Mapping[str, Mapping[str, Any]]
 PRIOR_COLOURS = dict(zip(PHASE_PRIORS, ("#009E73", "#CC79A7"), strict=True))
 MEASURES = ("iou", "vertical_iso_mm")
 POINTS = ("eval/iou", "eval/vertical_mm")
+# Of Okabe and Ito's; beyond as many runs the dash tells them apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.")
 
 
 def draw(parts: Mapping[str, Any], records: Records, workdir: Path) -> list[Path]:
@@ -74,13 +78,15 @@ def curves(records: Records, path: Path) -> Path:
     fig = canvas((9.0, 3.6))
     axes = fig.subplots(1, 2)
     rows = []
-    for name, record in records.items():
-        points = record["curve"]
+    learned = {name: record["curve"] for name, record in records.items()}
+    learned = {name: points for name, points in learned.items() if points}
+    looks = itertools.cycle(itertools.product(DASHES, COLOURS))
+    for (name, points), (dash, colour) in zip(learned.items(), looks, strict=False):
         steps = [point["step"] for point in points]
+        look: dict[str, Any] = dict(color=colour, ls=dash, label=name)
         for axis, key in zip(axes, POINTS, strict=True):
             values = [point[key] for point in points]
-            if points:
-                axis.plot(steps, values, marker="o", ms=2.5, lw=1.2, label=name)
+            axis.plot(steps, values, marker="o", ms=2.5, lw=1.2, **look)
             rows += [(name, key, s, v) for s, v in zip(steps, values, strict=True)]
     axes[0].set(xlabel="step", ylabel="validation IoU", ylim=(0, 1))
     axes[1].set(xlabel="step", ylabel="validation error, vertical [mm at isocentre]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ STYLES = {
 COLUMNS = 4
 PANEL_IN = 2.6  # width of a panel
 ROW_IN = 0.17  # height of a tracker's row
+TITLE_WIDTH = 42  # letters that a panel holds
 
 
 @styled
@@ -42,7 +44,7 @@ def forest(rows: Sequence[Mapping[str, Any]], path: Path, caption: str) -> Figur
     for axis, name in zip(axes.flat, names, strict=False):
         some = {row["tracker"]: row for row in rows if row["scenario"] == name}
         _panel(axis, some, trackers)
-        axis.set_title(SCENARIOS[name].title, fontsize=7)
+        axis.set_title(textwrap.fill(SCENARIOS[name].title, TITLE_WIDTH), fontsize=7)
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     for axis in axes[-1]:
