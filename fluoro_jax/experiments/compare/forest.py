@@ -38,7 +38,7 @@ def forest(rows: Sequence[Mapping[str, Any]], path: Path, caption: str) -> Figur
     trackers = list(dict.fromkeys(row["tracker"] for row in rows))
     columns = min(COLUMNS, len(names))
     lines = math.ceil(len(names) / columns)
-    size = (PANEL_IN * columns + 1.2, (ROW_IN * len(trackers) + 0.8) * lines)
+    size = (PANEL_IN * columns + 1.2, (ROW_IN * len(trackers) + 1.0) * lines)
     fig = canvas(size)
     axes = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axis, name in zip(axes.flat, names, strict=False):
