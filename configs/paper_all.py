@@ -135,14 +135,14 @@ def _riding(preset: str) -> dict[str, Any]:
         ),
         "clinic": _part(
             "riding tumours, our recipe, started from `frames`",
-            _started(clinic.get_config(preset), preset),
+            _started(clinic.get_config(preset), "frames", (4000, 3e-3), preset),
             40.0,
             section="riding",
         ),
-        "group_frames": _part(
-            "group, our recipe, started from `frames`",
-            _started(group, preset),
-            40.0,
+        "group_clinic": _part(
+            "group, our recipe, started from `clinic`",
+            _started(group, "clinic", (3000, 2e-3), preset),
+            30.0,
             paper="group",
         ),
     }
@@ -303,12 +303,13 @@ def _slow(run: Config) -> Config:
     return run
 
 
-def _started(run: Config, preset: str) -> Config:
+def _started(run: Config, parent: str, how: tuple[int, float], preset: str) -> Config:
+    """Starts from a trained network: at `cpu` for so many steps, at this rate."""
     run = copy.deepcopy(run)
-    run.init.parent = "frames"
-    run.gen_opt.learning_rate = 3e-3  # ours: less than from fresh networks
+    run.init.parent = parent
+    steps, run.gen_opt.learning_rate = how
     if preset == "cpu":
-        best_group.set_length(run, 4000)
+        best_group.set_length(run, steps)
     return run
 
 
