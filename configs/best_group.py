@@ -35,7 +35,7 @@ def get_config(preset: str = "full") -> ConfigDict:
         c.data.batch_size = 2
     c.data.update(smallest_mm=10.0, largest_mm=48.0, even_in="log_diameter")
     c.gen.update(input_mean=0.0, input_scale=0.25)
-    # Masks of what is tumour more likely than not: docs/experiments.md.
+    # Masks of what is tumour more likely than not: docs/riding.md.
     c.loss.foreground_weight = 2.0
     if preset == "cpu":  # the paper's pixel, behind cells of 4 x 4 pixels
         c.data.update(pool_bodies=32, renew_every=8)  # hundreds of patients

@@ -7,13 +7,13 @@ Time:     `:cpu` from fresh networks not measured; its 5000 steps from those of
           best_group:cpu (`--config.init.parent=best_group`): 42 min on two AVX-512
           cores.
 Expected: so trained, `:cpu` has test IoU 0.794 [0.726, 0.836], median distance
-          0.98 mm, and misses 5 of 60 cases (docs/experiments.md).
+          0.98 mm, and misses 5 of 60 cases (docs/riding.md).
 
 The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
 to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no
 clip is one whole breath. For real anatomy an appearance is drawn for every clip
 (`--config.data.randomise=clutter+texture+warp+mirror+exposure`), which costs accuracy
-on the phantom: docs/experiments.md.
+on the phantom: docs/riding.md.
 """
 
 from __future__ import annotations
