@@ -39,5 +39,5 @@ def get_config(preset: str = "full") -> ConfigDict:
     if preset == "cpu":
         c.data.renew_every = 5  # more patients: it remembers those that it sees often
         c.gen_opt.learning_rate = 3e-3  # from trained networks
-        best_group.set_length(c, 5000)
+        best_group.set_length(c, 4000)
     return c

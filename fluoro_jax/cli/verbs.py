@@ -6,6 +6,10 @@ VERBS = {  # what does the work: (module, function); imported only when it runs
     "reproduce": ("fluoro_jax.experiments.reproduce", "reproduce"),
     "publish": ("fluoro_jax.zoo.publish", "publish"),
     "real_anatomy": ("fluoro_jax.experiments.real_anatomy", "evaluate_in_ct"),
+    "new_patients": (
+        "fluoro_jax.experiments.new_patients",
+        "evaluate_on_new_patients",
+    ),
     "compare": ("fluoro_jax.experiments.compare.run", "compare"),
     "confidence": ("fluoro_jax.experiments.compare.confidence", "confidence"),
 }
@@ -26,6 +30,9 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "ct": "a whole chest: DICOM folder, .nii.gz or .mha",
         "count": "simulated tumours in it; by default 48",
         "sites_seed": "seed of their sites and sizes; by default 0",
+    },
+    "new_patients": {
+        "count": "clips of trained patients, and of new ones; by default 256",
     },
     "compare": {
         "only": "trackers, as --only=static_frame0,group@2,my_module:MyTracker",

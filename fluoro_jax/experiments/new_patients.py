@@ -1,0 +1,227 @@
+"""Fresh simulated tumours on patients of the training and on new ones, by size.
+
+As good on both: a network remembers no patient, and more of them would not help it. The
+clips are of training's own kind, of one patient's tumour each, and are in no table of
+the studies; new patients are those of another run's seed.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from fluoro_jax.data.batches import SimulatorSource
+from fluoro_jax.data.stack import stack_frames
+from fluoro_jax.errors import UserError
+from fluoro_jax.evaluation.statistics import FEW, bootstrap_mean
+from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.io.files import write_text
+from fluoro_jax.metrics import iou
+from fluoro_jax.models.generator import predict
+from fluoro_jax.studies import StudySpec
+from fluoro_jax.training.nets import restore_generator
+from fluoro_jax.training.precision import describe_precision
+
+NEW_SEED = 10_000  # added to the run's, whose patients training never saw
+BANDS_MM = (0.0, 10.0, 14.0, 20.0, 28.0, np.inf)  # ours
+LOST_IOU = 0.1  # ours: a mask that overlaps the tumour by less is of something else
+WHO = {"trained": "patients of the training", "new": "new patients"}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Holds clips of one kind of patient.
+
+    Attributes:
+        diameter_mm: `[N]` of the disc of the true mask's area, mm at the isocentre.
+        iou: `[N]` of the whole masks, averaged over a clip's frames.
+    """
+
+    diameter_mm: np.ndarray
+    iou: np.ndarray
+
+
+def evaluate_on_new_patients(
+    cfg: Any,
+    workdir: str | Path,
+    *,
+    count: str = "256",  # text, as the command line's flags hand it over
+    data_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Scores a trained run on fresh clips; prints and writes the table.
+
+    Args:
+        cfg: the run's config.
+        workdir: of the run; takes tables/new_patients.json.
+        count: clips of either kind of patient, a whole number.
+        data_dir: not used; every verb is given it.
+
+    Returns:
+        What was written: `rows` by kind of patient and size, and what made them.
+
+    Raises:
+        UserError: no checkpoint, stored training cases, or no whole number.
+    """
+    if not (count.isdecimal() and int(count) > 0):
+        raise UserError(
+            f"--count={count}",
+            needed="a whole number from 1 on",
+            why="it counts the clips of either kind of patient",
+            fix="--count=256",
+        )
+    if cfg.data.source != "simulator":
+        raise UserError(
+            f'data.source = "{cfg.data.source}"',
+            needed='a run with data.source = "simulator"',
+            why="others see stored cases, of which there are no fresh ones",
+            fix="launch.evaluate scores it on its stored test cases",
+        )
+    generator, params, step = restore_generator(cfg, workdir)
+    rows = {}
+    for kind, words in WHO.items():
+        clips = _clips(cfg, kind, step, int(count))
+        shown = tqdm(clips, total=int(count), desc=words, unit="clip", leave=False)
+        rows[kind] = table(_scored(cfg, generator, params, shown), cfg)
+    found = {
+        "count": int(count),
+        "step": step,
+        "config": cfg.to_dict(),
+        "precision": describe_precision(cfg),
+        "rows": rows,
+    }
+    path = Path(workdir) / "tables" / "new_patients.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    print(markdown(found))
+    print(f"numbers: {path}")
+    return found
+
+
+def _clips(
+    cfg: Any, kind: str, step: int, count: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields frames and masks `[T, H, W]` of fresh clips."""
+    if kind == "new":
+        cfg = copy.deepcopy(cfg)
+        cfg.seed += NEW_SEED
+        source, index = SimulatorSource(cfg, process=(0, 1)), 0
+    else:
+        # The micro-batches that training would go on with: their tumours are fresh.
+        updates = max(cfg.train.gen_updates, cfg.train.critic_updates)
+        index = step * updates * cfg.train.accumulate
+        source = _LastPool(cfg, index - 1)
+    made = 0
+    while made < count:
+        batch = source.batch_at(index)
+        for frames, mask in zip(batch["frames"], batch["mask"], strict=True):
+            if made < count:
+                yield np.asarray(frames), np.asarray(mask)
+            made += 1
+        index += 1
+
+
+class _LastPool(SimulatorSource):
+    """The patients of one micro-batch's pool, whichever micro-batch is asked for."""
+
+    def __init__(self, cfg: Any, index: int) -> None:
+        super().__init__(cfg, process=(0, 1))
+        self._renewals = index // cfg.data.renew_every
+
+    def _patient(self, slot: int, renewals: int) -> Any:
+        return super()._patient(slot, self._renewals)
+
+
+def _scored(cfg: Any, generator: Any, params: Any, clips: Any) -> Scored:
+    answer = jax.jit(
+        lambda frames: predict(
+            generator, params, stack_frames(frames[None], cfg.data.stack)
+        )
+    )
+    down, right = iso_pixel_mm(StudySpec.from_config(cfg.study).geometry())
+    sizes, overlaps = [], []
+    for frames, mask in clips:
+        if not mask.any():  # smaller than a pixel, or outside the panel
+            continue
+        predicted = np.asarray(answer(frames))[0] >= cfg.evaluation.threshold
+        area_mm2 = mask.sum() / len(mask) * down * right
+        sizes.append(2.0 * np.sqrt(area_mm2 / np.pi))
+        # NaN in a frame without a tumour.
+        overlaps.append(np.nanmean(np.asarray(iou(predicted, mask > 0.5))))
+    return Scored(np.array(sizes), np.array(overlaps))
+
+
+def table(scored: Scored, cfg: Any) -> list[dict[str, Any]]:
+    """Returns a row of all clips, and one of each size that has any.
+
+    Args:
+        scored: the clips.
+        cfg: reads evaluation.bootstrap and seed.
+
+    Returns:
+        label, n, iou and its 95 % interval over clips (None under `FEW` of them), lost
+        (share with an IoU under `LOST_IOU`) and iou_found (of the others, or None).
+    """
+    size, rows = scored.diameter_mm, [_row("all", scored.iou, cfg)]
+    for least, most in itertools.pairwise(BANDS_MM):
+        some = scored.iou[(size >= least) & (size < most)]
+        if len(some):
+            rows.append(_row(_words(least, most), some, cfg))
+    return rows
+
+
+def _words(least: float, most: float) -> str:
+    if not least:
+        return f"under {most:g} mm"
+    return f"{least:g} to {most:g} mm" if np.isfinite(most) else f"from {least:g} mm on"
+
+
+def _row(label: str, values: np.ndarray, cfg: Any) -> dict[str, Any]:
+    found = values[values >= LOST_IOU]
+    interval = bootstrap_mean(values, resamples=cfg.evaluation.bootstrap, seed=cfg.seed)
+    return {
+        "label": label,
+        "n": len(values),
+        "iou": interval.mean,
+        "low": interval.low if len(values) >= FEW else None,
+        "high": interval.high if len(values) >= FEW else None,
+        "lost": float(np.mean(values < LOST_IOU)),
+        "iou_found": float(found.mean()) if len(found) else None,
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Returns the table as Markdown with its caption."""
+    head = ("diameter", *(f"{w}: clips | IoU | lost [%] | IoU" for w in WHO.values()))
+    lines = [
+        f"# {found['config']['name']}: fresh tumours, step {found['step']}",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---" * (1 + 4 * len(WHO)) + "|",
+    ]
+    by_kind = [{r["label"]: r for r in rows} for rows in found["rows"].values()]
+    for label in dict.fromkeys(label for rows in by_kind for label in rows):
+        cells = [_cells(rows.get(label)) for rows in by_kind]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    caption = (
+        "Whole masks; IoU: mean over clips of the mean over frames, with its 95 % "
+        f"interval; lost: IoU under {LOST_IOU:g}; then the IoU of the others. "
+        "Diameter: of the disc of the mask's area, mm at the isocentre."
+    )
+    return "\n".join([*lines, "", caption])
+
+
+def _cells(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "0 | | |"
+    spread = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    found = "" if row["iou_found"] is None else f"{row['iou_found']:.3f}"
+    return f"{row['n']} | {row['iou']:.3f}{spread} | {100 * row['lost']:.0f} | {found}"
