@@ -7,7 +7,6 @@ the studies; new patients are those of another run's seed.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from fluoro_jax.data.batches import SimulatorSource
@@ -111,7 +111,7 @@ def _clips(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields frames and masks `[T, H, W]` of fresh clips."""
     if kind == "new":
-        cfg = copy.deepcopy(cfg)
+        cfg = ConfigDict(cfg.to_dict())  # a verb's own config is frozen
         cfg.seed += NEW_SEED
         source, index = SimulatorSource(cfg, process=(0, 1)), 0
     else:

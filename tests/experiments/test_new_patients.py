@@ -7,6 +7,7 @@ import types
 
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
 
 from configs import best_group, paper_group
 from fluoro_jax.errors import UserError
@@ -46,7 +47,7 @@ def test_the_clips_are_fresh_and_the_patients_those_of_training_or_not(
 ):
     cfg.train.update(gen_updates=2, accumulate=3)
     cfg.data.update(pool_bodies=2, renew_every=14)
-    found = new.evaluate_on_new_patients(cfg, tmp_path, count="12")
+    found = new.evaluate_on_new_patients(FrozenConfigDict(cfg), tmp_path, count="12")
     # Those that training would go on with, 42 to 44, but of the patients of 41: slot 0
     # is renewed at 42, from number 2 to 4. And those of another seed.
     assert a_run == [
