@@ -30,10 +30,13 @@ def test_half_a_pixel_costs_a_small_disc_more():
     ("more", "words"),
     [
         (dict(iou=0.91), "its size: within half a pixel"),
-        (dict(iou=0.89), "over neither"),
+        (dict(iou=0.89), "over none of these"),
         (dict(iou=0.89, heart_overlap=0.2, spine_overlap=0.3), "over the spine"),
-        (dict(iou=0.89, diaphragm_overlap=0.09), "over neither"),
-        (dict(iou=0.91, empty_predictions=2.0), "empty in 2 frames; over neither"),
+        (dict(iou=0.89, diaphragm_overlap=0.09), "over none of these"),
+        (
+            dict(iou=0.91, empty_predictions=2.0),
+            "empty in 2 frames; over none of these",
+        ),
         (dict(iou=0.1, distance_mm=11.0, heart_overlap=0.5), "missed; over the heart"),
     ],
 )
