@@ -6,7 +6,8 @@ Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`
 Time:     `:cpu` 6000 steps of 0.4 s on two AVX-512 cores, of 1.2 s on two AVX2 cores;
           `full` not measured yet.
 Expected: `:cpu` test IoU 0.873 [0.820, 0.905], median distance 0.70 mm, none of 30
-          missed, vertical error 0.65 mm [0.53, 0.95] (docs/results/paper_all_cpu).
+          missed, vertical error 0.65 mm [0.53, 0.95] (docs/results/paper_all_cpu);
+          3000 steps started from clinic:cpu (part `group_clinic`) 0.895, 0.59 mm.
 
 Not the paper's recipe. Simulated tumours from 10 to 48 mm on a slowly renewed pool of
 patients, as many under 22 mm as above; frames background-subtracted, with a channel for

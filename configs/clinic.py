@@ -3,11 +3,11 @@
 Command:  python -m launch.reproduce --config=configs/clinic.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
-Time:     `:cpu` from fresh networks not measured; its 5000 steps from those of
-          best_group:cpu (`--config.init.parent=best_group`): 42 min on two AVX-512
-          cores.
-Expected: so trained, `:cpu` has test IoU 0.794 [0.726, 0.836], median distance
-          0.98 mm, and misses 5 of 60 cases (docs/riding.md).
+Time:     `:cpu` from fresh networks not measured; its 4000 steps from those of
+          frames:cpu (`--config.init.parent=frames`) 32 min on two AVX-512 cores, 68 min
+          for those of frames before.
+Expected: so trained, `:cpu` has test IoU 0.788 [0.716, 0.837], median distance
+          0.86 mm, and misses 5 of 60 cases (docs/riding.md).
 
 The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
 to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no
