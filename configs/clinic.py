@@ -4,7 +4,7 @@ Command:  python -m launch.reproduce --config=configs/clinic.py:cpu --workdir=DI
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
 Time:     `:cpu` from fresh networks not measured; its 4000 steps from those of
-          frames:cpu (`--config.init.parent=frames`) 32 min on two AVX-512 cores, 68 min
+          frames:cpu (`--config.init.parent=frames`) 32 min on two AVX-512 cores, 64 min
           for those of frames before.
 Expected: so trained, `:cpu` has test IoU 0.788 [0.716, 0.837], median distance
           0.86 mm, and misses 5 of 60 cases (docs/riding.md).

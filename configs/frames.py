@@ -3,7 +3,7 @@
 Command:  python -m launch.train --config=configs/frames.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
-Time:     `:cpu` 68 min on two AVX-512 cores, tests beside it.
+Time:     `:cpu` 64 min on two AVX-512 cores, tests beside it.
 Expected: `:cpu` validation IoU 0.798; test IoU 0.806 [0.723, 0.857], median distance
           0.83 mm, 4 of 60 single frames missed (docs/results/paper_all_cpu).
 
