@@ -125,7 +125,9 @@ def _core(preset: str) -> dict[str, Any]:
 
 def _riding(preset: str) -> dict[str, Any]:
     """Ours: single frames of tumours that ride on the lung, and what starts from it."""
-    group = best_group.get_config(preset)
+    group = _started(best_group.get_config(preset), "clinic", 2e-3)
+    if preset == "cpu":
+        best_group.set_length(group, 3000)
     return {
         "frames": _part(
             "single frames of many riding tumours, our recipe",
@@ -135,13 +137,13 @@ def _riding(preset: str) -> dict[str, Any]:
         ),
         "clinic": _part(
             "riding tumours, our recipe, started from `frames`",
-            _started(clinic.get_config(preset), "frames", (4000, 3e-3), preset),
+            _started(clinic.get_config(preset), "frames", 3e-3),
             40.0,
             section="riding",
         ),
         "group_clinic": _part(
             "group, our recipe, started from `clinic`",
-            _started(group, "clinic", (3000, 2e-3), preset),
+            group,
             30.0,
             paper="group",
         ),
@@ -303,13 +305,11 @@ def _slow(run: Config) -> Config:
     return run
 
 
-def _started(run: Config, parent: str, how: tuple[int, float], preset: str) -> Config:
-    """Starts from a trained network: at `cpu` for so many steps, at this rate."""
+def _started(run: Config, parent: str, rate: float) -> Config:
+    """Starts from a trained network, at this learning rate."""
     run = copy.deepcopy(run)
     run.init.parent = parent
-    steps, run.gen_opt.learning_rate = how
-    if preset == "cpu":
-        best_group.set_length(run, steps)
+    run.gen_opt.learning_rate = rate
     return run
 
 

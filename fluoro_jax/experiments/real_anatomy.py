@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.config import reads_ahead
-from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.evaluate import masks_of
+from fluoro_jax.experiments.flags import whole_number
 from fluoro_jax.geometry import Geometry, iso_pixel_mm, lps_to_iec
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path, write_text
@@ -116,8 +116,12 @@ def evaluate_in_ct(
         UserError: no checkpoint, a CT that cannot be used, or no whole number.
     """
     generator, params, step = restore_generator(cfg, workdir)
-    number = _whole("count", count, least=1)
-    seed = _whole("sites_seed", sites_seed, least=0)
+    number = whole_number(
+        "count", count, least=1, why="it counts the tumours", example=48
+    )
+    seed = whole_number(
+        "sites_seed", sites_seed, least=0, why="it is a random seed", example=48
+    )
     study, threshold = cfg.study, cfg.evaluation.threshold
     with stage("read the CT"):
         volume = ct_volume(*read_ct(expand_path(ct)))
@@ -167,17 +171,6 @@ def _example(number: int, one: Answer, clip: Clip) -> Example:
     said = f"{one.mean_mm:.1f} mm off" if np.isfinite(one.mean_mm) else "not seen"
     title = f"Tumour {number}: {one.diameter_mm:.0f} mm, {said}"
     return Example(title, clip, one.pred, one.iou)
-
-
-def _whole(name: str, text: str, *, least: int) -> int:
-    if text.isdecimal() and int(text) >= least:
-        return int(text)
-    raise UserError(
-        f"--{name}={text}",
-        needed=f"a whole number from {least} on",
-        why="it counts the tumours" if name == "count" else "it is a random seed",
-        fix=f"--{name}=48",
-    )
 
 
 def _finite(value: Any) -> Any:

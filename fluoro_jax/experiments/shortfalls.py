@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fluoro_jax.evaluation.statistics import MISSED_MM
+from fluoro_jax.experiments.paper_tables import SHOWN, scored
 from fluoro_jax.experiments.roles import select
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 WANTED_IOU = 0.9  # ours: cases under it fall short
 LISTED = 12  # the worst of a run
-MISSED_MM = 10.0  # as in the tables' heads
-# Ours, as in `evaluation.strata`. Ribs lie over nearly every tumour and are no reason.
-SHOWN = 0.1
+# Ribs lie over nearly every tumour and are no reason.
 OVER = {"heart": "the heart", "spine": "the spine", "diaphragm": "the diaphragm"}
 HEAD = (
     *("case", "kind", "diameter [mm]", "heart, spine, diaphragm, ribs over it [%]"),
@@ -27,12 +27,13 @@ def learning_curves(records: Records) -> str:
     """Returns the IoU of the validation cases by step, a line a run."""
     lines = []
     for name, record in records.items():
-        points = [point for point in record.get("curve") or () if "eval/iou" in point]
-        if record["section"] == "ablation" or record["of"] or not points:
+        if record["section"] == "ablation" or not record["curve"]:
             continue
-        values = ", ".join(f"{p['step']}: {p['eval/iou']:.3f}" for p in points)
+        points = [f"{p['step']}: {p['eval/iou']:.3f}" for p in record["curve"]]
         start = record["config"]["init"]["parent"]
-        lines.append(f"- `{name}`{f' (from `{start}`)' if start else ''}: {values}")
+        lines.append(
+            f"- `{name}`{f' (from `{start}`)' if start else ''}: {', '.join(points)}"
+        )
     head = ["## Learning curves", "", "IoU of the validation cases, by step.", ""]
     return "\n".join([*head, *lines]) if lines else ""
 
@@ -43,7 +44,7 @@ def shortfalls(records: Records) -> str:
     runs = select(records, section="group", **ours)
     tables = []
     for name, record in {**runs, **select(records, section="riding", **ours)}.items():
-        cases = [c for c in record["table"]["cases"] if c["iou"] is not None]
+        cases = scored(record)
         short = sorted(
             (case for case in cases if case["iou"] < WANTED_IOU),
             key=lambda case: case["iou"],
