@@ -23,6 +23,7 @@ from fluoro_jax.data.batches import SimulatorSource
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.statistics import FEW, bootstrap_mean
+from fluoro_jax.experiments.flags import whole_number
 from fluoro_jax.geometry import iso_pixel_mm
 from fluoro_jax.io.files import write_text
 from fluoro_jax.metrics import iou
@@ -69,30 +70,24 @@ def evaluate_on_new_patients(
         What was written: `rows` by kind of patient and size, and what made them.
 
     Raises:
-        UserError: no checkpoint, stored training cases, or no whole number.
+        UserError: no checkpoint, a run without fresh clips or without other patients,
+            or no whole number.
     """
-    if not (count.isdecimal() and int(count) > 0):
-        raise UserError(
-            f"--count={count}",
-            needed="a whole number from 1 on",
-            why="it counts the clips of either kind of patient",
-            fix="--count=256",
-        )
-    if cfg.data.source != "simulator":
-        raise UserError(
-            f'data.source = "{cfg.data.source}"',
-            needed='a run with data.source = "simulator"',
-            why="others see stored cases, of which there are no fresh ones",
-            fix="launch.evaluate scores it on its stored test cases",
-        )
+    number = whole_number(
+        *("count", count),
+        least=1,
+        why="it counts the clips of either kind of patient",
+        example=256,
+    )
+    _check_has_others(cfg)
     generator, params, step = restore_generator(cfg, workdir)
     rows = {}
     for kind, words in WHO.items():
-        clips = _clips(cfg, kind, step, int(count))
-        shown = tqdm(clips, total=int(count), desc=words, unit="clip", leave=False)
+        clips = _clips(cfg, kind, step, number)
+        shown = tqdm(clips, total=number, desc=words, unit="clip", leave=False)
         rows[kind] = table(_scored(cfg, generator, params, shown), cfg)
     found = {
-        "count": int(count),
+        "count": number,
         "step": step,
         "config": cfg.to_dict(),
         "precision": describe_precision(cfg),
@@ -104,6 +99,25 @@ def evaluate_on_new_patients(
     print(markdown(found))
     print(f"numbers: {path}")
     return found
+
+
+def _check_has_others(cfg: Any) -> None:
+    """Refuses a run that draws no fresh clips, or whose patients are given."""
+    if cfg.data.source != "simulator":
+        raise UserError(
+            f'data.source = "{cfg.data.source}"',
+            needed='a run with data.source = "simulator"',
+            why="others see stored cases, of which there are no fresh ones",
+            fix="launch.evaluate scores it on its stored test cases",
+        )
+    of_sets = StudySpec.from_config(cfg.study).study.of_sets
+    if of_sets or cfg.data.bodies != "phantom":
+        raise UserError(
+            f'study.name = "{cfg.study.name}", data.bodies = "{cfg.data.bodies}"',
+            needed="a run that simulates its patients",
+            why="its patients are given, so there are no new ones",
+            fix="launch.evaluate scores it on its test cases",
+        )
 
 
 def _clips(
@@ -118,7 +132,7 @@ def _clips(
         # The micro-batches that training would go on with: their tumours are fresh.
         updates = max(cfg.train.gen_updates, cfg.train.critic_updates)
         index = step * updates * cfg.train.accumulate
-        source = _LastPool(cfg, index - 1)
+        source = _LastPool(cfg, max(index - 1, 0))
     made = 0
     while made < count:
         batch = source.batch_at(index)
@@ -160,7 +174,7 @@ def _scored(cfg: Any, generator: Any, params: Any, clips: Any) -> Scored:
 
 
 def table(scored: Scored, cfg: Any) -> list[dict[str, Any]]:
-    """Returns a row of all clips, and one of each size that has any.
+    """Returns a row of all clips, and one of each size; none without a clip.
 
     Args:
         scored: the clips.
@@ -170,12 +184,10 @@ def table(scored: Scored, cfg: Any) -> list[dict[str, Any]]:
         label, n, iou and its 95 % interval over clips (None under `FEW` of them), lost
         (share with an IoU under `LOST_IOU`) and iou_found (of the others, or None).
     """
-    size, rows = scored.diameter_mm, [_row("all", scored.iou, cfg)]
+    size, groups = scored.diameter_mm, {"all": scored.iou}
     for least, most in itertools.pairwise(BANDS_MM):
-        some = scored.iou[(size >= least) & (size < most)]
-        if len(some):
-            rows.append(_row(_words(least, most), some, cfg))
-    return rows
+        groups[_words(least, most)] = scored.iou[(size >= least) & (size < most)]
+    return [_row(label, some, cfg) for label, some in groups.items() if len(some)]
 
 
 def _words(least: float, most: float) -> str:
@@ -200,7 +212,10 @@ def _row(label: str, values: np.ndarray, cfg: Any) -> dict[str, Any]:
 
 def markdown(found: Mapping[str, Any]) -> str:
     """Returns the table as Markdown with its caption."""
-    head = ("diameter", *(f"{w}: clips | IoU | lost [%] | IoU" for w in WHO.values()))
+    head = (
+        "diameter",
+        *(f"{w}: clips | IoU | lost [%] | IoU of the others" for w in WHO.values()),
+    )
     lines = [
         f"# {found['config']['name']}: fresh tumours, step {found['step']}",
         "",
@@ -213,7 +228,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     caption = (
         "Whole masks; IoU: mean over clips of the mean over frames, with its 95 % "
-        f"interval; lost: IoU under {LOST_IOU:g}; then the IoU of the others. "
+        f"interval; lost: IoU under {LOST_IOU:g}. "
         "Diameter: of the disc of the mask's area, mm at the isocentre."
     )
     return "\n".join([*lines, "", caption])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from configs import best_group, paper_group
+from configs import best_group, best_subgroup, paper_group
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments import new_patients as new
 
@@ -72,6 +72,14 @@ def test_the_table_by_hand(cfg):
     assert rows["all"]["low"] < rows["all"]["iou"] < rows["all"]["high"]
     assert rows["under 10 mm"]["iou_found"] is None
     assert rows["10 to 14 mm"]["lost"] == 0.5 and rows["10 to 14 mm"]["low"] is None
+    # No clip whose tumour fills a pixel: no row, and nothing that JSON cannot hold.
+    assert new.table(new.Scored(np.array([]), np.array([])), cfg) == []
+
+
+def test_a_run_that_stopped_before_its_first_step_has_its_first_patients(cfg):
+    assert new._LastPool(cfg, 0)._renewals == 0
+    clip = next(new._clips(cfg, "trained", 0, 1))
+    assert clip[0].shape == clip[1].shape == (10, cfg.study.rows, cfg.study.cols)
 
 
 def test_what_cannot_be_asked_for_is_refused(cfg, tmp_path):
@@ -81,4 +89,9 @@ def test_what_cannot_be_asked_for_is_refused(cfg, tmp_path):
     stored = paper_group.get_config("smoke")
     with pytest.raises(UserError, match='"dataset"'):
         new.evaluate_on_new_patients(stored, tmp_path)
+    for given in (best_subgroup.get_config("smoke"), best_group.get_config("smoke")):
+        if given.study.name == "group":
+            given.data.bodies = "ct"
+        with pytest.raises(UserError, match="no new ones"):
+            new.evaluate_on_new_patients(given, tmp_path)
     assert not list(tmp_path.iterdir())
