@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fluoro_jax.errors import UserError
 
+MOST_DIGITS = 18
+
 
 def whole_number(name: str, text: str, *, least: int, why: str, example: int) -> int:
     """Returns the whole number that a flag holds.
@@ -18,11 +20,12 @@ def whole_number(name: str, text: str, *, least: int, why: str, example: int) ->
     Raises:
         UserError: if it is none, or less.
     """
-    if text.isdecimal() and int(text) >= least:
+    # Python refuses to convert thousands of digits.
+    if text.isdecimal() and len(text) <= MOST_DIGITS and int(text) >= least:
         return int(text)
     raise UserError(
         f"--{name}={text}",
-        needed=f"a whole number from {least} on",
+        needed=f"a whole number from {least} on, of at most {MOST_DIGITS} digits",
         why=why,
         fix=f"--{name}={example}",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,12 +135,8 @@ def evaluate_in_ct(
         num_frames=study.num_frames,
         frame_s=study.frame_s,
     )
-    answers, shown = [], []
-    # `clips` is lazy: beside those to be shown, one clip is in memory at a time.
-    for diameter, clip in tqdm(sequences, total=number, unit="tumour", leave=False):
-        answers.append(answer(tracker, diameter, clip, threshold))
-        if len(shown) < SHOWN:
-            shown.append(_example(len(answers), answers[-1], clip))
+    progress = tqdm(sequences, total=number, unit="tumour", leave=False)
+    answers, shown = _answers(tracker, progress, threshold)
     found = {
         "ct": Path(ct).name,
         "count": number,
@@ -158,6 +154,19 @@ def evaluate_in_ct(
     print(markdown(found))
     print(f"every tumour: {path}\npicture: {picture}")
     return found
+
+
+def _answers(
+    tracker: Tracker, sequences: Iterable[tuple[float, Clip]], threshold: float
+) -> tuple[list[Answer], list[Example]]:
+    """Returns the answer for every tumour, and the first ones to be drawn."""
+    answers, shown = [], []
+    # The clips are lazy: beside those to be shown, one is in memory at a time.
+    for diameter, clip in sequences:
+        answers.append(answer(tracker, diameter, clip, threshold))
+        if len(shown) < SHOWN:
+            shown.append(_example(len(answers), answers[-1], clip))
+    return answers, shown
 
 
 def _draw(shown: Sequence[Example], path: Path) -> Path:
