@@ -171,6 +171,9 @@ def base_config(scale: str = "full") -> Config:
         # Paper: the mask. Ours: "component", the most probable one of the mask;
         # "followed", the one that a motion model follows.
         answer="mask",
+        # Ours, where the network reads cells: the answer is the mean of four, to the
+        # frames as they are and moved by half a cell down, right, and both.
+        half_cells=False,
         stream_lookahead=5,  # ours: frames of delay on clips longer than one cycle
     )
     if scale == "gpu":

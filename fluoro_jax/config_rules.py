@@ -226,6 +226,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("evaluation.bootstrap", _whole(1, 10**6, 10_000), "it counts the resamples"),
     ("evaluation.threshold", FRACTION, "masks are cut at this probability"),
     ("evaluation.answer", ANSWER, _CHOICE),
+    ("evaluation.half_cells", FLAG, "it also asks for answers moved by half a cell"),
     ("evaluation.stream_lookahead", _whole(0, 1000, 5), "it counts frames of delay"),
 )
 RULES = {key: (rule, why) for keys, rule, why in TABLE for key in keys.split()}

@@ -50,6 +50,7 @@ ABSENT: dict[str, Any] = {
     "data.even_in": "diameter",
     "data.randomise": "",
     "evaluation.answer": "mask",
+    "evaluation.half_cells": False,
     "gen_opt.schedule": "cosine",
     "critic_opt.schedule": "cosine",
     "gen.patch": 1,

@@ -18,6 +18,7 @@ LAYERS = (  # lowest first; a module imports from its own layer or below
     {"models", "io", "sim"},
     {"studies"},
     {"config_rules"},
+    {"config_checks"},
     {"config"},
     {"data"},
     {"training", "tracking"},

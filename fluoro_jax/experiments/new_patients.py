@@ -11,24 +11,23 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from fluoro_jax.data.batches import SimulatorSource
-from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
 from fluoro_jax.evaluation.statistics import FEW, bootstrap_mean
 from fluoro_jax.experiments.flags import whole_number
 from fluoro_jax.geometry import iso_pixel_mm
 from fluoro_jax.io.files import write_text
 from fluoro_jax.metrics import iou
-from fluoro_jax.models.generator import predict
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.network import forward
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.precision import describe_precision
 
@@ -155,17 +154,14 @@ class _LastPool(SimulatorSource):
 
 
 def _scored(cfg: Any, generator: Any, params: Any, clips: Any) -> Scored:
-    answer = jax.jit(
-        lambda frames: predict(
-            generator, params, stack_frames(frames[None], cfg.data.stack)
-        )
-    )
+    half = cfg.evaluation.half_cells
+    answer = partial(forward, generator, cfg.data.stack, params, half_cells=half)
     down, right = iso_pixel_mm(StudySpec.from_config(cfg.study).geometry())
     sizes, overlaps = [], []
     for frames, mask in clips:
         if not mask.any():  # smaller than a pixel, or outside the panel
             continue
-        predicted = np.asarray(answer(frames))[0] >= cfg.evaluation.threshold
+        predicted = np.asarray(answer(frames[None]))[0] >= cfg.evaluation.threshold
         area_mm2 = mask.sum() / len(mask) * down * right
         sizes.append(2.0 * np.sqrt(area_mm2 / np.pi))
         # NaN in a frame without a tumour.

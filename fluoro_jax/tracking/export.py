@@ -3,7 +3,7 @@
 A network that reads a whole window becomes one function of the window. A forward-only
 network becomes a function of one frame and of its state, which is handed in and out:
 zeros before the first frame, then what the call before returned. Neighbouring frames,
-the running mean and the sigmoid are inside the program in both cases.
+the running mean, moves by half a cell and the sigmoid are inside the program.
 
 Source:
     StableHLO, https://openxla.org/stablehlo; serialization and compatibility by
@@ -12,6 +12,7 @@ Source:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ def export_network(generator: Any, params: Any, cfg: Any) -> Program:
     Args:
         generator: module whose output has `logits` `[B, T, H, W]`.
         params: its parameters; they become constants of the program.
-        cfg: the run's config (study, data.stack).
+        cfg: the run's config (study, data.stack, evaluation.half_cells).
 
     Returns:
         The program: "stream" for a forward-only network with a stack of the past,
@@ -143,14 +144,16 @@ def _window(generator: Any, params: Any, cfg: Any) -> Program:
     size = (cfg.study.num_frames, cfg.study.rows, cfg.study.cols)
     # Neighbours wrap in training's whole breaths alone, as in `NetworkTracker`.
     mode = "edge" if cfg.data.stack == "wrap" else cfg.data.stack
-    function = jax.jit(lambda frames: forward(generator, mode, params, frames))
+    half = cfg.evaluation.half_cells
+    ask = functools.partial(forward, generator, mode, params, half_cells=half)
+    function = jax.jit(ask)
     (batch,) = jax.export.symbolic_shape("batch")
     open_shape = jax.ShapeDtypeStruct((batch, *size), jnp.float32)
     exported = jax.export.export(function, platforms=PLATFORMS)(open_shape)
     serialized = bytes(exported.serialize())
     frames = np.stack([_random_frames(cfg, seed) for seed in (0, 1)])
     found = jax.export.deserialize(bytearray(serialized)).call(frames)
-    expected = np.asarray(forward(generator, mode, params, frames))
+    expected = np.asarray(ask(frames))
     return Program(
         kind="window",
         serialized=serialized,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fluoro_jax.clip import Track
@@ -57,7 +58,7 @@ class NetworkTracker:
     Attributes:
         generator: module whose output has `logits` `[B, T, H, W]`.
         params: its parameters.
-        cfg: the run's config (study, data.stack, evaluation.threshold).
+        cfg: the run's config (study, data.stack, evaluation).
         lookahead_frames: frames after t that the answer for t may use, 0 .. N-1.
         card: what was measured of published weights; None of others.
         causal: True if that is none.
@@ -132,7 +133,9 @@ class NetworkTracker:
         # Windows before the last repeat frame 0 and are no whole period.
         whole = state.periodic and state.count == self.window_frames
         mode = _stack_mode(self.cfg.data.stack, whole_period=whole)
-        found = np.asarray(forward(self.generator, mode, self.params, window[None])[0])
+        half = self.cfg.evaluation.half_cells
+        ask = functools.partial(forward, self.generator, mode, half_cells=half)
+        found = np.asarray(ask(self.params, window[None])[0])
         if self.cfg.evaluation.answer == "component":
             threshold = self.cfg.evaluation.threshold
             found = most_probable_component(found, threshold)
@@ -151,15 +154,55 @@ class NetworkTracker:
 
 # A linen module hashes by its attributes, so it can be static: equal networks share one
 # program. Parameters are traced, so other weights compile nothing again.
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="half_cells")
 def forward(
-    generator: Any, stack_mode: str, params: Any, frames: jax.Array
+    generator: Any,
+    stack_mode: str,
+    params: Any,
+    frames: jax.Array,
+    *,
+    half_cells: bool = False,
 ) -> jax.Array:
     """Returns probabilities `[B, T, H, W]` of frames `[B, T, H, W]`.
 
     Compiled once for each shape of `frames`.
+
+    Args:
+        generator: a `Generator`.
+        stack_mode: of `data.stack.stack_frames`.
+        params: its parameters.
+        frames: line integrals.
+        half_cells: answer with the mean over the frames as they are and moved by half
+            a cell (`generator.patch`) down, right, and both: an outline then depends
+            less on where the cells' borders lie. Four times the work.
     """
-    return predict(generator, params, stack_frames(frames, stack_mode))
+    answer = lambda frames: predict(generator, params, stack_frames(frames, stack_mode))
+    if not half_cells:
+        return answer(frames)
+    half = generator.patch // 2
+    moves = [(down, right) for down in (0, half) for right in (0, half)]
+    # As one batch: four passes one after another would leave cores idle.
+    answers = answer(jnp.concatenate([_moved(frames, move) for move in moves]))
+    parts = zip(jnp.split(answers, len(moves)), moves, strict=True)
+    total = jnp.stack([_moved_back(*part) for part in parts]).sum(0)
+    # The last rows and columns were moved out of the frame in some of the four.
+    ones = jnp.ones((1, 1, *frames.shape[2:]))
+    return total / jnp.stack([_moved_back(ones, move) for move in moves]).sum(0)
+
+
+def _moved(frames: jax.Array, move: tuple[int, int]) -> jax.Array:
+    """`frames` moved down and right by whole pixels; first row and column repeat."""
+    (down, right), (rows, cols) = move, frames.shape[-2:]
+    still = [(0, 0)] * (frames.ndim - 2)
+    padded = jnp.pad(frames, (*still, (down, 0), (right, 0)), mode="edge")
+    return padded[..., :rows, :cols]
+
+
+def _moved_back(answers: jax.Array, move: tuple[int, int]) -> jax.Array:
+    """The inverse; zero in the rows and columns that had left the frame."""
+    down, right = move
+    still = [(0, 0)] * (answers.ndim - 2)
+    return jnp.pad(answers[..., down:, right:], (*still, (0, down), (0, right)))
 
 
 def _stack_mode(trained: str, *, whole_period: bool) -> str:

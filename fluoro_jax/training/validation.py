@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,9 @@ import numpy as np
 
 from fluoro_jax import metrics
 from fluoro_jax.data.batches import validation_clips
-from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.geometry import px_to_iso_mm
-from fluoro_jax.models.generator import predict
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.network import forward
 from fluoro_jax.tracking.tracker import most_probable_component
 
 PyTree = Any
@@ -24,7 +24,7 @@ class Validation:
     """IoU and centroid error of the averaged weights on the validation cases.
 
     Args:
-        cfg: study, data, evaluation.{threshold, answer}.
+        cfg: study, data, evaluation.{threshold, answer, half_cells}.
         gen: the generator.
         data_dir: where the study's dataset stands or is built.
     """
@@ -37,11 +37,9 @@ class Validation:
         # No more than the cases there are: a larger chunk would compute the same ones
         # twice.
         self._chunk = min(cfg.data.batch_size, len(self._frames))
-        self._predict = jax.jit(
-            lambda params, frames: predict(
-                gen, params, stack_frames(frames, cfg.data.stack)
-            )
-        )
+        # As the tracker that will be tested; `_one_component` likewise.
+        half = cfg.evaluation.half_cells
+        self._predict = partial(forward, gen, cfg.data.stack, half_cells=half)
 
     def __call__(self, ema: PyTree) -> dict[str, float]:
         """Returns the means over all frames with a tumour.
@@ -57,7 +55,7 @@ class Validation:
         # From the host: a program on arrays of all processes would wait for those,
         # which do not validate.
         prob = self._probabilities(jax.device_get(ema))
-        if self._one_component:  # as the tracker that will be tested
+        if self._one_component:
             keep = lambda clip: most_probable_component(clip, self._threshold)
             prob = np.stack([keep(clip) for clip in prob])
         pred = prob >= self._threshold

@@ -75,7 +75,10 @@ def _networks(cfg: Any) -> dict[str, float]:
         program = parallel.p_update(update, quick=is_short(cfg))
         _, found[name] = timing.timed(lambda p=program: p.compile(state, batch))
     frames = blank_batch(cfg)["frames"][:1]
-    track = lambda: forward(nets.gen, cfg.data.stack, state.ema, frames)
+    half = cfg.evaluation.half_cells
+    track = lambda: forward(
+        nets.gen, cfg.data.stack, state.ema, frames, half_cells=half
+    )
     return found | {"prediction": _first_call(track)}
 
 

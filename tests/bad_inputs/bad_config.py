@@ -75,6 +75,35 @@ def _rolled(folder):
 
 
 ROWS = [
+    Bad(
+        "half cells without cells",
+        _set(evaluation__half_cells=True),
+        ("gen.patch = 1", "half_cells=False"),
+    ),
+    Bad(
+        "half cells of an odd side",
+        _set(
+            evaluation__half_cells=True,
+            gen__patch=5,
+            gen__stem=8,
+            gen__levels=2,
+            study__rows=80,
+            study__cols=80,
+        ),
+        ("gen.patch = 5",),
+    ),
+    Bad(
+        "half cells in a stream",
+        _set(
+            evaluation__half_cells=True,
+            gen__patch=2,
+            gen__stem=8,
+            gen__levels=2,
+            gen__bidirectional=False,
+            data__stack="causal",
+        ),
+        ('data.stack = "causal"', "keeps the state of one network"),
+    ),
     _row("study.voxel_mm", 0.0, "0.25 to 20 mm"),
     _row("study.voxel_mm", 1e-4, "0.25 to 20 mm"),
     _row("study.voxel_mm", 1e6, "0.25 to 20 mm"),

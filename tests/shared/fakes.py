@@ -68,7 +68,11 @@ def config():
             init=dict(parent="", frozen="nothing"),
             train=dict(gen_updates=2, critic_updates=1, accumulate=1),
             evaluation=dict(
-                bootstrap=200, threshold=0.5, answer="mask", stream_lookahead=2
+                bootstrap=200,
+                threshold=0.5,
+                answer="mask",
+                half_cells=False,
+                stream_lookahead=2,
             ),
         )
     )
