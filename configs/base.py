@@ -168,8 +168,9 @@ def base_config(scale: str = "full") -> Config:
     c.evaluation = dict(
         bootstrap=10_000,  # ours: resamples of an interval
         threshold=0.5,  # ours: masks are cut at this probability
-        # Paper: the mask. Ours: "component", the most probable one of the mask;
-        # "followed", the one that a motion model follows.
+        # Paper: the mask. Ours: "component", one a frame, the most probable one or, in
+        # a window, those on the most probable path (tracking/path.py); "followed", the
+        # one that a motion model follows.
         answer="mask",
         # Ours, where the network reads cells: the answer is the mean of four, to the
         # frames as they are and moved by half a cell down, right, and both.

@@ -42,7 +42,7 @@ def get_config(preset: str = "full") -> ConfigDict:
         c.data.update(pool_bodies=32, renew_every=8)  # hundreds of patients
         c.study.update(rows=256, cols=256, voxel_mm=2.0)
         c.gen.update(base=16, cap=128, patch=4, stem=32)
-        c.evaluation.half_cells = True
+        c.evaluation.update(half_cells=True, threshold=0.3)
         c.train.gen_updates = 1  # there is no critic that the generator could outrun
     c.gen.background_px = c.study.rows / 16  # 20 mm at the isocentre
     c.evaluation.answer = "component"

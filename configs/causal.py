@@ -34,7 +34,8 @@ def get_config(preset: str = "full") -> ConfigDict:
     if preset != "smoke":
         c.study.num_frames = 12
     c.gen.bidirectional = False
-    c.evaluation.half_cells = False  # a stream runs one network a frame
+    # A stream runs one network a frame.
+    c.evaluation.update(half_cells=False, threshold=0.5)
     c.data.stack = "moving_past"
     c.data.randomise = "exposure"  # a panel with noise, scatter, blur and any gain
     if preset == "cpu":

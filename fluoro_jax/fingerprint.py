@@ -26,8 +26,8 @@ SCORERS = (
     *("clip.py", "metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
     *("evaluation/**/*.py", "training/nets.py", "training/precision.py"),
     *(f"tracking/{name}.py" for name in ("checks", "hypotheses", "learned", "network")),
-    *(f"tracking/{name}.py" for name in ("networks", "one_frame", "posterior")),
-    *(f"tracking/{name}.py" for name in ("stream", "tracker")),
+    *(f"tracking/{name}.py" for name in ("networks", "one_frame", "path")),
+    *(f"tracking/{name}.py" for name in ("posterior", "stream", "tracker")),
     *(f"tracking/baselines/{name}.py" for name in ("matching", "phase_prior")),
     *(f"tracking/baselines/{name}.py" for name in ("shape", "static")),
 )

@@ -21,11 +21,12 @@ import numpy as np
 from fluoro_jax.clip import Track
 from fluoro_jax.data.stack import stack_frames
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry
+from fluoro_jax.geometry import Geometry, iso_pixel_mm
 from fluoro_jax.models.generator import predict
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.learned import TrainingDomain
-from fluoro_jax.tracking.tracker import make_track, most_probable_component
+from fluoro_jax.tracking.path import most_probable_path
+from fluoro_jax.tracking.tracker import make_track
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class NetworkTracker:
     def _run(self, state: NetworkState) -> np.ndarray:
         """Probabilities `[N, H, W]` of the window that ends at the newest frame.
 
-        With `evaluation.answer = "component"` those of one component of the window.
+        With `evaluation.answer = "component"` those of one component a frame.
         """
         missing = self.window_frames - len(state.frames)
         window = np.stack((state.frames[0],) * missing + state.frames)
@@ -137,8 +138,12 @@ class NetworkTracker:
         ask = functools.partial(forward, self.generator, mode, half_cells=half)
         found = np.asarray(ask(self.params, window[None])[0])
         if self.cfg.evaluation.answer == "component":
-            threshold = self.cfg.evaluation.threshold
-            found = most_probable_component(found, threshold)
+            found = most_probable_path(
+                found,
+                self.cfg.evaluation.threshold,
+                pixel_mm=np.array(iso_pixel_mm(state.check.geometry)),
+                frame_s=self.cfg.study.frame_s,
+            )
         return found
 
     def _read(self, state: NetworkState, back: int) -> Track:

@@ -198,20 +198,18 @@ def most_probable_component(probability: np.ndarray, threshold: float) -> np.nda
     """Returns the map with all components of its mask but one set to 0.
 
     The one that stays has the largest sum of probabilities. Pixels touch at sides and
-    corners, and in time if there are several frames: one component then answers for
-    all of them, so that the answer cannot jump to another and back.
+    corners.
 
     Args:
-        probability: `[H, W]` or `[T, H, W]` in [0, 1].
+        probability: `[H, W]` in [0, 1].
         threshold: probability from which a pixel belongs to a component.
     """
-    # Corners too: a thin mask that runs diagonally is one component.
-    touching = np.ones((3,) * probability.ndim)
     mask = probability >= threshold
     # Of the box around the mask alone: over the whole frame it takes a millisecond.
     box = _box_of(mask)
     mask = mask[box]
-    found: Any = ndimage.label(mask, touching)
+    # Corners too: a thin mask that runs diagonally is one component.
+    found: Any = ndimage.label(mask, np.ones((3, 3)))
     labels, count = found
     if count < 2:
         return probability

@@ -11,10 +11,10 @@ import numpy as np
 
 from fluoro_jax import metrics
 from fluoro_jax.data.batches import validation_clips
-from fluoro_jax.geometry import px_to_iso_mm
+from fluoro_jax.geometry import iso_pixel_mm, px_to_iso_mm
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.network import forward
-from fluoro_jax.tracking.tracker import most_probable_component
+from fluoro_jax.tracking.path import most_probable_path
 
 PyTree = Any
 Net = Any  # a linen module
@@ -32,6 +32,7 @@ class Validation:
     def __init__(self, cfg: Any, gen: Net, data_dir: Path) -> None:
         spec = StudySpec.from_config(cfg.study)
         self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
+        self._frame_s = cfg.study.frame_s
         self._one_component = cfg.evaluation.answer == "component"
         self._frames, self._mask = validation_clips(cfg, data_dir)
         # No more than the cases there are: a larger chunk would compute the same ones
@@ -56,7 +57,12 @@ class Validation:
         # which do not validate.
         prob = self._probabilities(jax.device_get(ema))
         if self._one_component:
-            keep = lambda clip: most_probable_component(clip, self._threshold)
+            keep = partial(
+                most_probable_path,
+                threshold=self._threshold,
+                pixel_mm=np.array(iso_pixel_mm(self._geometry)),
+                frame_s=self._frame_s,
+            )
             prob = np.stack([keep(clip) for clip in prob])
         pred = prob >= self._threshold
         # An empty prediction has half the frame's diagonal for its distance

@@ -40,7 +40,7 @@ NETWORKS = (
     *("models/**/*.py", "data/stack.py", "experiments/compare/entries.py"),
     *("training/nets.py", "training/precision.py", "tracking/baselines/matching.py"),
     *(f"tracking/{name}.py" for name in ("network", "networks", "one_frame")),
-    *(f"tracking/{name}.py" for name in ("hypotheses", "posterior", "stream")),
+    *(f"tracking/{name}.py" for name in ("hypotheses", "path", "posterior", "stream")),
 )
 # The breaths that a rival on centroids is trained on are a forecaster's.
 BASELINES = (
