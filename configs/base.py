@@ -172,8 +172,9 @@ def base_config(scale: str = "full") -> Config:
         # a window, those on the most probable path (tracking/path.py); "followed", the
         # one that a motion model follows.
         answer="mask",
-        # Ours, where the network reads cells: the answer is the mean of four, to the
-        # frames as they are and moved by half a cell down, right, and both.
+        # Ours, where the network reads cells and a whole window answers at once: the
+        # answer is the mean of four, to the frames as they are and moved by half a cell
+        # down, right, and both.
         half_cells=False,
         stream_lookahead=5,  # ours: frames of delay on clips longer than one cycle
     )

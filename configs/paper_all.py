@@ -125,13 +125,21 @@ def _core(preset: str) -> dict[str, Any]:
 
 def _riding(preset: str) -> dict[str, Any]:
     """Ours: single frames of tumours that ride on the lung, and what starts from it."""
-    group = _started(best_group.get_config(preset), "clinic", 2e-3)
+    group = _started(best_group.get_config(preset), "frames_more", 3e-3)
     if preset == "cpu":
         best_group.set_length(group, 3000)
+    more = _started(frames.get_config(preset), "frames", 3e-3)
+    more.seed = 1  # other patients, other tumours
     return {
         "frames": _part(
             "single frames of many riding tumours, our recipe",
             frames.get_config(preset),
+            65.0,
+            section="riding",
+        ),
+        "frames_more": _part(
+            "as many again, started from `frames`",
+            more,
             65.0,
             section="riding",
         ),
@@ -141,8 +149,8 @@ def _riding(preset: str) -> dict[str, Any]:
             40.0,
             section="riding",
         ),
-        "group_clinic": _part(
-            "group, our recipe, started from `clinic`",
+        "group_frames": _part(
+            "group, our recipe, started from `frames_more`",
             group,
             30.0,
             paper="group",

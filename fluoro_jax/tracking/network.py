@@ -127,14 +127,17 @@ class NetworkTracker:
     def _run(self, state: NetworkState) -> np.ndarray:
         """Probabilities `[N, H, W]` of the window that ends at the newest frame.
 
-        With `evaluation.answer = "component"` those of one component a frame.
+        With `evaluation.answer = "component"` those of one component a frame; moved by
+        half cells (`evaluation.half_cells`) too if the whole window answers at once.
         """
         missing = self.window_frames - len(state.frames)
         window = np.stack((state.frames[0],) * missing + state.frames)
         # Windows before the last repeat frame 0 and are no whole period.
         whole = state.periodic and state.count == self.window_frames
         mode = _stack_mode(self.cfg.data.stack, whole_period=whole)
-        half = self.cfg.evaluation.half_cells
+        # Not while frames arrive: each would take four passes of a whole window.
+        at_once = self.lookahead_frames == self.window_frames - 1
+        half = self.cfg.evaluation.half_cells and at_once
         ask = functools.partial(forward, self.generator, mode, half_cells=half)
         found = np.asarray(ask(self.params, window[None])[0])
         if self.cfg.evaluation.answer == "component":

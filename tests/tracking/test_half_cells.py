@@ -93,6 +93,10 @@ def test_the_tracker_and_its_export_answer_so(half_cells):
     tracker = NetworkTracker(generator, params, cfg, cfg.study.num_frames - 1)
     found = np.stack([track.probability for track in track_clip(tracker, clip)])
     np.testing.assert_allclose(found, expected[0], atol=1e-6)
+    live = NetworkTracker(generator, params, cfg, 0)  # of as many frames, the last
+    newest = track_clip(live, clip)[-1].probability
+    still = forward(generator, "edge", params, frames)
+    np.testing.assert_allclose(newest, still[0, -1], atol=1e-6)
     program = export.export_network(generator, params, cfg)
     call = jax.export.deserialize(bytearray(program.serialized)).call
     np.testing.assert_allclose(call(frames), expected, atol=1e-5)
