@@ -38,7 +38,10 @@ USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=V
   --data_dir    folder of stored studies; by default <workdir>/data
 {extra}  --debug       show the Python traceback of an error"""
 PARSING = "Error whilst parsing config file"  # ml_collections, of any exception
-WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+WRITING = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR),  # a file of a folder's name
+)
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,8 @@ def _explain(
     if isinstance(error, flags.UnrecognizedFlagError):
         name = getattr(error, "flagname", "")
         extra = [word for words in EXTRA.values() for word in words if word in values]
-        known = ["config", "config.KEY", "workdir", "data_dir", *extra, "debug"]
+        known = ["config", "config.KEY", "workdir", "data_dir"]
+        known += [*dict.fromkeys(extra), "debug"]  # two verbs may have the same
         close = nearest(name, known)
         return UserError(
             f"unknown flag --{name}",

@@ -1,8 +1,9 @@
 """Fresh simulated tumours on patients of the training and on new ones, by size.
 
-As good on both: a network remembers no patient, and more of them would not help it. The
-clips are of training's own kind, of one patient's tumour each, and are in no table of
-the studies; new patients are those of another run's seed.
+Better on those of the training: the network remembers them, and more of them may help.
+The clips are of training's own kind, each of another patient, and are in no table of
+the studies. Patients of the training are drawn evenly from all that its pool has held:
+those at its end it met when its rate was near 0. New ones are of another run's seed.
 """
 
 from __future__ import annotations
@@ -73,13 +74,13 @@ def evaluate_on_new_patients(
             or no whole number.
     """
     number = whole_number(
-        *("count", count),
-        least=1,
-        why="it counts the clips of either kind of patient",
-        example=256,
+        "count", count, least=1, why="it counts the clips of either kind", example=256
     )
     _check_has_others(cfg)
+    path = Path(workdir) / "tables" / "new_patients.json"
     generator, params, step = restore_generator(cfg, workdir)
+    # Before the work, which would be lost.
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows = {}
     for kind, words in WHO.items():
         clips = _clips(cfg, kind, step, number)
@@ -92,8 +93,6 @@ def evaluate_on_new_patients(
         "precision": describe_precision(cfg),
         "rows": rows,
     }
-    path = Path(workdir) / "tables" / "new_patients.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
     print(markdown(found))
     print(f"numbers: {path}")
@@ -123,16 +122,14 @@ def _clips(
     cfg: Any, kind: str, step: int, count: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields frames and masks `[T, H, W]` of fresh clips."""
+    # The micro-batches that training would go on with: their tumours are fresh.
+    updates = max(cfg.train.gen_updates, cfg.train.critic_updates)
+    index = step * updates * cfg.train.accumulate
+    patients = cfg.data.pool_bodies + max(index - 1, 0) // cfg.data.renew_every
     if kind == "new":
         cfg = ConfigDict(cfg.to_dict())  # a verb's own config is frozen
         cfg.seed += NEW_SEED
-        source, index = SimulatorSource(cfg, process=(0, 1)), 0
-    else:
-        # The micro-batches that training would go on with: their tumours are fresh.
-        updates = max(cfg.train.gen_updates, cfg.train.critic_updates)
-        index = step * updates * cfg.train.accumulate
-        source = _LastPool(cfg, max(index - 1, 0))
-    made = 0
+    source, made = _EvenSource(cfg, patients), 0
     while made < count:
         batch = source.batch_at(index)
         for frames, mask in zip(batch["frames"], batch["mask"], strict=True):
@@ -142,15 +139,16 @@ def _clips(
         index += 1
 
 
-class _LastPool(SimulatorSource):
-    """The patients of one micro-batch's pool, whichever micro-batch is asked for."""
+class _EvenSource(SimulatorSource):
+    """Every clip of a patient drawn evenly from the first so many of a run."""
 
-    def __init__(self, cfg: Any, index: int) -> None:
+    def __init__(self, cfg: Any, patients: int) -> None:
         super().__init__(cfg, process=(0, 1))
-        self._renewals = index // cfg.data.renew_every
+        self._patients = patients
+        self._rng = np.random.default_rng(cfg.seed)
 
     def _patient(self, slot: int, renewals: int) -> Any:
-        return super()._patient(slot, self._renewals)
+        return self._new_patient(slot, int(self._rng.integers(self._patients)))
 
 
 def _scored(cfg: Any, generator: Any, params: Any, clips: Any) -> Scored:
@@ -219,11 +217,15 @@ def markdown(found: Mapping[str, Any]) -> str:
         "|---" * (1 + 4 * len(WHO)) + "|",
     ]
     by_kind = [{r["label"]: r for r in rows} for rows in found["rows"].values()]
-    for label in dict.fromkeys(label for rows in by_kind for label in rows):
+    sizes = [_words(*band) for band in itertools.pairwise(BANDS_MM)]
+    for label in ("all", *sizes):
+        if not any(label in rows for rows in by_kind):
+            continue
         cells = [_cells(rows.get(label)) for rows in by_kind]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     caption = (
-        "Whole masks; IoU: mean over clips of the mean over frames, with its 95 % "
+        f"Whole masks at p >= {found['config']['evaluation']['threshold']:g}, a clip a "
+        "patient; IoU: mean over clips of the mean over frames, with its 95 % "
         f"interval; lost: IoU under {LOST_IOU:g}. "
         "Diameter: of the disc of the mask's area, mm at the isocentre."
     )

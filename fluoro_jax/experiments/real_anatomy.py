@@ -120,7 +120,7 @@ def evaluate_in_ct(
         "count", count, least=1, why="it counts the tumours", example=48
     )
     seed = whole_number(
-        "sites_seed", sites_seed, least=0, why="it is a random seed", example=48
+        "sites_seed", sites_seed, least=0, why="it is a random seed", example=0
     )
     study, threshold = cfg.study, cfg.evaluation.threshold
     with stage("read the CT"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import types
 
 import numpy as np
 import pytest
@@ -27,9 +26,9 @@ def a_run(monkeypatch):
     seen = []
 
     def batch_at(self, index):
-        spec, renewals = self._spec, index // self._data.renew_every
-        self._new_patient = lambda slot, number: types.SimpleNamespace(number=number)
-        seen.append((self._seed, index, self._patient(0, renewals).number, spec.name))
+        self._new_patient = lambda slot, number: number
+        drawn = {self._patient(slot=0, renewals=0) for _ in range(200)}
+        seen.append((self._seed, index, max(drawn), len(drawn)))
         mask = np.zeros((4, 3, 32, 32), np.float32)
         mask[:, :, 4:8, 4:8] = 1.0
         mask[0] = 0.0  # a tumour that no pixel holds
@@ -42,8 +41,8 @@ def a_run(monkeypatch):
 
 
 def lower_half_empty(generator, mode, params, frames, *, half_cells):
-    assert frames.ndim == 4 and not half_cells
-    answer = frames.copy()
+    assert frames.ndim == 4 and half_cells
+    answer = 0.4 * frames  # over the config's threshold, and under the usual one
     answer[..., 6:, :] = 0
     return answer
 
@@ -53,19 +52,22 @@ def test_the_clips_are_fresh_and_the_patients_those_of_training_or_not(
 ):
     cfg.train.update(gen_updates=2, accumulate=3)
     cfg.data.update(pool_bodies=2, renew_every=14)
+    cfg.evaluation.update(half_cells=True, threshold=0.3)
     found = new.evaluate_on_new_patients(FrozenConfigDict(cfg), tmp_path, count="12")
-    # Those that training would go on with, 42 to 44, but of the patients of 41: slot 0
-    # is renewed at 42, from number 2 to 4. And those of another seed.
+    # Those that training would go on with, 42 to 44, of all patients until 41: two, and
+    # two renewals since. And as many of another seed.
     assert a_run == [
-        *((cfg.seed, index, 2, "group") for index in (42, 43, 44)),
-        *((cfg.seed + new.NEW_SEED, index, 0, "group") for index in (0, 1, 2)),
+        *((cfg.seed, index, 3, 4) for index in (42, 43, 44)),
+        *((cfg.seed + new.NEW_SEED, index, 3, 4) for index in (42, 43, 44)),
     ]
     assert found["rows"]["new"] == found["rows"]["trained"]
     row = found["rows"]["new"][0]
     assert row["n"] == 9 and row["iou"] == 0.5 and row["low"] is None
+    printed = capsys.readouterr().out
+    assert "Whole masks at p >= 0.3" in printed
     stored = json.loads((tmp_path / "tables" / "new_patients.json").read_text())
     assert stored["step"] == STEP and stored["config"] == cfg.to_dict()
-    assert "| all | 9 | 0.500 | 0 | 0.500 | 9 |" in capsys.readouterr().out
+    assert "| all | 9 | 0.500 | 0 | 0.500 | 9 |" in printed
 
 
 def test_the_table_by_hand(cfg):
@@ -81,9 +83,6 @@ def test_the_table_by_hand(cfg):
     # No clip whose tumour fills a pixel: no row, and nothing that JSON cannot hold.
     assert new.table(new.Scored(np.array([]), np.array([])), cfg) == []
 
-
-def test_a_run_that_stopped_before_its_first_step_has_its_first_patients(cfg):
-    assert new._LastPool(cfg, 0)._renewals == 0
     clip = next(new._clips(cfg, "trained", 0, 1))
     assert clip[0].shape == clip[1].shape == (10, cfg.study.rows, cfg.study.cols)
 
@@ -101,3 +100,20 @@ def test_what_cannot_be_asked_for_is_refused(cfg, tmp_path):
         with pytest.raises(UserError, match="no new ones"):
             new.evaluate_on_new_patients(given, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_folders_place_is_told_before_the_work(cfg, a_run, tmp_path):
+    (tmp_path / "tables").write_text("not a folder")
+    with pytest.raises(FileExistsError):
+        new.evaluate_on_new_patients(FrozenConfigDict(cfg), tmp_path, count="12")
+    assert not a_run
+
+
+def test_sizes_are_printed_in_their_order(cfg):
+    row = dict(n=1, iou=0.5, low=None, high=None, lost=0.0, iou_found=0.5)
+    large, small = (
+        {**row, "label": label} for label in ("from 28 mm on", "14 to 20 mm")
+    )
+    rows = {"trained": [large], "new": [small]}
+    text = new.markdown({"config": cfg.to_dict(), "step": STEP, "rows": rows})
+    assert text.index("14 to 20 mm") < text.index("from 28 mm on")
