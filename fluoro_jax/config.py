@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from fluoro_jax.config_checks import Config, check_together
+from fluoro_jax.config_checks import Config, check_together, remembers_ahead
 from fluoro_jax.config_rules import PAST_STACKS, RULES
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.fingerprint import complete, leaves
@@ -59,8 +59,7 @@ def validate(
 
 def reads_ahead(cfg: Config) -> bool:
     """Returns whether the network's answer for a frame depends on later frames."""
-    memory = cfg.gen.lstm != "none" and cfg.gen.bidirectional
-    return memory or cfg.data.stack not in (*PAST_STACKS, "single")
+    return remembers_ahead(cfg) or cfg.data.stack not in (*PAST_STACKS, "single")
 
 
 def unknown_key(key: str, *, flag: str = "", value: str = "") -> UserError:

@@ -29,6 +29,11 @@ def check_together(cfg: Config) -> None:
     _check_collimation(cfg)
 
 
+def remembers_ahead(cfg: Config) -> bool:
+    """Returns whether a ConvLSTM runs backward in time, too."""
+    return cfg.gen.lstm != "none" and cfg.gen.bidirectional
+
+
 def _check_pixel(cfg: Config) -> None:
     """Refuses pixels that no panel has; a config's panel is `rows` square pixels."""
     study = cfg.study
@@ -108,8 +113,7 @@ def _check_groups(cfg: Config) -> None:
 
 
 def _check_causal(cfg: Config) -> None:
-    both_ways = cfg.gen.lstm != "none" and cfg.gen.bidirectional
-    if cfg.data.stack in PAST_STACKS and both_ways:
+    if cfg.data.stack in PAST_STACKS and remembers_ahead(cfg):
         raise UserError(
             f"data.stack = {cfg.data.stack!r} with gen.bidirectional = True",
             needed="a generator that runs forward only, or another stack",

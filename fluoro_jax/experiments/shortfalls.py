@@ -31,9 +31,8 @@ def learning_curves(records: Records) -> str:
             continue
         points = [f"{p['step']}: {p['eval/iou']:.3f}" for p in record["curve"]]
         start = record["config"]["init"]["parent"]
-        lines.append(
-            f"- `{name}`{f' (from `{start}`)' if start else ''}: {', '.join(points)}"
-        )
+        origin = f" (from `{start}`)" if start else ""
+        lines.append(f"- `{name}`{_stale(record)}{origin}: {', '.join(points)}")
     head = ["## Learning curves", "", "IoU of the validation cases, by step.", ""]
     return "\n".join([*head, *lines]) if lines else ""
 
@@ -58,7 +57,7 @@ def shortfalls(records: Records) -> str:
         others = [case["iou"] for case in cases if case["iou"] >= WANTED_IOU]
         mean = f", mean IoU {np.mean(others):.3f}" if others else ""
         tables += [
-            f"`{name}`: {len(short)} of {len(cases)} cases; the other "
+            f"`{name}`{_stale(record)}: {len(short)} of {len(cases)} cases; the other "
             f"{len(others)}{mean}.",
             "\n".join("| " + " | ".join(row) + " |" for row in rows),
         ]
@@ -96,11 +95,16 @@ def half_pixel_iou(diameter_mm: float, pixel_mm: float) -> float:
     return max(1.0 - pixel_mm / diameter_mm, 0.0) ** 2
 
 
+def _stale(record: Record) -> str:
+    return " (STALE)" if record.get("stale") else ""
+
+
 def _fault(case: Record) -> str:
     """What is wrong beyond the outline."""
-    if case["empty_predictions"]:
-        return f"empty in {case['empty_predictions']:.0f} frames"
-    return "missed" if case["distance_mm"] > MISSED_MM else ""
+    empty = round(case["empty_predictions"])
+    faults = ["missed"] if case["distance_mm"] > MISSED_MM else []
+    faults += [f"empty in {empty} frame{'s' * (empty > 1)}"] if empty else []
+    return ", ".join(faults)
 
 
 def _cells(case: Record, pixel_mm: float) -> tuple[str, ...]:

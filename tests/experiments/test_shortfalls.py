@@ -37,6 +37,10 @@ def test_half_a_pixel_costs_a_small_disc_more():
             dict(iou=0.91, empty_predictions=2.0),
             "empty in 2 frames; over none of these",
         ),
+        (
+            dict(iou=0.1, distance_mm=30.0, empty_predictions=1),
+            "missed, empty in 1 frame; over none of these",
+        ),
         (dict(iou=0.1, distance_mm=11.0, heart_overlap=0.5), "missed; over the heart"),
     ],
 )
@@ -54,7 +58,10 @@ def test_the_worst_cases_come_first_and_the_good_ones_are_counted():
     }
     text = shortfalls.shortfalls(records)
     assert "`ours`: 2 of 4 cases; the other 2, mean IoU 0.960." in text
-    assert text.count("mean IoU") == 1
+    assert text.count("mean IoU") == 1 and "STALE" not in text
+    assert "`old` (STALE): 1 of" in shortfalls.shortfalls(
+        {"old": record([case(0, 0.5)], stale=["its code"])}
+    )
     rows = [line for line in text.splitlines() if line.startswith(("| 1", "| 2"))]
     assert rows[0].startswith("| 2 | hard | 20.0 | 92, 0, 0, 70 | 0.40 | 0.90 | 1.0 |")
     assert rows[0].endswith("| [0.6, 0.8] | over the heart |") and len(rows) == 2
@@ -63,8 +70,11 @@ def test_the_worst_cases_come_first_and_the_good_ones_are_counted():
 
 def test_a_learning_curve_names_its_start():
     curve = [{"step": 10, "eval/iou": 0.25}, {"step": 20, "eval/iou": 0.5}]
-    child = record([], curve, config={"init": {"parent": "a"}})
+    child = record([], curve, config={"init": {"parent": "a"}}, stale=["its code"])
     records = {"a": record([], curve[:1]), "b": child, "c": record([])}
     lines = shortfalls.learning_curves(records).splitlines()[-2:]
-    assert lines == ["- `a`: 10: 0.250", "- `b` (from `a`): 10: 0.250, 20: 0.500"]
+    assert lines == [
+        "- `a`: 10: 0.250",
+        "- `b` (STALE) (from `a`): 10: 0.250, 20: 0.500",
+    ]
     assert shortfalls.learning_curves({"c": record([])}) == ""
