@@ -278,9 +278,10 @@ def _explain(
     text = " ".join(str(error).split())
     if isinstance(error, flags.UnrecognizedFlagError):
         name = getattr(error, "flagname", "")
-        extra = [word for words in EXTRA.values() for word in words if word in values]
-        known = ["config", "config.KEY", "workdir", "data_dir"]
-        known += [*dict.fromkeys(extra), "debug"]  # two verbs may have the same
+        extra = dict.fromkeys(
+            w for words in EXTRA.values() for w in words if w in values
+        )
+        known = ["config", "config.KEY", "workdir", "data_dir", *extra, "debug"]
         close = nearest(name, known)
         return UserError(
             f"unknown flag --{name}",
