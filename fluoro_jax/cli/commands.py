@@ -278,9 +278,7 @@ def _explain(
     text = " ".join(str(error).split())
     if isinstance(error, flags.UnrecognizedFlagError):
         name = getattr(error, "flagname", "")
-        extra = dict.fromkeys(
-            w for words in EXTRA.values() for w in words if w in values
-        )
+        extra = sorted({w for words in EXTRA.values() for w in words if w in values})
         known = ["config", "config.KEY", "workdir", "data_dir", *extra, "debug"]
         close = nearest(name, known)
         return UserError(
