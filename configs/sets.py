@@ -34,6 +34,9 @@ def use_sets(c: Config, study: str, preset: str) -> Config:
         c.study.voxel_mm = 3.0
     elif small:
         c.study.update(collimate=True, rows=64, cols=64, detector_mm=320.0)
+    # A network of one or a few patients answers in part from where their tumours are, so
+    # frames that are moved spoil its answer (docs/experiments.md).
+    c.evaluation.update(half_cells=False, threshold=0.5)
     if preset == "smoke":
         c.study.update(num_train=4, num_val=2, num_test=3)
     return c
