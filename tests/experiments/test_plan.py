@@ -81,10 +81,10 @@ def test_a_part_brings_those_it_rests_on(cfg, runs, tmp_path):
 
 def test_a_beginning_of_names_stands_for_all_of_them(cfg, runs, tmp_path):
     call(cfg, tmp_path, "held_out")
-    trained, held_out = runs[:3], runs[3:]
-    names = ["frames", "frames_more", "group_frames"]
+    trained, held_out = runs[:4], runs[4:]
+    names = ["frames", "frames_more", "clinic", "group_frames"]
     assert trained == [(name, None) for name in names]
-    assert len(held_out) == 7 and all(of == "group_frames" for _, of in held_out)
+    assert [of for _, of in held_out] == ["group_frames"] * 7 + ["clinic"]
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -258,7 +258,7 @@ def test_tables_choose_parts_by_fields_and_not_by_names(cfg):
     parts = plan.read_plan(cfg)
     scratch = roles.select(parts, section="subgroup", role="scratch", recipe="ours")
     assert list(scratch) == ["best_subgroup", "subgroup_slow"]
-    assert len(roles.select(parts, section="held_out")) == 7
+    assert len(roles.select(parts, section="held_out")) == 8
     base = roles.select(parts, section="ablation", role="base")
     assert [part.run.seed for part in base.values()] == [0, 1]
     with pytest.raises(KeyError):
