@@ -34,7 +34,7 @@ def use_sets(c: Config, study: str, preset: str) -> Config:
         c.study.voxel_mm = 3.0
     elif small:
         c.study.update(collimate=True, rows=64, cols=64, detector_mm=320.0)
-    # A network of one or a few patients answers in part from where their tumours are, so
+    # A network of one or a few patients answers in part from where their tumours are:
     # frames that are moved spoil its answer (docs/experiments.md).
     c.evaluation.update(half_cells=False, threshold=0.5)
     if preset == "smoke":

@@ -40,7 +40,7 @@ USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=V
 PARSING = "Error whilst parsing config file"  # ml_collections, of any exception
 WRITING = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.EEXIST, errno.ENOTDIR),  # a file of a folder's name
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # one in the other's place
 )
 
 
@@ -396,5 +396,5 @@ def _of_the_system(error: OSError) -> UserError | None:
         why="a run writes its data, checkpoints and report while it goes on",
         fix="free some space and run the same command again; it goes on"
         if full
-        else "choose another --workdir or --data_dir, or change the permissions",
+        else "move that file or folder away, or change the permissions or --workdir",
     )

@@ -89,6 +89,7 @@ def evaluate_on_new_patients(
     found = {
         "count": number,
         "step": step,
+        "patients": _seen(cfg, step)[1],
         "config": cfg.to_dict(),
         "precision": describe_precision(cfg),
         "rows": rows,
@@ -123,9 +124,7 @@ def _clips(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields frames and masks `[T, H, W]` of fresh clips."""
     # The micro-batches that training would go on with: their tumours are fresh.
-    updates = max(cfg.train.gen_updates, cfg.train.critic_updates)
-    index = step * updates * cfg.train.accumulate
-    patients = cfg.data.pool_bodies + max(index - 1, 0) // cfg.data.renew_every
+    index, patients = _seen(cfg, step)
     if kind == "new":
         cfg = ConfigDict(cfg.to_dict())  # a verb's own config is frozen
         cfg.seed += NEW_SEED
@@ -139,16 +138,26 @@ def _clips(
         index += 1
 
 
+def _seen(cfg: Any, step: int) -> tuple[int, int]:
+    """How many micro-batches, and patients of their pool, came before a step."""
+    updates = max(cfg.train.gen_updates, cfg.train.critic_updates)
+    count = step * updates * cfg.train.accumulate
+    return count, cfg.data.pool_bodies + max(count - 1, 0) // cfg.data.renew_every
+
+
 class _EvenSource(SimulatorSource):
-    """Every clip of a patient drawn evenly from the first so many of a run."""
+    """Every clip of another one of the first so many patients of a run, in any order.
+
+    When all have had their turn, they begin again.
+    """
 
     def __init__(self, cfg: Any, patients: int) -> None:
         super().__init__(cfg, process=(0, 1))
-        self._patients = patients
-        self._rng = np.random.default_rng(cfg.seed)
+        order = np.random.default_rng(cfg.seed).permutation(patients)
+        self._numbers = itertools.cycle(int(number) for number in order)
 
     def _patient(self, slot: int, renewals: int) -> Any:
-        return self._new_patient(slot, int(self._rng.integers(self._patients)))
+        return self._new_patient(slot, next(self._numbers))
 
 
 def _scored(cfg: Any, generator: Any, params: Any, clips: Any) -> Scored:
@@ -224,9 +233,10 @@ def markdown(found: Mapping[str, Any]) -> str:
         cells = [_cells(rows.get(label)) for rows in by_kind]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     caption = (
-        f"Whole masks at p >= {found['config']['evaluation']['threshold']:g}, a clip a "
-        "patient; IoU: mean over clips of the mean over frames, with its 95 % "
-        f"interval; lost: IoU under {LOST_IOU:g}. "
+        f"Whole masks at p >= {found['config']['evaluation']['threshold']:g}; up to "
+        f"{found['patients']} clips each of another patient. IoU: mean over clips of "
+        "the mean over frames, with its 95 % interval; lost: IoU under "
+        f"{LOST_IOU:g}. "
         "Diameter: of the disc of the mask's area, mm at the isocentre."
     )
     return "\n".join([*lines, "", caption])

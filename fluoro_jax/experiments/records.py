@@ -125,7 +125,9 @@ def find_all(parts: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Rec
         if record is None:
             continue
         # Parents were looked up before: plans list them first.
-        words = [record["stale"], *_parents(record, part.rests_on, found)]
+        before = record.get("of", "")
+        other = [f"tells of {before}"] if before != part.of else []
+        words = [record["stale"], *other, *_parents(record, part.rests_on, found)]
         record["stale"] = "; ".join(word for word in words if word)
         # Words of tables may be corrected without running anything again.
         record |= {field: getattr(part, field) for field in FIELDS}

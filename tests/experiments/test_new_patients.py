@@ -27,8 +27,8 @@ def a_run(monkeypatch):
 
     def batch_at(self, index):
         self._new_patient = lambda slot, number: number
-        drawn = {self._patient(slot=0, renewals=0) for _ in range(200)}
-        seen.append((self._seed, index, max(drawn), len(drawn)))
+        drawn = [self._patient(slot=0, renewals=0) for _ in range(4)]
+        seen.append((self._seed, index, sorted(drawn)))
         mask = np.zeros((4, 3, 32, 32), np.float32)
         mask[:, :, 4:8, 4:8] = 1.0
         mask[0] = 0.0  # a tumour that no pixel holds
@@ -57,14 +57,14 @@ def test_the_clips_are_fresh_and_the_patients_those_of_training_or_not(
     # Those that training would go on with, 42 to 44, of all patients until 41: two, and
     # two renewals since. And as many of another seed.
     assert a_run == [
-        *((cfg.seed, index, 3, 4) for index in (42, 43, 44)),
-        *((cfg.seed + new.NEW_SEED, index, 3, 4) for index in (42, 43, 44)),
+        *((cfg.seed, index, [0, 1, 2, 3]) for index in (42, 43, 44)),
+        *((cfg.seed + new.NEW_SEED, index, [0, 1, 2, 3]) for index in (42, 43, 44)),
     ]
     assert found["rows"]["new"] == found["rows"]["trained"]
     row = found["rows"]["new"][0]
     assert row["n"] == 9 and row["iou"] == 0.5 and row["low"] is None
     printed = capsys.readouterr().out
-    assert "Whole masks at p >= 0.3" in printed
+    assert "Whole masks at p >= 0.3; up to 4 clips each of another" in printed
     stored = json.loads((tmp_path / "tables" / "new_patients.json").read_text())
     assert stored["step"] == STEP and stored["config"] == cfg.to_dict()
     assert "| all | 9 | 0.500 | 0 | 0.500 | 9 |" in printed
@@ -83,8 +83,12 @@ def test_the_table_by_hand(cfg):
     # No clip whose tumour fills a pixel: no row, and nothing that JSON cannot hold.
     assert new.table(new.Scored(np.array([]), np.array([])), cfg) == []
 
-    clip = next(new._clips(cfg, "trained", 0, 1))
-    assert clip[0].shape == clip[1].shape == (10, cfg.study.rows, cfg.study.cols)
+
+def test_real_clips_of_both_kinds_differ(cfg):
+    first = lambda kind: next(new._clips(cfg, kind, 0, 1))[0]
+    trained, others = first("trained"), first("new")
+    assert trained.shape == others.shape == (10, cfg.study.rows, cfg.study.cols)
+    assert np.abs(trained - others).max() > 0.1
 
 
 def test_what_cannot_be_asked_for_is_refused(cfg, tmp_path):
@@ -115,5 +119,6 @@ def test_sizes_are_printed_in_their_order(cfg):
         {**row, "label": label} for label in ("from 28 mm on", "14 to 20 mm")
     )
     rows = {"trained": [large], "new": [small]}
-    text = new.markdown({"config": cfg.to_dict(), "step": STEP, "rows": rows})
+    found = {"config": cfg.to_dict(), "step": STEP, "patients": 9, "rows": rows}
+    text = new.markdown(found)
     assert text.index("14 to 20 mm") < text.index("from 28 mm on")

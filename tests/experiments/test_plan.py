@@ -96,6 +96,16 @@ def test_another_config_is_run_again_and_so_is_what_rests_on_it(cfg, runs, tmp_p
     assert [name for name, _ in runs] == ["best_patient", "patient_other"] * 2
 
 
+@pytest.mark.usefixtures("no_figures", "runs")
+def test_a_record_of_another_network_is_stale(cfg, tmp_path):
+    call(cfg, tmp_path, "patient_other")
+    parts, folders = plan.read_plan(cfg), [tmp_path / "results"]
+    assert not records.find_all(parts, folders)["patient_other"]["stale"]
+    other = dataclasses.replace(parts["patient_other"], of="best_group")
+    found = records.find_all(parts | {"patient_other": other}, folders)
+    assert found["patient_other"]["stale"] == "tells of best_patient"
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_stored_results_are_reused_and_broken_ones_are_not(cfg, runs, tmp_path):
     call(cfg, tmp_path / "first", "best_patient")
