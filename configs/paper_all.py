@@ -128,6 +128,9 @@ def _riding(preset: str) -> dict[str, Any]:
     group = _started(best_group.get_config(preset), "frames_more", 3e-3)
     if preset == "cpu":
         best_group.set_length(group, 3000)
+    riding = _started(clinic.get_config(preset), "frames_more", 2e-3)
+    if preset == "cpu":
+        best_group.set_length(riding, 1500)
     more = _started(frames.get_config(preset), "frames", 3e-3)
     more.seed = 1  # other patients, other tumours
     return {
@@ -144,9 +147,9 @@ def _riding(preset: str) -> dict[str, Any]:
             section="riding",
         ),
         "clinic": _part(
-            "riding tumours, our recipe, started from `frames`",
-            _started(clinic.get_config(preset), "frames", 3e-3),
-            40.0,
+            "riding tumours, our recipe, started from `frames_more`",
+            riding,
+            20.0,
             section="riding",
         ),
         "group_frames": _part(
