@@ -3,11 +3,11 @@
 Command:  python -m launch.reproduce --config=configs/clinic.py:cpu --workdir=DIR
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
-Time:     `:cpu` from fresh networks not measured; its 4000 steps from those of
-          frames:cpu (`--config.init.parent=frames`) 32 min on two AVX-512 cores, 64 min
-          for those of frames before.
-Expected: so trained, `:cpu` has test IoU 0.810 [0.745, 0.851], median distance
-          0.77 mm, and misses 4 of 60 cases (docs/riding.md).
+Time:     `:cpu` from fresh networks not measured; part `clinic` of the plan, 1500 steps
+          from single frames, 16 min on two AVX-512 cores beside other work, after 140 min
+          for those.
+Expected: so trained, `:cpu` has test IoU 0.827 [0.761, 0.865], median distance
+          0.76 mm, and misses 3 of 60 cases (docs/riding.md).
 
 The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
 to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no
