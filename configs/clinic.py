@@ -37,7 +37,7 @@ def get_config(preset: str = "full") -> ConfigDict:
         numbers = STUDIES["clinic"].numbers
         c.study.update({f"num_{split}": count for split, count in numbers.items()})
     if preset == "cpu":
-        c.data.renew_every = 5  # more patients, which cost a tenth of a step
+        c.data.renew_every = 5  # more patients
         c.gen_opt.learning_rate = 3e-3  # from trained networks
         best_group.set_length(c, 4000)
     return c
