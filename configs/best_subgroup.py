@@ -9,7 +9,7 @@ Expected: `:cpu` on larger amplitudes than trained IoU 0.942 [0.918, 0.952] from
           (docs/results/paper_all_cpu).
 
 Fine-tuning needs the group's run beside its own, and the keys
-`--config.init.parent=best_group --config.init.frozen=bottom` (the paper's choice; or
+`--config.init.parent=group_frames --config.init.frozen=bottom` (the paper's choice; or
 nothing, ends, all_but_last).
 """
 

@@ -80,8 +80,26 @@ def _core(preset: str) -> dict[str, Any]:
     )
     tuned = dict(section="subgroup", role="finetuned")
     group, subgroup = best_group.get_config(preset), best_subgroup.get_config(preset)
+    more = _started(frames.get_config(preset), "frames", 3e-3)
+    more.seed = 1  # other patients, other tumours
     return {
-        "best_group": core("group, our recipe", group, 120.0, "group"),
+        "best_group": core("group, our recipe", group, 50.0, "group"),
+        "frames": core(
+            "single frames of many riding tumours, our recipe",
+            frames.get_config(preset),
+            65.0,
+            "riding",
+            paper="",
+        ),
+        "frames_more": core(
+            "as many again, started from `frames`", more, 65.0, "riding", paper=""
+        ),
+        "group_frames": core(
+            "group, our recipe, started from `frames_more`",
+            _clips(group, preset, 3000, 3e-3),
+            25.0,
+            "group",
+        ),
         "best_patient": core(
             "patient, our recipe", best_patient.get_config(preset), 9.0, "patient"
         ),
@@ -124,39 +142,14 @@ def _core(preset: str) -> dict[str, Any]:
 
 
 def _riding(preset: str) -> dict[str, Any]:
-    """Ours: single frames of tumours that ride on the lung, and what starts from it."""
-    group = _started(best_group.get_config(preset), "frames_more", 3e-3)
-    if preset == "cpu":
-        best_group.set_length(group, 3000)
-    riding = _started(clinic.get_config(preset), "frames_more", 2e-3)
-    if preset == "cpu":
-        best_group.set_length(riding, 1500)
-    more = _started(frames.get_config(preset), "frames", 3e-3)
-    more.seed = 1  # other patients, other tumours
+    """Ours: tumours that ride on the lung, started from single frames of such."""
+    run = _clips(clinic.get_config(preset), preset, 1500, 2e-3)
     return {
-        "frames": _part(
-            "single frames of many riding tumours, our recipe",
-            frames.get_config(preset),
-            65.0,
-            section="riding",
-        ),
-        "frames_more": _part(
-            "as many again, started from `frames`",
-            more,
-            65.0,
-            section="riding",
-        ),
         "clinic": _part(
             "riding tumours, our recipe, started from `frames_more`",
-            riding,
+            run,
             20.0,
             section="riding",
-        ),
-        "group_frames": _part(
-            "group, our recipe, started from `frames_more`",
-            group,
-            30.0,
-            paper="group",
         ),
     }
 
@@ -321,13 +314,21 @@ def _evaluated_on(run: Config, study: str) -> Config:
 
 def _tuned(run: Config, frozen: str) -> Config:
     run = _slow(run)
-    run.init.update(parent="best_group", frozen=frozen)
+    run.init.update(parent="group_frames", frozen=frozen)
     return run
 
 
 def _slow(run: Config) -> Config:
     run = copy.deepcopy(run)
     run.gen_opt.learning_rate = 2e-3  # ours: half of the rate from scratch
+    return run
+
+
+def _clips(run: Config, preset: str, steps: int, rate: float) -> Config:
+    """Clips after single frames: fewer steps at `cpu`, at a lower rate than afresh."""
+    run = _started(run, "frames_more", rate)
+    if preset == "cpu":
+        best_group.set_length(run, steps)
     return run
 
 

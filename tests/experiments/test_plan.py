@@ -62,17 +62,19 @@ def call(cfg, folder, *only):
 def test_the_core_runs_in_order_and_once(cfg, runs, tmp_path, capsys):
     call(cfg, tmp_path)
     core = [n for n in cfg.order if cfg.parts[n].core]
-    assert [name for name, _ in runs] == core and len(core) == 7
+    assert [name for name, _ in runs] == core and len(core) == 10
     shown = capsys.readouterr().out
     call(cfg, tmp_path)
-    assert len(runs) == 7 and capsys.readouterr().out == shown
+    assert len(runs) == 10 and capsys.readouterr().out == shown
     assert (tmp_path / "figures" / "parts.png").stat().st_size > 5000
 
 
 def test_a_part_brings_those_it_rests_on(cfg, runs, tmp_path):
     call(cfg, tmp_path, "patient_other", "subgroup_ends_frozen")
     assert runs == [
-        ("best_group", None),
+        ("frames", None),
+        ("frames_more", None),
+        ("group_frames", None),
         ("best_patient", None),
         ("subgroup_ends_frozen", None),
         ("patient_other", "best_patient"),
@@ -82,7 +84,7 @@ def test_a_part_brings_those_it_rests_on(cfg, runs, tmp_path):
 def test_a_beginning_of_names_stands_for_all_of_them(cfg, runs, tmp_path):
     call(cfg, tmp_path, "held_out")
     trained, held_out = runs[:4], runs[4:]
-    names = ["frames", "frames_more", "clinic", "group_frames"]
+    names = ["frames", "frames_more", "group_frames", "clinic"]
     assert trained == [(name, None) for name in names]
     assert [of for _, of in held_out] == ["group_frames"] * 7 + ["clinic"]
 
@@ -183,7 +185,7 @@ def test_stale_records_are_shown_with_what_changed_and_not_run_again(
         record["stale"] for record in found.values()
     )
     record = found["subgroup_frozen"]
-    assert "rests on best_group, which is stale" in record["stale"]
+    assert "rests on group_frames, which is stale" in record["stale"]
     assert (record["title"], record["role"]) == (
         cfg.parts.subgroup_frozen.title,
         "finetuned",
