@@ -74,68 +74,83 @@ def _part(title: str, run: Config, minutes: float, **more: Any) -> dict[str, Any
 
 
 def _core(preset: str) -> dict[str, Any]:
-    core = lambda title, run, minutes, section, **more: _part(
-        *(title, run, minutes),
-        **{"core": True, "section": section, "paper": section, **more},
-    )
+    subgroup = best_subgroup.get_config(preset)
     tuned = dict(section="subgroup", role="finetuned")
-    group, subgroup = best_group.get_config(preset), best_subgroup.get_config(preset)
-    more = _started(frames.get_config(preset), "frames", 3e-3)
-    more.seed = 1  # other patients, other tumours
-    return {
-        "best_group": core("group, our recipe", group, 50.0, "group"),
-        "frames": core(
-            "single frames of many riding tumours, our recipe",
-            frames.get_config(preset),
-            65.0,
-            "riding",
-            paper="",
+    parts = _groups(preset) | {
+        "best_patient": _part(
+            "patient, our recipe",
+            best_patient.get_config(preset),
+            9.0,
+            paper="patient",
+            section="patient",
         ),
-        "frames_more": core(
-            "as many again, started from `frames`", more, 65.0, "riding", paper=""
-        ),
-        "group_frames": core(
-            "group, our recipe, started from `frames_more`",
-            _clips(group, preset, 3000, 3e-3),
-            25.0,
-            "group",
-        ),
-        "best_patient": core(
-            "patient, our recipe", best_patient.get_config(preset), 9.0, "patient"
-        ),
-        "best_subgroup": core(
+        "best_subgroup": _part(
             "sub-group from scratch, our recipe",
             subgroup,
             25.0,
-            "subgroup",
+            paper="subgroup",
+            section="subgroup",
             role="scratch",
         ),
-        "subgroup_frozen": core(
+        "subgroup_frozen": _part(
             "sub-group, group model fine-tuned with its bottom frozen",
             _tuned(subgroup, "bottom"),
             25.0,
-            **tuned,
             paper="finetuned",
+            **tuned,
         ),
-        "subgroup_finetuned": core(
+        # The paper always froze some layers, so it has no numbers beside this one.
+        "subgroup_finetuned": _part(
             "sub-group, group model fine-tuned whole",
             _tuned(subgroup, "nothing"),
             25.0,
             **tuned,
-            paper="",  # the paper always froze some layers
         ),
-        "paper_group": core(
+    }
+    parts |= _published(preset)
+    return {name: {**part, "core": True} for name, part in parts.items()}
+
+
+def _groups(preset: str) -> dict[str, Any]:
+    """The group by our recipe, afresh and from single frames."""
+    group = best_group.get_config(preset)
+    more = _started(frames.get_config(preset), "frames", 3e-3)
+    more.seed = 1  # other patients, other tumours
+    return {
+        "best_group": _part("group, our recipe", group, 50.0, paper="group"),
+        "frames": _part(
+            "single frames of many riding tumours, our recipe",
+            frames.get_config(preset),
+            65.0,
+            section="riding",
+        ),
+        "frames_more": _part(
+            "as many again, started from `frames`", more, 65.0, section="riding"
+        ),
+        "group_frames": _part(
+            "group, our recipe, started from `frames_more`",
+            _clips(group, preset, 3000, 3e-3),
+            25.0,
+            paper="group",
+        ),
+    }
+
+
+def _published(preset: str) -> dict[str, Any]:
+    return {
+        "paper_group": _part(
             "group, as published",
             paper_group.get_config(preset),
             12.0,
-            "group",
+            paper="group",
             recipe="published",
         ),
-        "paper_patient": core(
+        "paper_patient": _part(
             "patient, as published",
             paper_patient.get_config(preset),
             10.0,
-            "patient",
+            paper="patient",
+            section="patient",
             recipe="published",
         ),
     }
