@@ -84,6 +84,8 @@ def base_config(scale: str = "full") -> Config:
         smallest_mm=20.0,  # paper, its training population: diameters from 20 mm
         largest_mm=40.0,  # paper: to 40 mm; both are read by the simulator alone
         even_in="diameter",  # ours, simulator: or "log_diameter", more small ones
+        # Ours, simulator: share of tumours nearest the midline, over heart and spine.
+        midline_share=0.0,
         # Ours, simulator: clutter, texture, warp, mirror and exposure drawn for every
         # clip (data/appearance.py), joined by +; "" is the phantom as it is.
         randomise="",

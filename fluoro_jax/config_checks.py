@@ -24,6 +24,7 @@ def check_together(cfg: Config) -> None:
     _check_half_cells(cfg)
     _check_precision(cfg)
     _check_diameters(cfg)
+    _check_midline_share(cfg)
     _check_appearance(cfg)
     _check_bodies(cfg)
     _check_collimation(cfg)
@@ -166,6 +167,23 @@ def _check_diameters(cfg: Config) -> None:
             needed="data.largest_mm at least data.smallest_mm",
             why="simulated tumours have diameters between the two",
             fix=f"--config.data.largest_mm={smallest}",
+        )
+
+
+def _check_midline_share(cfg: Config) -> None:
+    from fluoro_jax.studies import STUDIES  # late: it starts JAX
+
+    # Fresh tumours in phantoms: neither stored ones nor spheres in CTs.
+    fresh = cfg.data.source == "simulator" and cfg.data.bodies == "phantom"
+    sets = STUDIES[cfg.study.name].of_sets
+    if cfg.data.midline_share and (not fresh or sets):
+        raise UserError(
+            f"data.midline_share = {cfg.data.midline_share:g} with study.name = "
+            f'"{cfg.study.name}", data.source = "{cfg.data.source}" and data.bodies = '
+            f'"{cfg.data.bodies}"',
+            needed="fresh tumours in phantoms, or data.midline_share = 0",
+            why="only there are the places of tumours drawn anew",
+            fix="--config.data.midline_share=0",
         )
 
 

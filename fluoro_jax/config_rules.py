@@ -108,7 +108,7 @@ FLAG = Rule(lambda x: isinstance(x, bool), "True or False", False)
 SEED = _whole(0, 2**32 - 1)
 WEIGHT = _number(0, 1e6, 1.0)
 DECAY = Rule(_number(0, math.nextafter(1, 0), 0.9).accepts, "at least 0, below 1", 0.9)
-FRACTION = _number(0.001, 0.999, 0.5)
+FRACTION, SHARE = _number(0.001, 0.999, 0.5), _number(0, 1, 0.25)
 COUNT, COUNT_OR_NONE = _whole(1, 10**9, 100), _whole(0, 10**9, 100)
 PIXELS = _whole(2, 4096, 96)  # the largest flat panels have 4096 a side
 CASES = _whole(1, 10**6, 16)
@@ -186,6 +186,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.random_start", FLAG, "it starts each cycle at a random phase, or does not"),
     ("data.smallest_mm data.largest_mm", DIAMETER, "it is a tumour's diameter"),
     ("data.even_in", EVEN_IN, _CHOICE),
+    ("data.midline_share", SHARE, "it is a part of the tumours that train"),
     ("data.randomise", APPEARANCE, _CHOICE),
     ("gen.levels critic.levels", LEVELS, _NET),
     ("gen.base gen.cap gen.group_size", CHANNELS, _NET),

@@ -247,8 +247,8 @@ class SimulatorSource:
         )
         if not isinstance(patient, PoolPatient):
             return patient.draw(rng, **how)
-        number = patient.number
-        return fresh_case(rng, self._spec, patient.case, number=number, **how)
+        how |= dict(number=patient.number, midline_share=self._data.midline_share)
+        return fresh_case(rng, self._spec, patient.case, **how)
 
     def _patient(self, slot: int, renewals: int) -> Patient:
         """Returns the patient in `slot` after so many renewals."""

@@ -124,6 +124,7 @@ def fresh_case(
     number: int,
     diameter_mm: tuple[float, float],
     even_in: str = "diameter",
+    midline_share: float = 0.0,
 ) -> Case:
     """Returns another training case of patient `number` of the pool.
 
@@ -135,11 +136,13 @@ def fresh_case(
         diameter_mm: range of a new tumour; in a study of sets the tumour stays and
             moves by another amplitude near the trained ones.
         even_in: how the diameter is drawn, see `fresh_tumor`.
+        midline_share: of tumours nearest the midline, see `fresh_tumor`.
     """
     if spec.study.of_sets:
         patient = number % sets_of(spec).count
         return with_factor(case, fresh_factor(rng, spec, patient))
-    tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm, even_in=even_in)
+    how: dict[str, Any] = dict(even_in=even_in, midline_share=midline_share)
+    tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm, **how)
     return dataclasses.replace(case, tumor=tumor)
 
 

@@ -133,6 +133,7 @@ def fresh_tumor(
     *,
     diameter_mm: tuple[float, float],
     even_in: str = "diameter",
+    midline_share: float = 0.0,
 ) -> Tumor:
     """Returns another tumour for a case's body and breath.
 
@@ -141,13 +142,17 @@ def fresh_tumor(
         case: gives body, breath, and whether the tumour rides on the lung.
         diameter_mm: range of its diameter, mm.
         even_in: see `draw_diameter`.
+        midline_share: chance that it lies nearest the midline of all places tried.
     """
+    # No draw at a share of 0: runs from before there was one keep their tumours.
+    medial = midline_share > 0.0 and rng.random() < midline_share
     return sample_tumor(
         rng,
         case.anatomy,
         case.breathing,
         case.time_s,
         diameter_mm=draw_diameter(rng, diameter_mm, even_in),
+        medial=medial,
         rides=case.tumor.rides,
     )
 

@@ -125,6 +125,8 @@ ROWS = [
     _row("data.smallest_mm", 1e-6, "1 to 150 mm"),
     _row("data.largest_mm", 1e6, "1 to 150 mm"),
     _row("data.even_in", "log", "log_diameter"),
+    _row("data.midline_share", 1.5, "0 to 1"),
+    _row("data.midline_share", 0.5, 'data.source = "dataset"', "midline_share=0"),
     _row("data.randomise", "clutter+clutter", "joined by +"),
     _row("data.randomise", "fog", "clutter, texture, warp, mirror, exposure"),
     _row("data.randomise", "clutter", "stored cases are trained on as they are"),

@@ -57,6 +57,7 @@ def config():
                 stack="wrap",
                 smallest_mm=10.0,
                 largest_mm=40.0,
+                midline_share=0.0,
                 bodies="phantom",
                 angles_deg="",
             ),
