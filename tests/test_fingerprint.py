@@ -104,6 +104,27 @@ def test_every_part_of_the_simulator_and_its_data_is_read():
         assert name in scored
 
 
+def test_what_stands_for_an_earlier_file_is_a_file_of_today(monkeypatch):
+    """An entry of a file that has changed since says nothing, and is to be deleted."""
+    entries = dict(fingerprint.STANDS_FOR)
+    monkeypatch.setattr(fingerprint, "STANDS_FOR", {})
+    fingerprint._digest_of.cache_clear()
+    now = set(fingerprint.files("**/*.py").values())
+    fingerprint._digest_of.cache_clear()
+    assert entries.keys() <= now
+    assert not now & set(entries.values())
+
+
+def test_a_digest_that_stands_for_another_is_read_as_it(package, monkeypatch):
+    before = fingerprint.files("sim/deep/a.py")["sim/deep/a.py"]
+    (package / "sim" / "deep" / "a.py").write_text(CODE.replace("3.0", "3.10001"))
+    after = fingerprint.files("sim/deep/a.py")["sim/deep/a.py"]
+    monkeypatch.setattr(fingerprint, "STANDS_FOR", {after: before})
+    fingerprint._digest_of.cache_clear()
+    assert fingerprint.files("sim/deep/a.py")["sim/deep/a.py"] == before
+    fingerprint._digest_of.cache_clear()
+
+
 def imported(path, seen):
     """Adds a module's path and those of all that it imports of the package."""
     if path in seen or not path.is_file():

@@ -155,6 +155,15 @@ def test_diameters_come_from_the_config(monkeypatch):
     assert len(set(asked)) == 4
 
 
+def test_a_share_of_the_tumours_lies_near_the_midline(monkeypatch):
+    asked, real = [], batches.fresh_case
+    monkeypatch.setattr(
+        batches, "fresh_case", lambda *_, **how: asked.append(how) or real(*_, **how)
+    )
+    SimulatorSource(smoke(midline_share=0.25)).batch_at(0)
+    assert [how["midline_share"] for how in asked] == [0.25] * 4
+
+
 def test_masks_sit_on_the_tumours_that_were_drawn(monkeypatch):
     """Centroid of the pixels against the closed form, through the whole source."""
     drawn = []

@@ -62,3 +62,17 @@ def test_a_fresh_tumour_rides_too_and_small_ones_are_as_many_as_asked(cases):
     assert small("log_diameter") == pytest.approx(0.5, abs=0.2)
     assert small("diameter") == pytest.approx(1.0 / 3.0, abs=0.2)
     assert fresh_tumor(rng, cases[0].case, diameter_mm=(10.0, 20.0)).rides
+
+
+def test_a_share_of_fresh_tumours_lies_nearest_the_midline(cases):
+    def off_mm(share):
+        rng = np.random.default_rng(0)
+        how = dict(diameter_mm=(20.0, 20.0), midline_share=share)
+        drawn = [fresh_tumor(rng, case.case, **how) for case in cases]
+        return np.array([abs(tumor.centre_mm[0]) for tumor in drawn])
+
+    usual, half, all_of_them = (off_mm(share) for share in (0.0, 0.5, 1.0))
+    # Nobody of the usual ones is chosen by its place.
+    assert np.median(all_of_them) < np.percentile(usual, 10)
+    near = half < np.percentile(usual, 10)
+    assert 0.25 < near.mean() < 0.75
