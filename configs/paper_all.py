@@ -114,8 +114,6 @@ def _core(preset: str) -> dict[str, Any]:
 def _groups(preset: str) -> dict[str, Any]:
     """The group by our recipe, afresh and from single frames."""
     group = best_group.get_config(preset)
-    more = _started(frames.get_config(preset), "frames", 3e-3)
-    more.seed = 1  # other patients, other tumours
     return {
         "best_group": _part("group, our recipe", group, 50.0, paper="group"),
         "frames": _part(
@@ -124,11 +122,14 @@ def _groups(preset: str) -> dict[str, Any]:
             65.0,
             section="riding",
         ),
-        "frames_more": _part(
-            "as many again, started from `frames`", more, 65.0, section="riding"
+        "frames_midline": _part(
+            "as many again, 3 of 10 near the midline, started from `frames`",
+            _near_midline(_more_frames(preset)),
+            65.0,
+            section="riding",
         ),
         "group_frames": _part(
-            "group, our recipe, started from `frames_more`",
+            "group, our recipe, started from `frames_midline`",
             _clips(group, preset, 3000, 3e-3),
             25.0,
             paper="group",
@@ -158,11 +159,16 @@ def _published(preset: str) -> dict[str, Any]:
 
 def _riding(preset: str) -> dict[str, Any]:
     """Ours: tumours that ride on the lung, started from single frames of such."""
-    run = _clips(clinic.get_config(preset), preset, 1500, 2e-3)
     return {
+        "frames_more": _part(
+            "as many again, places as in `frames`, started from `frames`",
+            _more_frames(preset),
+            65.0,
+            section="riding",
+        ),
         "clinic": _part(
-            "riding tumours, our recipe, started from `frames_more`",
-            run,
+            "riding tumours, our recipe, started from `frames_midline`",
+            _clips(clinic.get_config(preset), preset, 1500, 2e-3),
             20.0,
             section="riding",
         ),
@@ -339,9 +345,22 @@ def _slow(run: Config) -> Config:
     return run
 
 
+def _more_frames(preset: str) -> Config:
+    run = _started(frames.get_config(preset), "frames", 3e-3)
+    run.seed = 1  # other patients, other tumours
+    return run
+
+
+def _near_midline(run: Config) -> Config:
+    """Three of ten tumours over heart and spine, where validation has its errors."""
+    run = copy.deepcopy(run)
+    run.data.midline_share = 0.3
+    return run
+
+
 def _clips(run: Config, preset: str, steps: int, rate: float) -> Config:
     """Clips after single frames: fewer steps at `cpu`, at a lower rate than afresh."""
-    run = _started(run, "frames_more", rate)
+    run = _near_midline(_started(run, "frames_midline", rate))
     if preset == "cpu":
         best_group.set_length(run, steps)
     return run

@@ -73,7 +73,7 @@ def test_a_part_brings_those_it_rests_on(cfg, runs, tmp_path):
     call(cfg, tmp_path, "patient_other", "subgroup_ends_frozen")
     assert runs == [
         ("frames", None),
-        ("frames_more", None),
+        ("frames_midline", None),
         ("group_frames", None),
         ("best_patient", None),
         ("subgroup_ends_frozen", None),
@@ -84,7 +84,7 @@ def test_a_part_brings_those_it_rests_on(cfg, runs, tmp_path):
 def test_a_beginning_of_names_stands_for_all_of_them(cfg, runs, tmp_path):
     call(cfg, tmp_path, "held_out")
     trained, held_out = runs[:4], runs[4:]
-    names = ["frames", "frames_more", "group_frames", "clinic"]
+    names = ["frames", "frames_midline", "group_frames", "clinic"]
     assert trained == [(name, None) for name in names]
     assert [of for _, of in held_out] == ["group_frames"] * 7 + ["clinic"]
 
