@@ -52,7 +52,7 @@ class Track:
         confidence: in [0, 1].
         status: one of `STATUSES`: "ok"; "low_confidence"; "missed" (an empty
             prediction); "held" (predicted from earlier frames, for a moment
-            without a component; `tracking.posterior`).
+            without a component; `tracking.posterior`, `tracking.anchored`).
     """
 
     frame: int = struct.field(pytree_node=False)

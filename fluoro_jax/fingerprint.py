@@ -25,9 +25,10 @@ DIGITS = 16  # of each file's sha256 that a record keeps
 SCORERS = (
     *("clip.py", "metrics.py", "geometry.py", "models/**/*.py", "data/stack.py"),
     *("evaluation/**/*.py", "training/nets.py", "training/precision.py"),
-    *(f"tracking/{name}.py" for name in ("checks", "hypotheses", "learned", "network")),
-    *(f"tracking/{name}.py" for name in ("networks", "one_frame", "path")),
-    *(f"tracking/{name}.py" for name in ("posterior", "stream", "tracker")),
+    *(f"tracking/{name}.py" for name in ("anchored", "checks", "hypotheses")),
+    *(f"tracking/{name}.py" for name in ("learned", "network", "networks")),
+    *(f"tracking/{name}.py" for name in ("one_frame", "path", "posterior")),
+    *(f"tracking/{name}.py" for name in ("stream", "tracker")),
     *(f"tracking/baselines/{name}.py" for name in ("matching", "phase_prior")),
     *(f"tracking/baselines/{name}.py" for name in ("shape", "static")),
 )

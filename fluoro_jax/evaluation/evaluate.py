@@ -32,6 +32,7 @@ from fluoro_jax.fingerprint import config as config_fingerprint
 from fluoro_jax.metrics import iou
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.anchored import AnchoredTracker
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.networks import network_tracker
@@ -180,7 +181,8 @@ def methods(
     """Returns the columns of the table: the network first, then the baselines.
 
     A network that reads its window both ways stands twice: with the whole clip (as
-    published) and with the past alone.
+    published) and with the past alone. Every network stands once more as the baselines
+    do: shown frame 0 with its true mask.
 
     Args:
         cfg: the run's config.
@@ -203,8 +205,10 @@ def methods(
         ]
     else:
         network = [Method("ours", "ours", online)]
+    shown = AnchoredTracker(network[0].tracker)
     return [
         *network,
+        Method("ours_frame0", "ours + frame 0", shown, frame0=True),
         Method("static", "static", static),
         Method("static_frame0", "static + frame 0", static, frame0=True),
         Method("phase_prior", "phase prior", prior),

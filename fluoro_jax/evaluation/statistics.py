@@ -256,7 +256,7 @@ def distance_summary(
         distance_mm: one a case, the mean over its frames; NaN cases are left out.
 
     Returns:
-        `median_mm` and `p90_mm` (90th percentile, linear interpolation) over cases;
+        `median_mm`, `p90_mm` and `p95_mm` (percentiles, linear between cases);
         `missed`, the cases beyond `MISSED_MM`; `n`, all cases; None for no case.
     """
     known_mm = np.asarray(distance_mm, float)
@@ -264,10 +264,12 @@ def distance_summary(
     # distance.
     known_mm = known_mm[~np.isnan(known_mm)]
     if len(known_mm) == 0:
-        return {"median_mm": None, "p90_mm": None, "missed": 0, "n": 0}
+        none = dict.fromkeys(("median_mm", "p90_mm", "p95_mm"))
+        return {**none, "missed": 0, "n": 0}
     return {
         "median_mm": float(np.median(known_mm)),
         "p90_mm": float(np.percentile(known_mm, 90)),
+        "p95_mm": float(np.percentile(known_mm, 95)),
         "missed": int((known_mm > MISSED_MM).sum()),
         "n": len(known_mm),
     }

@@ -75,11 +75,11 @@ def curves(records: Records, path: Path) -> Path:
         records: with `curve`, a list of points; a line each.
         path: of the PNG; the CSV stands beside it.
     """
-    fig = canvas((9.0, 3.6))
-    axes = fig.subplots(1, 2)
     rows = []
-    learned = {name: record["curve"] for name, record in records.items()}
-    learned = {name: points for name, points in learned.items() if points}
+    learned = {name: r["curve"] for name, r in records.items() if r["curve"]}
+    # A line of the legend is 0.16 inches high.
+    fig = canvas((9.0, max(3.6, 0.16 * len(learned) + 0.4)))
+    axes = fig.subplots(1, 2)
     looks = itertools.cycle(itertools.product(DASHES, COLOURS))
     for (name, points), (dash, colour) in zip(learned.items(), looks, strict=False):
         steps = [point["step"] for point in points]

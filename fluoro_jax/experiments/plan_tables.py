@@ -34,6 +34,7 @@ from fluoro_jax.experiments.paper_tables import (
 from fluoro_jax.experiments.plan_figures import captions
 from fluoro_jax.experiments.roles import choices_caption
 from fluoro_jax.experiments.shortfalls import learning_curves, shortfalls
+from fluoro_jax.experiments.shown_frame0 import shown_frame0
 from fluoro_jax.experiments.verdicts import RULES, verdict
 
 MEASURES = (  # key, decimals, larger is better
@@ -82,6 +83,7 @@ def to_markdown(cfg: Any, parts: Mapping[str, Any], records: Records) -> str:
         *HOW,
         summary(parts, records),
         baselines_better(records),
+        shown_frame0(records),
         differences(records),
         choices(records),
         verdicts(cfg, records),

@@ -14,6 +14,7 @@ from fluoro_jax.experiments.roles import select
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 WANTED_IOU = 0.9  # ours: cases under it fall short
+FAR_MM = 3.0
 LISTED = 12  # the worst of a run
 # Ribs lie over nearly every tumour and are no reason.
 OVER = {"heart": "the heart", "spine": "the spine", "diaphragm": "the diaphragm"}
@@ -58,7 +59,7 @@ def shortfalls(records: Records) -> str:
         mean = f", mean IoU {np.mean(others):.3f}" if others else ""
         tables += [
             f"`{name}`{_stale(record)}: {len(short)} of {len(cases)} cases; the other "
-            f"{len(others)}{mean}.",
+            f"{len(others)}{mean}. By kind: {'; '.join(by_kind(cases))}.",
             "\n".join("| " + " | ".join(row) + " |" for row in rows),
         ]
     if not tables:
@@ -72,6 +73,17 @@ def shortfalls(records: Records) -> str:
         "tumour, are no reason."
     )
     return "\n\n".join(["## Where cases fall short", words, *tables])
+
+
+def by_kind(cases: list[Record]) -> list[str]:
+    """Returns each kind with its cases, their mean IoU, and how many are far off."""
+    found = []
+    for kind in dict.fromkeys(case["kind"] for case in cases):
+        own = [case for case in cases if case["kind"] == kind]
+        far = sum(case["distance_mm"] > FAR_MM for case in own)
+        iou = np.mean([case["iou"] for case in own])
+        found.append(f"{kind} {len(own)}, IoU {iou:.3f}, {far} over {FAR_MM:g} mm")
+    return found
 
 
 def reason(case: Record, pixel_mm: float) -> str:

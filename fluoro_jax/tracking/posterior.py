@@ -38,10 +38,9 @@ from fluoro_jax.tracking.hypotheses import (
     given,
     moved_whole,
 )
-from fluoro_jax.tracking.tracker import Tracker, make_track
+from fluoro_jax.tracking.tracker import OPTIONAL, Tracker, make_track
 
 # Members that the wrapped tracker may have, see `Tracker`.
-OPTIONAL = ("learned", "window_frames", "fills_gaps", "cfg", "card", "warm_up")
 
 
 @dataclass(frozen=True)

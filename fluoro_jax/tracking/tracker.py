@@ -19,6 +19,8 @@ from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.checks import Reference, check_clip
 
 State = Any
+# Optional members that a tracker around another passes on, where that one has them.
+OPTIONAL = ("learned", "window_frames", "fills_gaps", "cfg", "card", "warm_up")
 
 
 @runtime_checkable

@@ -50,7 +50,11 @@ def test_the_reason_of_a_case(more, words):
 
 
 def test_the_worst_cases_come_first_and_the_good_ones_are_counted():
-    cases = [case(0, 0.95), case(1, 0.85), case(2, 0.4, heart_overlap=0.921)]
+    cases = [
+        case(0, 0.95),
+        case(1, 0.85),
+        case(2, 0.4, distance_mm=4.0, heart_overlap=0.921),
+    ]
     records = {
         "ours": record([*cases, case(3, None), case(4, 0.97)]),
         "theirs": record(cases, recipe="published"),
@@ -58,12 +62,13 @@ def test_the_worst_cases_come_first_and_the_good_ones_are_counted():
     }
     text = shortfalls.shortfalls(records)
     assert "`ours`: 2 of 4 cases; the other 2, mean IoU 0.960." in text
+    assert "By kind: hard 4, IoU 0.792, 1 over 3 mm." in text
     assert text.count("mean IoU") == 1 and "STALE" not in text
     assert "`old` (STALE): 1 of" in shortfalls.shortfalls(
         {"old": record([case(0, 0.5)], stale=["its code"])}
     )
     rows = [line for line in text.splitlines() if line.startswith(("| 1", "| 2"))]
-    assert rows[0].startswith("| 2 | hard | 20.0 | 92, 0, 0, 70 | 0.40 | 0.90 | 1.0 |")
+    assert rows[0].startswith("| 2 | hard | 20.0 | 92, 0, 0, 70 | 0.40 | 0.90 | 4.0 |")
     assert rows[0].endswith("| [0.6, 0.8] | over the heart |") and len(rows) == 2
     assert shortfalls.shortfalls({}) == ""
 

@@ -1,0 +1,108 @@
+"""The outline of frame 0, moved as another tracker's answer moves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fluoro_jax.clip import Clip
+from fluoro_jax.errors import UserError
+from fluoro_jax.geometry import square_panel
+from fluoro_jax.metrics import centroid_px
+from fluoro_jax.tracking.anchored import AnchoredTracker
+from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
+
+SIDE = 48
+VIEW = square_panel(SIDE)
+WAY = np.array([[0, 0], [3, 1], [6, 2], [3, 1]])  # px
+
+
+@dataclasses.dataclass(frozen=True)
+class Shows:
+    """Answers its frames as maps, `lookahead_frames` late."""
+
+    lookahead_frames: int = 0
+    window_frames: int = 4
+
+    @property
+    def causal(self):
+        return self.lookahead_frames == 0
+
+    def init(self, geometry, reference=None, *, periodic=False, domain="log"):
+        return ()
+
+    def step(self, state, frame, time_s):
+        state = (*state, frame)
+        number = len(state) - 1 - self.lookahead_frames
+        return state, None if number < 0 else make_track(number, state[number], VIEW)
+
+    def flush(self, state):
+        first = len(state) - min(self.lookahead_frames, len(state))
+        return [make_track(n, state[n], VIEW) for n in range(first, len(state))]
+
+
+def box(row, column, half):
+    mask = np.zeros((SIDE, SIDE), np.float32)
+    mask[row - half : row + half + 1, column - half : column + half + 1] = 0.9
+    return mask
+
+
+def truth(step):
+    return box(20 + step[0], 24 + step[1], 5) > 0.5
+
+
+def follow(maps, lookahead=0):
+    clip = Clip(np.stack(maps), 0.5 * np.arange(len(maps)), VIEW)
+    reference = (np.asarray(clip.frames[0]), truth(WAY[0]))
+    return track_clip(AnchoredTracker(Shows(lookahead)), clip, reference)
+
+
+@pytest.mark.parametrize("lookahead", [0, 3])
+def test_an_answer_beside_its_middle_and_too_small_is_made_good(lookahead):
+    tracks = follow([box(23 + down, 26 + right, 2) for down, right in WAY], lookahead)
+    assert [t.frame for t in tracks] == [0, 1, 2, 3]
+    for track, step in zip(tracks, WAY, strict=True):
+        np.testing.assert_array_equal(track.probability, truth(step))
+        np.testing.assert_allclose(track.centroid_px, centroid_px(truth(step)))
+        assert (track.confidence, track.status) == (pytest.approx(0.9), "ok")
+
+
+def test_between_pixels_the_outline_keeps_its_size():
+    """Blurred by half a pixel and cut at 0.3 it would be larger."""
+    maps = [box(20, 24, 3), box(20, 24, 3)]
+    maps[1][24, 21:28] = 0.9  # a row more: its middle moves by half a pixel
+    moved = np.asarray(follow(maps)[1].probability)
+    assert moved.sum() == pytest.approx(truth(WAY[0]).sum(), abs=11)
+    assert set(np.unique(moved)) == {0.0, 1.0}
+
+
+def test_frames_without_an_answer_hold_the_last_place():
+    maps = [box(23 + down, 26 + right, 2) for down, right in WAY]
+    maps[0][:] = maps[2][:] = 0.0
+    tracks = follow(maps)
+    places = [np.asarray(t.centroid_px) for t in tracks]
+    start = centroid_px(truth(WAY[0]))
+    # Nothing moves before the first answer, which stands where the outline is.
+    np.testing.assert_allclose(places[0], start)
+    np.testing.assert_allclose(places[1], start)
+    np.testing.assert_allclose(places[2], start)
+    np.testing.assert_allclose(places[3], start + WAY[3] - WAY[1])
+    assert [t.status for t in tracks] == ["held", "ok", "held", "ok"]
+    assert [t.confidence for t in tracks][::2] == [0.0, 0.0]
+
+
+def test_an_empty_tracker_holds_frame_0():
+    for track in follow([np.zeros((SIDE, SIDE))] * 3):
+        np.testing.assert_array_equal(track.probability, truth(WAY[0]))
+
+
+def test_it_is_a_tracker_that_needs_frame_0():
+    tracker = AnchoredTracker(Shows(3))
+    assert isinstance(tracker, Tracker) and not tracker.causal
+    assert (tracker.lookahead_frames, tracker.window_frames) == (3, 4)
+    assert not hasattr(tracker, "learned")
+    clip = Clip(np.stack([box(20, 24, 3)]), np.zeros(1), VIEW)
+    with pytest.raises(UserError, match="no outline of frame 0"):
+        track_clip(tracker, clip)
