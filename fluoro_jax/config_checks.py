@@ -175,14 +175,15 @@ def _check_midline_share(cfg: Config) -> None:
 
     # Fresh tumours in phantoms: neither stored ones nor spheres in CTs.
     fresh = cfg.data.source == "simulator" and cfg.data.bodies == "phantom"
-    sets = STUDIES[cfg.study.name].of_sets
-    if cfg.data.midline_share and (not fresh or sets):
+    study = STUDIES.get(cfg.study.name)  # a wrong name is refused elsewhere
+    of_sets = study is not None and study.of_sets
+    if cfg.data.midline_share and (not fresh or of_sets):
         raise UserError(
             f"data.midline_share = {cfg.data.midline_share:g} with study.name = "
             f'"{cfg.study.name}", data.source = "{cfg.data.source}" and data.bodies = '
             f'"{cfg.data.bodies}"',
             needed="fresh tumours in phantoms, or data.midline_share = 0",
-            why="only there are the places of tumours drawn anew",
+            why="positions of tumours are drawn anew only there",
             fix="--config.data.midline_share=0",
         )
 

@@ -186,7 +186,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.random_start", FLAG, "it starts each cycle at a random phase, or does not"),
     ("data.smallest_mm data.largest_mm", DIAMETER, "it is a tumour's diameter"),
     ("data.even_in", EVEN_IN, _CHOICE),
-    ("data.midline_share", SHARE, "it is a part of the tumours that train"),
+    ("data.midline_share", SHARE, "it is a share of the training tumours"),
     ("data.randomise", APPEARANCE, _CHOICE),
     ("gen.levels critic.levels", LEVELS, _NET),
     ("gen.base gen.cap gen.group_size", CHANNELS, _NET),

@@ -58,10 +58,10 @@ ABSENT: dict[str, Any] = {
     "gen.patch": 1,
     "gen.stem": 0,
 }
-# Digests of files that a new option changed and no number without it: what stands for
-# what. A later change of such a file takes its entry away (tests/test_fingerprint.py).
+# Digest of a file after an option was added: its digest before. With the option off the
+# results are identical. A later change of the file ends its entry (a test says so).
 STANDS_FOR = {
-    # data.midline_share; docs/experiments.md, "What an option leaves as it was".
+    # data.midline_share; docs/experiments.md, "Options that leave earlier results".
     "b954754aa3f8cdf9": "5d4fcfe3e25f00b7",  # data/batches.py
     "99275d6f3ea98d36": "7f5cb284b8c10eac",  # studies/__init__.py
     "3dd1031db48a1a3e": "e6ea98ccd008b665",  # studies/group.py
@@ -87,20 +87,25 @@ def files(*globs: str) -> dict[str, str]:
 
 
 def code(*globs: str) -> str:
-    """Returns one sha256 over the contents of the files of `files`, not their names."""
-    return _sha256("\n".join(sorted(files(*globs).values())))
+    """Returns one sha256 over the contents of the files of `files`, not their names.
+
+    Files of `STANDS_FOR` count with the contents that they had.
+    """
+    found = files(*globs).values()
+    return _sha256("\n".join(sorted(STANDS_FOR.get(d, d) for d in found)))
 
 
 def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Returns the names of files whose contents only one of two `files` has, sorted.
 
-    A file that was moved as it is does not count.
+    A file that was moved as it is does not count, nor one of today that stands for its
+    contents of before (`STANDS_FOR`).
     """
     before, after = set(old.values()), set(new.values())
-    names = {name for name, digest in old.items() if digest not in after}
-    return sorted(
-        names | {name for name, digest in new.items() if digest not in before}
-    )
+    today = after | {STANDS_FOR[digest] for digest in after if digest in STANDS_FOR}
+    names = {name for name, digest in old.items() if digest not in today}
+    as_before = lambda digest: before & {digest, STANDS_FOR.get(digest, digest)}
+    return sorted(names | {name for name, d in new.items() if not as_before(d)})
 
 
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,8 +185,7 @@ def _digest_of(path: Path, changed_ns: int, size: int) -> str:
     data = path.read_bytes()
     if path.suffix == ".py":
         data = "".join(_words(ast.parse(data))).encode()
-    digest = hashlib.sha256(data).hexdigest()[:DIGITS]
-    return STANDS_FOR.get(digest, digest)
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
 
 
 def _words(node: Any) -> Iterator[str]:

@@ -104,25 +104,27 @@ def test_every_part_of_the_simulator_and_its_data_is_read():
         assert name in scored
 
 
-def test_what_stands_for_an_earlier_file_is_a_file_of_today(monkeypatch):
+def test_what_stands_for_an_earlier_file_is_a_file_of_today():
     """An entry of a file that has changed since says nothing, and is to be deleted."""
-    entries = dict(fingerprint.STANDS_FOR)
-    monkeypatch.setattr(fingerprint, "STANDS_FOR", {})
-    fingerprint._digest_of.cache_clear()
     now = set(fingerprint.files("**/*.py").values())
-    fingerprint._digest_of.cache_clear()
-    assert entries.keys() <= now
-    assert not now & set(entries.values())
+    assert fingerprint.STANDS_FOR.keys() <= now
+    assert not now & set(fingerprint.STANDS_FOR.values())
 
 
-def test_a_digest_that_stands_for_another_is_read_as_it(package, monkeypatch):
-    before = fingerprint.files("sim/deep/a.py")["sim/deep/a.py"]
+def test_a_file_that_stands_for_its_earlier_self_has_not_changed(package, monkeypatch):
+    before, hashed = fingerprint.files("sim/**/*"), of(package)
     (package / "sim" / "deep" / "a.py").write_text(CODE.replace("3.0", "3.10001"))
-    after = fingerprint.files("sim/deep/a.py")["sim/deep/a.py"]
-    monkeypatch.setattr(fingerprint, "STANDS_FOR", {after: before})
-    fingerprint._digest_of.cache_clear()
-    assert fingerprint.files("sim/deep/a.py")["sim/deep/a.py"] == before
-    fingerprint._digest_of.cache_clear()
+    now = fingerprint.files("sim/**/*")
+    assert fingerprint.changed(before, now) == ["sim/deep/a.py"]
+    name = "sim/deep/a.py"
+    monkeypatch.setattr(fingerprint, "STANDS_FOR", {now[name]: before[name]})
+    assert fingerprint.changed(before, now) == [] and of(package) == hashed
+    # What was made with the file of today is not as before once it changes again.
+    (package / "sim" / "deep" / "a.py").write_text(CODE.replace("3.0", "3.2"))
+    later = fingerprint.files("sim/**/*")
+    monkeypatch.setattr(fingerprint, "STANDS_FOR", {later[name]: before[name]})
+    assert fingerprint.changed(before, later) == []
+    assert fingerprint.changed(now, later) == ["sim/deep/a.py"]
 
 
 def imported(path, seen):

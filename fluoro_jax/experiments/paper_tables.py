@@ -88,21 +88,20 @@ def fine_tuning(records: Records) -> str:
         "On the larger amplitudes, one seed each: means over the sets (patients) of "
         "each set's cases, 95 % BCa interval over sets. Differences are taken set by "
         "set: above 0 in IoU, below 0 in mm, is better than from scratch. The "
-        "fine-tuned networks' parent had been trained before, so they have seen more "
-        "steps than the one from scratch, and at another learning rate.",
+        "fine-tuned networks' parents had been trained before, the first from fresh "
+        "networks, so they have seen more steps than the one from scratch, and at "
+        "another learning rate.",
         "",
-        "| part | causal; lookahead | sets | steps: parent + own | learning rate | IoU "
-        "| difference | vertical [mm] | difference |",
+        "| part | causal; lookahead | sets | steps: parents + own | learning rate "
+        "| IoU | difference | vertical [mm] | difference |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for record in runs.values():
         config = record["config"]
-        parent = records.get(config["init"]["parent"])
-        before = f"{parent['config']['train']['num_steps']} + " if parent else ""
         cells = [row_name(record["title"], record["recipe"], config)]
         cells += [causality(column(record["table"]))]
         cells += [str(len(by_set(scored(record), "iou")))]
-        cells += [f"{before}{config['train']['num_steps']}"]
+        cells += [_steps(record, records)]
         cells += [f"{config['gen_opt']['learning_rate']:g}"]
         for key, decimals in (("iou", 3), ("vertical_iso_mm", 2)):
             # Set by set: both runs have the same patients, whose difficulty drops out.
@@ -113,6 +112,15 @@ def fine_tuning(records: Records) -> str:
             cells += [_interval(ours, decimals), "-" if same else difference]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _steps(record: Record, records: Records) -> str:
+    """The steps of all that a run started from, the first run first, and its own."""
+    steps = []
+    while record:
+        steps.append(str(record["config"]["train"]["num_steps"]))
+        record = records.get(record["config"]["init"]["parent"], {})
+    return " + ".join(reversed(steps))
 
 
 def _larger_amplitudes(records: Records) -> Records:

@@ -60,9 +60,10 @@ HOW = (
     "Empty predictions are frames without any predicted pixel; each counts half the "
     "frame's diagonal, in mm at the isocentre, on each axis and for the distance.",
     "One seed a row, but in the ablations: intervals hold no spread over seeds. The "
-    "network is shown no reference frame. The phase prior moves the mean training "
-    "outline along the mean training path and uses no image, so it is causal "
-    "with a lookahead of 0; blind, or given frame 0 with its true mask. The paper's "
+    "network is shown no reference frame, but where that is said. The phase prior "
+    "moves the mean training outline along the mean training path and uses no image, "
+    "so it is causal with a lookahead of 0; blind, or given frame 0 with its true mask. "
+    "The paper's "
     "numbers are of another phantom, without intervals, and of a network that sees the "
     "whole cycle.",
 )

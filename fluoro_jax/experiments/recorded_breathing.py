@@ -29,7 +29,9 @@ from fluoro_jax.sim.placement import sample_tumor
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import STREAMS, StudySpec, sample_group_case
 from fluoro_jax.studies.render import render_clip
+from fluoro_jax.tracking.anchored import AnchoredTracker
 from fluoro_jax.tracking.network import NetworkTracker
+from fluoro_jax.tracking.tracker import Tracker
 
 TRACE = "irregular"
 PART = "recorded breathing"  # of a command's time
@@ -218,14 +220,19 @@ def _streaming(
 ) -> list[Method]:
     """The trackers of `runs`, the network as a stream."""
     answer = []
-    for key, run in runs.items():
+    for run in runs.values():
         one = run.method
-        # Only the lookahead changes; module and weights, and so the program, are the
-        # same.
-        if key == "ours" and not one.tracker.causal:
-            whole = cast(NetworkTracker, one.tracker)
-            tracker = dataclasses.replace(whole, lookahead_frames=lookahead_frames)
-            label = f"ours, {lookahead_frames * frame_s:g} s behind"
-            one = Method(key, label, tracker)
+        if not one.tracker.causal:
+            tracker = _behind(one.tracker, lookahead_frames)
+            label = f"{one.label}, {lookahead_frames * frame_s:g} s behind"
+            one = dataclasses.replace(one, label=label, tracker=tracker)
         answer.append(one)
     return answer
+
+
+def _behind(tracker: Tracker, lookahead_frames: int) -> Tracker:
+    """A network, or one around it, with another lookahead and the same program."""
+    if isinstance(tracker, AnchoredTracker):
+        return AnchoredTracker(_behind(tracker.inner, lookahead_frames))
+    whole = cast(NetworkTracker, tracker)
+    return dataclasses.replace(whole, lookahead_frames=lookahead_frames)

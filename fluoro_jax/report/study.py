@@ -225,6 +225,8 @@ def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
         "simulator": f"fresh tumours of {cfg.data.smallest_mm:g} to "
         f"{cfg.data.largest_mm:g} mm in simulated patients of the training population",
     }[cfg.data.source]
+    if cfg.data.midline_share:
+        source += f", {cfg.data.midline_share:.0%} of them nearest the midline"
     if cfg.study.name in SET_STUDIES and cfg.data.source == "simulator":
         source = "fresh clips of the study's patients, amplitudes near the trained ones"
     if cfg.init.parent:

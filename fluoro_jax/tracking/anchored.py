@@ -1,8 +1,8 @@
-"""A tracker that is shown frame 0 with its outline, in front of one that is not.
+"""Moves the outline given for frame 0 along another tracker's displacement.
 
-What the outline of frame 0 tells is then no longer asked of the images: the tumour's
-shape, and how far the inner tracker's answer is off its middle. Only the motion since
-frame 0 is. A tumour that changes its outline or turns is followed without that.
+What the outline tells is no longer asked of the images: the tumour's shape, and how far
+the other tracker's centroid is off. Only the motion since frame 0 is. A tumour that
+turns or changes its outline keeps that of frame 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.tracking.baselines.shape import place_mask
+from fluoro_jax.tracking.baselines.shape import place_outline
 from fluoro_jax.tracking.checks import Reference
 from fluoro_jax.tracking.tracker import OPTIONAL, Tracker, make_track
 
@@ -46,10 +46,10 @@ class AnchoredState:
 class AnchoredTracker:
     """Moves the outline of frame 0 as the inner tracker's answer has moved.
 
-    In frame t the outline stands at its own centroid plus the way of the inner
-    tracker's centroid from its first answer to frame t. Where the inner tracker finds
-    nothing the outline is held where it was last. Confidence and status are otherwise
-    the inner tracker's.
+    In frame t the outline stands at its own centroid plus the displacement of the inner
+    tracker's centroid since its first answer that is not empty. Where that answer is
+    empty the outline is held where it was last. Confidence and status are otherwise the
+    inner tracker's.
 
     Attributes:
         inner: any tracker; is given the reference too.
@@ -121,9 +121,9 @@ def _moved(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
         first_px = found_px if state.first_px is None else state.first_px
         at_px = state.start_px + found_px - first_px
         state = replace(state, first_px=first_px, at_px=at_px)
-    # Cut here: between pixels the outline is blurred, and at another threshold than a
-    # half it would be larger or smaller than it is.
-    outline = np.float32(place_mask(state.outline, state.at_px) >= 0.5)
+    outline = place_outline(state.outline, state.at_px)
     answer = make_track(track.frame, outline, state.geometry)
+    if answer.status == "missed":  # moved out of the frame
+        return state, answer
     status = "held" if track.status == "missed" else track.status
     return state, replace(answer, confidence=track.confidence, status=status)

@@ -40,8 +40,6 @@ from fluoro_jax.tracking.hypotheses import (
 )
 from fluoro_jax.tracking.tracker import OPTIONAL, Tracker, make_track
 
-# Members that the wrapped tracker may have, see `Tracker`.
-
 
 @dataclass(frozen=True)
 class PosteriorState:

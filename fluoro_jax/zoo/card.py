@@ -133,7 +133,10 @@ def limits(cfg: Any) -> list[str]:
     # Stored cases have the study's own sizes, which its name tells.
     elif data.source == "simulator" and not one_patient:
         sentences.append(
-            f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained."
+            f"Tumours of {data.smallest_mm:g} to {data.largest_mm:g} mm were trained"
+            + f", {data.midline_share:.0%} of them nearest the midline"
+            * bool(data.midline_share)
+            + "."
         )
     # `zoo.tracker` takes any lookahead, so the card says whose numbers hold.
     if cfg.gen.bidirectional:

@@ -104,6 +104,7 @@ ROWS = [
         ),
         ('data.stack = "causal"', "keeps the state of one network"),
     ),
+    _row("study.name", "grup", "subgroup_shuffled"),
     _row("study.voxel_mm", 0.0, "0.25 to 20 mm"),
     _row("study.voxel_mm", 1e-4, "0.25 to 20 mm"),
     _row("study.voxel_mm", 1e6, "0.25 to 20 mm"),

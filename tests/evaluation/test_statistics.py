@@ -131,6 +131,7 @@ def test_what_leads_a_table():
     found = distance_summary([1.0, 2.0, 3.0, 14.0, float("nan")])
     assert found["median_mm"] == 2.5 and (found["missed"], found["n"]) == (1, 4)
     assert found["p90_mm"] == pytest.approx(3.0 + 0.7 * 11.0)
+    assert found["p95_mm"] == pytest.approx(3.0 + 0.85 * 11.0)
     assert distance_summary([float("nan")])["median_mm"] is None
 
 

@@ -98,7 +98,7 @@ def test_frames_and_cases_are_written_whole(results, tmp_path):
         frames = list(csv.DictReader(file))
     with (tmp_path / "per_case.csv").open() as file:
         cases = list(csv.DictReader(file))
-    assert len(frames) == 4 * 4 * 4 and len(cases) == 4 * 4
+    assert len(frames) == 5 * 4 * 4 and len(cases) == 5 * 4
     mine = [
         float(x["iou"]) for x in frames if (x["tracker"], x["case"]) == ("ours", "2")
     ]

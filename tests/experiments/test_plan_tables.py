@@ -57,6 +57,10 @@ def test_fine_tuning_is_compared_set_by_set():
     assert "| - |" in rows[0] and "0.570 [" in rows[0]
     assert "0.670 [" in rows[1] and "0.100 [0.100, 0.100]" in rows[1]
     assert "| 750 + 750 |" in rows[1]  # what the parent was trained for counts
+    parents = record([])["config"] | {"init": {"parent": "first"}}
+    records["group"] = record([], "group", "", config=parents)
+    records["first"] = record([], "riding", "")
+    assert "| 750 + 750 + 750 |" in paper_tables.fine_tuning(records)
     few = {name: record(scratch[:6]) for name in "a"}
     assert "median 0.510 [range 0.500 to 0.520]" in paper_tables.fine_tuning(few)
 

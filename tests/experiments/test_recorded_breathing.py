@@ -11,6 +11,7 @@ from fluoro_jax.experiments import recorded_breathing
 from fluoro_jax.experiments.recorded_breathing import recorded_section
 from fluoro_jax.sim.fluoroscope import lung_clearance_mm
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.anchored import AnchoredTracker
 
 
 def test_a_minute_of_frames_with_the_tumour_in_the_lung_throughout():
@@ -39,7 +40,8 @@ def short(results, monkeypatch):
 
 def test_every_tracker_is_scored_on_every_frame(short):
     rows = {row["key"]: row for row in short.rows()}
-    assert set(rows) == {"ours", "static", "phase_prior", "phase_prior_frame0"}
+    blind = {"static", "phase_prior", "phase_prior_frame0"}
+    assert set(rows) == {"ours", "ours_frame0", *blind}
     assert rows["ours"]["frames"] == 4 and rows["ours"]["iou"] > rows["static"]["iou"]
     distance_mm = short.scores["static"].distance_mm
     assert rows["static"]["p95_mm"] == pytest.approx(np.percentile(distance_mm, 95))
@@ -62,8 +64,12 @@ def test_a_network_that_looks_ahead_becomes_a_stream(results):
     run = dataclasses.replace(
         results.runs["ours"], method=Method("ours", "ours", Whole())
     )
-    (found,) = recorded_breathing._streaming({"ours": run}, 2, frame_s=0.5)
-    assert found.tracker.lookahead_frames == 2 and found.label == "ours, 1 s behind"
+    shown = Method("ours_frame0", "ours + frame 0", AnchoredTracker(Whole()), True)
+    runs = {"ours": run, "ours_frame0": dataclasses.replace(run, method=shown)}
+    found = recorded_breathing._streaming(runs, 2, frame_s=0.5)
+    assert [one.tracker.lookahead_frames for one in found] == [2, 2]
+    labels = ["ours, 1 s behind", "ours + frame 0, 1 s behind"]
+    assert [one.label for one in found] == labels and found[1].frame0
 
 
 def test_fakes_are_seeded(tmp_path, results):

@@ -62,8 +62,8 @@ def test_the_worst_cases_come_first_and_the_good_ones_are_counted():
     }
     text = shortfalls.shortfalls(records)
     assert "`ours`: 2 of 4 cases; the other 2, mean IoU 0.960." in text
-    assert "By kind: hard 4, IoU 0.792, 1 over 3 mm." in text
-    assert text.count("mean IoU") == 1 and "STALE" not in text
+    assert "mean IoU, cases over 3 mm: hard 4, 0.792, 1." in text
+    assert text.count("mean IoU") == 2 and "STALE" not in text
     assert "`old` (STALE): 1 of" in shortfalls.shortfalls(
         {"old": record([case(0, 0.5)], stale=["its code"])}
     )

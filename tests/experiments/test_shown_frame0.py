@@ -14,15 +14,25 @@ def interval(mean):
     return {"mean": mean, "low": 0.8 * mean, "high": 1.1 * mean, "n": 30, "sd": 1.0}
 
 
-def record(means=APART, *, cases=30, frames=10, columns=(OURS, PRIOR), **more):
+def few(mean):
+    rest = dict(n=14, median=mean, least=0.0, most=1.0)
+    return interval(mean) | rest
+
+
+def record(
+    means=APART, *, cases=30, made=interval, frames=10, columns=(OURS, PRIOR), **more
+):
     means = {"horizontal_iso_mm": (0.55, 0.6), **means}
     table = {
         "n_cases": cases,
-        "columns": [{"key": key} for key in ("ours", *columns)],
+        "columns": [
+            {"key": key, "causal": key == PRIOR, "lookahead_frames": 9}
+            for key in ("ours", *columns)
+        ],
         "rows": [
             {
                 "key": k,
-                "values": dict(zip((OURS, PRIOR), map(interval, v), strict=True)),
+                "values": dict(zip((OURS, PRIOR), map(made, v), strict=True)),
             }
             for k, v in means.items()
         ],
@@ -43,10 +53,11 @@ def rows(records):
 
 def test_two_rows_a_part_with_what_is_better_beyond_the_intervals():
     ours, prior = rows({"a": record()})
-    assert ours[:4] == ["`a`", "network", "0.50, 1.50, 2.00", "0 of 30"]
-    assert ours[4] == "0.900 [0.720, 0.990]"  # meets 0.7 [0.56, 0.77]
+    assert ours[:4] == ["`a`", "network", "no; 9", "30"]
+    assert ours[4:6] == ["0.50, 1.50, 2.00", "0 of 30"]
+    assert ours[6] == "0.900 [0.720, 0.990]"  # meets 0.7 [0.56, 0.77]
     assert ours[-1] == "vertical [mm]"
-    assert prior[:4] == ["", "phase prior", "0.50, 1.50, 6.00", "0 of 30"]
+    assert prior[:5] == ["", "phase prior", "yes; 9", "30", "0.50, 1.50, 6.00"]
     assert prior[-1] == ""
 
 
@@ -64,7 +75,8 @@ def test_only_a_better_mean_counts(means, words):
 
 
 def test_few_cases_have_no_interval():
-    assert rows({"a": record(cases=14)})[0][-1] == "in none"
+    ours, _ = rows({"a": record(cases=14, made=few)})
+    assert ours[-1] == "in none" and ours[6].startswith("median 0.900 [range")
 
 
 def test_parts_without_the_numbers_are_left_out_and_stale_ones_marked():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 from lung_sphere import CENTRES, GRID, LUNG, SHAPE, sphere
+from ml_collections import ConfigDict
 
+from fluoro_jax import zoo
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.volumes import CtPhase, FourDCt, Roi
 from fluoro_jax.patient.fit import FitOptions, fit_config
@@ -67,8 +71,14 @@ def test_a_roi_beside_the_ct_is_refused():
     assert len(str(caught.value).splitlines()) == 4
 
 
-def test_the_config_of_a_fit_is_legal(tmp_path):
+def test_the_config_of_a_fit_is_legal(tmp_path, monkeypatch):
     (tmp_path / "patient").mkdir()
+    # Weights whose training had places that one patient's has not.
+    load = zoo.load
+    cfg = ConfigDict(load("group").cfg.to_dict())
+    cfg.data.midline_share = 0.3
+    like = types.SimpleNamespace(cfg=cfg)
+    monkeypatch.setattr(zoo, "load", lambda *_, **__: like)
     cfg = fit_config(FitOptions(tmp_path, gantry_deg=(30.0,), seed=3))
     assert cfg.data.bodies == "patient" and cfg.study.gantry_deg == 30.0
     assert cfg.data.angles_deg == ""

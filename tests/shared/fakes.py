@@ -21,6 +21,7 @@ from fluoro_jax.evaluation.evaluate import (
 from fluoro_jax.evaluation.statistics import truth_span_mm
 from fluoro_jax.experiments import published
 from fluoro_jax.geometry import square_panel
+from fluoro_jax.tracking.anchored import AnchoredTracker
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 
@@ -127,6 +128,7 @@ def fake_results(workdir: Path) -> Results:
     prior, static = PhasePriorTracker.fit(train), StaticTracker.fit(train)
     columns = [
         Method("ours", "ours", prior, frame0=True),
+        Method("ours_frame0", "ours + frame 0", AnchoredTracker(prior), frame0=True),
         Method("static", "static", static),
         Method("phase_prior", "phase prior", prior),
         Method("phase_prior_frame0", "phase prior + frame 0", prior, frame0=True),

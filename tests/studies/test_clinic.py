@@ -72,7 +72,7 @@ def test_a_share_of_fresh_tumours_lies_nearest_the_midline(cases):
         return np.array([abs(tumor.centre_mm[0]) for tumor in drawn])
 
     usual, half, all_of_them = (off_mm(share) for share in (0.0, 0.5, 1.0))
-    # Nobody of the usual ones is chosen by its place.
+    # At a share of 0 places are drawn evenly.
     assert np.median(all_of_them) < np.percentile(usual, 10)
     near = half < np.percentile(usual, 10)
     assert 0.25 < near.mean() < 0.75

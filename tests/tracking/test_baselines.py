@@ -100,6 +100,18 @@ def test_phase_prior_is_exact_when_every_case_moves_alike(arrays):
     )
 
 
+def test_an_outline_that_was_given_keeps_its_size_at_any_threshold(arrays):
+    path = 0.37 * PATH  # between pixels
+    prior = PhasePriorTracker(np.ones((40, 36)), path, threshold=0.3)
+    clip = disc_clip(20, 20, radius=6.0)
+    tracks = track_clip(prior, clip, reference(clip))
+    sizes = [(np.asarray(t.probability) >= 0.3).sum() for t in tracks]
+    whole = clip.mask[0].sum()
+    assert sizes == pytest.approx([whole] * len(PATH), rel=0.04)
+    blurred = place_mask(clip.mask[0], np.array([21.11, 20.37])) >= 0.3
+    assert blurred.sum() > 1.1 * whole
+
+
 def test_phase_prior_starts_again_after_the_training_cycle(arrays):
     clip = disc_clip(20, 20, path=np.concatenate([PATH, PATH, PATH[:1]]))
     tracks = track_clip(PhasePriorTracker.fit(arrays), clip, reference(clip))

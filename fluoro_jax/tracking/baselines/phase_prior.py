@@ -14,7 +14,11 @@ import numpy as np
 
 from fluoro_jax.clip import Track
 from fluoro_jax.geometry import Geometry
-from fluoro_jax.tracking.baselines.shape import mean_shape, place_mask
+from fluoro_jax.tracking.baselines.shape import (
+    mean_shape,
+    place_mask,
+    place_outline,
+)
 from fluoro_jax.tracking.baselines.static import check_shape, start_from
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.tracker import make_track
@@ -27,6 +31,7 @@ class PhasePriorState:
     check: FrameCheck
     shape: np.ndarray
     start_px: np.ndarray
+    given: bool = False
     frame: int = 0
     start_s: float | None = None
 
@@ -91,7 +96,7 @@ class PhasePriorTracker:
         check = begin(geometry, reference, domain=domain, frame_s=spacing_s)
         check_shape(geometry, self.shape)
         shape, start = start_from(reference, self.shape, self.path_px[0])
-        return PhasePriorState(check, shape, start)
+        return PhasePriorState(check, shape, start, given=reference is not None)
 
     def step(
         self, state: PhasePriorState, frame: np.ndarray, time_s: float
@@ -102,7 +107,8 @@ class PhasePriorTracker:
         # The prior knows the training cycle alone, and drifts out of phase where
         # breathing is not the training's.
         moved = self._path_px(state.frame, time_s - start_s) - self.path_px[0]
-        probability = place_mask(state.shape, state.start_px + moved)
+        place = place_outline if state.given else place_mask
+        probability = place(state.shape, state.start_px + moved)
         track = make_track(
             state.frame, probability, check.geometry, threshold=self.threshold
         )

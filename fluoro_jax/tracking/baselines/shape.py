@@ -25,6 +25,22 @@ def place_mask(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
     return np.clip(moved, 0.0, 1.0)
 
 
+def place_outline(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
+    """Moves a mask so that its centroid is at `place_px`, and keeps its size.
+
+    Cut at a half: between pixels `place_mask` blurs the edge, and a lower threshold
+    would make the outline larger than it is.
+
+    Args:
+        mask: `[H, W]` in {0, 1}.
+        place_px: (row, column) in pixels.
+
+    Returns:
+        `[H, W]` float32 in {0, 1}.
+    """
+    return np.float32(place_mask(mask, place_px) >= 0.5)
+
+
 def mean_shape(masks: np.ndarray, *, limit: int = 200) -> np.ndarray:
     """Returns the average of masks moved to the middle of the frame, `[H, W]`.
 
