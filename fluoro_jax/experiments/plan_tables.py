@@ -62,9 +62,8 @@ HOW = (
     "One seed a row, but in the ablations: intervals hold no spread over seeds. The "
     "network is shown no reference frame, but where that is said. The phase prior "
     "moves the mean training outline along the mean training path and uses no image, "
-    "so it is causal with a lookahead of 0; blind, or given frame 0 with its true mask. "
-    "The paper's "
-    "numbers are of another phantom, without intervals, and of a network that sees the "
+    "so it is causal with a lookahead of 0; blind, or given frame 0 with its true "
+    "mask. The paper's numbers are of another phantom, without intervals, and of a network that sees the "
     "whole cycle.",
 )
 Record = Mapping[str, Any]

@@ -10,6 +10,7 @@ from fluoro_jax.config import validate
 from fluoro_jax.data.batches import SimulatorSource
 from fluoro_jax.geometry import Grid
 from fluoro_jax.io.ct import write_ct
+from fluoro_jax.studies import StudySpec
 
 
 def _set(*, usual=False, **values):
@@ -20,6 +21,18 @@ def _set(*, usual=False, **values):
                 {k.replace("__", "."): v for k, v in values.items()}
             )
         validate(cfg, training=False, usual=base_config("smoke") if usual else None)
+
+    return call
+
+
+def _studied(name):
+    """A study's name is refused where the study is made, after all other checks."""
+
+    def call(folder):
+        _set(study__name=name)(folder)
+        cfg = base_config("smoke")
+        cfg.study.name = name
+        StudySpec.from_config(cfg.study)
 
     return call
 
@@ -104,7 +117,7 @@ ROWS = [
         ),
         ('data.stack = "causal"', "keeps the state of one network"),
     ),
-    _row("study.name", "grup", "subgroup_shuffled"),
+    Bad("study.name=grup", _studied("grup"), ("study.name = grup", "one of")),
     _row("study.voxel_mm", 0.0, "0.25 to 20 mm"),
     _row("study.voxel_mm", 1e-4, "0.25 to 20 mm"),
     _row("study.voxel_mm", 1e6, "0.25 to 20 mm"),
