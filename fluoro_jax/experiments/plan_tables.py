@@ -63,8 +63,8 @@ HOW = (
     "network is shown no reference frame, but where that is said. The phase prior "
     "moves the mean training outline along the mean training path and uses no image, "
     "so it is causal with a lookahead of 0; blind, or given frame 0 with its true "
-    "mask. The paper's numbers are of another phantom, without intervals, and of a network that sees the "
-    "whole cycle.",
+    "mask. The paper's numbers are of another phantom, without intervals, and of a "
+    "network that sees the whole cycle.",
 )
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
