@@ -8,7 +8,8 @@ Expected: `:cpu` on larger amplitudes than trained IoU 0.942 [0.918, 0.952] from
           scratch, 0.959 [0.945, 0.964] fine-tuned with the bottom frozen
           (docs/results/paper_all_cpu).
 
-Fine-tuning needs the group's run beside its own, and the keys
+Fine-tuning needs the group's run beside its own (that of those numbers is
+`best_group`, that of the plan now `group_frames`), and the keys
 `--config.init.parent=group_frames --config.init.frozen=bottom` (the paper's choice; or
 nothing, ends, all_but_last).
 """

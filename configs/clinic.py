@@ -4,10 +4,10 @@ Command:  python -m launch.reproduce --config=configs/clinic.py:cpu --workdir=DI
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
 Time:     `:cpu` from fresh networks not measured; part `clinic` of the plan, 1500 steps
-          from single frames, 16 min on two AVX-512 cores beside other work, after
-          140 min for those.
-Expected: so trained, `:cpu` has test IoU 0.827 [0.761, 0.865], median distance
-          0.76 mm, and misses 3 of 60 cases (docs/riding.md).
+          from single frames, 12 min on two AVX-512 cores, nothing beside, after 132 min
+          for those.
+Expected: so trained, `:cpu` has test IoU 0.836 [0.778, 0.869], median distance
+          0.77 mm, and misses 3 of 60 cases (docs/riding.md).
 
 The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
 to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no
