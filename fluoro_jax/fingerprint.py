@@ -59,10 +59,12 @@ ABSENT: dict[str, Any] = {
     "gen.stem": 0,
 }
 # Digest of a file after an option was added: its digest before. With the option off the
-# results are identical. A later change of the file ends its entry (a test says so).
+# results are identical. Entries may follow each other; a later change of the file that
+# has none ends them (a test says so).
 STANDS_FOR = {
     # data.midline_share; docs/experiments.md, "Options that leave earlier results".
     "b954754aa3f8cdf9": "5d4fcfe3e25f00b7",  # data/batches.py
+    "2df2b655d6eefaaa": "99275d6f3ea98d36",  # studies/__init__.py: an import of `Any`
     "99275d6f3ea98d36": "7f5cb284b8c10eac",  # studies/__init__.py
     "3dd1031db48a1a3e": "e6ea98ccd008b665",  # studies/group.py
 }
@@ -92,7 +94,7 @@ def code(*globs: str) -> str:
     Files of `STANDS_FOR` count with the contents that they had.
     """
     found = files(*globs).values()
-    return _sha256("\n".join(sorted(STANDS_FOR.get(d, d) for d in found)))
+    return _sha256("\n".join(sorted(_and_before(digest)[-1] for digest in found)))
 
 
 def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -101,11 +103,19 @@ def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     A file that was moved as it is does not count, nor one of today that stands for its
     contents of before (`STANDS_FOR`).
     """
-    before, after = set(old.values()), set(new.values())
-    today = after | {STANDS_FOR[digest] for digest in after if digest in STANDS_FOR}
+    before = set(old.values())
+    today = {digest for now in new.values() for digest in _and_before(now)}
     names = {name for name, digest in old.items() if digest not in today}
-    as_before = lambda digest: before & {digest, STANDS_FOR.get(digest, digest)}
-    return sorted(names | {name for name, d in new.items() if not as_before(d)})
+    fresh = {n for n, now in new.items() if not before & set(_and_before(now))}
+    return sorted(names | fresh)
+
+
+def _and_before(digest: str) -> list[str]:
+    """A digest and those that it stands for, the newest first."""
+    found = [digest]
+    while found[-1] in STANDS_FOR:
+        found.append(STANDS_FOR[found[-1]])
+    return found
 
 
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:

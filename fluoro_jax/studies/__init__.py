@@ -7,6 +7,7 @@ never changes the ones before, and no two splits share a random number.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 

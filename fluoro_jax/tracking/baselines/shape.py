@@ -38,7 +38,8 @@ def place_outline(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
     Returns:
         `[H, W]` float32 in {0, 1}.
     """
-    return np.float32(place_mask(mask, place_px) >= 0.5)
+    # Of an array it is an array, which NumPy's types do not say.
+    return np.float32(place_mask(mask, place_px) >= 0.5)  # pyright: ignore
 
 
 def mean_shape(masks: np.ndarray, *, limit: int = 200) -> np.ndarray:
