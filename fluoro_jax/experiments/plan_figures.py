@@ -37,7 +37,7 @@ def draw(parts: Mapping[str, Any], records: Records, workdir: Path) -> list[Path
     # In the plan's order, not that of the records.
     order = {name: records[name] for name in parts if name in records}
     drawn = [parts_side_by_side(order, folder / "parts.png")]
-    if any(record["curve"] for record in records.values()):
+    if any(record["curve"] for record in _without_ablations(records).values()):
         drawn.append(curves(records, folder / "curves.png"))
     return drawn
 
@@ -56,12 +56,13 @@ def captions(records: Records) -> dict[str, str]:
             f"Test cases: {counts}. One seed a part. “ours” is the network, the phase "
             "priors use no image (causal, lookahead 0)."
         )
-    trained = [record for record in records.values() if record["curve"]]
+    trained = [record for record in shown.values() if record["curve"]]
     if trained:
         cases = sorted({record["config"]["study"]["num_val"] for record in trained})
         found["curves"] = (
             "Validation IoU and mean vertical error against the training step, a line "
-            "a run (one seed): means over all frames of the validation cases "
+            "a run (one seed) but the ablations: means over all frames of the "
+            "validation cases "
             f"({', '.join(map(str, cases))} by study), without intervals."
         )
     return found
@@ -72,11 +73,12 @@ def curves(records: Records, path: Path) -> Path:
     """Draws validation IoU and vertical error (mm at the isocentre) against the step.
 
     Args:
-        records: with `curve`, a list of points; a line each.
+        records: with `curve`, a list of points; a line each, but the ablations.
         path: of the PNG; the CSV stands beside it.
     """
     rows = []
-    learned = {name: r["curve"] for name, r in records.items() if r["curve"]}
+    shown = _without_ablations(records)
+    learned = {name: r["curve"] for name, r in shown.items() if r["curve"]}
     # A line of the legend is 0.16 inches high.
     fig = canvas((9.0, max(3.6, 0.16 * len(learned) + 0.4)))
     axes = fig.subplots(1, 2)
