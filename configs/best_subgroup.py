@@ -5,11 +5,10 @@ Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`
           is the size of `:gpu` in float32 and small batches, on any device.
 Time:     `:cpu` 20 min on two AVX-512 cores, nothing beside; `gpu` not measured yet.
 Expected: `:cpu` on larger amplitudes than trained IoU 0.942 [0.918, 0.952] from
-          scratch, 0.959 [0.945, 0.964] fine-tuned with the bottom frozen
-          (docs/results/paper_all_cpu).
+          scratch, 0.971 [0.967, 0.973] fine-tuned whole (docs/results/paper_all_cpu).
 
-Fine-tuning needs the group's run beside its own (that of those numbers is
-`best_group`, that of the plan now `group_frames`), and the keys
+Fine-tuning needs the group's run beside its own (part `group_frames` of the plan, with
+its own parents), and the keys
 `--config.init.parent=group_frames --config.init.frozen=bottom` (the paper's choice; or
 nothing, ends, all_but_last).
 """
