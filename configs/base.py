@@ -178,6 +178,12 @@ def base_config(scale: str = "full") -> Config:
         # answer is the mean of four, to the frames as they are and moved by half a cell
         # down, right, and both.
         half_cells=False,
+        # Ours: "frame", each its own; "clip", one for all frames of a window that
+        # answers at once, the mean of theirs (tracking/window_answer.py).
+        outline="frame",
+        # Ours: a tracker that is shown frame 0 corrects its places in later frames by
+        # this share of its offset there (tracking/anchored.py).
+        offset_share=1.0,
         stream_lookahead=5,  # ours: frames of delay on clips longer than one cycle
     )
     if scale == "gpu":

@@ -62,6 +62,20 @@ def reads_ahead(cfg: Config) -> bool:
     return remembers_ahead(cfg) or cfg.data.stack not in (*PAST_STACKS, "single")
 
 
+def with_answer(cfg: Config, answer: str | None) -> ConfigDict:
+    """Returns a copy of a config that asks for another `evaluation.answer`.
+
+    Args:
+        cfg: of a run or of published weights.
+        answer: one of `config_rules.ANSWERS`; None or "" leaves the config's own.
+    """
+    copy: Config = ConfigDict(cfg.to_dict())
+    if answer and answer != copy.evaluation.answer:
+        # Only of one component a frame are there outlines to average.
+        copy.evaluation.update(answer=answer, outline="frame")
+    return copy
+
+
 def unknown_key(key: str, *, flag: str = "", value: str = "") -> UserError:
     """Returns the error for a key that no config has.
 

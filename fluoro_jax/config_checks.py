@@ -22,6 +22,7 @@ def check_together(cfg: Config) -> None:
     _check_groups(cfg)
     _check_causal(cfg)
     _check_half_cells(cfg)
+    _check_outline(cfg)
     _check_precision(cfg)
     _check_diameters(cfg)
     _check_midline_share(cfg)
@@ -140,6 +141,34 @@ def _check_half_cells(cfg: Config) -> None:
             f'{found}data.stack = "{cfg.data.stack}"',
             needed="a stack of whole windows, or evaluation.half_cells = False",
             why="a stream keeps the state of one network, not of four",
+            fix=off,
+        )
+
+
+def _check_outline(cfg: Config) -> None:
+    if cfg.evaluation.outline == "frame":
+        return
+    found = f'evaluation.outline = "{cfg.evaluation.outline}" with '
+    off = "--config.evaluation.outline=frame"
+    if cfg.evaluation.answer != "component":
+        raise UserError(
+            f'{found}evaluation.answer = "{cfg.evaluation.answer}"',
+            needed='evaluation.answer = "component"',
+            why="the outlines of one component a frame are averaged",
+            fix=f"{off}, or --config.evaluation.answer=component",
+        )
+    if cfg.evaluation.threshold > 0.5:
+        raise UserError(
+            f"{found}evaluation.threshold = {cfg.evaluation.threshold}",
+            needed="a threshold of at most 0.5",
+            why="inside is where the mean is at least 0.5, and would be cut again",
+            fix=f"{off}, or --config.evaluation.threshold=0.5",
+        )
+    if cfg.data.stack in PAST_STACKS:
+        raise UserError(
+            f'{found}data.stack = "{cfg.data.stack}"',
+            needed='a stack of whole windows, or evaluation.outline = "frame"',
+            why="a stream has no whole clip to average",
             fix=off,
         )
 

@@ -122,7 +122,9 @@ MATMUL = _name("highest", "tf32")
 PLATFORM = _or_empty(_name("cpu", "gpu", "tpu"), "any")
 SOURCE = _name("dataset", "simulator")
 ANSWERS = ("mask", "component", "followed")  # of `evaluation.answer`
+OUTLINES = ("frame", "clip")  # of `evaluation.outline`
 ANSWER = _name(*ANSWERS)
+OUTLINE = _name(*OUTLINES)
 BODIES = _name("phantom", "ct", "mixed", "patient")
 ANGLES = Rule(
     _is_angles, f'"", or up to {MOST_ANGLES} angles of different sides, as 0,90', "0,90"
@@ -228,6 +230,8 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("evaluation.threshold", FRACTION, "masks are cut at this probability"),
     ("evaluation.answer", ANSWER, _CHOICE),
     ("evaluation.half_cells", FLAG, "it also asks for answers moved by half a cell"),
+    ("evaluation.outline", OUTLINE, _CHOICE),
+    ("evaluation.offset_share", SHARE, "it is a share of the offset in frame 0"),
     ("evaluation.stream_lookahead", _whole(0, 1000, 5), "it counts frames of delay"),
 )
 RULES = {key: (rule, why) for keys, rule, why in TABLE for key in keys.split()}

@@ -28,7 +28,7 @@ SCORERS = (
     *(f"tracking/{name}.py" for name in ("anchored", "checks", "hypotheses")),
     *(f"tracking/{name}.py" for name in ("learned", "network", "networks")),
     *(f"tracking/{name}.py" for name in ("one_frame", "path", "posterior")),
-    *(f"tracking/{name}.py" for name in ("stream", "tracker")),
+    *(f"tracking/{name}.py" for name in ("stream", "tracker", "window_answer")),
     *(f"tracking/baselines/{name}.py" for name in ("matching", "phase_prior")),
     *(f"tracking/baselines/{name}.py" for name in ("shape", "static")),
 )
@@ -53,6 +53,8 @@ ABSENT: dict[str, Any] = {
     "data.randomise": "",
     "evaluation.answer": "mask",
     "evaluation.half_cells": False,
+    "evaluation.outline": "frame",
+    "evaluation.offset_share": 1.0,
     "gen_opt.schedule": "cosine",
     "critic_opt.schedule": "cosine",
     "gen.patch": 1,
@@ -67,6 +69,12 @@ STANDS_FOR = {
     "2df2b655d6eefaaa": "99275d6f3ea98d36",  # studies/__init__.py: an import of `Any`
     "99275d6f3ea98d36": "7f5cb284b8c10eac",  # studies/__init__.py
     "3dd1031db48a1a3e": "e6ea98ccd008b665",  # studies/group.py
+    # evaluation.outline and offset_share; as above.
+    "d8c4387e6b8f30a1": "bf001ab0a834ad83",  # evaluation/evaluate.py
+    "c0763984de897af9": "7f32af3678b9dc27",  # tracking/anchored.py
+    "61cdac11f6676112": "a887de6a49f1b2da",  # tracking/baselines/shape.py
+    "dc7e66a0ea077e86": "cd4420a0e1baa216",  # tracking/network.py
+    "e5c4c3656b641f3e": "cd4420a0e1baa216",  # window_answer.py: was in network.py
 }
 # Keys that older configs have, and the value that means what is done now.
 REMOVED: dict[str, Any] = {"gen.unroll": 1, "critic.unroll": 1}

@@ -38,6 +38,8 @@ USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=V
   --data_dir    folder of stored studies; by default <workdir>/data
 {extra}  --debug       show the Python traceback of an error"""
 PARSING = "Error whilst parsing config file"  # ml_collections, of any exception
+BROKEN = (flags.Error, OSError, ImportError, SyntaxError, NameError)  # config files
+BROKEN += (AttributeError, KeyError, TypeError, ValueError)
 WRITING = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # one in the other's place
@@ -161,9 +163,7 @@ def _read(verb: str, argv: Sequence[str]) -> flags.FlagValues:
         cfg = values.config
         if cfg is not None:
             cfg.to_dict()
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError) as error:
-        raise _explain(error, argv, values) from error
-    except (ImportError, SyntaxError, NameError, ValueError) as error:
+    except BROKEN as error:
         raise _explain(error, argv, values) from error
     if rest:
         raise _unread(rest[0])
@@ -187,12 +187,12 @@ def _work(verb: str, call: Call) -> None:
     if "parts" in call.cfg:
         _work_plan(verb, call)
         return
-    if "only" in call.extra and verb == "reproduce":
+    if call.extra and verb == "reproduce":
         raise UserError(
-            f"--only={call.extra['only']} with a config of one run",
+            f"--{' and --'.join(call.extra)} with a config of one run",
             needed="a plan of parts, as configs/paper_all.py",
             why="a single run has no parts to choose from",
-            fix="leave --only out",
+            fix=f"leave --{' and --'.join(call.extra)} out",
         )
     training = verb in ("train", "reproduce")
     cfg = validate(call.cfg, training=training, usual=call.usual)
@@ -221,9 +221,9 @@ def _work_plan(verb: str, call: Call) -> None:
             why="only reproduce goes through the parts of a plan",
             fix=f"python -m launch.reproduce, or fluoro reproduce, in place of {verb}",
         )
-    names = [name.strip() for name in call.extra.get("only", "").split(",")]
-    only = [name for name in names if name]
-    reproduce_plan(call.cfg, call.workdir, data_dir=call.data_dir, only=only)
+    names = call.extra.get("only", "").split(",")
+    extra = {**call.extra, "only": [n.strip() for n in names if n.strip()]}
+    reproduce_plan(call.cfg, call.workdir, data_dir=call.data_dir, **extra)
 
 
 def _define(argv: list[str]) -> flags.FlagValues:

@@ -134,6 +134,7 @@ def describe(weights: Any, program: Any, data: dict[str, bytes]) -> dict[str, An
         "neighbours": list(OFFSETS.get(cfg.data.stack, NEIGHBOURS)),
         "threshold": float(cfg.evaluation.threshold),
         "answer": cfg.evaluation.answer,
+        "outline": cfg.evaluation.outline,
         "max_abs_difference": program.max_abs_difference,
         "max_abs_difference_allowed": MAX_DIFF,
         "limits": card["limits"],

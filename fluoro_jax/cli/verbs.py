@@ -19,7 +19,10 @@ CHECKS_ITS_CONFIG = (
 )  # verbs whose config is not that of a training run
 EXTRA = {  # further flags of a verb, handed to its function when given
     "evaluate": {"split": "test (default) or val; of val into tables_val/"},
-    "reproduce": {"only": "parts of a plan, as --only=best_group,best_patient"},
+    "reproduce": {
+        "only": "parts of a plan, as --only=best_group,best_patient",
+        "published": "score published weights of a plan's parts, do not train them",
+    },
     "publish": {
         "name": "what the weights will be called, as group",
         "dtype": "of the file: float32 (default) or bfloat16",
@@ -44,7 +47,7 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "ct": "a whole chest, for the scenario real_ct: DICOM folder, .nii.gz or .mha",
     },
 }
-SWITCHES = ("overwrite",)  # flags of EXTRA without a value
+SWITCHES = ("overwrite", "published")  # flags of EXTRA without a value
 REQUIRED = {
     "publish": {"name": "my-group"},
     "real_anatomy": {"ct": "chest.mha"},

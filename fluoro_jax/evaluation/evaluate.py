@@ -205,7 +205,8 @@ def methods(
         ]
     else:
         network = [Method("ours", "ours", online)]
-    shown = AnchoredTracker(network[0].tracker)
+    share = cfg.evaluation.offset_share
+    shown = AnchoredTracker(network[0].tracker, share)
     return [
         *network,
         Method("ours_frame0", "ours + frame 0", shown, frame0=True),

@@ -27,11 +27,12 @@ from fluoro_jax.studies import StudySpec
 from fluoro_jax.training import parallel
 from fluoro_jax.training.workdir import HISTORY, environment, resolve
 from fluoro_jax.training.writer import read_rows, training_seconds
+from fluoro_jax.zoo.unpack import unpack, unpacked
 
 RESULTS = "docs/results"  # of the checkout the command is called in
 Records = dict[str, dict[str, Any]]
 # Of a part in the config.
-ENTRY_FIELDS = (*roles.FIELDS, "core", "minutes", "table_only")
+ENTRY_FIELDS = (*roles.FIELDS, "core", "minutes", "table_only", "weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Part:
         section: the table that it is a row of, one of `roles.SECTIONS`.
         role: what it is there; in the ablations the row.
         recipe: whose, "ours" or "published".
+        weights: published ones of this run; "" for none.
         run: the config.
     """
 
@@ -63,12 +65,18 @@ class Part:
     section: str
     role: str
     recipe: str
+    weights: str
     run: Any
 
     @property
     def rests_on(self) -> tuple[str, ...]:
         """Parts whose networks it needs."""
         return tuple(name for name in (self.of, self.run.init.parent) if name)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Those of them that it cannot be run without: none of published weights."""
+        return () if self.weights else self.rests_on
 
     @property
     def choices(self) -> str:
@@ -162,7 +170,7 @@ def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
     # Backwards: a part's parents stand before it, and theirs before them.
     for name in reversed(list(parts)):
         if name in wanted:
-            wanted |= set(parts[name].rests_on)
+            wanted |= set(parts[name].needs)
     return [part for name, part in parts.items() if name in wanted]
 
 
@@ -172,6 +180,7 @@ def reproduce_plan(
     *,
     data_dir: str | Path | None = None,
     only: Sequence[str] = (),
+    published: bool = False,
     results: str | Path = RESULTS,
 ) -> Records:
     """Runs what is missing of a plan, then prints and writes its tables and figures.
@@ -182,6 +191,8 @@ def reproduce_plan(
         data_dir: of the stored studies; default `<workdir>/data`.
         only: names of parts, which are run again if their records are stale; none
             means the core, of which only what has no record is run.
+        published: parts whose weights are published are not trained: those are scored,
+            or started from.
         results: stored records of parts that were run before, read only.
 
     Returns:
@@ -193,6 +204,8 @@ def reproduce_plan(
         SystemExit: when stopped; the same command goes on.
     """
     workdir, parts = Path(workdir), read_plan(cfg)
+    if not published:
+        parts = {n: dataclasses.replace(p, weights="") for n, p in parts.items()}
     data_dir = Path(data_dir) if data_dir else workdir / "data"
     # The workdir's first: they are newer than those that came with the checkout.
     stored = [workdir / "results", Path(results) / cfg.name]
@@ -234,7 +247,9 @@ def _run_parts(
         # All wait until process 0 has renamed the folder, or they would train in the
         # old one.
         parallel.wait_for_all(f"room for {part.name}")
+        _unpack(part, workdir / part.name)
         record = run_part(part, parts, workdir, data_dir)
+        record |= _trained(workdir / part.name, found.get(part.name))
         if jax.process_index() == 0:
             records.write(record, workdir / "results")
         # The next part may start from this one's checkpoint and record.
@@ -258,7 +273,7 @@ def _missing(
         gone = part.name in needed and not (workdir / part.name / "ckpt").is_dir()
         if unseen or gone:
             wanted.append(part)
-            needed |= set(part.rests_on)
+            needed |= set(part.needs)
     return wanted[::-1]
 
 
@@ -276,6 +291,33 @@ def _set_aside_stale(part: Part, record: dict[str, Any] | None, workdir: Path) -
     there = records.set_aside(workdir / part.name, part.run, parents=parents)
     if there:
         _say(f"its earlier run is kept in {there}")
+
+
+def _unpack(part: Part, folder: Path) -> None:
+    """Makes a run folder of the part's published weights, if they are to be used."""
+    if part.weights and not (folder / "ckpt").is_dir() and jax.process_index() == 0:
+        _say(f"the published weights {part.weights} take the place of training")
+        unpack(part.weights, part.run, folder)
+    parallel.wait_for_all(f"weights of {part.name}")
+
+
+def _trained(folder: Path, before: dict[str, Any] | None) -> dict[str, Any]:
+    """What the record of unpacked weights says of their training.
+
+    The earlier record tells most, if it is of the run that was published: its history,
+    and its curve. Else only the card's words are known.
+    """
+    note = unpacked(folder)
+    if note is None:
+        return {}
+    said = {"name": note["name"], "dtype": note["dtype"], "sha256": note["sha256"]}
+    begun = before["history"][0]["time"] if before and before.get("history") else ""
+    if before is None or begun != note["training"]["begun"]:
+        return {"published": said, "train_s": note["training"]["wall_s"]}
+    # Scored from the weights before, or from the run: one network all the same.
+    of = before.get("published", {}).get("of") or records.weights_of(before)
+    kept = {key: before[key] for key in ("history", "train_s", "curve", "rests_on")}
+    return {"published": said | {"of": of}, **kept}
 
 
 def _with_note(text: str, found: Records) -> str:

@@ -233,6 +233,7 @@ def _streaming(
 def _behind(tracker: Tracker, lookahead_frames: int) -> Tracker:
     """A network, or one around it, with another lookahead and the same program."""
     if isinstance(tracker, AnchoredTracker):
-        return AnchoredTracker(_behind(tracker.inner, lookahead_frames))
+        inner = _behind(tracker.inner, lookahead_frames)
+        return AnchoredTracker(inner, tracker.share)
     whole = cast(NetworkTracker, tracker)
     return dataclasses.replace(whole, lookahead_frames=lookahead_frames)

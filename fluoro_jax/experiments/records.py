@@ -141,6 +141,14 @@ def weights_of(record: Mapping[str, Any]) -> str:
     return record["table"].get("checkpoint", {}).get("weights", "")
 
 
+def networks_of(record: Mapping[str, Any]) -> set[str]:
+    """Returns the sha256 of a record's network in every form that was used.
+
+    Of published weights also that of the run which they are the rounded weights of.
+    """
+    return {weights_of(record), record.get("published", {}).get("of", "")} - {""}
+
+
 def set_aside(folder: Path, run: Any, *, parents: Sequence[str]) -> Path | None:
     """Renames the folder of a stale run that cannot be gone on with.
 
@@ -220,7 +228,7 @@ def _parents(
         recorded = record.get("rests_on", {}).get(name, "")
         if found[name]["stale"]:
             words.append(f"rests on {name}, which is stale")
-        elif recorded and recorded != weights_of(found[name]):
+        elif recorded and recorded not in networks_of(found[name]):
             # Records of before have no digest of their parent's weights: nothing to
             # compare.
             words.append(f"rests on other weights of {name}")

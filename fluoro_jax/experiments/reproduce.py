@@ -33,6 +33,7 @@ from fluoro_jax.stages import stage
 from fluoro_jax.studies import STUDIES, StudySpec
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
+from fluoro_jax.zoo.unpack import unpacked
 
 TIMING = "timing.json"  # seconds by stage of the last call
 DONE = "evaluation.json"  # written last: which evaluation stands in the workdir
@@ -48,7 +49,8 @@ def reproduce(
 ) -> Results:
     """Trains what is missing, then evaluates and writes table, figures and report.
 
-    A finished evaluation of the same weights, config and code is not repeated.
+    A finished evaluation of the same weights, config and code is not repeated, and
+    published weights that were unpacked into `workdir` are not trained.
 
     Args:
         cfg: the run's config.
@@ -68,7 +70,8 @@ def reproduce(
     check_platform(cfg)  # a network of another run is not trained, so not checked there
     workdir, begun = Path(workdir), time.perf_counter()
     stages.reset()
-    if network_of is None:
+    # Unpacked weights are a finished run; there may be nothing left of its parents.
+    if network_of is None and not unpacked(workdir):
         _say("train")
         train(cfg, workdir, data_dir=data_dir)
     if jax.process_index() > 0:

@@ -1,8 +1,7 @@
-"""Moves the outline given for frame 0 along another tracker's displacement.
+"""Moves the outline given for frame 0 along another tracker's answers.
 
-What the outline tells is no longer asked of the images: the tumour's shape, and how far
-the other tracker's centroid is off. Only the motion since frame 0 is. A tumour that
-turns or changes its outline keeps that of frame 0.
+What the outline tells is no longer asked of the images: the tumour's shape, and where
+it was in frame 0. A tumour that turns or changes its outline keeps that of frame 0.
 """
 
 from __future__ import annotations
@@ -14,11 +13,14 @@ import numpy as np
 
 from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry
+from fluoro_jax.geometry import Geometry, iso_pixel_mm
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.shape import place_outline
 from fluoro_jax.tracking.checks import Reference
 from fluoro_jax.tracking.tracker import OPTIONAL, Tracker, make_track
+
+# Further off the other tracker follows something else, whose place says nothing.
+SAME_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,32 +32,41 @@ class AnchoredState:
         geometry: the view.
         outline: `[H, W]` true mask of frame 0, 0 or 1.
         start_px: `[2]` its centroid.
-        first_px: `[2]` the inner tracker's first place; None before one is found.
+        offset_px: `[2]` from the inner tracker's places to those of the outline; None
+            before its first answer that is not empty.
         at_px: `[2]` the last answer.
+        share: as in the tracker.
     """
 
     inner: Any
     geometry: Geometry
     outline: np.ndarray
     start_px: np.ndarray
-    first_px: np.ndarray | None
+    offset_px: np.ndarray | None
     at_px: np.ndarray
+    share: float
 
 
 @dataclass(frozen=True)
 class AnchoredTracker:
     """Moves the outline of frame 0 as the inner tracker's answer has moved.
 
-    In frame t the outline stands at its own centroid plus the displacement of the inner
-    tracker's centroid since its first answer that is not empty. Where that answer is
-    empty the outline is held where it was last. Confidence and status are otherwise the
-    inner tracker's.
+    Frame 0 is answered by the outline as it was given, any later one by the outline at
+    the inner tracker's centroid, corrected by a share of that tracker's offset in frame
+    0. It is corrected by the whole offset where this is over `SAME_MM` (in the
+    isocentre plane): then only its displacement counts. So it is where its first answer
+    comes later, which is taken to be where the outline was. Where it has no answer the
+    outline is held where it was last. Confidence and status are otherwise the inner
+    tracker's.
 
     Attributes:
         inner: any tracker; is given the reference too.
+        share: of the offset in frame 0 that is corrected. 1 takes it for the same in
+            all frames, 0 for an error of frame 0 alone.
     """
 
     inner: Tracker
+    share: float = 1.0
 
     @property
     def causal(self) -> bool:
@@ -95,7 +106,13 @@ class AnchoredTracker:
         inner = self.inner.init(geometry, reference, periodic=periodic, domain=domain)
         outline = np.asarray(reference[1], np.float32)
         start_px = np.asarray(centroid_px(outline))
-        return AnchoredState(inner, geometry, outline, start_px, None, start_px)
+        return AnchoredState(
+            *(inner, geometry, outline),
+            start_px=start_px,
+            offset_px=None,
+            at_px=start_px,
+            share=self.share,
+        )
 
     def step(
         self, state: AnchoredState, frame: np.ndarray, time_s: float
@@ -118,12 +135,22 @@ def _moved(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
     """Returns the state and answer after the inner tracker's answer for a frame."""
     found_px = np.asarray(track.centroid_px, float)
     if np.isfinite(found_px).all():
-        first_px = found_px if state.first_px is None else state.first_px
-        at_px = state.start_px + found_px - first_px
-        state = replace(state, first_px=first_px, at_px=at_px)
+        offset_px = state.offset_px
+        if offset_px is None:
+            offset_px = _offset_px(state, found_px, track.frame)
+        # Frame 0 itself is known, whatever the other tracker said of it.
+        at_px = found_px + offset_px if track.frame else state.start_px
+        state = replace(state, offset_px=offset_px, at_px=at_px)
     outline = place_outline(state.outline, state.at_px)
     answer = make_track(track.frame, outline, state.geometry)
     if answer.status == "missed":  # moved out of the frame
         return state, answer
     status = "held" if track.status == "missed" else track.status
     return state, replace(answer, confidence=track.confidence, status=status)
+
+
+def _offset_px(state: AnchoredState, found_px: np.ndarray, frame: int) -> np.ndarray:
+    """What is added to the inner tracker's places, from its first one."""
+    offset_px = state.start_px - found_px
+    far_mm = np.linalg.norm(offset_px * np.array(iso_pixel_mm(state.geometry)))
+    return state.share * offset_px if frame == 0 and far_mm <= SAME_MM else offset_px

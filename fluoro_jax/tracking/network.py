@@ -25,8 +25,8 @@ from fluoro_jax.geometry import Geometry, iso_pixel_mm
 from fluoro_jax.models.generator import predict
 from fluoro_jax.tracking.checks import FrameCheck, Reference, begin, next_frame
 from fluoro_jax.tracking.learned import TrainingDomain
-from fluoro_jax.tracking.path import most_probable_path
 from fluoro_jax.tracking.tracker import make_track
+from fluoro_jax.tracking.window_answer import window_answer
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,9 @@ class NetworkTracker:
     def _run(self, state: NetworkState) -> np.ndarray:
         """Probabilities `[N, H, W]` of the window that ends at the newest frame.
 
-        With `evaluation.answer = "component"` those of one component a frame; moved by
-        half cells (`evaluation.half_cells`) too if the whole window answers at once.
+        Of them what `window_answer` leaves. Moved by half cells
+        (`evaluation.half_cells`), and of one outline (`evaluation.outline`), only if
+        the whole window answers at once.
         """
         missing = self.window_frames - len(state.frames)
         window = np.stack((state.frames[0],) * missing + state.frames)
@@ -140,14 +141,14 @@ class NetworkTracker:
         half = self.cfg.evaluation.half_cells and at_once
         ask = functools.partial(forward, self.generator, mode, half_cells=half)
         found = np.asarray(ask(self.params, window[None])[0])
-        if self.cfg.evaluation.answer == "component":
-            found = most_probable_path(
-                found,
-                self.cfg.evaluation.threshold,
-                pixel_mm=np.array(iso_pixel_mm(state.check.geometry)),
-                frame_s=self.cfg.study.frame_s,
-            )
-        return found
+        return window_answer(
+            found,
+            answer=self.cfg.evaluation.answer,
+            outline=self.cfg.evaluation.outline if at_once else "frame",
+            threshold=self.cfg.evaluation.threshold,
+            pixel_mm=np.array(iso_pixel_mm(state.check.geometry)),
+            frame_s=self.cfg.study.frame_s,
+        )
 
     def _read(self, state: NetworkState, back: int) -> Track:
         """The window's answer for the frame `back` frames before the newest."""

@@ -14,7 +14,7 @@ from fluoro_jax.data.batches import validation_clips
 from fluoro_jax.geometry import iso_pixel_mm, px_to_iso_mm
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.network import forward
-from fluoro_jax.tracking.path import most_probable_path
+from fluoro_jax.tracking.window_answer import window_answer
 
 PyTree = Any
 Net = Any  # a linen module
@@ -24,7 +24,7 @@ class Validation:
     """IoU and centroid error of the averaged weights on the validation cases.
 
     Args:
-        cfg: study, data, evaluation.{threshold, answer, half_cells}.
+        cfg: study, data, evaluation.{threshold, answer, outline, half_cells}.
         gen: the generator.
         data_dir: where the study's dataset stands or is built.
     """
@@ -32,13 +32,19 @@ class Validation:
     def __init__(self, cfg: Any, gen: Net, data_dir: Path) -> None:
         spec = StudySpec.from_config(cfg.study)
         self._geometry, self._threshold = spec.geometry(), cfg.evaluation.threshold
-        self._frame_s = cfg.study.frame_s
-        self._one_component = cfg.evaluation.answer == "component"
+        # As the tracker that will be tested.
+        self._answer = partial(
+            window_answer,
+            answer=cfg.evaluation.answer,
+            outline=cfg.evaluation.outline,
+            threshold=self._threshold,
+            pixel_mm=np.array(iso_pixel_mm(self._geometry)),
+            frame_s=cfg.study.frame_s,
+        )
         self._frames, self._mask = validation_clips(cfg, data_dir)
         # No more than the cases there are: a larger chunk would compute the same ones
         # twice.
         self._chunk = min(cfg.data.batch_size, len(self._frames))
-        # As the tracker that will be tested; `_one_component` likewise.
         half = cfg.evaluation.half_cells
         self._predict = partial(forward, gen, cfg.data.stack, half_cells=half)
 
@@ -56,14 +62,7 @@ class Validation:
         # From the host: a program on arrays of all processes would wait for those,
         # which do not validate.
         prob = self._probabilities(jax.device_get(ema))
-        if self._one_component:
-            keep = partial(
-                most_probable_path,
-                threshold=self._threshold,
-                pixel_mm=np.array(iso_pixel_mm(self._geometry)),
-                frame_s=self._frame_s,
-            )
-            prob = np.stack([keep(clip) for clip in prob])
+        prob = np.stack([self._answer(clip) for clip in prob])
         pred = prob >= self._threshold
         # An empty prediction has half the frame's diagonal for its distance
         # (`metrics.centroid_px`).

@@ -30,6 +30,7 @@ from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.workdir import HISTORY
 from fluoro_jax.training.writer import read_rows, training_seconds
 from fluoro_jax.zoo import registry as zoo
+from fluoro_jax.zoo.unpack import unpacked
 
 # Ours: enough to notice another renderer or tracker, few enough for each publishing.
 NUM_CASES = 4  # of the test split, kept in the card to be reproduced
@@ -82,7 +83,7 @@ def publish(
     table = _read_tables(home / "tables", fingerprint(cfg, params), cfg, workdir)
     run = {
         "cases": first_cases(home / "tables"),
-        "training": {"step": restored[2], **training(workdir)},
+        "training": {**training(workdir), "step": restored[2]},
     }
     put = lambda place, replace=False: zoo.save(
         name,
@@ -153,8 +154,10 @@ def training(workdir: Path) -> dict[str, Any]:
 
     The command is the one it was begun by, and `history` says from which step to which
     each call went, by which commit; the machine is that of the last call. Seconds as in
-    `training_seconds`.
+    `training_seconds`. Of unpacked weights their card says it.
     """
+    if note := unpacked(workdir):
+        return note["training"]
     calls = read_rows(workdir / HISTORY)
     env = json.loads((workdir / "env.json").read_text())
     devices = ", ".join(sorted(set(env["devices"])))

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_safetensors
 
-from fluoro_jax.config import validate
+from fluoro_jax.config import validate, with_answer
 from fluoro_jax.data.stack import stack_channels
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_all
@@ -113,9 +113,7 @@ def tracker(
     # The first column is the network as it was evaluated.
     own = weights.card["metrics"]["columns"][0]["lookahead_frames"]
     lookahead = own if lookahead_frames is None else lookahead_frames
-    cfg: Any = ConfigDict(weights.cfg.to_dict())
-    cfg.evaluation.answer = answer or cfg.evaluation.answer
-    cfg = validate(cfg, training=False)
+    cfg = validate(with_answer(weights.cfg, answer), training=False)
     net = weights.generator, weights.params
     make = functools.partial(network_tracker, *net, cfg, lookahead, card=weights.card)
     make()  # a look-ahead that it has not is refused before the calibration's

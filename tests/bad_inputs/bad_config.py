@@ -117,6 +117,30 @@ ROWS = [
         ),
         ('data.stack = "causal"', "keeps the state of one network"),
     ),
+    Bad(
+        "one outline of whole masks",
+        _set(evaluation__outline="clip"),
+        ('evaluation.answer = "mask"', "answer=component"),
+    ),
+    Bad(
+        "one outline, cut above a half",
+        _set(
+            evaluation__outline="clip",
+            evaluation__answer="component",
+            evaluation__threshold=0.6,
+        ),
+        ("evaluation.threshold = 0.6", "threshold=0.5"),
+    ),
+    Bad(
+        "one outline of a stream",
+        _set(
+            evaluation__outline="clip",
+            evaluation__answer="component",
+            gen__bidirectional=False,
+            data__stack="causal",
+        ),
+        ('data.stack = "causal"', "no whole clip"),
+    ),
     Bad("study.name=grup", _studied("grup"), ("study.name = grup", "one of")),
     _row("study.voxel_mm", 0.0, "0.25 to 20 mm"),
     _row("study.voxel_mm", 1e-4, "0.25 to 20 mm"),
@@ -172,6 +196,8 @@ ROWS = [
     _row("platform", "cuda", "one of cpu, gpu, tpu"),
     _row("deterministic", 1, "True or False"),
     _row("evaluation.answer", "blob", "mask, component"),
+    _row("evaluation.outline", "mean", "frame, clip"),
+    _row("evaluation.offset_share", 1.5, "0 to 1"),
     Bad(
         "clips that are not one breath are not rolled",
         _rolled,

@@ -246,6 +246,56 @@ def test_a_child_is_trained_again_only_if_its_parent_has_other_weights(
     assert told == [["best_group"] if again else []]
 
 
+@pytest.fixture
+def weights(monkeypatch):
+    """Published weights of any part; remembers which were unpacked."""
+    training = {"begun": "then", "wall_s": 7.0}
+    names = []
+
+    def unpack(name, run, folder):
+        names.append(name)
+        (folder / "ckpt").mkdir(parents=True)
+        note = {"name": name, "dtype": "bfloat16", "sha256": "0", "training": training}
+        (folder / "published.json").write_text(json.dumps(note))
+
+    monkeypatch.setattr(plan, "unpack", unpack)
+    return names
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_published_weights_are_not_trained(cfg, runs, weights, tmp_path):
+    asked = dict(only=["held_out_new"], published=True, results=tmp_path)
+    found = plan.reproduce_plan(cfg, tmp_path, **asked)
+    assert runs == [("group_frames", None), ("held_out_new", "group_frames")]
+    assert weights == ["group"]
+    record = found["group_frames"]
+    assert record["published"] == {"name": "group", "dtype": "bfloat16", "sha256": "0"}
+    assert record["train_s"] == 7.0  # nothing else is known
+    plan.reproduce_plan(cfg, tmp_path, **asked | {"only": ["group_frames"]})
+    assert len(runs) == 2  # its record is current
+
+
+@pytest.mark.usefixtures("no_figures", "runs", "weights")
+@pytest.mark.parametrize("begun", ["then", "at another time"])
+def test_the_record_of_their_run_keeps_what_it_says_of_training(cfg, tmp_path, begun):
+    kept = dict(history=[{"time": begun}], train_s=9.0, curve=["points"])
+    kept |= dict(rests_on={"frames_midline": "1"})
+    before = dict(kept, part="group_frames", config={})
+    before |= {"table": {"checkpoint": {"weights": "of the run"}}}
+    (tmp_path / "group_frames").mkdir()
+    plan.unpack("group", None, tmp_path / "group_frames")
+    for again in range(2):  # scored once from the run's weights, and once from these
+        said = plan._trained(tmp_path / "group_frames", before)
+        if begun != "then":
+            assert "of" not in said["published"] and said["train_s"] == 7.0
+            return
+        assert {key: said[key] for key in kept} == kept
+        assert said["published"]["of"] == "of the run"
+        now = {"table": {"checkpoint": {"weights": f"rounded {again}"}}}
+        before |= said | now
+        assert records.networks_of(before) == {"of the run", f"rounded {again}"}
+
+
 def test_a_run_notes_the_code_that_trains_it(tmp_path):
     note_call(tmp_path, 0, 4)
     (row,) = read_rows(tmp_path / "history.jsonl")

@@ -74,6 +74,8 @@ def config():
                 threshold=0.5,
                 answer="mask",
                 half_cells=False,
+                outline="frame",
+                offset_share=1.0,
                 stream_lookahead=2,
             ),
         )

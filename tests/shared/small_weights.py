@@ -46,7 +46,7 @@ def put_weights(folder, name, stack, **changed):
         notes=[],
         rows=[],
     )
-    run = {"cases": [], "training": {}}
+    run = {"cases": [], "training": {"step": 7, "begun": "then", "wall_s": 1.5}}
     return zoo.save(
         name, cfg, params=random_params(cfg), table=table, run=run, folder=folder
     )

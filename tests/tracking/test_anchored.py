@@ -9,13 +9,14 @@ import pytest
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import square_panel
+from fluoro_jax.geometry import iso_pixel_mm, square_panel
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.tracking.anchored import AnchoredTracker
+from fluoro_jax.tracking.anchored import SAME_MM, AnchoredTracker
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
 
 SIDE = 48
 VIEW = square_panel(SIDE)
+START = np.array([20, 24])  # px
 WAY = np.array([[0, 0], [3, 1], [6, 2], [3, 1]])  # px
 
 
@@ -53,10 +54,10 @@ def truth(step):
     return box(20 + step[0], 24 + step[1], 5) > 0.5
 
 
-def follow(maps, lookahead=0):
+def follow(maps, lookahead=0, **options):
     clip = Clip(np.stack(maps), 0.5 * np.arange(len(maps)), VIEW)
     reference = (np.asarray(clip.frames[0]), truth(WAY[0]))
-    return track_clip(AnchoredTracker(Shows(lookahead)), clip, reference)
+    return track_clip(AnchoredTracker(Shows(lookahead), **options), clip, reference)
 
 
 @pytest.mark.parametrize("lookahead", [0, 3])
@@ -67,6 +68,26 @@ def test_size_and_offset_of_the_first_answer_are_corrected(lookahead):
         np.testing.assert_array_equal(track.probability, truth(step))
         np.testing.assert_allclose(track.centroid_px, centroid_px(truth(step)))
         assert (track.confidence, track.status) == (pytest.approx(0.9), "ok")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_offset_in_frame_0_is_corrected(share):
+    off = np.ones(2, int)  # 9.4 mm
+    tracks = follow([box(*(START + step + off), 2) for step in WAY], share=share)
+    places = np.stack([t.centroid_px for t in tracks])
+    np.testing.assert_allclose(places[0], START)  # frame 0 was given
+    np.testing.assert_allclose(places[1:], START + WAY[1:] + (1 - share) * off)
+
+
+def test_a_tracker_that_follows_something_else_tells_its_displacement_alone():
+    """Over 10 mm off in frame 0, or without an answer there."""
+    far = np.array([0, 1 + int(SAME_MM / iso_pixel_mm(VIEW)[1])])
+    maps = [box(*(START + step + far), 2) for step in WAY]
+    places = [t.centroid_px for t in follow(maps, share=0.0)]
+    np.testing.assert_allclose(places, START + WAY)
+    maps[0][:] = 0.0
+    places = [t.centroid_px for t in follow(maps, share=0.0)]
+    np.testing.assert_allclose(places[1:], START + WAY[1:] - WAY[1])
 
 
 def test_between_pixels_the_outline_keeps_its_size():

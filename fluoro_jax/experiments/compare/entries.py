@@ -23,7 +23,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fluoro_jax import fingerprint
-from fluoro_jax.config import reads_ahead, validate
+from fluoro_jax.config import reads_ahead, validate, with_answer
 from fluoro_jax.config_rules import ANSWERS
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.evaluation.evaluate import weights_digest
@@ -142,8 +142,7 @@ def _answer(name: str, words: Sequence[str]) -> str:
 def _network(
     name: str, cfg: Any, net: tuple[Any, Any], ahead: str, answer: str
 ) -> Tracker:
-    cfg = ConfigDict(cfg.to_dict())
-    cfg.evaluation.answer = answer or cfg.evaluation.answer
+    cfg = with_answer(cfg, answer)
     window = cfg.study.num_frames
     if not ahead:
         ahead = WHOLE if reads_ahead(cfg) else "0"

@@ -8,18 +8,22 @@ from scipy import ndimage
 from fluoro_jax.metrics import centroid_px
 
 
-def place_mask(mask: np.ndarray, place_px: np.ndarray) -> np.ndarray:
+def place_mask(
+    mask: np.ndarray, place_px: np.ndarray, *, of_px: np.ndarray | None = None
+) -> np.ndarray:
     """Moves a mask or probability so that its centroid is at `place_px`.
 
     Args:
         mask: `[H, W]` in [0, 1].
         place_px: (row, column) in pixels.
+        of_px: (row, column) of the point that is moved there; None for its centroid.
 
     Returns:
         `[H, W]` float32 in [0, 1]; bilinear between pixels, cut at the frame's border.
     """
     mask = np.asarray(mask, np.float32)
-    shift = np.asarray(place_px, float) - centroid_px(mask)
+    of_px = centroid_px(mask) if of_px is None else of_px
+    shift = np.asarray(place_px, float) - of_px
     # Order 1 keeps the values in [0, 1] up to rounding; a cubic would overshoot.
     moved = ndimage.shift(mask, shift, order=1, mode="constant", cval=0.0)
     return np.clip(moved, 0.0, 1.0)

@@ -1,0 +1,78 @@
+"""What of a window's probability maps is the tumour, as `evaluation` asks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fluoro_jax.metrics import centroid_px
+from fluoro_jax.tracking.baselines.shape import place_mask
+from fluoro_jax.tracking.path import most_probable_path
+
+INSIDE = 0.5  # mean probability from which a pixel is inside the outline of a clip
+
+
+def window_answer(
+    maps: np.ndarray,
+    *,
+    answer: str,
+    outline: str,
+    threshold: float,
+    pixel_mm: np.ndarray,
+    frame_s: float,
+) -> np.ndarray:
+    """Returns the maps of a window with what is not the tumour set to 0.
+
+    Args:
+        maps: `[T, H, W]` probabilities.
+        answer: `evaluation.answer`; "component" leaves those of one component a frame,
+            any other leaves all.
+        outline: `evaluation.outline`; with "clip" it is that of `clip_outline`.
+        threshold: probability from which a pixel is tumour.
+        pixel_mm: `[2]` (row, column) pitch in the isocentre plane.
+        frame_s: time between two frames.
+    """
+    if answer != "component":
+        return maps
+    found = most_probable_path(maps, threshold, pixel_mm=pixel_mm, frame_s=frame_s)
+    return clip_outline(found, threshold) if outline == "clip" else found
+
+
+def clip_outline(maps: np.ndarray, threshold: float) -> np.ndarray:
+    """Gives every frame of a clip the same outline, at the centroid of its own mask.
+
+    A tumour that moves hardly changes its projection, so what differs between the
+    masks of a clip is mostly error. The maps are moved until the centroids of their
+    masks meet, and averaged; inside is where the mean is at least `INSIDE`. If at least
+    half of the frames have a mask, the others get the outline too, where the centroids
+    interpolated in time say.
+
+    Args:
+        maps: `[T, H, W]` probabilities of one component a frame.
+        threshold: probability from which a pixel belongs to a frame's mask; at most
+            `INSIDE`, so that nothing inside is cut off later.
+
+    Returns:
+        `[T, H, W]` the mean inside the outline, 0 outside; `INSIDE` inside where the
+        place is interpolated, since nothing was found there. A clip whose mean is
+        under `INSIDE` everywhere stays as it is.
+    """
+    places_px = centroid_px(maps >= threshold)
+    seen = np.flatnonzero(np.isfinite(places_px).all(axis=-1))
+    if not seen.size:
+        return maps
+    middle = np.array(maps.shape[-2:]) // 2
+    moved = [place_mask(maps[t], middle, of_px=places_px[t]) for t in seen]
+    mean = np.mean(moved, axis=0)
+    if not (mean >= INSIDE).any():
+        return maps
+    answer = maps.copy()
+    for t in seen:
+        placed = place_mask(mean, places_px[t])
+        answer[t] = np.where(placed >= INSIDE, placed, 0.0)
+    unseen = np.setdiff1d(np.arange(len(maps)), seen)
+    for t in unseen if len(seen) >= len(unseen) else ():
+        # Before the first and after the last: where that one is.
+        place_px = [np.interp(t, seen, axis) for axis in places_px[seen].T]
+        placed = place_mask(mean, np.array(place_px))
+        answer[t] = np.where(placed >= INSIDE, INSIDE, 0.0)
+    return answer

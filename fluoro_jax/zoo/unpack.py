@@ -1,0 +1,66 @@
+"""Published weights as the folder of a finished run, to be scored or started from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fluoro_jax.io.files import write_text
+from fluoro_jax.training.checkpoint import Checkpoints
+from fluoro_jax.training.nets import build
+from fluoro_jax.training.workdir import check_agrees, resolve
+from fluoro_jax.zoo.registry import load
+
+NOTE = "published.json"  # in the folder: which weights it was made of
+
+
+def unpack(
+    name: str, cfg: Any, workdir: str | Path, *, folder: str | Path | None = None
+) -> None:
+    """Writes weights as a run's last checkpoint, with its config and `NOTE`.
+
+    Of a run's folder it lacks what weights do not hold: the critic and the optimizers
+    are fresh, and there are no numbers of training. Weights published in bfloat16 are
+    those of the run rounded.
+
+    Args:
+        name: of the weights.
+        cfg: config of the run; of the weights' config only what a run may change when
+            it goes on, as `evaluation`, may differ.
+        workdir: made if missing.
+        folder: where the weights lie, if not in the package.
+
+    Raises:
+        UserError: as `registry.load`, or a config of another run.
+    """
+    workdir, weights = Path(workdir), load(name, folder=folder)
+    check_agrees(
+        resolve(weights.cfg), resolve(cfg), f"the weights {name} are of another config"
+    )
+    fresh = jax.jit(build(cfg).init)()
+    gen = dataclasses.replace(fresh.gen, params=weights.params)
+    state = dataclasses.replace(fresh, gen=gen, ema=weights.params)
+    training = weights.card["training"]
+    with Checkpoints(workdir / "ckpt", keep=1) as checkpoints:
+        checkpoints.save(training["step"], state, resolve(cfg))
+    write_text(workdir / "config.json", json.dumps(resolve(cfg), indent=2) + "\n")
+    note = {"name": name, "training": training, **weights.card["weights"]}
+    # Last of all: a folder with it is whole.
+    write_text(workdir / NOTE, json.dumps(note, indent=1) + "\n")
+
+
+def unpacked(workdir: str | Path) -> dict[str, Any] | None:
+    """Returns what `NOTE` says in a folder of `unpack`; None in any other.
+
+    Returns:
+        name, training (as in the card), and dtype, sha256 and more of the weights'
+        file.
+    """
+    try:
+        return json.loads((Path(workdir) / NOTE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,54 @@
+"""Published weights as the folder of a finished run."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from small_weights import put_weights, random_params, small_config
+
+from fluoro_jax.errors import UserError
+from fluoro_jax.training.nets import build, restore_generator
+from fluoro_jax.training.parent import read_config, restore_parent
+from fluoro_jax.zoo.publish import training
+from fluoro_jax.zoo.unpack import unpack, unpacked
+
+
+@pytest.fixture
+def folder(tmp_path):
+    put_weights(tmp_path, "small", "edge")
+    return tmp_path
+
+
+def test_the_folder_holds_the_weights_and_what_was_trained(folder):
+    cfg = small_config("edge")
+    unpack("small", cfg, folder / "run", folder=folder)
+    _, params, step = restore_generator(cfg, folder / "run")
+    assert step == 7
+    jax.tree.map(np.testing.assert_array_equal, params, random_params(cfg))
+    note = unpacked(folder / "run")
+    assert (note["name"], note["dtype"]) == ("small", "float32")
+    assert note["training"] == training(folder / "run")
+    assert note["training"] == {"step": 7, "begun": "then", "wall_s": 1.5}
+    assert unpacked(folder) is None and unpacked(folder / "none") is None
+
+
+def test_another_run_may_start_from_it(folder):
+    unpack("small", small_config("edge"), folder / "run", folder=folder)
+    cfg = ConfigDict(read_config(folder / "run"))
+    parent = restore_parent(folder / "run", build(cfg).init)
+    expected = random_params(cfg)
+    jax.tree.map(np.testing.assert_array_equal, parent.ema, expected)
+    jax.tree.map(np.testing.assert_array_equal, parent.gen.params, expected)
+
+
+def test_what_is_asked_of_the_answer_may_differ_and_nothing_else(folder):
+    asked = {"evaluation.answer": "component", "evaluation.outline": "clip"}
+    cfg = small_config("edge", **asked)
+    unpack("small", cfg, folder / "run", folder=folder)
+    assert read_config(folder / "run")["evaluation"]["outline"] == "clip"
+    other = small_config("edge", **{"gen_opt.learning_rate": 0.5})
+    with pytest.raises(UserError, match="the weights small are of another config"):
+        unpack("small", other, folder / "other", folder=folder)
+    assert not (folder / "other").exists()
