@@ -7,8 +7,9 @@ Time:     `:cpu` 6000 steps of 0.4 s on two AVX-512 cores, of 1.2 s on two AVX2 
           `full` not measured yet.
 Expected: `:cpu` test IoU 0.886 [0.838, 0.914], median distance 0.59 mm, none of 30
           missed, vertical error 0.60 mm [0.49, 0.84] (docs/results/paper_all_cpu);
-          3000 steps started from single frames (part `group_frames`) 0.922 [0.903,
-          0.936], 0.47 mm; on 30 cases of a new seed 0.898 [0.863, 0.923], 0.61 mm.
+          3000 steps started from single frames, one outline a clip (part
+          `group_frames`) 0.932 [0.914, 0.946], 0.45 mm, none missed; on 30 cases of a
+          new seed 0.887 [0.763, 0.928], 0.54 mm, one missed.
 
 Not the paper's recipe. Simulated tumours from 10 to 48 mm on a slowly renewed pool of
 patients, as many under 22 mm as above; frames background-subtracted, with a channel for

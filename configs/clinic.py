@@ -6,8 +6,9 @@ Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`
 Time:     `:cpu` from fresh networks not measured; part `clinic` of the plan, 1500 steps
           from single frames, 12 min on two AVX-512 cores, nothing beside, after 132 min
           for those.
-Expected: so trained, `:cpu` has test IoU 0.836 [0.778, 0.869], median distance
-          0.77 mm, and misses 3 of 60 cases (docs/riding.md).
+Expected: so trained, and answering with one outline a clip, `:cpu` has test IoU 0.837
+          [0.772, 0.874], median distance 0.78 mm, and misses 2 of 60 cases
+          (docs/riding.md).
 
 The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
 to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no

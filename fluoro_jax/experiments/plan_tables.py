@@ -126,7 +126,20 @@ def summary(parts: Mapping[str, Any], records: Records) -> str:
             cells = [f"not run at this scale ({cost}`--only={name}`)"]
             cells += [""] * (len(COLUMNS) - 1)
         lines.append(f"| {title} (`{name}`) | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_published(records)])
+
+
+def _published(records: Records) -> list[str]:
+    """Which rows are of published weights, as lines; none for none."""
+    found = [
+        f"`{name}` (`{record['published']['name']}`, {record['published']['dtype']})"
+        for name, record in records.items()
+        if "published" in record
+    ]
+    words = (
+        f"Scored from the weights that were published of the run: {', '.join(found)}."
+    )
+    return ["", words] if found else []
 
 
 def _summary_cells(record: Record) -> list[str]:

@@ -30,10 +30,11 @@ HEAD = (
     "better than the phase prior",
 )
 WORDS = (
-    "Both are shown frame 0 with its true mask, and move that outline: the network by "
-    "the displacement of its centroid since its first answer that is not empty, the "
-    "phase prior along the mean training path without any image. Frame 0 itself is "
-    "scored too, without an error. Means [95 % interval], as above; one seed a part. "
+    "Both are shown frame 0 with its true mask, and move that outline: the network to "
+    "its centroid, corrected by a share of its offset in frame 0 "
+    "(`evaluation.offset_share`, 1 where no other is given), the phase prior along the "
+    "mean training path without any image. Frame 0 itself is scored too, without an "
+    "error. Means [95 % interval], as above; one seed a part. "
     "Better: our mean is better and the two intervals do not overlap."
 )
 
