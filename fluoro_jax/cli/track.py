@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import pixels_only, stated, tracker_options
+from fluoro_jax.cli import frame0, pixels_only, stated, tracker_options
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
 from fluoro_jax.io.overrides import Overrides
@@ -50,6 +50,7 @@ class Options:
         quiet: no progress.
         stated: numbers that win over the clip's files.
         beside: more files to write, any of `io.tracks_beside.KINDS`.
+        frame0: file with the mask of the first frame, if it is shown.
     """
 
     clip: Path
@@ -61,12 +62,14 @@ class Options:
     quiet: bool = False
     stated: Overrides = field(default_factory=Overrides)
     beside: tuple[str, ...] = ()
+    frame0: Path | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Gives the verb its options."""
     parser.add_argument("clip", metavar="CLIP", help="file or folder to read")
     tracker_options.add_arguments(parser)
+    frame0.add_arguments(parser)
     parser.add_argument("-o", "--out", metavar="DIR", help="where results go")
     parser.add_argument(
         "--seg", action="store_true", help="masks as DICOM-SEG too (extra [dicom])"
@@ -122,6 +125,7 @@ def options_from(args: argparse.Namespace) -> Options:
         args.quiet,
         stated.stated_from(args),
         beside,
+        expand_path(args.frame0) if args.frame0 else None,
     )
 
 
@@ -186,10 +190,11 @@ def _read_and_plan(options: Options) -> tuple[Any, Any]:
     tracker, _ = tracker_options.open_tracker(
         options.model, options.lookahead, options.answer
     )
+    tracker, reference = frame0.shown(tracker, read.clip, options.frame0)
     if not options.stated.pixels_only:
-        return read, make_plan(tracker, read.clip)
+        return read, make_plan(tracker, read.clip, reference)
     clip = pixels_only.scaled(read.clip, tracker.learned.view)
-    return pixels_only.unscaled(read), make_plan(tracker, clip)
+    return pixels_only.unscaled(read), make_plan(tracker, clip, reference)
 
 
 def _write_page(
@@ -231,7 +236,7 @@ def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
     source, count = plan.resampler.source, 1 + max(int(part[-1]) for part in plan.parts)
     masks = np.zeros((count, source.rows, source.cols), np.uint8)
     rows: dict[int, Any] = {}
-    threshold = plan.tracker.cfg.evaluation.threshold
+    threshold = frame0.threshold(plan.tracker)
     tell = _progress(plan.steps, quiet=quiet)
     first_s = plan.warm_up()
     for place, (answer, latency_ms) in enumerate(plan.run()):
@@ -305,7 +310,8 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "lookahead_s": tracker.lookahead_frames * learned.frame_s,
         # A network that keeps its state between frames has no window.
         "window_frames": getattr(tracker, "window_frames", None),
-        "threshold": float(tracker.cfg.evaluation.threshold),
+        "threshold": frame0.threshold(tracker),
+        "frame0": None if options.frame0 is None else str(options.frame0),
         # The one mistake that no check can find is said in every record.
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
         "command": _command(options, tracker.lookahead_frames),
@@ -328,6 +334,7 @@ def _command(options: Options, lookahead: int) -> list[str]:
     model = f"--model={options.model}"
     words = ["fluoro", "track", str(options.clip), model, f"--lookahead={lookahead}"]
     words += [f"--answer={options.answer}"] if options.answer else []
+    words += [f"--frame0={options.frame0}"] if options.frame0 else []
     return words + stated.as_words(options.stated)
 
 

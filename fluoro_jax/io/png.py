@@ -30,7 +30,7 @@ def read_png_folder(folder: Path) -> tuple[np.ndarray, float]:
     frames: np.ndarray | None = None
     depth = 0.0
     for place, path in enumerate(paths):
-        frame, own = _read(path)
+        frame, own = read_png(path)
         if frames is None:
             if len(paths) * frame.size * 4 > MOST_BYTES:
                 refuse(
@@ -90,7 +90,15 @@ def _in_order(folder: Path) -> list[Path]:
     return [found[number] for number in numbers]
 
 
-def _read(path: Path) -> tuple[np.ndarray, float]:
+def read_png(path: Path) -> tuple[np.ndarray, float]:
+    """Reads one grey PNG.
+
+    Returns:
+        (grey levels `[H, W]` float32, the largest level that the file can hold).
+
+    Raises:
+        UserError: no such file, another kind, colour, damaged or too many pixels.
+    """
     from PIL import Image
 
     try:
