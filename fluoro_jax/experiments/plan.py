@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from fluoro_jax.config import Config, validate
-from fluoro_jax.errors import UserError, nearest
+from fluoro_jax.errors import UserError, nearest, refuse
 from fluoro_jax.experiments import plan_figures, plan_tables, records, roles
 from fluoro_jax.experiments.reproduce import reproduce
 from fluoro_jax.io.files import write_text
@@ -204,6 +204,13 @@ def reproduce_plan(
         SystemExit: when stopped; the same command goes on.
     """
     workdir, parts = Path(workdir), read_plan(cfg)
+    if published and jax.process_count() > 1:
+        refuse(
+            f"--published in {jax.process_count()} processes",
+            "one process",
+            "nothing is trained, and one process scores",
+            "run it without JAX_COORDINATOR_ADDRESS",
+        )
     if not published:
         parts = {n: dataclasses.replace(p, weights="") for n, p in parts.items()}
     data_dir = Path(data_dir) if data_dir else workdir / "data"
@@ -295,10 +302,10 @@ def _set_aside_stale(part: Part, record: dict[str, Any] | None, workdir: Path) -
 
 def _unpack(part: Part, folder: Path) -> None:
     """Makes a run folder of the part's published weights, if they are to be used."""
-    if part.weights and not (folder / "ckpt").is_dir() and jax.process_index() == 0:
+    # The config is what an unpacked folder gets last, and a run's first.
+    if part.weights and not (folder / "config.json").is_file():
         _say(f"the published weights {part.weights} take the place of training")
         unpack(part.weights, part.run, folder)
-    parallel.wait_for_all(f"weights of {part.name}")
 
 
 def _trained(folder: Path, before: dict[str, Any] | None) -> dict[str, Any]:

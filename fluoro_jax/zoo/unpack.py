@@ -47,10 +47,10 @@ def unpack(
     training = weights.card["training"]
     with Checkpoints(workdir / "ckpt", keep=1) as checkpoints:
         checkpoints.save(training["step"], state, resolve(cfg))
-    write_text(workdir / "config.json", json.dumps(resolve(cfg), indent=2) + "\n")
     note = {"name": name, "training": training, **weights.card["weights"]}
-    # Last of all: a folder with it is whole.
     write_text(workdir / NOTE, json.dumps(note, indent=1) + "\n")
+    # Last of all: a folder with it is whole, and this call may be repeated until then.
+    write_text(workdir / "config.json", json.dumps(resolve(cfg), indent=2) + "\n")
 
 
 def unpacked(workdir: str | Path) -> dict[str, Any] | None:

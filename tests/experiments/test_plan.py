@@ -277,6 +277,12 @@ def test_published_weights_are_not_trained(cfg, runs, weights, tmp_path):
     assert len(runs) == 2  # its record is current
 
 
+def test_published_weights_are_scored_by_one_process(cfg, monkeypatch, tmp_path):
+    monkeypatch.setattr(plan.jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="--published in 2 processes"):
+        plan.reproduce_plan(cfg, tmp_path, published=True)
+
+
 @pytest.mark.usefixtures("no_figures", "runs", "weights")
 @pytest.mark.parametrize("begun", ["then", "at another time"])
 def test_the_record_of_their_run_keeps_what_it_says_of_training(cfg, tmp_path, begun):

@@ -11,6 +11,7 @@ from small_weights import put_weights, random_params, small_config
 from fluoro_jax.errors import UserError
 from fluoro_jax.training.nets import build, restore_generator
 from fluoro_jax.training.parent import read_config, restore_parent
+from fluoro_jax.zoo import unpack as module
 from fluoro_jax.zoo.publish import training
 from fluoro_jax.zoo.unpack import unpack, unpacked
 
@@ -32,6 +33,24 @@ def test_the_folder_holds_the_weights_and_what_was_trained(folder):
     assert note["training"] == training(folder / "run")
     assert note["training"] == {"step": 7, "begun": "then", "wall_s": 1.5}
     assert unpacked(folder) is None and unpacked(folder / "none") is None
+
+
+def test_a_call_that_was_stopped_is_repeated(folder, monkeypatch):
+    cfg, run = small_config("edge"), folder / "run"
+
+    def stopped(path, text):
+        if path.name == "config.json":
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    write_text = module.write_text
+    monkeypatch.setattr(module, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        unpack("small", cfg, run, folder=folder)
+    assert not (run / "config.json").exists()  # by which a plan knows a whole folder
+    monkeypatch.undo()
+    unpack("small", cfg, run, folder=folder)
+    assert read_config(run) and restore_generator(cfg, run)[2] == 7
 
 
 def test_another_run_may_start_from_it(folder):
