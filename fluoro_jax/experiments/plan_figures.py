@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from fluoro_jax.evaluation.statistics import FEW
-from fluoro_jax.evaluation.summary import PHASE_PRIORS, causality, column, value
+from fluoro_jax.evaluation.summary import (
+    PHASE_PRIORS,
+    causality,
+    column,
+    given_to,
+    value,
+)
 from fluoro_jax.report.drawing import canvas, styled
 from fluoro_jax.report.figures import DPI, OURS, write_columns
 
 Records = Mapping[str, Mapping[str, Any]]
-PRIOR_COLOURS = dict(zip(PHASE_PRIORS, ("#009E73", "#CC79A7"), strict=True))
+# In the order drawn: ours last, so that its dot lies over the others'.
+TRACKERS: dict[str, str] = {
+    **dict(zip(PHASE_PRIORS, ("#009E73", "#CC79A7"), strict=True)),
+    **{"ours_frame0": "#0072B2", "ours": OURS},
+}
 MEASURES = ("iou", "vertical_iso_mm")
 POINTS = ("eval/iou", "eval/vertical_mm")
 # Of Okabe and Ito's; beyond as many runs the dash tells them apart.
@@ -54,7 +64,8 @@ def captions(records: Records) -> dict[str, str]:
             "(sub-group: over patients; patient: over the cases of one patient). "
             f"Filled: mean and interval; open: median and range, under {FEW} cases. "
             f"Test cases: {counts}. One seed a part. “ours” is the network, the phase "
-            "priors use no image (causal, lookahead 0)."
+            "priors use no image (causal, lookahead 0); “frame0”: shown frame 0 with "
+            "its true mask (not drawn where a clip is one frame)."
         )
     trained = [record for record in shown.values() if record["curve"]]
     if trained:
@@ -113,9 +124,8 @@ def parts_side_by_side(records: Records, path: Path) -> Path:
     for axis, key in zip(axes, MEASURES, strict=True):
         for place, name in enumerate(reversed(names)):
             table = shown[name]["table"]
-            # Ours last, so that its dot lies over the phase priors'.
-            for who, colour in {**PRIOR_COLOURS, "ours": OURS}.items():
-                found = value(table, key, who)
+            for who in _comparable(shown[name]):
+                found, colour = value(table, key, who), TRACKERS[who]
                 if found["mean"] is None:
                     continue
                 # One label a tracker in the legend, from the lowest row.
@@ -142,6 +152,14 @@ def parts_side_by_side(records: Records, path: Path) -> Path:
     write_columns(path.with_suffix(".csv"), columns)
     fig.savefig(path, dpi=DPI)
     return path
+
+
+def _comparable(record: Mapping[str, Any]) -> list[str]:
+    """Trackers of a part; of clips of one frame none that is shown frame 0 itself."""
+    columns = {one["key"]: one for one in record["table"]["columns"]}
+    one_frame = record["config"]["study"]["num_frames"] == 1
+    given = lambda who: columns[who]["given"] == given_to(frame0=True)
+    return [w for w in TRACKERS if w in columns and not (one_frame and given(w))]
 
 
 def _shown(found: Mapping[str, Any]) -> tuple[float, float, float, str]:
