@@ -74,6 +74,8 @@ STANDS_FOR = {
     "c0763984de897af9": "7f32af3678b9dc27",  # tracking/anchored.py
     "61cdac11f6676112": "a887de6a49f1b2da",  # tracking/baselines/shape.py
     "dc7e66a0ea077e86": "cd4420a0e1baa216",  # tracking/network.py
+    # No mask of a scored clip touched the border, and none else changed.
+    "964bc726f0fef2e5": "e5c4c3656b641f3e",  # tracking/window_answer.py
     "e5c4c3656b641f3e": "cd4420a0e1baa216",  # window_answer.py: was in network.py
 }
 # Keys that older configs have, and the value that means what is done now.

@@ -53,26 +53,34 @@ def clip_outline(maps: np.ndarray, threshold: float) -> np.ndarray:
 
     Returns:
         `[T, H, W]` the mean inside the outline, 0 outside; `INSIDE` inside where the
-        place is interpolated, since nothing was found there. A clip whose mean is
-        under `INSIDE` everywhere stays as it is.
+        place is interpolated, since nothing was found there. Frames whose mask touches
+        the border stay as they are, since a part of the tumour may be cut off; so does
+        a clip whose mean is under `INSIDE` everywhere.
     """
-    places_px = centroid_px(maps >= threshold)
-    seen = np.flatnonzero(np.isfinite(places_px).all(axis=-1))
-    if not seen.size:
+    masks = maps >= threshold
+    places_px = centroid_px(masks)
+    seen = np.isfinite(places_px).all(axis=-1)
+    whole = np.flatnonzero(seen & ~_at_border(masks))
+    if not whole.size:
         return maps
     middle = np.array(maps.shape[-2:]) // 2
-    moved = [place_mask(maps[t], middle, of_px=places_px[t]) for t in seen]
+    moved = [place_mask(maps[t], middle, of_px=places_px[t]) for t in whole]
     mean = np.mean(moved, axis=0)
     if not (mean >= INSIDE).any():
         return maps
     answer = maps.copy()
-    for t in seen:
+    for t in whole:
         placed = place_mask(mean, places_px[t])
         answer[t] = np.where(placed >= INSIDE, placed, 0.0)
-    unseen = np.setdiff1d(np.arange(len(maps)), seen)
-    for t in unseen if len(seen) >= len(unseen) else ():
+    for t in np.flatnonzero(~seen) if seen.mean() >= 0.5 else ():
         # Before the first and after the last: where that one is.
-        place_px = [np.interp(t, seen, axis) for axis in places_px[seen].T]
+        place_px = [np.interp(t, whole, axis) for axis in places_px[whole].T]
         placed = place_mask(mean, np.array(place_px))
         answer[t] = np.where(placed >= INSIDE, INSIDE, 0.0)
     return answer
+
+
+def _at_border(masks: np.ndarray) -> np.ndarray:
+    """`[T]` whether a mask touches the border of the frame."""
+    ends = masks[:, [0, -1], :].any(axis=(1, 2)), masks[:, :, [0, -1]].any(axis=(1, 2))
+    return ends[0] | ends[1]

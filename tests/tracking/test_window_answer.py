@@ -10,6 +10,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.config import with_answer
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.metrics import centroid_px, iou
+from fluoro_jax.tracking import window_answer as module
 from fluoro_jax.tracking.network import NetworkTracker, forward
 from fluoro_jax.tracking.path import most_probable_path
 from fluoro_jax.tracking.tracker import track_clip
@@ -69,6 +70,16 @@ def test_a_clip_seen_in_fewer_than_half_of_its_frames_is_not_filled():
     assert not (found[1:4] >= THRESHOLD).any() and (found[0] >= THRESHOLD).any()
 
 
+def test_a_tumour_that_the_border_cuts_keeps_what_is_seen_of_it():
+    maps = np.stack([disc(row, 20) for row in (2, 10, 10, 12)])
+    cut = maps[0].copy()
+    found = clip_outline(maps, THRESHOLD)
+    np.testing.assert_array_equal(found[0], cut)
+    np.testing.assert_array_equal(found[1:] >= THRESHOLD, maps[1:] >= THRESHOLD)
+    out = np.stack([disc(2, 20), disc(3, 20)])  # in no frame whole
+    np.testing.assert_array_equal(clip_outline(out, THRESHOLD), out)
+
+
 @pytest.mark.parametrize("p", [0.0, 0.4])
 def test_a_clip_that_is_nowhere_probable_stays(p):
     maps = clip_of(p=p)
@@ -91,8 +102,9 @@ def test_one_outline_only_of_one_component_a_frame():
 
 
 @pytest.mark.parametrize("outline", ["frame", "clip"])
-def test_a_network_asked_for_the_whole_window_answers_so(outline):
-    """Of streams, and of the last frames alone, the outline is each frame's."""
+def test_a_network_asked_for_the_whole_window_answers_so(outline, monkeypatch):
+    # A random network's masks touch the border everywhere.
+    monkeypatch.setattr(module, "_at_border", lambda masks: np.zeros(len(masks), bool))
     asked = {"answer": "component", "threshold": 0.4, "outline": outline}
     cfg = small_config("edge", **{f"evaluation.{k}": v for k, v in asked.items()})
     generator, params = make_generator(cfg), random_params(cfg)
@@ -109,6 +121,9 @@ def test_a_network_asked_for_the_whole_window_answers_so(outline):
     answers = {"frame": path, "clip": clip_outline(path, 0.4)}
     assert np.abs(answers["clip"] - answers["frame"]).max() > 0.01
     np.testing.assert_allclose(found, answers[outline], atol=1e-6)
+    live = NetworkTracker(generator, params, cfg, 0)  # of frames that arrive
+    newest = track_clip(live, clip)[-1].probability
+    np.testing.assert_allclose(newest, path[-1], atol=1e-6)
 
 
 def test_another_answer_has_the_outline_of_its_frames():
