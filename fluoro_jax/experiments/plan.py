@@ -323,7 +323,8 @@ def _trained(folder: Path, before: dict[str, Any] | None) -> dict[str, Any]:
         return {"published": said, "train_s": note["training"]["wall_s"]}
     # Scored from the weights before, or from the run: one network all the same.
     of = before.get("published", {}).get("of") or records.weights_of(before)
-    kept = {key: before[key] for key in ("history", "train_s", "curve", "rests_on")}
+    told = ("history", "train_s", "curve", "rests_on")
+    kept = {key: before[key] for key in told if key in before}
     return {"published": said | {"of": of}, **kept}
 
 
