@@ -164,11 +164,11 @@ def _check_outline(cfg: Config) -> None:
             why="inside is where the mean is at least 0.5, and would be cut again",
             fix=f"{off}, or --config.evaluation.threshold=0.5",
         )
-    if cfg.data.stack in PAST_STACKS:
+    if cfg.data.stack in (*PAST_STACKS, "single") and not remembers_ahead(cfg):
         raise UserError(
-            f'{found}data.stack = "{cfg.data.stack}"',
-            needed='a stack of whole windows, or evaluation.outline = "frame"',
-            why="a stream has no whole clip to average",
+            f'{found}data.stack = "{cfg.data.stack}", and nothing reads ahead',
+            needed='a network of whole windows, or evaluation.outline = "frame"',
+            why="one that answers frame by frame has no whole clip to average",
             fix=off,
         )
 

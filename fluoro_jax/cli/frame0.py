@@ -1,17 +1,18 @@
-"""The option that shows a tracker frame 0 with its outline, from a file.
+"""The option that gives the tumour's outline in the first frame, from a file.
 
-The module imports no JAX, so that --help is quick; `shown` does.
+The module imports no JAX, so that --help is quick; its functions do.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from fluoro_jax.errors import refuse
 
-OUTLINE = 0.5  # of a mask of zeros and ones, between pixels of another size
+OUTLINE = 0.5  # a mask of zeros and ones is cut here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,24 +25,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def shown(tracker: Any, clip: Any, path: Path | None) -> tuple[Any, Any]:
-    """Returns the tracker that moves the outline in a file, and its reference.
+def given(path: Path | None, clip: Any, tracker: Any) -> tuple[Any, Any]:
+    """Returns what a file gives a tracker: an outline to be moved, or a reference.
 
-    One that follows a component starts at the outline by itself. Without a file the
-    tracker is returned as it is, and None.
+    A tracker that follows one component starts at the outline by itself: it takes frame
+    0 and the mask as its reference. Of any other the answers are moved (`moved`).
 
     Args:
-        tracker: of published weights.
+        path: .png or .mha, not 0 inside; an .mha of several frames gives its first.
+            None gives nothing.
         clip: whose first frame is outlined.
-        path: of the mask; an .mha of several frames gives its first.
+        tracker: of published weights.
+
+    Returns:
+        (mask `[H, W]`, 0 or 1, or None; (frame 0, mask) or None).
 
     Raises:
-        UserError: a file of another kind, damaged, or of other pixels than the clip's.
+        UserError: a file of another kind, damaged, empty, or of other pixels than the
+            clip's.
     """
-    from fluoro_jax.tracking.anchored import AnchoredTracker
-
     if path is None:
-        return tracker, None
+        return None, None
     mask = _read(path)
     if mask.shape != clip.frames.shape[1:]:
         refuse(
@@ -50,19 +54,47 @@ def shown(tracker: Any, clip: Any, path: Path | None) -> tuple[Any, Any]:
             "it outlines the tumour in the first of them",
             "draw it on the first frame as it is",
         )
-    reference = clip.frames[0], mask
+    if not mask.any():
+        refuse(
+            f"the mask in {path} is empty",
+            "numbers that are not 0 inside the tumour",
+            "the outline of the first frame is moved along",
+            "outline the tumour in the first frame, or leave --frame0 out",
+        )
     if tracker.cfg.evaluation.answer == "followed":
-        return tracker, reference
-    share = tracker.cfg.evaluation.offset_share
-    return AnchoredTracker(tracker, share), reference
+        return None, (clip.frames[0], mask)
+    return mask, None
 
 
-def threshold(tracker: Any) -> float:
-    """Returns the probability from which a pixel of its resampled answer is tumour."""
-    from fluoro_jax.tracking.anchored import AnchoredTracker
+def moved(
+    rows: list[Any], masks: Any, *, outline: Any, plan: Any
+) -> tuple[list[Any], Any]:
+    """Returns the rows and masks of `track._follow` with an outline in their place.
 
-    anchored = isinstance(tracker, AnchoredTracker)
-    return OUTLINE if anchored else float(tracker.cfg.evaluation.threshold)
+    Done in the clip's own pixels and order, whatever sequences the clip was split into
+    for the model.
+
+    Args:
+        rows: (track, latency in ms) of every frame.
+        masks: `[T, H, W]` uint8.
+        outline: of `given`; without one all stays as it is.
+        plan: that was run.
+    """
+    if outline is None:
+        return rows, masks
+    import numpy as np
+
+    from fluoro_jax.tracking.anchored import anchor
+
+    share = plan.tracker.cfg.evaluation.offset_share
+    tracks = anchor([one for one, _ in rows], outline, plan.resampler.source, share)
+    cut = np.stack([np.asarray(one.probability) >= OUTLINE for one in tracks])
+    cut = cut.astype(np.uint8)
+    answers = [
+        (dataclasses.replace(one, probability=mask), latency_ms)
+        for one, mask, (_, latency_ms) in zip(tracks, cut, rows, strict=True)
+    ]
+    return answers, cut
 
 
 def _read(path: Path) -> Any:
@@ -87,4 +119,5 @@ def _read(path: Path) -> Any:
             "it outlines the tumour in the first frame",
             "save the first frame's mask alone",
         )
-    return (first != 0).astype(np.float32)
+    # NaN is no number of a mask, and is outside.
+    return (np.nan_to_num(first) != 0).astype(np.float32)

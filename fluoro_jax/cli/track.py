@@ -146,8 +146,9 @@ def track(options: Options) -> None:
     # Caught here: each is printed once, and stands in run.json.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        read, plan = _read_and_plan(options)
+        read, plan, outline = _read_and_plan(options)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
+    rows, masks = frame0.moved(rows, masks, outline=outline, plan=plan)
     told = tell_warnings(caught)
     bare = options.stated.pixels_only
     about = _about(options, read, plan)
@@ -181,8 +182,8 @@ def track(options: Options) -> None:
         print(f"{', '.join(names)} in {options.out}", file=sys.stderr)
 
 
-def _read_and_plan(options: Options) -> tuple[Any, Any]:
-    """Returns what was read, and its plan for the model."""
+def _read_and_plan(options: Options) -> tuple[Any, Any, Any]:
+    """Returns what was read, its plan for the model, and the outline to be moved."""
     from fluoro_jax.io.read_clip import read_clip_with_sources
     from fluoro_jax.tracking.follow import make_plan
 
@@ -190,11 +191,11 @@ def _read_and_plan(options: Options) -> tuple[Any, Any]:
     tracker, _ = tracker_options.open_tracker(
         options.model, options.lookahead, options.answer
     )
-    tracker, reference = frame0.shown(tracker, read.clip, options.frame0)
+    outline, reference = frame0.given(options.frame0, read.clip, tracker)
     if not options.stated.pixels_only:
-        return read, make_plan(tracker, read.clip, reference)
+        return read, make_plan(tracker, read.clip, reference), outline
     clip = pixels_only.scaled(read.clip, tracker.learned.view)
-    return pixels_only.unscaled(read), make_plan(tracker, clip, reference)
+    return pixels_only.unscaled(read), make_plan(tracker, clip, reference), outline
 
 
 def _write_page(
@@ -236,7 +237,7 @@ def _follow(plan: Any, *, quiet: bool) -> tuple[list[Any], Any, float]:
     source, count = plan.resampler.source, 1 + max(int(part[-1]) for part in plan.parts)
     masks = np.zeros((count, source.rows, source.cols), np.uint8)
     rows: dict[int, Any] = {}
-    threshold = frame0.threshold(plan.tracker)
+    threshold = plan.tracker.cfg.evaluation.threshold
     tell = _progress(plan.steps, quiet=quiet)
     first_s = plan.warm_up()
     for place, (answer, latency_ms) in enumerate(plan.run()):
@@ -310,7 +311,7 @@ def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "lookahead_s": tracker.lookahead_frames * learned.frame_s,
         # A network that keeps its state between frames has no window.
         "window_frames": getattr(tracker, "window_frames", None),
-        "threshold": frame0.threshold(tracker),
+        "threshold": float(tracker.cfg.evaluation.threshold),
         "frame0": None if options.frame0 is None else str(options.frame0),
         # The one mistake that no check can find is said in every record.
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",

@@ -20,14 +20,19 @@ import jax
 
 from fluoro_jax.config import Config, validate
 from fluoro_jax.errors import UserError, nearest, refuse
-from fluoro_jax.experiments import plan_figures, plan_tables, records, roles
+from fluoro_jax.experiments import (
+    from_weights,
+    plan_figures,
+    plan_tables,
+    records,
+    roles,
+)
 from fluoro_jax.experiments.reproduce import reproduce
 from fluoro_jax.io.files import write_text
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.training import parallel
 from fluoro_jax.training.workdir import HISTORY, environment, resolve
 from fluoro_jax.training.writer import read_rows, training_seconds
-from fluoro_jax.zoo.unpack import unpack, unpacked
 
 RESULTS = "docs/results"  # of the checkout the command is called in
 Records = dict[str, dict[str, Any]]
@@ -208,7 +213,7 @@ def reproduce_plan(
         refuse(
             f"--published in {jax.process_count()} processes",
             "one process",
-            "nothing is trained, and one process scores",
+            "weights are unpacked and scored by one",
             "run it without JAX_COORDINATOR_ADDRESS",
         )
     if not published:
@@ -251,12 +256,16 @@ def _run_parts(
             f"part {number + 1} of {len(missing)}: {part.title}{words if left else ''}"
         )
         _set_aside_stale(part, found.get(part.name), workdir)
+        if jax.process_index() == 0:
+            from_weights.make_room(part.weights, workdir / part.name)
         # All wait until process 0 has renamed the folder, or they would train in the
         # old one.
         parallel.wait_for_all(f"room for {part.name}")
-        _unpack(part, workdir / part.name)
+        if part.weights:
+            from_weights.provide(part.weights, part.run, workdir / part.name)
         record = run_part(part, parts, workdir, data_dir)
-        record |= _trained(workdir / part.name, found.get(part.name))
+        before = found.get(part.name)
+        record |= from_weights.told_of_training(workdir / part.name, before)
         if jax.process_index() == 0:
             records.write(record, workdir / "results")
         # The next part may start from this one's checkpoint and record.
@@ -289,7 +298,7 @@ def _set_aside_stale(part: Part, record: dict[str, Any] | None, workdir: Path) -
     if record is None or not record["stale"]:
         return
     _say(f"{part.name} is stale: {record['stale']}")
-    if part.of or jax.process_index() > 0:
+    if part.of or part.weights or jax.process_index() > 0:
         return
     # A run whose parent has other weights now cannot go on, though its own config is
     # unchanged; a parent that was only evaluated again has those that it had.
@@ -298,34 +307,6 @@ def _set_aside_stale(part: Part, record: dict[str, Any] | None, workdir: Path) -
     there = records.set_aside(workdir / part.name, part.run, parents=parents)
     if there:
         _say(f"its earlier run is kept in {there}")
-
-
-def _unpack(part: Part, folder: Path) -> None:
-    """Makes a run folder of the part's published weights, if they are to be used."""
-    # The config is what an unpacked folder gets last, and a run's first.
-    if part.weights and not (folder / "config.json").is_file():
-        _say(f"the published weights {part.weights} take the place of training")
-        unpack(part.weights, part.run, folder)
-
-
-def _trained(folder: Path, before: dict[str, Any] | None) -> dict[str, Any]:
-    """What the record of unpacked weights says of their training.
-
-    The earlier record tells most, if it is of the run that was published: its history,
-    and its curve. Else only the card's words are known.
-    """
-    note = unpacked(folder)
-    if note is None:
-        return {}
-    said = {"name": note["name"], "dtype": note["dtype"], "sha256": note["sha256"]}
-    begun = before["history"][0]["time"] if before and before.get("history") else ""
-    if before is None or begun != note["training"]["begun"]:
-        return {"published": said, "train_s": note["training"]["wall_s"]}
-    # Scored from the weights before, or from the run: one network all the same.
-    of = before.get("published", {}).get("of") or records.weights_of(before)
-    told = ("history", "train_s", "curve", "rests_on")
-    kept = {key: before[key] for key in told if key in before}
-    return {"published": said | {"of": of}, **kept}
 
 
 def _with_note(text: str, found: Records) -> str:

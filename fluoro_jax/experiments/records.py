@@ -171,6 +171,11 @@ def set_aside(folder: Path, run: Any, *, parents: Sequence[str]) -> Path | None:
     same = isinstance(stored, dict) and not differences(stored, resolve(run))
     if same and lines and not changed_training(lines) and not parents:
         return None
+    return put_aside(folder)
+
+
+def put_aside(folder: Path) -> Path:
+    """Renames a folder to the first free `<name>.before-N`; returns where it is now."""
     number = 1
     while (there := folder.with_name(f"{folder.name}.before-{number}")).exists():
         # Numbered, so that no earlier run is ever overwritten.

@@ -6,6 +6,7 @@ it was in frame 0. A tumour that turns or changes its outline keeps that of fram
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,14 +106,7 @@ class AnchoredTracker:
             )
         inner = self.inner.init(geometry, reference, periodic=periodic, domain=domain)
         outline = np.asarray(reference[1], np.float32)
-        start_px = np.asarray(centroid_px(outline))
-        return AnchoredState(
-            *(inner, geometry, outline),
-            start_px=start_px,
-            offset_px=None,
-            at_px=start_px,
-            share=self.share,
-        )
+        return _before_first(inner, geometry, outline, self.share)
 
     def step(
         self, state: AnchoredState, frame: np.ndarray, time_s: float
@@ -129,6 +123,35 @@ class AnchoredTracker:
             state, answer = _moved(state, track)
             tracks.append(answer)
         return tracks
+
+
+def anchor(
+    tracks: Iterable[Track], outline: np.ndarray, geometry: Geometry, share: float
+) -> list[Track]:
+    """Moves an outline along answers that are there already; see `AnchoredTracker`.
+
+    Args:
+        tracks: in the order of the frames, from frame 0 on.
+        outline: `[H, W]` mask of frame 0, 0 or 1, in the tracks' pixels.
+        geometry: the view.
+        share: of the offset in frame 0 that is corrected.
+
+    Returns:
+        One a track.
+    """
+    state = _before_first(None, geometry, np.asarray(outline, np.float32), share)
+    answers = []
+    for track in tracks:
+        state, answer = _moved(state, track)
+        answers.append(answer)
+    return answers
+
+
+def _before_first(
+    inner: Any, geometry: Geometry, outline: np.ndarray, share: float
+) -> AnchoredState:
+    start_px = np.asarray(centroid_px(outline))
+    return AnchoredState(inner, geometry, outline, start_px, None, start_px, share)
 
 
 def _moved(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:

@@ -148,6 +148,8 @@ class NetworkTracker:
             threshold=self.cfg.evaluation.threshold,
             pixel_mm=np.array(iso_pixel_mm(state.check.geometry)),
             frame_s=self.cfg.study.frame_s,
+            repeated=missing,
+            slides=state.count > self.window_frames,
         )
 
     def _read(self, state: NetworkState, back: int) -> Track:

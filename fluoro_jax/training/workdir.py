@@ -42,6 +42,7 @@ FREE = (
 )
 HISTORY = "history.jsonl"
 LOCK = ".lock"
+UNPACKED = "published.json"  # of a folder that was made of published weights
 CTS = "cts.json"  # bytes of every CT by its name, if CTs train
 _held: set[Path] = set()  # locks that this process has
 TRAINERS = (  # code that decides, beside the data, what a network learns
@@ -133,11 +134,21 @@ def record(cfg: Any, workdir: Path, *, start: int) -> None:
         start: step that the run goes on from.
 
     Raises:
-        UserError: if the folder cannot be written, or `data.ct_dir` holds other CTs
-            than when the run was begun.
+        UserError: if the folder cannot be written, `data.ct_dir` holds other CTs than
+            when the run was begun, or there are steps to train in a folder that was
+            made of published weights.
     """
     if jax.process_index() > 0:
         return
+    if start < cfg.train.num_steps and (workdir / UNPACKED).exists():
+        raise UserError(
+            f"{workdir} holds published weights and no run",
+            needed="another folder to train in",
+            why="weights have no critic and no optimizers to go on with, and what is "
+            "said of them would be said of another network",
+            fix="another --workdir; --config.init.parent=NAME starts from a folder "
+            "beside it",
+        )
     with _writable(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         if start < cfg.train.num_steps:

@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 
+from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import write_text
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.nets import build
+from fluoro_jax.training.workdir import UNPACKED as NOTE
 from fluoro_jax.training.workdir import check_agrees, resolve
 from fluoro_jax.zoo.registry import load
-
-NOTE = "published.json"  # in the folder: which weights it was made of
 
 
 def unpack(
@@ -35,22 +35,45 @@ def unpack(
         folder: where the weights lie, if not in the package.
 
     Raises:
-        UserError: as `registry.load`, or a config of another run.
+        UserError: as `registry.load`, a config of another run or length, or a folder
+            that holds a run or other weights.
     """
     workdir, weights = Path(workdir), load(name, folder=folder)
     check_agrees(
         resolve(weights.cfg), resolve(cfg), f"the weights {name} are of another config"
     )
+    training = weights.card["training"]
+    note = {"name": name, "training": training, **weights.card["weights"]}
+    if training["step"] != cfg.train.num_steps:
+        refuse(
+            f"the weights {name} are of step {training['step']}",
+            f"train.num_steps = {training['step']}, here it is {cfg.train.num_steps}",
+            "their numbers would be recorded as those of another length",
+            "train it, without the published weights",
+        )
+    _check_free(workdir, note["sha256"])
+    workdir.mkdir(parents=True, exist_ok=True)
+    # First, so that no part of the folder passes as a run's.
+    write_text(workdir / NOTE, json.dumps(note, indent=1) + "\n")
     fresh = jax.jit(build(cfg).init)()
     gen = dataclasses.replace(fresh.gen, params=weights.params)
     state = dataclasses.replace(fresh, gen=gen, ema=weights.params)
-    training = weights.card["training"]
     with Checkpoints(workdir / "ckpt", keep=1) as checkpoints:
         checkpoints.save(training["step"], state, resolve(cfg))
-    note = {"name": name, "training": training, **weights.card["weights"]}
-    write_text(workdir / NOTE, json.dumps(note, indent=1) + "\n")
     # Last of all: a folder with it is whole, and this call may be repeated until then.
     write_text(workdir / "config.json", json.dumps(resolve(cfg), indent=2) + "\n")
+
+
+def _check_free(workdir: Path, sha256: str) -> None:
+    there = unpacked(workdir)
+    taken = (workdir / "ckpt").exists() or (workdir / "config.json").exists()
+    if there["sha256"] != sha256 if there else taken:
+        refuse(
+            f"{workdir} holds {'other weights' if there else 'a run'}",
+            "a new folder, or one of these weights",
+            "its checkpoints would be overwritten or taken for others",
+            "name another folder",
+        )
 
 
 def unpacked(workdir: str | Path) -> dict[str, Any] | None:

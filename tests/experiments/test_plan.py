@@ -16,6 +16,7 @@ from fluoro_jax import fingerprint
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments import (
     departures,
+    from_weights,
     paper_tables,
     plan,
     plan_tables,
@@ -234,7 +235,7 @@ def test_a_child_is_trained_again_only_if_its_parent_has_other_weights(
     tmp_path, monkeypatch, weights, again
 ):
     child = types.SimpleNamespace(
-        name="child", of="", run=None, rests_on=("best_group",)
+        name="child", of="", run=None, rests_on=("best_group",), weights=""
     )
     record = {"stale": "code", "rests_on": {"best_group": "as before"}}
     parent = {"part": "best_group", "config": {}}
@@ -249,21 +250,31 @@ def test_a_child_is_trained_again_only_if_its_parent_has_other_weights(
 @pytest.fixture
 def weights(monkeypatch):
     """Published weights of any part; remembers which were unpacked."""
-    training = {"begun": "then", "wall_s": 7.0}
+    training = {"begun": "then", "step": 4, "wall_s": 7.0}
     names = []
 
     def unpack(name, run, folder):
         names.append(name)
-        (folder / "ckpt").mkdir(parents=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text("{}")
         note = {"name": name, "dtype": "bfloat16", "sha256": "0", "training": training}
         (folder / "published.json").write_text(json.dumps(note))
 
-    monkeypatch.setattr(plan, "unpack", unpack)
+    monkeypatch.setattr(plan.from_weights, "unpack", unpack)
     return names
 
 
+@pytest.fixture
+def cfg_with_weights(cfg):
+    """As at `cpu`, where there are some."""
+    cfg = copy.deepcopy(cfg)
+    cfg.parts.group_frames.weights = "group"
+    return cfg
+
+
 @pytest.mark.usefixtures("no_figures")
-def test_published_weights_are_not_trained(cfg, runs, weights, tmp_path):
+def test_published_weights_are_not_trained(cfg_with_weights, runs, weights, tmp_path):
+    cfg = cfg_with_weights
     asked = dict(only=["held_out_new"], published=True, results=tmp_path)
     found = plan.reproduce_plan(cfg, tmp_path, **asked)
     assert runs == [("group_frames", None), ("held_out_new", "group_frames")]
@@ -277,6 +288,43 @@ def test_published_weights_are_not_trained(cfg, runs, weights, tmp_path):
     assert len(runs) == 2  # its record is current
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_is_kept_aside_for_weights_and_weights_for_a_run(
+    cfg_with_weights, runs, weights, tmp_path
+):
+    folder = tmp_path / "group_frames"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    asked = dict(only=["group_frames"], results=tmp_path)
+    found = plan.reproduce_plan(cfg_with_weights, tmp_path, **asked, published=True)
+    assert [name for name, _ in runs] == ["group_frames"] and weights == ["group"]
+    assert (tmp_path / "group_frames.before-1" / "config.json").exists()
+    assert found["group_frames"]["published"]["name"] == "group"
+    cfg_with_weights.parts.group_frames.run.evaluation.bootstrap = 50
+    found = plan.reproduce_plan(cfg_with_weights, tmp_path, **asked)
+    assert [n for n, _ in runs[1:]] == ["frames", "frames_midline", "group_frames"]
+    assert (tmp_path / "group_frames.before-2" / "published.json").exists()
+    assert "published" not in found["group_frames"]
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("sha256", ["of today", "of before"])
+def test_weights_that_are_scored_again_keep_their_folder(
+    cfg_with_weights, runs, weights, tmp_path, monkeypatch, sha256
+):
+    card = types.SimpleNamespace(card={"weights": {"sha256": "0"}})
+    monkeypatch.setattr(from_weights, "load", lambda name: card)
+    asked = dict(only=["group_frames"], published=True, results=tmp_path)
+    plan.reproduce_plan(cfg_with_weights, tmp_path, **asked)
+    if sha256 == "of before":
+        card.card["weights"]["sha256"] = "1"
+    cfg_with_weights.parts.group_frames.run.evaluation.bootstrap = 50
+    plan.reproduce_plan(cfg_with_weights, tmp_path, **asked)
+    again = sha256 == "of before"
+    assert len(runs) == 2 and weights == ["group"] * (1 + again)
+    assert (tmp_path / "group_frames.before-1").exists() == again
+
+
 def test_published_weights_are_scored_by_one_process(cfg, monkeypatch, tmp_path):
     monkeypatch.setattr(plan.jax, "process_count", lambda: 2)
     with pytest.raises(UserError, match="--published in 2 processes"):
@@ -284,17 +332,19 @@ def test_published_weights_are_scored_by_one_process(cfg, monkeypatch, tmp_path)
 
 
 @pytest.mark.usefixtures("no_figures", "runs", "weights")
-@pytest.mark.parametrize("begun", ["then", "at another time"])
-def test_the_record_of_their_run_keeps_what_it_says_of_training(cfg, tmp_path, begun):
-    kept = dict(history=[{"time": begun}], train_s=9.0, curve=["points"])
+@pytest.mark.parametrize(
+    ("begun", "step"), [("then", 4), ("then", 8), ("at another time", 4)]
+)
+def test_the_record_of_their_run_keeps_what_it_says_of_training(tmp_path, begun, step):
+    calls = [{"time": begun, "to": 2}, {"time": "later", "to": step}]
+    kept = dict(history=calls, train_s=9.0, curve=["points"])
     kept |= dict(rests_on={"frames_midline": "1"})
     before = dict(kept, part="group_frames", config={})
     before |= {"table": {"checkpoint": {"weights": "of the run"}}}
-    (tmp_path / "group_frames").mkdir()
-    plan.unpack("group", None, tmp_path / "group_frames")
+    from_weights.unpack("group", None, tmp_path / "group_frames")
     for again in range(2):  # scored once from the run's weights, and once from these
-        said = plan._trained(tmp_path / "group_frames", before)
-        if begun != "then":
+        said = from_weights.told_of_training(tmp_path / "group_frames", before)
+        if (begun, step) != ("then", 4):
             assert "of" not in said["published"] and said["train_s"] == 7.0
             return
         assert {key: said[key] for key in kept} == kept

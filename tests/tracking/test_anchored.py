@@ -11,7 +11,7 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import iso_pixel_mm, square_panel
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.tracking.anchored import SAME_MM, AnchoredTracker
+from fluoro_jax.tracking.anchored import SAME_MM, AnchoredTracker, anchor
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
 
 SIDE = 48
@@ -132,3 +132,15 @@ def test_it_is_a_tracker_that_needs_frame_0():
     clip = Clip(np.stack([box(20, 24, 3)]), np.zeros(1), VIEW)
     with pytest.raises(UserError, match="no outline of frame 0"):
         track_clip(tracker, clip)
+
+
+def test_answers_that_are_there_already_are_moved_alike():
+    maps = [box(23 + down, 26 + right, 2) for down, right in WAY]
+    maps[2][:] = 0.0
+    tracks = [make_track(n, frame, VIEW) for n, frame in enumerate(maps)]
+    expected = follow(maps, share=0.5)
+    for one, other in zip(
+        anchor(tracks, truth(WAY[0]), VIEW, 0.5), expected, strict=True
+    ):
+        np.testing.assert_array_equal(one.probability, other.probability)
+        assert (one.frame, one.status) == (other.frame, other.status)
