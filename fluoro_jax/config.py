@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from fluoro_jax.config_checks import Config, check_together, remembers_ahead
-from fluoro_jax.config_rules import PAST_STACKS, RULES
+from fluoro_jax.config_checks import Config, check_together
+from fluoro_jax.config_checks import reads_ahead as reads_ahead
+from fluoro_jax.config_rules import RULES
 from fluoro_jax.errors import UserError, nearest
 from fluoro_jax.fingerprint import complete, leaves
 
@@ -55,11 +56,6 @@ def validate(
     if training:
         check_devices(cfg.data.batch_size)
     return FrozenConfigDict(cfg)
-
-
-def reads_ahead(cfg: Config) -> bool:
-    """Returns whether the network's answer for a frame depends on later frames."""
-    return remembers_ahead(cfg) or cfg.data.stack not in (*PAST_STACKS, "single")
 
 
 def with_answer(cfg: Config, answer: str | None) -> ConfigDict:

@@ -36,6 +36,11 @@ def remembers_ahead(cfg: Config) -> bool:
     return cfg.gen.lstm != "none" and cfg.gen.bidirectional
 
 
+def reads_ahead(cfg: Config) -> bool:
+    """Returns whether the network's answer for a frame depends on later frames."""
+    return remembers_ahead(cfg) or cfg.data.stack not in (*PAST_STACKS, "single")
+
+
 def _check_pixel(cfg: Config) -> None:
     """Refuses pixels that no panel has; a config's panel is `rows` square pixels."""
     study = cfg.study
@@ -164,7 +169,7 @@ def _check_outline(cfg: Config) -> None:
             why="inside is where the mean is at least 0.5, and would be cut again",
             fix=f"{off}, or --config.evaluation.threshold=0.5",
         )
-    if cfg.data.stack in (*PAST_STACKS, "single") and not remembers_ahead(cfg):
+    if not reads_ahead(cfg):
         raise UserError(
             f'{found}data.stack = "{cfg.data.stack}", and nothing reads ahead',
             needed='a network of whole windows, or evaluation.outline = "frame"',

@@ -72,7 +72,7 @@ STANDS_FOR = {
     "3dd1031db48a1a3e": "e6ea98ccd008b665",  # studies/group.py
     # evaluation.outline and offset_share; as above.
     "d8c4387e6b8f30a1": "bf001ab0a834ad83",  # evaluation/evaluate.py
-    "549ad878702ba7d2": "c0763984de897af9",  # tracking/anchored.py
+    "fde279dc64ab5942": "c0763984de897af9",  # tracking/anchored.py
     "c0763984de897af9": "7f32af3678b9dc27",
     "61cdac11f6676112": "a887de6a49f1b2da",  # tracking/baselines/shape.py
     "2fd24a9863c97c78": "dc7e66a0ea077e86",  # tracking/network.py

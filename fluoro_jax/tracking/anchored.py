@@ -118,11 +118,7 @@ class AnchoredTracker:
 
     def flush(self, state: AnchoredState) -> list[Track]:
         """See `Tracker.flush`."""
-        tracks = []
-        for track in self.inner.flush(state.inner):
-            state, answer = _moved(state, track)
-            tracks.append(answer)
-        return tracks
+        return _all_moved(state, self.inner.flush(state.inner))
 
 
 def anchor(
@@ -140,11 +136,7 @@ def anchor(
         One a track.
     """
     state = _before_first(None, geometry, np.asarray(outline, np.float32), share)
-    answers = []
-    for track in tracks:
-        state, answer = _moved(state, track)
-        answers.append(answer)
-    return answers
+    return _all_moved(state, tracks)
 
 
 def _before_first(
@@ -152,6 +144,14 @@ def _before_first(
 ) -> AnchoredState:
     start_px = np.asarray(centroid_px(outline))
     return AnchoredState(inner, geometry, outline, start_px, None, start_px, share)
+
+
+def _all_moved(state: AnchoredState, tracks: Iterable[Track]) -> list[Track]:
+    answers = []
+    for track in tracks:
+        state, answer = _moved(state, track)
+        answers.append(answer)
+    return answers
 
 
 def _moved(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:

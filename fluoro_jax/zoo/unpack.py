@@ -13,6 +13,7 @@ from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import write_text
 from fluoro_jax.training.checkpoint import Checkpoints
 from fluoro_jax.training.nets import build
+from fluoro_jax.training.parent import from_parent
 from fluoro_jax.training.workdir import UNPACKED as NOTE
 from fluoro_jax.training.workdir import check_agrees, resolve
 from fluoro_jax.zoo.registry import load
@@ -56,8 +57,7 @@ def unpack(
     # First, so that no part of the folder passes as a run's.
     write_text(workdir / NOTE, json.dumps(note, indent=1) + "\n")
     fresh = jax.jit(build(cfg).init)()
-    gen = dataclasses.replace(fresh.gen, params=weights.params)
-    state = dataclasses.replace(fresh, gen=gen, ema=weights.params)
+    state = from_parent(fresh, dataclasses.replace(fresh, ema=weights.params))
     with Checkpoints(workdir / "ckpt", keep=1) as checkpoints:
         checkpoints.save(training["step"], state, resolve(cfg))
     # Last of all: a folder with it is whole, and this call may be repeated until then.
