@@ -145,6 +145,7 @@ def base_config(scale: str = "full") -> Config:
         l1=100.0,
         ssim=1.0,
         iou=1.0,
+        log_iou=0.0,  # ours: -ln(IoU), in the warm-up too; missed tumours count more
         coarse=0.0,  # ours: the same terms on the coarse net's own answer
         adversarial=1.0,  # paper
         cross_entropy=0.0,  # ours: foreground-weighted, after the warm-up too

@@ -163,9 +163,23 @@ def _riding(preset: str) -> dict[str, Any]:
             *(_more_frames(preset), 65.0),
             section="riding",
         ),
-        "clinic": _part(
+        "clinic_short": _part(
             "riding tumours, our recipe, started from `frames_midline`",
-            _clips(clinic.get_config(preset), preset, 1500, 2e-3),
+            *(_clips(clinic.get_config(preset), preset, 1500, 2e-3), 20.0),
+            section="riding",
+        ),
+        "frames_log": _part(
+            "single frames, log IoU as a loss beside, started from `clinic_short`",
+            *(_log_frames(preset), 35.0),
+            section="riding",
+        ),
+        "clinic": _part(
+            "riding tumours, our recipe, started from `frames_log`",
+            _started(
+                _clips(clinic.get_config(preset), preset, 1500, 2e-3),
+                "frames_log",
+                2e-3,
+            ),
             20.0,
             section="riding",
             weights="clinic",
@@ -345,6 +359,16 @@ def _slow(run: Config) -> Config:
 def _more_frames(preset: str) -> Config:
     run = _started(frames.get_config(preset), "frames", 3e-3)
     run.seed = 1  # other patients, other tumours
+    return run
+
+
+def _log_frames(preset: str) -> Config:
+    """Half as many again, where a tumour that is missed counts more."""
+    run = _started(_near_midline(frames.get_config(preset)), "clinic_short", 3e-3)
+    run.seed = 2
+    run.loss.log_iou = 0.2
+    if preset == "cpu":
+        best_group.set_length(run, 6000)
     return run
 
 

@@ -215,7 +215,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("init.parent", PARENT, "the run's networks start from that one's"),
     ("init.frozen", FROZEN, _CHOICE),
     ("loss.l1 loss.ssim loss.iou loss.adversarial", WEIGHT, _WEIGHT),
-    ("loss.coarse", WEIGHT, _WEIGHT),
+    ("loss.coarse loss.log_iou", WEIGHT, _WEIGHT),
     ("loss.cross_entropy loss.foreground_weight loss.gp_weight", WEIGHT, _WEIGHT),
     ("loss.warmup_steps", COUNT_OR_NONE, _STEPS),
     ("loss.critic_start loss.adv_start", COUNT_OR_NONE, _STEPS),

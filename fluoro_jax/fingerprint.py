@@ -57,6 +57,7 @@ ABSENT: dict[str, Any] = {
     "evaluation.offset_share": 1.0,
     "gen_opt.schedule": "cosine",
     "critic_opt.schedule": "cosine",
+    "loss.log_iou": 0.0,
     "gen.patch": 1,
     "gen.stem": 0,
 }
@@ -74,6 +75,7 @@ STANDS_FOR = {
     "d8c4387e6b8f30a1": "bf001ab0a834ad83",  # evaluation/evaluate.py
     "fde279dc64ab5942": "c0763984de897af9",  # tracking/anchored.py
     "c0763984de897af9": "7f32af3678b9dc27",
+    "9c5fa26972f6f957": "4fa3989336f62d17",  # training/losses.py: loss.log_iou
     "61cdac11f6676112": "a887de6a49f1b2da",  # tracking/baselines/shape.py
     "2fd24a9863c97c78": "dc7e66a0ea077e86",  # tracking/network.py
     "dc7e66a0ea077e86": "cd4420a0e1baa216",

@@ -68,13 +68,20 @@ def iou_loss(truth: Clips, prob: Clips) -> Scores:
     A frame without truth has no overlap to measure: there it is S / (S + 1) with
     S = sum(p) in pixels, 0 for an empty prediction and with a gradient towards it.
     """
-    y, p = _alike(truth, prob)
-    both = jnp.sum(y * p, axis=(2, 3))
-    either = jnp.sum(y + p - y * p, axis=(2, 3))
-    # With 1 pixel in place of the tiny epsilon the loss has a slope towards the empty
-    # mask.
-    epsilon = jnp.where(jnp.sum(y, axis=(2, 3)) > 0, IOU_EPSILON_PX, 1.0)
-    return jnp.mean(1.0 - (both + epsilon) / (either + epsilon), axis=1)
+    return jnp.mean(1.0 - _soft_iou(truth, prob), axis=1)
+
+
+def log_iou_loss(truth: Clips, prob: Clips) -> Scores:
+    """Returns -ln(sum(y p) / sum(y + p - y p)), averaged over frames, `[B]`.
+
+    Over a tumour that is missed alike in all of its pixels its slopes along the logits
+    sum to 1 - p, however small p is; those of `iou_loss` vanish with p. In a frame
+    without truth it is ln(S + 1), S as there.
+
+    Source:
+        Yu et al. 2016 (UnitBox), for boxes.
+    """
+    return jnp.mean(-jnp.log(_soft_iou(truth, prob)), axis=1)
 
 
 def cross_entropy(truth: Clips, logits: Clips, foreground_weight: float) -> Scores:
@@ -152,13 +159,15 @@ def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
     """Returns the weight of each term at `step`, float32 scalars; it may be traced.
 
     Below `warmup_steps`: cross-entropy + L_iou alone; from then on the values of
-    `loss_cfg`. The adversarial term counts from `adv_start` on, whatever the rest.
+    `loss_cfg`. The adversarial term counts from `adv_start` on, whatever the rest, and
+    log_iou, left out if its weight is 0, always.
     """
     # `step` is traced: the switch is a `where`, and one program serves the whole run.
     step = jnp.asarray(step)
     warm = step < loss_cfg.warmup_steps
     pick = lambda early, late: jnp.where(warm, jnp.float32(early), jnp.float32(late))
-    return {
+    always = {"log_iou": jnp.float32(loss_cfg.log_iou)} if loss_cfg.log_iou else {}
+    return always | {
         "l1": pick(0.0, loss_cfg.l1),
         "ssim": pick(0.0, loss_cfg.ssim),
         "iou": pick(1.0, loss_cfg.iou),
@@ -185,7 +194,8 @@ def hybrid(
         foreground_weight: w of `cross_entropy`.
 
     Returns:
-        `[B]`, and a dict of `[B]`: l1, ssim, iou, cross_entropy, unweighted.
+        `[B]`, and a dict of `[B]`: l1, ssim, iou, cross_entropy and, if it has a
+        weight, log_iou, unweighted.
 
     Raises:
         ValueError: at trace time, if the two arrays differ in shape.
@@ -198,9 +208,22 @@ def hybrid(
         "iou": iou_loss(truth, prob),
         "cross_entropy": cross_entropy(truth, logits, foreground_weight),
     }
+    if "log_iou" in weights:
+        terms["log_iou"] = log_iou_loss(truth, prob)
     # Every term is computed, also at weight 0: all are logged.
     weighted = [weights[name] * term for name, term in terms.items()]
     return jnp.sum(jnp.stack(weighted), axis=0), terms
+
+
+def _soft_iou(truth: Array | np.ndarray, prob: Array | np.ndarray) -> Array:
+    """Overlap of masks and probabilities over their union, `[B, T]`."""
+    y, p = _alike(truth, prob)
+    both = jnp.sum(y * p, axis=(2, 3))
+    either = jnp.sum(y + p - y * p, axis=(2, 3))
+    # With 1 pixel in place of the tiny epsilon the loss has a slope towards the empty
+    # mask.
+    epsilon = jnp.where(jnp.sum(y, axis=(2, 3)) > 0, IOU_EPSILON_PX, 1.0)
+    return (both + epsilon) / (either + epsilon)
 
 
 def _alike(truth: Array | np.ndarray, other: Array | np.ndarray) -> tuple[Array, Array]:

@@ -131,7 +131,7 @@ def test_penalty_of_a_flat_critic_has_a_gradient(pair):
 )
 def test_weights_change_with_the_traced_step(step, expected):
     cfg = ConfigDict(dict(l1=100.0, ssim=2.0, iou=3.0, cross_entropy=0.5))
-    cfg.update(adversarial=4.0, warmup_steps=10, adv_start=20)
+    cfg.update(adversarial=4.0, warmup_steps=10, adv_start=20, log_iou=0.0)
     found = jax.jit(lambda s: losses.loss_weights(cfg, s))(step)
     assert {k: float(v) for k, v in found.items()} == expected
 
@@ -147,12 +147,61 @@ def test_hybrid_is_the_weighted_sum_of_its_terms(pair):
     np.testing.assert_allclose(terms["l1"], losses.l1(truth, prob), rtol=1e-4)
 
 
+def test_log_iou_is_the_logarithm_of_the_overlap_of_a_frame(pair):
+    truth, prob = pair[0][:, :1], pair[1][:, :1]
+    overlap = 1.0 - np.asarray(losses.iou_loss(truth, prob))
+    np.testing.assert_allclose(
+        losses.log_iou_loss(truth, prob), -np.log(overlap), rtol=1e-5
+    )
+    np.testing.assert_allclose(losses.log_iou_loss(truth, truth), 0.0, atol=1e-6)
+
+
+def test_log_iou_without_truth_is_the_logarithm_of_what_is_predicted():
+    truth, prob = np.zeros((1, 1, 24, 20), np.float32), np.full((1, 1, 24, 20), 0.01)
+    found = losses.log_iou_loss(truth, prob.astype(np.float32))
+    np.testing.assert_allclose(found, np.log(1.0 + 4.8), rtol=1e-5)
+
+
+@pytest.mark.parametrize("logit", [-4.0, -8.0, -12.0])
+def test_of_a_missed_tumour_log_iou_keeps_its_slope_and_iou_does_not(pair, logit):
+    truth = jnp.asarray(pair[0][:1, :1])
+    p = float(jax.nn.sigmoid(logit))
+
+    def slopes(loss):
+        of = lambda z: loss(truth, jax.nn.sigmoid(z))[0]
+        return jax.grad(of)(jnp.full(truth.shape, logit))
+
+    on_tumour = lambda grads: -float(jnp.sum(grads * truth))
+    assert on_tumour(slopes(losses.log_iou_loss)) == pytest.approx(1 - p, rel=1e-2)
+    assert on_tumour(slopes(losses.iou_loss)) < p
+
+
+def test_hybrid_adds_log_iou_where_it_has_a_weight(pair):
+    truth, logits = pair[0], jnp.asarray(pair[1])
+    none = dict(l1=0.0, ssim=0.0, iou=0.0, cross_entropy=0.0)
+    total, terms = losses.hybrid(
+        truth, logits, none | {"log_iou": 0.5}, foreground_weight=1.0
+    )
+    expected = losses.log_iou_loss(truth, jax.nn.sigmoid(logits))
+    np.testing.assert_allclose(total, 0.5 * expected, rtol=1e-6)
+    np.testing.assert_allclose(terms["log_iou"], expected, rtol=1e-6)
+    assert "log_iou" not in losses.hybrid(truth, logits, none, foreground_weight=1.0)[1]
+
+
+@pytest.mark.parametrize("step", [0, 9, 10, 30])
+def test_log_iou_counts_from_the_first_step_on(step):
+    cfg = ConfigDict(dict(l1=1.0, ssim=1.0, iou=1.0, cross_entropy=1.0, log_iou=0.25))
+    cfg.update(adversarial=1.0, warmup_steps=10, adv_start=20)
+    assert float(losses.loss_weights(cfg, step)["log_iou"]) == 0.25
+
+
 # Without the tests' own checks of annotations, which would be the first to refuse.
 bare = inspect.unwrap
 PAIRED = {
     "l1": bare(losses.l1),
     "ssim": bare(losses.ssim_loss),
     "iou": bare(losses.iou_loss),
+    "log_iou": bare(losses.log_iou_loss),
     "cross_entropy": functools.partial(
         bare(losses.cross_entropy), foreground_weight=1.0
     ),
