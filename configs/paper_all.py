@@ -18,7 +18,6 @@ printed as stale and run again only when asked for by name.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -29,6 +28,7 @@ from configs import (
     best_patient,
     best_subgroup,
     clinic,
+    derived,
     frames,
     paper_group,
     paper_patient,
@@ -94,7 +94,7 @@ def _core(preset: str) -> dict[str, Any]:
         ),
         "subgroup_frozen": _part(
             "sub-group, group model fine-tuned with its bottom frozen",
-            _tuned(subgroup, "bottom"),
+            derived.tuned(subgroup, "bottom"),
             25.0,
             paper="finetuned",
             **tuned,
@@ -102,7 +102,7 @@ def _core(preset: str) -> dict[str, Any]:
         # The paper always froze some layers, so it has no numbers beside this one.
         "subgroup_finetuned": _part(
             "sub-group, group model fine-tuned whole",
-            _tuned(subgroup, "nothing"),
+            derived.tuned(subgroup, "nothing"),
             25.0,
             **tuned,
         ),
@@ -123,13 +123,13 @@ def _groups(preset: str) -> dict[str, Any]:
         ),
         "frames_midline": _part(
             "as many again, 3 of 10 near the midline, started from `frames`",
-            _near_midline(_more_frames(preset)),
+            derived.near_midline(derived.more_frames(preset)),
             65.0,
             section="riding",
         ),
         "group_frames": _part(
             "group, our recipe, started from `frames_midline`",
-            _clips(group, preset, 3000, 3e-3),
+            derived.clips(group, preset, 3000, 3e-3, "frames_midline"),
             25.0,
             paper="group",
             weights="group",
@@ -157,29 +157,26 @@ def _published(preset: str) -> dict[str, Any]:
 
 def _riding(preset: str) -> dict[str, Any]:
     """Ours: tumours that ride on the lung, started from single frames of such."""
+    ours = clinic.get_config(preset)
     return {
         "frames_more": _part(
             "as many again, places as in `frames`, started from `frames`",
-            *(_more_frames(preset), 65.0),
+            *(derived.more_frames(preset), 65.0),
             section="riding",
         ),
         "clinic_short": _part(
             "riding tumours, our recipe, started from `frames_midline`",
-            *(_clips(clinic.get_config(preset), preset, 1500, 2e-3), 20.0),
+            *(derived.clips(ours, preset, 1500, 2e-3, "frames_midline"), 20.0),
             section="riding",
         ),
         "frames_log": _part(
             "single frames, log IoU as a loss beside, started from `clinic_short`",
-            *(_log_frames(preset), 35.0),
+            *(derived.log_frames(preset), 35.0),
             section="riding",
         ),
         "clinic": _part(
             "riding tumours, our recipe, started from `frames_log`",
-            _started(
-                _clips(clinic.get_config(preset), preset, 1500, 2e-3),
-                "frames_log",
-                2e-3,
-            ),
+            derived.clips(ours, preset, 1500, 2e-3, "frames_log"),
             20.0,
             section="riding",
             weights="clinic",
@@ -194,7 +191,7 @@ def _further(preset: str) -> dict[str, Any]:
     return {
         "group_20_40": _part(
             "group, our recipe on the paper's 20-40 mm alone",
-            _of_diameters(group, (20.0, 40.0)),
+            derived.of_diameters(group, (20.0, 40.0)),
             50.0,
             paper="group",
         ),
@@ -209,25 +206,25 @@ def _further(preset: str) -> dict[str, Any]:
         ),
         "subgroup_slow": _part(
             "sub-group from scratch, at the fine-tuned networks' rate",
-            *(_slow(subgroup), 25.0),
+            *(derived.slow(subgroup), 25.0),
             section="subgroup",
             role="scratch",
         ),
         "subgroup_shuffled": _part(
             "sub-group, shuffled amplitudes",
-            _as(subgroup, "subgroup_shuffled"),
+            derived.on_study(subgroup, "subgroup_shuffled"),
             25.0,
             section="transfer",
         ),
         "subgroup_ends_frozen": _part(
             f"{tuned}, first and last layers frozen",
-            _tuned(subgroup, "ends"),
+            derived.tuned(subgroup, "ends"),
             25.0,
             **finetuned,
         ),
         "subgroup_all_but_last": _part(
             f"{tuned}, all but the last layers frozen",
-            _tuned(subgroup, "all_but_last"),
+            derived.tuned(subgroup, "all_but_last"),
             25.0,
             **finetuned,
         ),
@@ -240,32 +237,32 @@ def _transfer(preset: str) -> dict[str, Any]:
     return {
         "patient_left": _part(
             "patient, tumour in the left upper lung",
-            _as(patient, "patient_left"),
+            derived.on_study(patient, "patient_left"),
             9.0,
             section="transfer",
         ),
         "patient_other": _part(
             "patient's model on another patient (figure 8)",
-            _evaluated_on(patient, "patient_other"),
+            derived.evaluated_on(patient, "patient_other"),
             1.0,
             of="best_patient",
             section="transfer",
         ),
         "large_to_small": _part(
             "trained on large tumours, tested on small ones",
-            _sizes(group, "large_to_small", (30.0, 40.0)),
+            derived.sizes(group, "large_to_small", (30.0, 40.0)),
             16.0,
             section="transfer",
         ),
         "small_to_large": _part(
             "trained on small tumours, tested on large ones",
-            _sizes(group, "small_to_large", (15.0, 25.0)),
+            derived.sizes(group, "small_to_large", (15.0, 25.0)),
             16.0,
             section="transfer",
         ),
         "no_overlap": _part(
             "trained without, tested with the heart over the tumour",
-            _stored(group, "no_overlap"),
+            derived.stored(group, "no_overlap"),
             16.0,
             section="transfer",
         ),
@@ -281,21 +278,22 @@ def _held_out(preset: str) -> dict[str, Any]:
         "population": "bodies beyond the trained population",
         "exposed": "spectrum, scatter, blur and quanta of a panel",
     }
-    group = _clip_answers(best_group.get_config(preset))
-    runs = {study: _evaluated_on(group, study) for study in words}
+    group = derived.clip_answers(best_group.get_config(preset))
+    runs = {study: derived.evaluated_on(group, study) for study in words}
     # New cases of their own studies. Seeds were drawn from the system's entropy on
     # 2026-11-28, before any case was seen and after `evaluation.outline` and
     # `offset_share` were chosen on validation: earlier answers had been scored on the
     # test cases of both, and on the new cases of three seeds before these.
-    riding = _evaluated_on(_clip_answers(clinic.get_config(preset)), "clinic")
+    ours = derived.clip_answers(clinic.get_config(preset))
+    riding = derived.evaluated_on(ours, "clinic")
     riding.study.seed = 3135731342
     riding.choices = "none"
-    runs["new"] = _evaluated_on(group, "group")
+    runs["new"] = derived.evaluated_on(group, "group")
     runs["new"].study.seed = 1533762967
     words["new"] = "new cases of its own study"
     for run in runs.values():
         run.choices = "none"
-    runs["noise"] = _evaluated_on(group, "group")
+    runs["noise"] = derived.evaluated_on(group, "group")
     runs["noise"].study.photons = 1e4
     words["noise"] = "noise of 10,000 quanta a pixel"
     parts = {}
@@ -329,96 +327,3 @@ def _ablation(preset: str) -> dict[str, Any]:
                 *(title, run, 1.5), table_only=True, section="ablation", role=row
             )
     return parts
-
-
-def _as(run: Config, study: str) -> Config:
-    run = copy.deepcopy(run)
-    run.study.name = study
-    return run
-
-
-def _evaluated_on(run: Config, study: str) -> Config:
-    """Only tested on, so only its test cases are made."""
-    run = _as(run, study)
-    run.study.update(num_train=1, num_val=1)
-    return run
-
-
-def _tuned(run: Config, frozen: str) -> Config:
-    run = _slow(run)
-    run.init.update(parent="group_frames", frozen=frozen)
-    return run
-
-
-def _slow(run: Config) -> Config:
-    run = copy.deepcopy(run)
-    run.gen_opt.learning_rate = 2e-3  # ours: half of the rate from scratch
-    return run
-
-
-def _more_frames(preset: str) -> Config:
-    run = _started(frames.get_config(preset), "frames", 3e-3)
-    run.seed = 1  # other patients, other tumours
-    return run
-
-
-def _log_frames(preset: str) -> Config:
-    """Half as many again, where a tumour that is missed counts more."""
-    run = _started(_near_midline(frames.get_config(preset)), "clinic_short", 3e-3)
-    run.seed = 2
-    run.loss.log_iou = 0.2
-    if preset == "cpu":
-        best_group.set_length(run, 6000)
-    return run
-
-
-def _near_midline(run: Config) -> Config:
-    """Three of ten tumours over heart and spine, where validation has its errors."""
-    run = copy.deepcopy(run)
-    run.data.midline_share = 0.3
-    return run
-
-
-def _clips(run: Config, preset: str, steps: int, rate: float) -> Config:
-    """Clips after single frames: fewer steps at `cpu`, at a lower rate than afresh."""
-    run = _clip_answers(_near_midline(_started(run, "frames_midline", rate)))
-    if preset == "cpu":
-        best_group.set_length(run, steps)
-    return run
-
-
-def _clip_answers(run: Config) -> Config:
-    """One outline a clip; half of an offset in frame 0 is corrected: docs/riding.md."""
-    run = copy.deepcopy(run)
-    run.evaluation.update(outline="clip", offset_share=0.5)
-    return run
-
-
-def _started(run: Config, parent: str, rate: float) -> Config:
-    """Starts from a trained network, at this learning rate."""
-    run = copy.deepcopy(run)
-    run.init.parent = parent
-    run.gen_opt.learning_rate = rate
-    return run
-
-
-def _of_diameters(run: Config, diameter_mm: tuple[float, float]) -> Config:
-    run = copy.deepcopy(run)
-    run.data.smallest_mm, run.data.largest_mm = diameter_mm
-    return run
-
-
-def _sizes(run: Config, study: str, diameter_mm: tuple[float, float]) -> Config:
-    run = _of_diameters(_as(run, study), diameter_mm)
-    if run.train.num_steps > 4:
-        best_group.set_length(run, 1000)
-    return run
-
-
-def _stored(run: Config, study: str) -> Config:
-    """On stored cases: what lies over a tumour is too slow to judge in every step."""
-    run = _as(run, study)
-    run.data.update(source="dataset", random_start=False)
-    if run.train.num_steps > 4:
-        best_group.set_length(run, 1000)
-    return run

@@ -84,8 +84,9 @@ def test_a_part_brings_those_it_rests_on(cfg, runs, tmp_path):
 
 def test_a_beginning_of_names_stands_for_all_of_them(cfg, runs, tmp_path):
     call(cfg, tmp_path, "held_out")
-    trained, held_out = runs[:4], runs[4:]
-    names = ["frames", "frames_midline", "group_frames", "clinic"]
+    trained, held_out = runs[:6], runs[6:]
+    names = ["frames", "frames_midline", "group_frames"]
+    names += ["clinic_short", "frames_log", "clinic"]
     assert trained == [(name, None) for name in names]
     assert [of for _, of in held_out] == ["group_frames"] * 7 + ["clinic"]
 
