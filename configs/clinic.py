@@ -4,11 +4,11 @@ Command:  python -m launch.reproduce --config=configs/clinic.py:cpu --workdir=DI
 Hardware: `:cpu` two cores; `:gpu` one GPU of 80 GB; `:smoke` for tests; none (`full`)
           is the size of `:gpu` in float32 and small batches, on any device.
 Time:     `:cpu` from fresh networks not measured; part `clinic` of the plan, 1500 steps
-          from single frames, 12 min on two AVX-512 cores, nothing beside, after 132 min
-          for those.
-Expected: so trained, and answering with one outline a clip, `:cpu` has test IoU 0.837
-          [0.772, 0.874], median distance 0.78 mm, and misses 2 of 60 cases
-          (docs/riding.md).
+          from single frames, 18 min on two AVX-512 cores, after 195 min in all for
+          those and the clips between.
+Expected: so trained, and answering with one outline a clip, `:cpu` has test IoU 0.841
+          [0.773, 0.880], median distance 0.66 mm, and misses 3 of 60 cases; on 60 of
+          a new seed 0.880, 0.58 mm and 1 (docs/riding.md).
 
 The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
 to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no
