@@ -18,7 +18,7 @@ from fluoro_jax.training.step import make_critic_update, make_gen_update
 
 CONFIGS = sorted(path.stem for path in Path(base.__file__).parent.glob("*.py"))
 # Without get_config; "trackers" is no training run.
-NO_RUN = {"__init__", "base", "sets", "trackers"}
+NO_RUN = {"__init__", "base", "derived", "sets", "trackers"}
 OWN = {  # the others take those of `configs/base.py`
     "ablation": [*ablation.PRESETS, *(f"gpu/{row}" for row in ablation.VARIANTS)],
     "quickstart": quickstart.PRESETS,
