@@ -19,7 +19,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_record_is_of_the_run_whose_weights_are_published(name):
-    record = json.loads((RECORDS / f"{name}.json").read_text())
+    record = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
     card = load(PUBLISHED[name].weights).card
     first, last = record["history"][0], record["history"][-1]
     run = card["training"]
