@@ -171,7 +171,7 @@ def _riding(preset: str) -> dict[str, Any]:
         ),
         "frames_log": _part(
             "single frames, log IoU as a loss beside, started from `clinic_short`",
-            *(derived.log_frames(preset), 35.0),
+            *(derived.log_frames(preset), 50.0),
             section="riding",
         ),
         "clinic": _part(

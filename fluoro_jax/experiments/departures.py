@@ -97,7 +97,7 @@ def _training_departures(config: Config) -> list[str]:
         found.append("other weights of the losses " + ", ".join(changed))
     if loss["cross_entropy"] and loss["warmup_steps"] < steps:
         found.append("cross-entropy beside the paper's losses")
-    if loss.get("log_iou"):  # absent in older records
+    if loss["log_iou"] > 0.0:
         found.append("the logarithm of the IoU as a loss beside")
     if loss["coarse"] > 0.0:
         found.append("losses on the coarse network's own answer too")
