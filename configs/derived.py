@@ -59,6 +59,11 @@ def log_frames(preset: str) -> Config:
     return run
 
 
+def frames_afresh(preset: str) -> Config:
+    """From fresh networks, what the chain before it learnt one after another."""
+    return with_log_iou(near_midline(frames.get_config(preset)))
+
+
 def near_midline(run: Config) -> Config:
     """Three of ten tumours over heart and spine, where validation has its errors."""
     run = copy.deepcopy(run)
@@ -105,16 +110,17 @@ def of_diameters(run: Config, diameter_mm: tuple[float, float]) -> Config:
 
 def sizes(run: Config, study: str, diameter_mm: tuple[float, float]) -> Config:
     """Trained for a shorter time on tumours of these diameters, tested on a study's."""
-    run = of_diameters(on_study(run, study), diameter_mm)
-    if run.train.num_steps > 4:
-        best_group.set_length(run, 1000)
-    return run
+    return _shorter(of_diameters(on_study(run, study), diameter_mm))
 
 
 def stored(run: Config, study: str) -> Config:
     """On stored cases: what lies over a tumour is too slow to judge in every step."""
     run = on_study(run, study)
     run.data.update(source="dataset", random_start=False)
-    if run.train.num_steps > 4:
+    return _shorter(run)
+
+
+def _shorter(run: Config) -> Config:
+    if run.train.num_steps > 4:  # not the length of `smoke`
         best_group.set_length(run, 1000)
     return run

@@ -47,8 +47,10 @@ def get_config(preset: str = "full") -> ConfigDict:
     """The plan at scale `preset`: name, tolerance, parts in the order they run."""
     preset = preset or "full"
     check_preset(preset, PRESETS)
-    parts = _core(preset) | _riding(preset) | _further(preset)
-    parts |= _transfer(preset) | _held_out(preset) | _ablation(preset)
+    parts = _core(preset) | _riding(preset) | _afresh(preset)
+    parts |= (
+        _further(preset) | _transfer(preset) | _held_out(preset) | _ablation(preset)
+    )
     if preset != "cpu":
         for part in parts.values():
             # Estimated, and published, of two cores only.
@@ -180,6 +182,26 @@ def _riding(preset: str) -> dict[str, Any]:
             20.0,
             section="riding",
             weights="clinic",
+        ),
+    }
+
+
+def _afresh(preset: str) -> dict[str, Any]:
+    """Ours: what `group_frames` learnt, with log IoU from the first frame on."""
+    group = best_group.get_config(preset)
+    return {
+        "frames_afresh": _part(
+            "single frames afresh, near the midline too, log IoU as a loss beside",
+            *(derived.frames_afresh(preset), 95.0),
+            section="riding",
+        ),
+        "group_log": _part(
+            "group, our recipe, log IoU beside, started from `frames_afresh`",
+            derived.with_log_iou(
+                derived.clips(group, preset, 3000, 3e-3, "frames_afresh")
+            ),
+            30.0,
+            paper="group",
         ),
     }
 
