@@ -50,7 +50,7 @@ def more_frames(preset: str) -> Config:
 
 
 def log_frames(preset: str) -> Config:
-    """Half as many again, where a tumour that is missed counts more."""
+    """More single frames, after clips: 6000 steps at `cpu`, with log IoU."""
     run = started(near_midline(frames.get_config(preset)), "clinic_short", 3e-3)
     run = with_log_iou(run)
     run.seed = 2
@@ -80,7 +80,7 @@ def clips(run: Config, preset: str, steps: int, rate: float, parent: str) -> Con
 
 
 def with_log_iou(run: Config) -> Config:
-    """With -ln(IoU) as a loss beside, by whose slope missed tumours still count."""
+    """With -ln(IoU) as a loss beside, which keeps a slope where a tumour is missed."""
     run = copy.deepcopy(run)
     run.loss.log_iou = 0.2
     return run

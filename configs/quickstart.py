@@ -2,10 +2,10 @@
 
 Command:  make quickstart  (python -m launch.reproduce --config=configs/quickstart.py)
 Hardware: two CPU cores.
-Time:     5 min 23 s with installation and empty caches (AMD EPYC, AVX2).
-Expected: test IoU 0.675 [0.565, 0.757], median distance 2.0 mm, 6 of 30 cases missed
-          (AVX-512; with AVX2 0.669, 2.4 mm, 7), one seed (static, blind: IoU 0.000,
-          75.9 mm, 30 of 30).
+Time:     208 s, and 33 s of installation, with empty caches (AMD EPYC, AVX-512, other
+          work beside).
+Expected: test IoU 0.675 [0.565, 0.757], median distance 2.0 mm, 6 of 30 cases missed,
+          one seed, commit 2f38f52 (static, blind: IoU 0.000, 75.9 mm, 30 of 30).
 
 Not the paper's recipe: simulated tumours from 10 mm on, background-subtracted frames, a
 channel for what moves, a ConvLSTM at the bottom alone, cross-entropy and IoU as losses,

@@ -87,18 +87,21 @@ def _training_departures(config: Config) -> list[str]:
         found.append("no critic")
     elif config["critic"]["output"] != "sigmoid":
         found.append("linear critic")
+    early = "cross-entropy, IoU and its logarithm"
+    if loss["log_iou"] == 0.0:
+        early = "cross-entropy and IoU"
     if loss["warmup_steps"] >= steps:
-        found.append("cross-entropy and IoU as the only losses")
+        found.append(f"{early} as the only losses")
     elif loss["warmup_steps"]:
         first = loss["warmup_steps"]
-        found.append(f"cross-entropy and IoU alone for the first {first:,} steps")
+        found.append(f"{early} alone for the first {first:,} steps")
     changed = [n for n, weight in LOSSES.items() if loss[n] != weight]
     if changed and loss["warmup_steps"] < steps:
         found.append("other weights of the losses " + ", ".join(changed))
     if loss["cross_entropy"] and loss["warmup_steps"] < steps:
         found.append("cross-entropy beside the paper's losses")
-    if loss["log_iou"] > 0.0:
-        found.append("the logarithm of the IoU as a loss beside")
+    if loss["log_iou"] > 0.0 and loss["warmup_steps"] < steps:
+        found.append("the logarithm of the IoU beside the paper's losses")
     if loss["coarse"] > 0.0:
         found.append("losses on the coarse network's own answer too")
     ratio = (train["gen_updates"], train["critic_updates"])

@@ -132,9 +132,10 @@ def summary(parts: Mapping[str, Any], records: Records) -> str:
 def _published(records: Records) -> list[str]:
     """Which rows are of published weights, as lines; none for none."""
     found = [
-        f"`{name}` (`{record['published']['name']}`, {record['published']['dtype']})"
+        # By digest: a later run's weights may have the name by now.
+        f"`{name}` (`{note['name']}`, {note['dtype']}, sha256 {note['sha256'][:8]})"
         for name, record in records.items()
-        if "published" in record
+        if (note := record.get("published"))
     ]
     words = (
         f"Scored from the weights that were published of the run: {', '.join(found)}."
@@ -180,13 +181,14 @@ def baselines_better(records: Records) -> str:
 
 
 def differences(records: Records) -> str:
-    """Returns what of each run is not as the paper has it."""
+    """Returns what of each run that was trained is not as the paper has it."""
     lines = []
     for name, record in records.items():
         found = departures(record["config"])
-        if found and record["section"] != "ablation":
+        if found and record["section"] != "ablation" and not record["of"]:
             lines.append(f"- `{name}`: {'; '.join(found)}.")
     head = ["## What differs from the paper", "", "From each record's config.", ""]
+    head[2] += " Rows of another run's network differ as that run does."
     return "\n".join([*head, *lines]) if lines else ""
 
 

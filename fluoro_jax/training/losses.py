@@ -6,9 +6,11 @@ Everything is computed in float32 whatever the networks compute in: the variance
 SSIM is a difference of nearly equal numbers.
 
 Sources: Peng et al. 2022 (IEEE TRPMS), eq. 4-9, for the terms; Wang et al. 2004 for
-SSIM; Gulrajani et al. 2017 (arXiv:1704.00028) for the critic. The foreground-weighted
-cross-entropy and the warm-up are ours: with 1 % foreground L_1 and L_ssim fall fastest
-towards an empty mask, where the sigmoid has no gradient left.
+SSIM; Gulrajani et al. 2017 (arXiv:1704.00028) for the critic; Yu et al. 2016 (UnitBox,
+ACM Multimedia) for the logarithm of the IoU, there of boxes. The foreground-weighted
+cross-entropy, the warm-up and `log_iou` beside the others are ours: with 1 % foreground
+L_1 and L_ssim fall fastest towards an empty mask, where the sigmoid has no gradient
+left.
 """
 
 from __future__ import annotations
@@ -74,12 +76,10 @@ def iou_loss(truth: Clips, prob: Clips) -> Scores:
 def log_iou_loss(truth: Clips, prob: Clips) -> Scores:
     """Returns -ln(sum(y p) / sum(y + p - y p)), averaged over frames, `[B]`.
 
-    Over a tumour that is missed alike in all of its pixels its slopes along the logits
-    sum to 1 - p, however small p is; those of `iou_loss` vanish with p. In a frame
-    without truth it is ln(S + 1), S as there.
-
-    Source:
-        Yu et al. 2016 (UnitBox), for boxes.
+    Over a tumour of N pixels, missed alike with probability p, its slopes along the
+    logits sum to -(1 - p) N p / (N p + `IOU_EPSILON_PX`): near -1 down to a p of about
+    1e-6 / N (a logit of -17 for 30 pixels), while those of `iou_loss` vanish with p. In
+    a frame without truth it is ln(S + 1), S as there.
     """
     return jnp.mean(-jnp.log(_soft_iou(truth, prob)), axis=1)
 
@@ -158,9 +158,9 @@ def critic_gap(real_score: Scores, fake_score: Scores) -> Scores:
 def loss_weights(loss_cfg: Any, step: Array | int) -> dict[str, Array]:
     """Returns the weight of each term at `step`, float32 scalars; it may be traced.
 
-    Below `warmup_steps`: cross-entropy + L_iou alone; from then on the values of
-    `loss_cfg`. The adversarial term counts from `adv_start` on, whatever the rest, and
-    log_iou, left out if its weight is 0, always.
+    Below `warmup_steps`: cross-entropy, L_iou and log_iou; from then on the values of
+    `loss_cfg`. log_iou, left out if its weight is 0, has that weight throughout; the
+    adversarial term counts from `adv_start` on, whatever the rest.
     """
     # `step` is traced: the switch is a `where`, and one program serves the whole run.
     step = jnp.asarray(step)
@@ -210,7 +210,8 @@ def hybrid(
     }
     if "log_iou" in weights:
         terms["log_iou"] = log_iou_loss(truth, prob)
-    # Every term is computed, also at weight 0: all are logged.
+    # All are logged, so they are computed at weight 0 too; log_iou, which came later,
+    # is not: runs without it keep their program.
     weighted = [weights[name] * term for name, term in terms.items()]
     return jnp.sum(jnp.stack(weighted), axis=0), terms
 

@@ -66,7 +66,8 @@ def make_gen_update(
 
     Averages: loss, l1, ssim, iou, cross_entropy, adversarial (0 before `adv_start`),
     gen_grad_norm, and p_on_truth, the mean probability on the tumour's pixels; with
-    `loss.coarse` also coarse, the hybrid loss of the coarse network's own answer.
+    `loss.coarse` also coarse, the hybrid loss of the coarse network's own answer; with
+    `loss.log_iou` also log_iou.
     """
 
     def gradients(state: TrainState, batch: Batch) -> Gradients:

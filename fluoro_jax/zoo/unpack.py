@@ -57,6 +57,7 @@ def unpack(
     # First, so that no part of the folder passes as a run's.
     write_text(workdir / NOTE, json.dumps(note, indent=1) + "\n")
     fresh = jax.jit(build(cfg).init)()
+    # `load` has checked their shapes, so this does not refuse them as a parent's.
     state = from_parent(fresh, dataclasses.replace(fresh, ema=weights.params))
     with Checkpoints(workdir / "ckpt", keep=1) as checkpoints:
         checkpoints.save(training["step"], state, resolve(cfg))

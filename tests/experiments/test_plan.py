@@ -283,7 +283,7 @@ def test_published_weights_are_not_trained(cfg_with_weights, runs, weights, tmp_
     record = found["group_frames"]
     assert record["published"] == {"name": "group", "dtype": "bfloat16", "sha256": "0"}
     assert record["train_s"] == 7.0  # nothing else is known
-    words = "that were published of the run: `group_frames` (`group`, bfloat16)."
+    words = "published of the run: `group_frames` (`group`, bfloat16, sha256 0)."
     assert words in (tmp_path / "results.md").read_text()
     plan.reproduce_plan(cfg, tmp_path, **asked | {"only": ["group_frames"]})
     assert len(runs) == 2  # its record is current

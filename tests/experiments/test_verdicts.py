@@ -103,6 +103,17 @@ def test_what_differs_from_the_paper_is_read_from_the_config():
     coarse = {**SMALL, "loss": {**SMALL["loss"], "coarse": 0.5}}
     found = departures.departures(coarse)
     assert found[-1] == "losses on the coarse network's own answer too"
+    assert "cross-entropy and IoU as the only losses" in ours
+    beside = best_group.get_config("cpu").to_dict()
+    beside["loss"]["log_iou"] = 0.2
+    found = departures.departures(beside)
+    assert "cross-entropy, IoU and its logarithm as the only losses" in found
+    assert not any("the paper's losses" in words for words in found)
+    both = {**SMALL, "loss": {**SMALL["loss"], "log_iou": 0.2}}
+    assert {
+        "cross-entropy, IoU and its logarithm alone for the first 100 steps",
+        "the logarithm of the IoU beside the paper's losses",
+    } <= set(departures.departures(both))
     sets = departures.departures(best_patient.get_config("cpu").to_dict())
     assert any("clips with new amplitudes" in words for words in sets)
 

@@ -22,7 +22,11 @@ def test_a_record_is_of_the_run_whose_weights_are_published(name):
     record = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
     card = load(PUBLISHED[name].weights).card
     first, last = record["history"][0], record["history"][-1]
-    run = card["training"]
+    run, cases = card["training"], record["table"]["cases"]
+    # Scored as the run or as its weights, with nothing but bfloat16 in between.
+    by_id = {case["id"]: case["iou"] for case in cases}
+    for case in card["cases"]:
+        assert by_id[case["case"]] == pytest.approx(case["iou"], abs=0.02)
     assert (first["time"], last["to"]) == (run["begun"], run["step"])
     if "published" in record:
         assert record["published"]["sha256"] == card["weights"]["sha256"]

@@ -162,7 +162,7 @@ def test_log_iou_without_truth_is_the_logarithm_of_what_is_predicted():
     np.testing.assert_allclose(found, np.log(1.0 + 4.8), rtol=1e-5)
 
 
-@pytest.mark.parametrize("logit", [-4.0, -8.0, -12.0])
+@pytest.mark.parametrize("logit", [-4.0, -8.0, -12.0, -17.0, -25.0])
 def test_of_a_missed_tumour_log_iou_keeps_its_slope_and_iou_does_not(pair, logit):
     truth = jnp.asarray(pair[0][:1, :1])
     p = float(jax.nn.sigmoid(logit))
@@ -172,7 +172,10 @@ def test_of_a_missed_tumour_log_iou_keeps_its_slope_and_iou_does_not(pair, logit
         return jax.grad(of)(jnp.full(truth.shape, logit))
 
     on_tumour = lambda grads: -float(jnp.sum(grads * truth))
-    assert on_tumour(slopes(losses.log_iou_loss)) == pytest.approx(1 - p, rel=1e-2)
+    both = p * float(truth.sum())
+    # The epsilon against 0 / 0 ends it at last.
+    expected = (1 - p) * both / (both + losses.IOU_EPSILON_PX)
+    assert on_tumour(slopes(losses.log_iou_loss)) == pytest.approx(expected, rel=1e-2)
     assert on_tumour(slopes(losses.iou_loss)) < p
 
 

@@ -55,7 +55,8 @@ def traced(cfg):
     critic = cfg.loss.critic_start < cfg.train.num_steps
     found["train"] = [critic, cfg.train.accumulate, cfg.train.ema_decay]
     judged = losses.is_adversarial(cfg.loss, cfg.train.num_steps)
-    found["loss"] = [judged, bool(cfg.loss.coarse)]  # weights are traced
+    # Weights are traced, but a term that has none may be left out.
+    found["loss"] = [judged, bool(cfg.loss.coarse), bool(cfg.loss.log_iou)]
     for opt in ("gen_opt", "critic_opt"):  # numbers of schedules
         found[opt] = found[opt]["schedule"]
     return json.dumps(found, sort_keys=True)

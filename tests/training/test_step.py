@@ -207,10 +207,11 @@ class TwoHeads(nn.Module):
         return Output(*heads)
 
 
-def test_the_coarse_answer_is_supervised_by_its_weight():
+@pytest.mark.parametrize("log_iou", [0.0, 0.2])
+def test_the_coarse_answer_is_supervised_by_its_weight(log_iou):
     weight = 0.5
     cfg = small_config()
-    cfg.loss.update(warmup_steps=0, adv_start=1000, coarse=weight)
+    cfg.loss.update(warmup_steps=0, adv_start=1000, coarse=weight, log_iou=log_iou)
     gen, batch = TwoHeads(), disc_batch(0)
     update = step.make_gen_update(cfg, gen, CRITIC, GEN_TX)
     state = jax.jit(
@@ -225,6 +226,7 @@ def test_the_coarse_answer_is_supervised_by_its_weight():
             cfg.loss.l1 * losses.l1(batch["mask"], jax.nn.sigmoid(z))
             + losses.ssim_loss(batch["mask"], jax.nn.sigmoid(z))
             + losses.iou_loss(batch["mask"], jax.nn.sigmoid(z))
+            + log_iou * losses.log_iou_loss(batch["mask"], jax.nn.sigmoid(z))
             for z in (out.logits, out.coarse_logits)
         ]
         return jnp.mean(terms[0] + weight * terms[1])
@@ -234,6 +236,7 @@ def test_the_coarse_answer_is_supervised_by_its_weight():
     named = step.merge([averages])
     assert named["loss"] == pytest.approx(float(loss), rel=1e-5)
     assert named["coarse"] > 0
+    assert ("log_iou" in named) == (log_iou > 0)
 
 
 def test_without_a_weight_the_coarse_answer_costs_nothing():

@@ -188,12 +188,15 @@ def hybrid(truth: Tensor, logits: Tensor, cfg: Any) -> tuple[Tensor, Losses]:
     both = (truth * prob).sum((2, 3))
     either = (truth + prob - truth * prob).sum((2, 3))
     epsilon = torch.where(truth.sum((2, 3)) > 0, IOU_EPSILON_PX, 1.0)
+    overlap = (both + epsilon) / (either + epsilon)
     terms = {
         "l1": (truth - prob).abs().mean(),
         "ssim": ssim_loss(truth, prob),
-        "iou": (1.0 - (both + epsilon) / (either + epsilon)).mean(),
+        "iou": (1.0 - overlap).mean(),
         "cross_entropy": cross_entropy(truth, logits, cfg.foreground_weight),
     }
+    if cfg.log_iou:
+        terms["log_iou"] = -torch.log(overlap).mean()
     return torch.stack([cfg[k] * v for k, v in terms.items()]).sum(), terms
 
 
