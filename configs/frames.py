@@ -7,7 +7,8 @@ Time:     `:cpu` 64 min on two AVX-512 cores, tests beside it.
 Expected: `:cpu` test IoU 0.808 [0.722, 0.860], median distance 0.64 mm, 5 of 60 single
           frames missed; as many steps more (part `frames_more`) 0.830, 0.49 mm, 3;
           those with 3 of 10 near the midline (`frames_midline`) 0.847, 0.57 mm, 3; then
-          clips, and 6000 steps more with log IoU (`frames_log`) 0.861, 0.56 mm, 2
+          clips, and 6000 steps more with log IoU (`frames_log`) 0.861, 0.56 mm, 2; both
+          from fresh networks (`frames_afresh`) 0.837, 0.65 mm, 3
           (docs/results/paper_all_cpu).
 
 The networks of `configs/clinic.py` with all their ConvLSTMs, in clips of one frame. Ten
