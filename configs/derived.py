@@ -51,8 +51,7 @@ def more_frames(preset: str) -> Config:
 
 def log_frames(preset: str) -> Config:
     """More single frames, after clips: 6000 steps at `cpu`, with log IoU."""
-    run = started(near_midline(frames.get_config(preset)), "clinic_short", 3e-3)
-    run = with_log_iou(run)
+    run = started(frames_afresh(preset), "clinic_short", 3e-3)
     run.seed = 2
     if preset == "cpu":
         best_group.set_length(run, 6000)
@@ -60,7 +59,7 @@ def log_frames(preset: str) -> Config:
 
 
 def frames_afresh(preset: str) -> Config:
-    """From fresh networks, what the chain before it learnt one after another."""
+    """From fresh networks, near the midline too and with log IoU from the start."""
     return with_log_iou(near_midline(frames.get_config(preset)))
 
 

@@ -187,7 +187,7 @@ def _riding(preset: str) -> dict[str, Any]:
 
 
 def _afresh(preset: str) -> dict[str, Any]:
-    """Ours: the group with log IoU from the first frame on, in half of the frames."""
+    """Ours: the group with log IoU from the start, after half as many single frames."""
     group = best_group.get_config(preset)
     return {
         "frames_afresh": _part(

@@ -187,8 +187,9 @@ def differences(records: Records) -> str:
         found = departures(record["config"])
         if found and record["section"] != "ablation" and not record["of"]:
             lines.append(f"- `{name}`: {'; '.join(found)}.")
-    head = ["## What differs from the paper", "", "From each record's config.", ""]
-    head[2] += " Rows of another run's network differ as that run does."
+    whose = "Rows of another run's network differ as that run does."
+    source = f"From each record's config. {whose}"
+    head = ["## What differs from the paper", "", source, ""]
     return "\n".join([*head, *lines]) if lines else ""
 
 
