@@ -187,8 +187,12 @@ def _riding(preset: str) -> dict[str, Any]:
 
 
 def _afresh(preset: str) -> dict[str, Any]:
-    """Ours: the group with log IoU from the start, after half as many single frames."""
-    group = best_group.get_config(preset)
+    """Ours: log IoU from the first step, then clips, after fewer single frames."""
+    group, riding = best_group.get_config(preset), clinic.get_config(preset)
+
+    def clips(run: Config, steps: int, rate: float, parent: str) -> Config:
+        return derived.with_log_iou(derived.clips(run, preset, steps, rate, parent))
+
     return {
         "frames_afresh": _part(
             "single frames afresh, near the midline too, log IoU as a loss beside",
@@ -197,11 +201,23 @@ def _afresh(preset: str) -> dict[str, Any]:
         ),
         "group_log": _part(
             "group, our recipe, log IoU beside, started from `frames_afresh`",
-            derived.with_log_iou(
-                derived.clips(group, preset, 3000, 3e-3, "frames_afresh")
-            ),
-            33.0,
+            *(clips(group, 3000, 3e-3, "frames_afresh"), 33.0),
             paper="group",
+        ),
+        "frames_longer": _part(
+            "three quarters as many again, started from `frames_afresh`",
+            *(derived.more_afresh(preset), 75.0),
+            section="riding",
+        ),
+        "group_longer": _part(
+            "group, our recipe, log IoU beside, started from `frames_longer`",
+            *(clips(group, 3000, 3e-3, "frames_longer"), 33.0),
+            paper="group",
+        ),
+        "clinic_longer": _part(
+            "riding tumours, our recipe, log IoU beside, started from `frames_longer`",
+            *(clips(riding, 1500, 2e-3, "frames_longer"), 18.0),
+            section="riding",
         ),
     }
 

@@ -15,6 +15,7 @@ from fluoro_jax.evaluation.summary import (
     given_to,
     value,
 )
+from fluoro_jax.experiments.roles import SECTIONS, select
 from fluoro_jax.report.drawing import canvas, styled
 from fluoro_jax.report.figures import DPI, OURS, write_columns
 
@@ -26,7 +27,7 @@ TRACKERS: dict[str, str] = {
 }
 MEASURES = ("iou", "vertical_iso_mm")
 POINTS = ("eval/iou", "eval/vertical_mm")
-# Of Okabe and Ito's; beyond as many runs the dash tells them apart.
+# Of Okabe and Ito's; beyond as many runs of a section the dash tells them apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 
@@ -71,9 +72,9 @@ def captions(records: Records) -> dict[str, str]:
     if trained:
         cases = sorted({record["config"]["study"]["num_val"] for record in trained})
         found["curves"] = (
-            "Validation IoU and mean vertical error against the training step, a line "
-            "a run (one seed) but the ablations: means over all frames of the "
-            "validation cases "
+            "Validation IoU and mean vertical error (mm at the isocentre) against the "
+            "training step, a row of axes a section of the plan, a line a run (one "
+            "seed) but the ablations: means over all frames of the validation cases "
             f"({', '.join(map(str, cases))} by study), without intervals."
         )
     return found
@@ -83,34 +84,46 @@ def captions(records: Records) -> dict[str, str]:
 def curves(records: Records, path: Path) -> Path:
     """Draws validation IoU and vertical error (mm at the isocentre) against the step.
 
+    A row of axes for each section of the plan, since studies differ in both by orders
+    of magnitude, and steps too.
+
     Args:
         records: with `curve`, a list of points; a line each, but the ablations.
         path: of the PNG; the CSV stands beside it.
     """
-    rows = []
-    shown = _without_ablations(records)
-    learned = {name: r["curve"] for name, r in shown.items() if r["curve"]}
+    shown = {n: r for n, r in _without_ablations(records).items() if r["curve"]}
+    sections = [s for s in SECTIONS if select(shown, section=s)]
     # A line of the legend is 0.16 inches high.
-    fig = canvas((9.0, max(3.6, 0.16 * len(learned) + 0.4)))
-    axes = fig.subplots(1, 2)
-    looks = itertools.cycle(itertools.product(DASHES, COLOURS))
-    for (name, points), (dash, colour) in zip(learned.items(), looks, strict=False):
-        steps = [point["step"] for point in points]
-        look: dict[str, Any] = dict(color=colour, ls=dash, label=name)
-        for axis, key in zip(axes, POINTS, strict=True):
-            values = [point[key] for point in points]
-            axis.plot(steps, values, marker="o", ms=2.5, lw=1.2, **look)
-            rows += [(name, key, s, v) for s, v in zip(steps, values, strict=True)]
-    axes[0].set(xlabel="step", ylabel="validation IoU", ylim=(0, 1))
-    axes[1].set(xlabel="step", ylabel="validation error, vertical [mm at isocentre]")
-    axes[1].set_yscale("log")
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
+    heights = [max(2.2, 0.16 * len(select(shown, section=s))) for s in sections]
+    fig = canvas((9.0, sum(heights) + 0.4))
+    grid = fig.subplots(len(sections), 2, squeeze=False, height_ratios=heights)
+    rows: list[tuple[str, str, float, float]] = []
+    for axes, section in zip(grid, sections, strict=True):
+        rows += _curves_of(select(shown, section=section), axes)
+        axes[0].set(title=section, ylabel="validation IoU", ylim=(0, 1))
+        axes[1].set(ylabel="vertical error [mm]", yscale="log")
+        axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
+    for axis in grid[-1]:
+        axis.set_xlabel("training step")
     head = ("part", "name", "step", "value")
     columns: dict[str, Any] = dict(zip(head, zip(*rows, strict=True), strict=True))
     write_columns(path.with_suffix(".csv"), columns)
     fig.savefig(path, dpi=DPI)
     return path
+
+
+def _curves_of(runs: Records, axes: Any) -> list[tuple[str, str, float, float]]:
+    """Draws a line a run on each axis; returns rows of (run, measure, step, value)."""
+    rows = []
+    looks = itertools.cycle(itertools.product(DASHES, COLOURS))
+    for (name, run), (dash, colour) in zip(runs.items(), looks, strict=False):
+        steps = [point["step"] for point in run["curve"]]
+        look: dict[str, Any] = dict(color=colour, ls=dash, label=name)
+        for axis, key in zip(axes, POINTS, strict=True):
+            values = [point[key] for point in run["curve"]]
+            axis.plot(steps, values, marker="o", ms=2.5, lw=1.2, **look)
+            rows += [(name, key, s, v) for s, v in zip(steps, values, strict=True)]
+    return rows
 
 
 @styled
