@@ -11,7 +11,7 @@ Expected: `:cpu` on larger amplitudes than trained IoU 0.942 [0.918, 0.952] from
 Fine-tuning needs the group's run beside its own (part `group_frames` of the plan, with
 its own parents), and the keys
 `--config.init.parent=group_frames --config.init.frozen=bottom` (the paper's choice; or
-nothing, ends, all_but_last).
+nothing, ends, all_but_last) `--config.gen_opt.learning_rate=0.002`.
 """
 
 from __future__ import annotations

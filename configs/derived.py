@@ -95,7 +95,7 @@ def with_log_iou(run: Config) -> Config:
 
 
 def clip_answers(run: Config) -> Config:
-    """One outline a clip; half of an offset in frame 0 is corrected: docs/riding.md."""
+    """One outline a clip; half of an offset in frame 0 is corrected: experiments.md."""
     run = copy.deepcopy(run)
     run.evaluation.update(outline="clip", offset_share=0.5)
     return run

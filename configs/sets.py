@@ -5,7 +5,8 @@ Hardware, time, expected result: those of the config that uses it.
 
 Numbers of cases come from the registry of studies. At `cpu` the panel is collimated to
 the tumour's range: with several patients it keeps the group study's pixels (so that its
-networks fit), with one patient it has pixels of 1.5 mm at the isocentre.
+networks fit), with one patient it has pixels of 1.5 mm at the isocentre. Our own recipe
+has the whole panel at 1.25 mm.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from fluoro_jax.config import Config
 from fluoro_jax.studies import STUDIES
 
 # Ours: unattenuated quanta a pixel of 3.33 mm (sub-group) or 1.5 mm (patient) at the
-# isocentre at `cpu`; without noise, two clips of one patient would not differ.
+# isocentre at `cpu` in the paper's form, of 1.25 mm in ours; without noise, two clips
+# of one patient would not differ.
 PHOTONS = 1e5
 
 

@@ -4,7 +4,7 @@ Command:  python -m launch.compare --config=configs/trackers.py:cpu --workdir=DI
           ... --only=static_frame0,my_module:MyTracker --scenarios=clinic,drift
 Hardware: `:cpu` two cores; none (`full`) 30 patients a scenario, a machine of many
           cores; `:smoke` for tests.
-Time:     `:cpu` with a CT half an hour on two cores of an AMD EPYC (AVX-512); a line
+Time:     `:cpu` with a CT about 42 min on two cores of an AMD EPYC (AVX-512); a line
           after every scenario says what is left.
 Expected: README and docs/results/trackers_cpu; docs/compare.md says what the columns
           mean.

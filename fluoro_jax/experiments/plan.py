@@ -153,16 +153,17 @@ def choose(parts: Mapping[str, Part], only: Sequence[str]) -> list[Part]:
 
     Args:
         parts: of the plan.
-        only: names, or beginnings of names: "held_out" stands for every "held_out_...".
+        only: names, or beginnings of names: "held_out", which is no part itself, stands
+            for every "held_out_...".
 
     Raises:
         UserError: for a name that is no part.
     """
     wanted = {name for name, part in parts.items() if part.core and not only}
     for name in only:
-        # The underscore: a beginning is whole words, so that a name never stands for a
-        # longer one.
-        found = {n for n in parts if n == name or n.startswith(f"{name}_")}
+        # A part's name is that part alone. The underscore: a beginning is whole words.
+        begun = {n for n in parts if n.startswith(f"{name}_")}
+        found = {name} if name in parts else begun
         wanted |= found
         if not found:
             close = nearest(name, parts)

@@ -91,6 +91,12 @@ def test_a_beginning_of_names_stands_for_all_of_them(cfg, runs, tmp_path):
     assert [of for _, of in held_out] == ["group_frames"] * 7 + ["clinic"]
 
 
+def test_a_part_stands_for_itself_alone(cfg):
+    parts = plan.read_plan(cfg)
+    assert {"frames", "frames_more"} <= set(parts)
+    assert [part.name for part in plan.choose(parts, ["frames"])] == ["frames"]
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_another_config_is_run_again_and_so_is_what_rests_on_it(cfg, runs, tmp_path):
     call(cfg, tmp_path, "patient_other")
