@@ -364,6 +364,7 @@ def _notes(
         "An empty prediction has IoU and Dice 0 and, as its error, half the frame's "
         "diagonal in mm at the isocentre, on each axis and for the distance.",
         f"One training run (seed {seed}): the intervals hold no spread over seeds.",
+        "A tracker that is shown frame 0 with its mask is scored on frame 0 too.",
         *baselines_ahead(table),
         *([published.source] if published.source else []),
     ]

@@ -28,6 +28,7 @@ Reference = tuple[np.ndarray, np.ndarray]  # frame 0 and its true mask, each [H,
 # Ours, all of these limits.
 PIXEL_OFF = 0.05  # relative difference of a pixel's size from the one trained on
 SPACING_OFF = 0.25  # relative difference of the time between two frames
+OFF = SPACING_OFF + 1e-6  # so that exactly as much passes whatever its rounding
 LONGEST_GAP = 4.25  # frame spacings; after more, breathing has moved on too far
 FARTHEST_MM = 1000.0  # no panel is shifted by more, whatever the tracker
 LARGEST_LINE_INTEGRAL = 20.0  # transmission 2e-9: no frame has this median
@@ -137,9 +138,10 @@ def next_frame(
         # Line integrals are checked where a network reads them; a blind baseline takes
         # any.
         _check_values(frame, check.learned, first=check.last_s is None)
-    if following.late:
+    gap = 0.0 if check.last_s is None else time_s - check.last_s
+    if check.frame_s is not None and gap > (1.0 + OFF) * check.frame_s:
         _warn(
-            f"{time_s - (check.last_s or 0.0):.3g} s between two frames",
+            f"{gap:.3g} s between two frames",
             f"trained on {check.frame_s:g} s; answers may be less exact",
             "check for dropped frames",
         )
@@ -198,15 +200,13 @@ def _tick(check: FrameCheck, time_s: float) -> FrameCheck:
             f"a frame at {time_s:g} s after one at {check.last_s:g} s",
             "times that increase from frame to frame",
         )
-    late = False
-    if check.frame_s is not None:
-        usual = check.frame_s
-        # One late frame may be a dropped one; two in a row are another frame rate.
-        late = gap > (1.0 + SPACING_OFF) * usual
+    late, usual = False, check.frame_s
+    if usual is not None:
         filled = check.fills_gaps and gap >= 1.5 * usual  # two spacings, rounded
-        again = late and check.late and not filled
-        too_late = gap > LONGEST_GAP * usual or again
-        if gap < (1.0 - SPACING_OFF) * usual or too_late:
+        # One late frame may be a dropped one; two in a row are another frame rate.
+        late = gap > (1.0 + OFF) * usual and not filled
+        too_late = gap > LONGEST_GAP * usual or (late and check.late)
+        if gap < (1.0 - OFF) * usual or too_late:
             _refuse_time(
                 f"{gap:.4g} s between the frames at {check.last_s:g} and {time_s:g} s",
                 f"{usual:g} s within {SPACING_OFF:.0%}; one gap of up to 4 frames",

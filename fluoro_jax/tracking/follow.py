@@ -57,7 +57,7 @@ class Plan:
         clip = self.clips[0]
         # The state is thrown away: `run` begins anew, and what compiling took is in no
         # frame's latency.
-        state = self._begin(clip)
+        state = self.begin(0)
         frame = np.asarray(clip.frames)[0]
         state, _ = self.tracker.step(state, frame, float(clip.time_s[0]))
         self.tracker.flush(state)
@@ -76,14 +76,24 @@ class Plan:
             frames and the computation).
         """
         # Here and not at the first frame, whose latency they are not part of.
-        return self._answers([self._begin(clip) for clip in self.clips])
+        return self._answers([self.begin(number) for number in range(len(self.clips))])
 
-    def _begin(self, clip: Clip) -> Any:
-        return self.tracker.init(
-            *(clip.geometry, self.reference),
-            periodic=clip.periodic,
-            domain=clip.domain,
+    def begin(self, number: int, *, again: bool = False) -> Any:
+        """Returns the tracker's state before the first frame of a sequence.
+
+        Args:
+            number: of the sequence.
+            again: somewhere within it, where the reference tells nothing any more.
+        """
+        clip, reference = self.clips[number], None if again else self.reference
+        state = self.tracker.init(
+            clip.geometry, reference, periodic=clip.periodic, domain=clip.domain
         )
+        told_s = float(clip.time_s[0] - self.clips[0].time_s[0])
+        tell = getattr(self.tracker, "told_before", None)
+        if reference is None or tell is None or told_s == 0.0:
+            return state
+        return tell(state, told_s)
 
     def _answers(self, states: list[Any]) -> Iterator[tuple[Track | None, float]]:
         answered: set[int] = set()

@@ -12,7 +12,8 @@ moment ("held"); after that the best hypothesis that is seen answers, and if non
 the frame is "missed".
 
 Given frame 0 with the tumour's outline (`init(reference=...)`), a hypothesis starts at
-its centroid and answers, whatever the evidence of others, until it is forgotten.
+its centroid and answers, whatever the evidence of others, until it is forgotten. Where
+the sequence begins later (`told_before`), it is predicted from then to the first frame.
 """
 
 from __future__ import annotations
@@ -43,13 +44,23 @@ from fluoro_jax.tracking.tracker import OPTIONAL, Tracker, make_track
 
 @dataclass(frozen=True)
 class PosteriorState:
-    """The wrapped tracker's state, and the hypotheses after the newest answer."""
+    """The wrapped tracker's state, and the hypotheses after the newest answer.
+
+    Attributes:
+        inner: state of the wrapped tracker.
+        geometry: the view.
+        hypotheses: a given one and then most evidence first.
+        times_s: of the frames that are not answered yet.
+        answered_s: time of the newest answer; None before the first.
+        told_s: time from an outline that was given to the first frame.
+    """
 
     inner: Any
     geometry: Geometry
     hypotheses: tuple[Hypothesis, ...] = ()
     times_s: tuple[float, ...] = ()
     answered_s: float | None = None
+    told_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,10 @@ class PosteriorTracker:
             inner, geometry, (given(reference[1], pixel_mm, self.rules),)
         )
 
+    def told_before(self, state: PosteriorState, told_s: float) -> PosteriorState:
+        """See the optional members of `Tracker`."""
+        return dataclasses.replace(state, told_s=told_s)
+
     def step(
         self, state: PosteriorState, frame: np.ndarray, time_s: float
     ) -> tuple[PosteriorState, Track | None]:
@@ -126,13 +141,13 @@ class PosteriorTracker:
     ) -> tuple[PosteriorState, Track]:
         """Takes one map of the wrapped tracker; answers for its frame."""
         now_s = state.times_s[0]
-        gap_s = 0.0 if state.answered_s is None else now_s - state.answered_s
+        before_s, held = state.answered_s, state.hypotheses
+        if before_s is None:  # the time of an outline that was given
+            before_s = now_s - state.told_s
+            held = tuple(dataclasses.replace(one, seen_s=before_s) for one in held)
         pixel_mm = np.array(iso_pixel_mm(state.geometry))
         parts = components(np.asarray(found.probability), self.threshold, pixel_mm)
-        held = state.hypotheses
-        if state.answered_s is None:  # the time of an outline that was given
-            held = tuple(dataclasses.replace(one, seen_s=now_s) for one in held)
-        held = follow(held, parts, gap_s, now_s, self.rules)
+        held = follow(held, parts, now_s - before_s, now_s, self.rules)
         state = dataclasses.replace(
             state, hypotheses=held, times_s=state.times_s[1:], answered_s=now_s
         )

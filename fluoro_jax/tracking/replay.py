@@ -225,7 +225,7 @@ class _Run:
         for number, part in enumerate(plan.parts):
             for frame in part:
                 self._sequences[int(frame)].append(number)
-        self._states = [self._init(number) for number in range(len(plan.parts))]
+        self._states = [plan.begin(number) for number in range(len(plan.parts))]
         # Of each sequence, the frames since its state began: what `Track.frame` counts.
         self._given: list[list[int]] = [[] for _ in plan.parts]
 
@@ -255,7 +255,8 @@ class _Run:
             # can make a time that does not follow.
             if not self._gap_before(number, frame):
                 raise
-            self._states[number], self._given[number] = self._init(number), []
+            self._states[number] = self.plan.begin(number, again=True)
+            self._given[number] = []
             self.found.restarts += 1
             state, track = step(self._states[number], image, time_s)
         self._states[number] = state
@@ -268,9 +269,3 @@ class _Run:
         part = self.plan.parts[number]
         between = part[(part >= given[0]) & (part < frame)] if given else part[:0]
         return len(between) > len(given)
-
-    def _init(self, number: int) -> Any:
-        clip = self.plan.clips[number]
-        return self.plan.tracker.init(
-            clip.geometry, periodic=clip.periodic, domain=clip.domain
-        )

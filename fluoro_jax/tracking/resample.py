@@ -22,7 +22,7 @@ import numpy as np
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import AnyArray, Geometry, iso_pixel_mm
-from fluoro_jax.tracking.checks import LONGEST_GAP, SPACING_OFF
+from fluoro_jax.tracking.checks import LONGEST_GAP, OFF, SPACING_OFF
 from fluoro_jax.tracking.learned import TrainingDomain
 
 # Ours, all three.
@@ -209,10 +209,8 @@ def is_near(time_s: np.ndarray, frame_s: float) -> bool:
     gaps = np.diff(time_s) / frame_s
     if not len(gaps):
         return True
-    # 1e-6: a gap that is off by exactly the tolerance passes whatever its rounding.
-    usual = abs(np.median(gaps) - 1.0) <= SPACING_OFF + 1e-6
-    least, most = 1.0 - SPACING_OFF - 1e-6, LONGEST_GAP
-    return bool(usual and gaps.min() >= least and gaps.max() <= most)
+    usual = abs(np.median(gaps) - 1.0) <= OFF
+    return bool(usual and gaps.min() >= 1.0 - OFF and gaps.max() <= LONGEST_GAP)
 
 
 def _sequence(time_s: np.ndarray, through: int, frame_s: float) -> np.ndarray:
@@ -226,8 +224,7 @@ def _sequence(time_s: np.ndarray, through: int, frame_s: float) -> np.ndarray:
     gaps = np.diff(time_s[index])
     off = np.abs(gaps / frame_s - 1.0)
     repeated = len(index) < len(wanted)
-    # 1e-6: a gap that is off by exactly the tolerance passes whatever its rounding.
-    if repeated or (off.size and off.max() > SPACING_OFF + 1e-6):
+    if repeated or (off.size and off.max() > OFF):
         worst = int(off.argmax()) if off.size else 0
         gap = gaps[worst] if off.size else time_s[-1] - time_s[0]
         raise UserError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -134,8 +134,6 @@ class StreamTracker:
         """See `Tracker.step`: answers for the frame it is given."""
         repeats = _dropped(state.check, time_s)
         check, frame = next_frame(state.check, frame, time_s)
-        # A gap that is filled is none for the network: another one may follow.
-        check = replace(check, late=check.late and not repeats)
         memory = state.memory
         for _ in range(repeats):
             memory, _ = self._see(memory, state.newest)

@@ -38,6 +38,8 @@ class Tracker(Protocol):
       accepted. `fluoro track` and `follow.make_plan` need it, to resample.
     - `fills_gaps`: True if it makes up for dropped frames itself; a clip near the
       spacing that it learned is then not split, whatever is missing in it.
+    - `told_before(state, told_s)`: the state of `init` if the first frame is `told_s`
+      seconds after that of the reference; without it that time is ignored.
     - `window_frames`: frames that it reads at once. Only a clip of exactly so many is
       announced as periodic in `init`; without it every periodic clip is.
     """

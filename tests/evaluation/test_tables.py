@@ -151,3 +151,20 @@ def test_a_baseline_ahead_of_the_network_is_named(results):
     mean = f"{values['ours']['mean']:.3f}"
     assert any("“static”" in note and f"IoU ({mean};" in note for note in notes)
     assert not any("“static”" in note for note in results.table["notes"])
+
+
+def test_where_a_clip_is_one_frame_the_outline_of_frame_0_is_not_named_as_better(
+    results,
+):
+    rows = [
+        dict(r, values={k: r["values"]["static"] for k in r["values"]})
+        | {"values": {**r["values"], "ours": {"mean": -1.0}}}
+        for r in results.table["rows"]
+        if r["higher_is_better"]
+    ]
+    table = dict(results.table, rows=rows)
+    count = len(summary.baselines_ahead(table))
+    table["n_frames"] = table["n_cases"]
+    notes = summary.baselines_ahead(table)
+    assert 0 < len(notes) < count
+    assert not any("frame 0" in note for note in notes)

@@ -10,6 +10,7 @@ import pytest
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import iso_pixel_mm, square_panel
 from fluoro_jax.tracking.confidence import NAMES, Calibration
+from fluoro_jax.tracking.follow import Plan
 from fluoro_jax.tracking.hypotheses import MotionRules
 from fluoro_jax.tracking.posterior import PosteriorTracker
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
@@ -205,6 +206,31 @@ def test_a_larger_blob_does_not_take_the_answer_from_the_outline_given():
     columns = [track.centroid_px[1] for track in tracks]
     np.testing.assert_allclose(columns, 12.0, atol=0.3)
     assert tracked(maps)[20].centroid_px[1] == pytest.approx(40.0, abs=0.3)
+
+
+def test_an_outline_of_a_moment_before_is_predicted_to_the_first_frame():
+    tracker, empty = PosteriorTracker(Shows()), np.full((SIDE, SIDE), 0.05, np.float32)
+    begun = tracker.told_before(tracker.init(VIEW, outline(10, 12)), 0.4)
+    _, track = tracker.step(begun, empty, 0.4)
+    assert track.status == "held"  # and not seen, as it was 0.4 s before
+    np.testing.assert_allclose(track.centroid_px, (10, 12), atol=1e-6)
+    state, track = tracker.step(begun, blob(11, 12), 0.4)
+    assert track.status == "ok"
+    np.testing.assert_allclose(track.centroid_px, (11, 12), atol=0.3)
+    assert state.hypotheses[0].given
+    assert state.hypotheses[0].speed_mm_s[0] > 0.0  # it has moved since
+
+
+def test_a_plan_tells_each_sequence_how_long_ago_its_outline_was():
+    maps, times = np.stack([blob(10, 12)] * 5), 0.1 * np.arange(5)
+    parts = [np.array([0, 4]), np.array([1]), np.array([3])]
+    clips = [Clip(maps[part], times[part], VIEW) for part in parts]
+    tracker = PosteriorTracker(Shows())
+    plan = Plan(tracker, None, parts, clips, outline(10, 12))
+    assert [plan.begin(n).told_s for n in range(3)] == pytest.approx([0.0, 0.1, 0.3])
+    assert plan.begin(1).hypotheses and not plan.begin(1, again=True).hypotheses
+    untold = dataclasses.replace(plan, reference=None)
+    assert not untold.begin(1).hypotheses
 
 
 def test_an_outline_that_the_map_never_shows_is_held_and_then_given_up():

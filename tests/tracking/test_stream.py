@@ -211,7 +211,10 @@ def test_a_refused_frame_leaves_the_stream_as_it_was(case):
 
 def test_clips_near_its_spacing_are_not_split_and_gaps_are_filled(case, trackers):
     _, _, clip = case
-    for times in ([0, 0.6, 1.2, 1.8, 2.4, 3.0], [0, 0.5, 1.5, 2.0, 3.0, 3.5]):
+    near = [0, 0.6, 1.2, 1.8, 2.4, 3.0], [0, 0.5, 1.5, 2.0, 3.0, 3.5]
+    # A late frame after a gap that is filled; a spacing off by all that is allowed.
+    near += [0, 0.5, 1.5, 2.14, 2.64, 3.14], (0.375 * np.arange(FRAMES)).tolist()
+    for times in near:
         plan = make_plan(trackers["causal"], clip.replace(time_s=np.array(times)))
         assert [part.tolist() for part in plan.parts] == [list(range(FRAMES))]
         with warnings.catch_warnings():

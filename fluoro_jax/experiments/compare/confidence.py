@@ -36,6 +36,7 @@ from fluoro_jax.experiments.compare.settings import check
 from fluoro_jax.experiments.compare.time_left import TimeLeft
 from fluoro_jax.io.files import write_text
 from fluoro_jax.tracking import confidence as judged
+from fluoro_jax.tracking.baselines.registry import RIVALS
 from fluoro_jax.tracking.confidence import Calibration, Features, Origin
 from fluoro_jax.tracking.posterior import PosteriorTracker
 
@@ -114,14 +115,14 @@ def confidence(
 def _tracker(model: str) -> Any:
     """The network's tracker, bare: its whole map is followed by the motion model."""
     weights, _, ahead = model.partition("@")
-    entry = read_entry(f"{weights}@{ahead.partition('+')[0]}+mask")
-    if entry.knowledge != "nothing" or entry.learns:
+    if weights in RIVALS or ":" in weights:
         raise UserError(
             f"{model} is no network",
             needed="weights by name, or the workdir of a run",
             why="the features are those of a probability map",
             fix="--model=group@0",
         )
+    entry = read_entry(f"{weights}@{ahead.partition('+')[0]}+mask")
     return entry.build(None, None)
 
 

@@ -41,7 +41,7 @@ NETWORKS = (
     *("training/nets.py", "training/precision.py", "tracking/baselines/matching.py"),
     *(f"tracking/{name}.py" for name in ("network", "networks", "one_frame")),
     *(f"tracking/{name}.py" for name in ("hypotheses", "path", "posterior", "stream")),
-    "tracking/window_answer.py",
+    *("tracking/window_answer.py", "tracking/baselines/shape.py"),
 )
 # The breaths that a rival on centroids is trained on are a forecaster's.
 BASELINES = (

@@ -89,17 +89,14 @@ def forecast_errors_of(
         settings: the config: its sections forecast and evaluation.
 
     Returns:
-        Of the tracker of `forecast_of`. A scenario from a CT is left out: its truth is
-        known at its frames alone; and one of another setup, whose clips are those of
-        the scenario that it shares.
+        Of the tracker of `forecast_of`, where `is_forecast` says so.
     """
     forecast, tracker = settings.forecast, forecast_of(rows, settings.forecast.of)
     found: dict[tuple[str, str, float], list[dict[str, float]]] = {}
     for record in records:
-        scenario = record["scenario"]
-        entry = SCENARIOS[scenario]
-        if entry.from_ct or any(entry.setup_mm) or record["tracker"] != tracker:
+        if not is_forecast(record, tracker):
             continue
+        scenario = record["scenario"]
         for name, (number, case) in itertools.product(
             FORECASTERS, enumerate(record["cases"])
         ):
@@ -121,6 +118,20 @@ def forecast_errors_of(
             over = over_cases(each, settings.evaluation)
             pooled.append({"forecaster": name, "horizon_s": h} | over)
     return Forecasts(tracker, by_scenario, pooled)
+
+
+def is_forecast(record: Mapping[str, Any], tracker: str) -> bool:
+    """Returns whether a record's traces are forecast.
+
+    Not those of a scenario from a CT, whose truth is known at its frames alone, nor of
+    one of another setup, whose clips are those of the scenario that it shares.
+
+    Args:
+        record: of the comparison.
+        tracker: of `forecast_of`.
+    """
+    entry = SCENARIOS[record["scenario"]]
+    return record["tracker"] == tracker and not (entry.from_ct or any(entry.setup_mm))
 
 
 def _each_case(errors: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

@@ -176,7 +176,9 @@ class Runner:
             record["cases"].append({"case": index, **found})
         except UserError as error:
             why = f"{error.found} (needed: {error.needed})"
-            record["refused"].append({"case": index, "why": why})
+            # A library that is not installed may be there at the next call.
+            kind = "failed" if isinstance(error.__cause__, ImportError) else "refused"
+            record[kind].append({"case": index, "why": why})
         except Exception as error:
             # A tracker may raise anything, after hours: the others and the other clips
             # go on, and the next call tries this one again.

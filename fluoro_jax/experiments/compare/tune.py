@@ -21,9 +21,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from fluoro_jax.experiments.compare.latency import case_errors, forecast_of
-from fluoro_jax.experiments.compare.scenarios import SCENARIOS
-from fluoro_jax.experiments.compare.summary import summarise_record
+from fluoro_jax.experiments.compare.latency import case_errors, is_forecast
 
 # The first grids had their best at an edge: these go on beyond it. Not the window: its
 # 20 s are the whole past of a clip of 24 s.
@@ -66,15 +64,11 @@ def traces(workdir: Path) -> tuple[list[Mapping[str, Any]], Any]:
     """
     table = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
     config: Any = ConfigDict(table["config"])
-    paths = sorted((workdir / "records").glob("*/*.json"))
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    rows = [summarise_record(record, config.evaluation) for record in records]
-    tracker = forecast_of(rows, config.forecast.of)
-    chosen = [
-        record
-        for record in records
-        if record["tracker"] == tracker and not SCENARIOS[record["scenario"]].from_ct
-    ]
+    # Records of other scenarios may be of an earlier call, and of other seeds.
+    scenarios = {row["scenario"] for row in table["rows"]}
+    paths = [p for s in scenarios for p in (workdir / "records" / s).glob("*.json")]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]
+    chosen = [one for one in records if is_forecast(one, table["forecast_of"])]
     return [case for record in chosen for case in record["cases"]], config
 
 

@@ -163,9 +163,10 @@ def test_a_held_beam_is_not_on_where_the_answer_is_unsure():
     assert found["held when unsure"]["duty_cycle_pct"] == 0.0
 
 
-def test_a_tracker_without_a_map_is_refused(tmp_path):
-    with pytest.raises(UserError):
-        confidence(get_config("smoke"), tmp_path, model="static_frame0")
+@pytest.mark.parametrize("model", ["static_frame0", "my_module:MyTracker"])
+def test_a_tracker_without_a_map_is_refused(tmp_path, model):
+    with pytest.raises(UserError, match=f"{model} is no network"):
+        confidence(get_config("smoke"), tmp_path, model=model)
 
 
 def test_an_unanswered_frame_is_covered_by_no_radius():

@@ -170,6 +170,30 @@ def test_a_refused_and_a_failed_clip_leave_the_others_answers(
     assert [one["case"] for one in record["cases"]] == [0, 2, 3]
 
 
+def test_what_a_missing_library_refused_is_tried_again(tmp_path, monkeypatch):
+    entry, given = fragile([2.0])
+    missing = [True]
+
+    def build(training, patient):
+        if missing:
+            cause = ImportError("cv2")
+            words = dict(needed="an extra", why="it matches", fix="install it")
+            raise UserError("no cv2", **words) from cause
+        return entry.build(training, patient)
+
+    monkeypatch.setattr(run, "scenario_clips", lambda *_, indices, **__: given)
+    needing = dataclasses.replace(entry, build=build)
+    go = lambda: run.Runner(settings(clips__cases=1), tmp_path, None, "").run(
+        [needing], ["clinic"]
+    )
+    (record,) = go()
+    assert not record["refused"]
+    assert record["failed"] == [{"case": 0, "why": "no cv2 (needed: an extra)"}]
+    missing.clear()
+    (record,) = go()
+    assert not record["failed"] and [one["case"] for one in record["cases"]] == [0]
+
+
 def test_a_call_that_was_stopped_goes_on_within_a_scenario(tmp_path, monkeypatch):
     entry, given = fragile([2.0] * 5)
     asked = []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 from fake_scenarios import disc_clip
@@ -8,7 +9,7 @@ from fake_scenarios import disc_clip
 from configs.trackers import get_config
 from fluoro_jax.experiments.compare import tune_rivals
 from fluoro_jax.experiments.compare.scenarios import SCENARIOS
-from fluoro_jax.experiments.compare.tune import GRIDS, at_edge, trials
+from fluoro_jax.experiments.compare.tune import GRIDS, at_edge, traces, trials
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.baselines.tune import errors_mm, tune
 
@@ -38,6 +39,22 @@ def test_every_clip_is_of_another_patient(monkeypatch):
     clips = tune_rivals.tuning_clips()
     assert asked == [(n, i) for i, n in enumerate(tune_rivals.SCENARIOS_TRIED)]
     assert len(clips) == len(asked) and clips[0].frames.ndim == 3
+
+
+def test_traces_are_those_that_the_table_forecasts(tmp_path):
+    rows = [{"scenario": name} for name in ("clinic", "setup", "real_ct")]
+    config = {"clips": {"seeds": "tuning"}}
+    table = dict(config=config, rows=rows, forecast_of="a@0")
+    (tmp_path / "results.json").write_text(json.dumps(table))
+    for scenario in ("clinic", "setup", "real_ct", "gain"):  # gain: of another call
+        folder = tmp_path / "records" / scenario
+        folder.mkdir(parents=True)
+        for name in ("a@0", "a@0+followed"):
+            cases = [f"{name} in {scenario}"]
+            record = dict(tracker=name, scenario=scenario, cases=cases)
+            (folder / f"{name.replace('@', '-')}.json").write_text(json.dumps(record))
+    cases, read = traces(tmp_path)
+    assert cases == ["a@0 in clinic"] and read.clips.seeds == "tuning"
 
 
 def test_training_tumours_move_within_the_chest():
