@@ -132,7 +132,7 @@ def base_config(scale: str = "full") -> Config:
         learning_rate=1e-4,  # ours
         b1=0.5,  # ours
         b2=0.9,  # ours
-        schedule="cosine",  # ours
+        schedule="cosine",  # ours; counted from step 0, also with a later critic_start
         warmup_steps=0,  # ours
         clip_norm=1.0,  # ours
     )

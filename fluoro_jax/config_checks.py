@@ -19,6 +19,7 @@ def check_together(cfg: Config) -> None:
     _check_pixel(cfg)
     _check_sizes(cfg)
     _check_stem(cfg)
+    _check_frozen(cfg)
     _check_groups(cfg)
     _check_causal(cfg)
     _check_half_cells(cfg)
@@ -93,6 +94,23 @@ def _check_stem(cfg: Config) -> None:
             needed="gen.stem at least 1",
             why="the networks read a cell through a dense layer of so many channels",
             fix="--config.gen.stem=32, or --config.gen.patch=1",
+        )
+    if cfg.gen.patch == 1 and cfg.gen.stem:
+        raise UserError(
+            f"gen.stem = {cfg.gen.stem} with gen.patch = 1",
+            needed="gen.stem = 0",
+            why="pixels are read as they are: it would do nothing",
+            fix="--config.gen.stem=0, or --config.gen.patch=4",
+        )
+
+
+def _check_frozen(cfg: Config) -> None:
+    if cfg.init.frozen != "nothing" and not cfg.init.parent:
+        raise UserError(
+            f'init.frozen = "{cfg.init.frozen}" without init.parent',
+            needed="the run that the frozen layers are of",
+            why="layers of a fresh network would stay as they were drawn",
+            fix="--config.init.parent=NAME, or --config.init.frozen=nothing",
         )
 
 

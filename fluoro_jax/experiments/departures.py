@@ -13,7 +13,7 @@ from fluoro_jax.studies import SET_STUDIES
 
 Config = Mapping[str, Any]
 # The paper's size, as `configs/base.py` reads it.
-PIXELS, LEVELS, STEPS = 256, (7, 5), 10_000
+PIXELS, LEVELS, STEPS, FRAMES = 256, (7, 5), 10_000, 10
 PARAMETERS = 7_606_978  # of the generator at that size: `parameter_count`
 LOSSES = dict(l1=100.0, ssim=1.0, iou=1.0, adversarial=1.0)  # eq. 5 and 9 as read
 
@@ -52,18 +52,7 @@ def scale_departures(config: Config) -> list[str]:
 
 def method_departures(config: Config) -> list[str]:
     """Returns the departures from the paper's method, whatever the size."""
-    study, data, gen = config["study"], config["data"], config["gen"]
-    found = []
-    if study["collimate"]:
-        found.append("panel centred on the true path (collimate)")
-    if data["source"] == "simulator":
-        sizes = f"tumours of {data['smallest_mm']:g} to {data['largest_mm']:g} mm"
-        # In studies of sets body and tumour are fixed; amplitudes alone are drawn
-        # afresh.
-        drawn = "clips with new amplitudes" if study["name"] in SET_STUDIES else sizes
-        found.append(f"fresh simulated {drawn} for stored training cases")
-    if data["stack"] != "wrap":
-        found.append(f"neighbouring frames stacked by {data['stack']!r} for 'wrap'")
+    gen, found = config["gen"], _data_departures(config)
     if gen.get("patch", 1) > 1:
         found.append("a stem of {0} x {0} pixels".format(gen["patch"]))
     if gen["background_px"] > 0:
@@ -76,7 +65,47 @@ def method_departures(config: Config) -> list[str]:
         found.append("max pooling and bilinear upsampling for strides")
     if config["init"]["frozen"] not in ("nothing", "bottom"):
         found.append(f"frozen in fine-tuning: {config['init']['frozen']}")
-    return [*found, *_training_departures(config)]
+    return [*found, *_training_departures(config), *_answer_departures(config)]
+
+
+def _data_departures(config: Config) -> list[str]:
+    study, data = config["study"], config["data"]
+    sets, found = study["name"] in SET_STUDIES, []
+    if study["collimate"]:
+        found.append("panel centred on the true path (collimate)")
+    if study["num_frames"] != FRAMES:
+        found.append(f"clips of {study['num_frames']} frames for {FRAMES}")
+    if data["source"] == "simulator":
+        sizes = f"tumours of {data['smallest_mm']:g} to {data['largest_mm']:g} mm"
+        # In studies of sets body and tumour are fixed; amplitudes alone are drawn
+        # afresh.
+        drawn = "clips with new amplitudes" if sets else sizes
+        found.append(f"fresh simulated {drawn} for stored training cases")
+    if data["midline_share"] > 0.0:
+        found.append(f"{data['midline_share']:.0%} of them near the midline")
+    if data["bodies"] != "phantom":
+        found.append(f"bodies: {data['bodies']}")
+    if data["randomise"]:
+        found.append(f"drawn appearance ({data['randomise']})")
+    if data["stack"] != "wrap":
+        found.append(f"neighbouring frames stacked by {data['stack']!r} for 'wrap'")
+    # The paper's sub-group is fine-tuned from its group's network.
+    if config["init"]["parent"] and study["name"] != "subgroup":
+        found.append(f"started from `{config['init']['parent']}`")
+    return found
+
+
+def _answer_departures(config: Config) -> list[str]:
+    asked, found = config["evaluation"], []
+    if asked["answer"] == "component":
+        found.append("one component of the mask answers")
+    if asked["half_cells"]:
+        found.append("the mean of four answers moved by half a cell")
+    if asked["threshold"] != 0.5:
+        found.append(f"masks cut at {asked['threshold']:g}")
+    if asked["outline"] == "clip":
+        found.append("one outline a clip")
+    return found
 
 
 def _training_departures(config: Config) -> list[str]:

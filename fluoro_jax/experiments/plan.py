@@ -287,11 +287,21 @@ def _missing(
         record = found.get(part.name)
         unseen = record is None or (asked and bool(record["stale"]))
         # A record without a network is enough for a table, not for a child.
-        gone = part.name in needed and not (workdir / part.name / "ckpt").is_dir()
+        gone = part.name in needed and not _is_trained(part, workdir)
         if unseen or gone:
             wanted.append(part)
             needed |= set(part.needs)
     return wanted[::-1]
+
+
+def _is_trained(part: Part, workdir: Path) -> bool:
+    """Whether the folder of a part holds its network, trained to the last step.
+
+    A run that was stopped has checkpoints too, from which no other part may start.
+    """
+    folders = (workdir / part.name / "ckpt").glob("*")
+    steps = [int(folder.name) for folder in folders if folder.name.isdigit()]
+    return max(steps, default=-1) >= part.run.train.num_steps
 
 
 def _set_aside_stale(part: Part, record: dict[str, Any] | None, workdir: Path) -> None:

@@ -47,7 +47,8 @@ class Nets:
 def build(cfg: Any) -> Nets:
     """Builds the networks and optimizers of a config; nothing is allocated."""
     # Schedules end with the run, and each network makes its own number of updates a
-    # step.
+    # step; the critic's as if it began in step 0, so from `loss.critic_start` on it
+    # makes fewer, and its last rate is not 0.
     steps, train = cfg.train.num_steps, cfg.train
     return Nets(
         cfg=cfg,

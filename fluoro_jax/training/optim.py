@@ -42,7 +42,7 @@ def make_optimizer(
 
     Args:
         opt_cfg: learning_rate, schedule, b1, b2, warmup_steps (updates), clip_norm.
-        num_updates: updates of this network in the whole run.
+        num_updates: of the schedule: updates in the whole run, from step 0.
         frozen: which of the generator's parameters stay, as in `freeze.labels`.
     """
     adam = optax.chain(

@@ -74,7 +74,7 @@ class Program:
         return jax.block_until_ready(answer) if self._wait else answer
 
     def compile(self, state: PyTree, *batches: PyTree) -> Any:
-        """Compiles ahead for these arguments; calling it then compiles nothing more."""
+        """Compiles the heaviest program of a call ahead, in most calls the only one."""
         return self._heaviest(state, *batches)[0]
 
     def bytes_beside_state(self, state: PyTree, *batches: PyTree) -> int | None:

@@ -51,7 +51,7 @@ TRAINERS = (  # code that decides, beside the data, what a network learns
     *("training/losses.py", "training/step.py", "training/optim.py"),
     *("training/freeze.py", "training/state.py", "training/parallel.py"),
     *("training/nets.py", "training/parent.py", "training/loop.py"),
-    "training/precision.py",
+    *("training/precision.py", "training/read_forward.py"),
 )
 PACKAGES = (
     "fluoro_jax jax jaxlib flax optax orbax-checkpoint numpy scipy clu ml-collections"

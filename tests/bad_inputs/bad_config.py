@@ -88,6 +88,8 @@ def _rolled(folder):
 
 
 ROWS = [
+    _row("gen.stem", 8, "gen.patch = 1", "gen.stem=0"),
+    _row("init.frozen", "bottom", "without init.parent", "init.frozen=nothing"),
     Bad(
         "half cells without cells",
         _set(evaluation__half_cells=True),

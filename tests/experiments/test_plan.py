@@ -117,6 +117,18 @@ def test_a_record_of_another_network_is_stale(cfg, tmp_path):
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_no_part_starts_from_a_network_that_was_stopped(cfg, runs, tmp_path):
+    steps = cfg.parts.best_patient.run.train.num_steps
+    for last, again in ((steps - 1, True), (steps, False)):
+        call(cfg, tmp_path, "best_patient")
+        runs.clear()
+        (tmp_path / "best_patient" / "ckpt" / f"{last:08d}").mkdir(parents=True)
+        (tmp_path / "results" / "patient_other.json").unlink(missing_ok=True)
+        call(cfg, tmp_path, "patient_other")
+        assert ("best_patient", None) in runs if again else len(runs) == 1
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_stored_results_are_reused_and_broken_ones_are_not(cfg, runs, tmp_path):
     call(cfg, tmp_path / "first", "best_patient")
     stored = tmp_path / "second" / "stored" / cfg.name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from configs import best_group, best_patient, paper_group, paper_patient
+from configs import best_group, best_patient, paper_all, paper_group, paper_patient
+from fluoro_jax import fingerprint
 from fluoro_jax.experiments import departures
 from fluoro_jax.experiments.verdicts import grade, verdict
 
@@ -116,6 +117,39 @@ def test_what_differs_from_the_paper_is_read_from_the_config():
     } <= set(departures.departures(both))
     sets = departures.departures(best_patient.get_config("cpu").to_dict())
     assert any("clips with new amplitudes" in words for words in sets)
+
+
+# Where recipes differ from the paper's form in what the paper leaves open (rates,
+# averages, batch, order of cases, voxels, the critic's size), in how frames are scaled,
+# in the study, which a row's title names, or in what the number of parameters tells.
+NO_DEPARTURE = (
+    *("gen_opt.learning_rate", "gen_opt.b2", "train.ema_decay", "data.batch_size"),
+    *("data.even_in", "data.pool_bodies", "data.renew_every", "data.random_start"),
+    *("gen.input_mean", "gen.input_scale", "gen.stem", "loss.foreground_weight"),
+    *("seed", "loss.critic_start", "study.name", "study.seed", "study.photons"),
+    *("study.voxel_mm", "study.num_train", "study.num_val", "study.num_test"),
+    *("critic.base", "critic.cap", "critic.levels", "gen.base", "gen.cap"),
+    "evaluation.offset_share",  # of columns that are given frame 0
+)
+
+
+def test_every_key_in_which_a_recipe_differs_is_told_or_excepted():
+    paper = paper_group.get_config().to_dict()
+    parts = paper_all.get_config("cpu").parts.values()
+    runs = [p.run.to_dict() for p in parts if p.section in ("group", "riding")]
+    drawn = {"data": dict(paper["data"], source="simulator")}
+    told = set()
+    for run in runs:
+        # Some keys tell only where training draws afresh, or of steps it never reaches.
+        short = {"train": dict(paper["train"], num_steps=run["train"]["num_steps"])}
+        for key in set(fingerprint.different(paper, run)) - told - set(NO_DEPARTURE):
+            section, _, name = key.partition(".")
+            for base in (paper, paper | drawn, paper | short):
+                one = base | {section: base[section] | {name: run[section][name]}}
+                if departures.departures(one) != departures.departures(base):
+                    told.add(key)
+            assert key in told, key
+    assert {"study.num_frames", "init.parent", "evaluation.outline"} <= told
 
 
 def test_the_papers_form_is_named_by_its_scale():
