@@ -106,7 +106,8 @@ def _first_dicom(path: Path) -> Path | None:
         nested = (p for p in sorted(path.glob("*/*")) if p.is_file())
         few = itertools.islice(nested, MOST_FILES)
         inner = next((p for p in few if looks_like_dicom(p)), None)
-        return next(iter(dicom_files(path)), inner)
+        # A damaged file, listed by its name, says nothing of what the folder holds.
+        return next((p for p in dicom_files(path) if looks_like_dicom(p)), inner)
     return path if looks_like_dicom(path) or path.suffix == ".dcm" else None
 
 

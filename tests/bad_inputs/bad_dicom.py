@@ -27,6 +27,32 @@ def _folder(change=None, **changed):
     return lambda folder: read_clip(put_singles(folder, change=change, **changed))
 
 
+def _gap(*lost, stated=None, **changed):
+    """A series of one second without some of its frames 0 to 3."""
+
+    def call(folder):
+        same = {"AcquisitionTime": "120000", "FrameTime": 100, **changed}
+        put_singles(folder, change=lambda _, ds: edit(ds, **same))
+        for place, number in enumerate((2, 0, 3, 1)):
+            if number in lost:
+                (folder / f"frame{place}.dcm").unlink()
+        read_clip(folder, Overrides(**(stated or {})))
+
+    return call
+
+
+def _hurt(change):
+    """A series of which one file is damaged."""
+
+    def call(folder):
+        put_singles(folder)
+        path = folder / "frame2.dcm"
+        path.write_bytes(change(path.read_bytes()))
+        read_clip(folder)
+
+    return call
+
+
 def _saved(change):
     def call(folder):
         ds = projection()
@@ -188,6 +214,14 @@ TIMES = [
         _folder(lambda n, ds: edit(ds, AcquisitionTime=None, InstanceNumber=None)),
         ("no order of its 4 frames",),
     ),
+    Bad(
+        "gap",
+        _gap(1),
+        ("no frame 2 ((0020,0013) InstanceNumber; 1 missing among 1 to 4)", "again"),
+    ),
+    Bad("wide gap", _gap(1, 2), ("no frame 2 to 3 (",)),
+    Bad("gap by rate", _gap(2, FrameTime=None, CineRate=10), ("no frame 3 (",)),
+    Bad("gap by fps", _gap(2, stated={"fps": 8.0}), ("no frame 3 (",)),
 ]
 KIND = [
     Bad(
@@ -214,6 +248,8 @@ KIND = [
 ]
 DAMAGED = [
     Bad("text", _bytes(lambda raw: b"x" * 300), ("no DICOM file",)),
+    Bad("empty in a series", _hurt(lambda raw: b""), ("frame2.dcm: no DICOM file",)),
+    Bad("no preamble", _hurt(lambda raw: raw[132:]), ("frame2.dcm: no DICOM file",)),
     Bad("cut header", _bytes(lambda raw: raw[:600]), ("clip.dcm",)),
     Bad("cut pixels", _bytes(lambda raw: raw[:-100]), ("clip.dcm",)),
     Bad("rows", _file(Rows=65535, Columns=65535), ("65535 x 65535 pixels",)),

@@ -379,6 +379,23 @@ def test_single_frames_of_one_second_are_sorted_by_number(tmp_path):
     assert found.sources["time_s"].startswith("(0018,1063)")
 
 
+def test_frames_may_be_missing_where_a_clock_gives_their_times(tmp_path):
+    folder = put_singles(tmp_path / "a")
+    (folder / "frame3.dcm").unlink()  # the second of four
+    (folder / "._frame0.dcm").write_bytes(b"\0" * 82)  # of macOS
+    found = read(folder)
+    np.testing.assert_allclose(found.clip.time_s, [0, 2, 3], atol=1e-6)
+    assert "uneven" in noted(found)
+    with pytest.raises(UserError, match="no frame 2 "):
+        read(folder, fps=4.0)
+
+
+def test_numbers_that_are_all_the_same_say_nothing_of_gaps(tmp_path):
+    same = lambda number, ds: edit(ds, InstanceNumber=1)
+    found = read(put_singles(tmp_path / "a", change=same), fps=4.0)
+    np.testing.assert_array_equal(found.clip.frames, PIXELS)
+
+
 def test_overlays_in_unused_bits_are_no_pixels(tmp_path):
     ds = projection("XA")
     ds.PixelData = (PIXELS | 0x8000).astype("<u2").tobytes()
