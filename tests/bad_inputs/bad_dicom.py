@@ -195,6 +195,35 @@ GEOMETRY = [
         _folder(_other(3, PositionerPrimaryAngle=40)),
         ("gantry_deg differs", "one view"),
     ),
+    Bad(
+        "turning C-arm",
+        _file(PositionerPrimaryAngleIncrement=[0, 10, 20, 30]),
+        ("(0018,1520)", "angles 30 degrees apart", "one angle, within 0.5 degrees"),
+    ),
+    Bad(
+        "turning by one step",
+        _file(PositionerSecondaryAngleIncrement=-0.2),
+        ("(0018,1521)", "angles 0.6 degrees apart"),
+    ),
+    # DICOM allows for whole angles in place of offsets, beside an angle of 0.
+    Bad(
+        "all angles in the increments",
+        _file(PositionerPrimaryAngleIncrement=[30, 30, 30, 30]),
+        ("(0018,1520)", "angles 30 degrees apart"),
+    ),
+    Bad(
+        "turning beside a flag",
+        _file(
+            PositionerPrimaryAngleIncrement=[30, 31, 32, 33],
+            stated={"gantry_deg": 30.0},
+        ),
+        ("angles 3 degrees apart",),
+    ),
+    Bad(
+        "mirrored frame",
+        _folder(_other(2, PatientOrientation=["L", "F"])),
+        ("frame0.dcm: mirrored or turned against", "(0020,0020)", "one view"),
+    ),
 ]
 TIMES = [
     Bad(

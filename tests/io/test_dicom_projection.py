@@ -353,6 +353,16 @@ def test_c_arm_angles_are_the_detectors(primary, gantry_deg, tmp_path):
     np.testing.assert_array_equal(found.clip.frames, PIXELS[:, :, ::-1])
 
 
+def test_a_c_arm_that_stands_may_say_so_frame_by_frame(tmp_path):
+    both = ("PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement")
+    for still in ([0, 0.2, -0.2, 0.1], 0, 0.1, []):
+        found = read(put(tmp_path, **dict.fromkeys(both, still)))
+        assert found.clip.geometry.gantry_deg == 180.0
+    # With the angle stated, what the offsets are added to is not used.
+    path = put(tmp_path, PositionerPrimaryAngleIncrement=[30] * 4)
+    assert read(path, gantry_deg=210.0).clip.geometry.gantry_deg == 210.0
+
+
 def test_all_eight_positions_turn_the_angle():
     """Worked out by hand: where the patient sees the source of gantry 90 (at Xf)."""
     angles = {p: as_head_first_supine(90.0, p)[0] for p in ("HFS", "FFS", "HFP", "FFP")}

@@ -24,7 +24,7 @@ from fluoro_jax.io.dicom.intensity import Intensity, read_intensity, suspect_inv
 from fluoro_jax.io.dicom.pixels import check_pixels, decode, frame_shape
 from fluoro_jax.io.dicom.reading import may_be_dicom
 from fluoro_jax.io.dicom.supplied import sidecar_of, supply
-from fluoro_jax.io.dicom.tags import Tags, Value
+from fluoro_jax.io.dicom.tags import Tags, Value, name_of
 from fluoro_jax.io.dicom.times import frame_times, moment_of, no_times, series_times
 from fluoro_jax.io.overrides import SCALE, Overrides
 
@@ -295,8 +295,17 @@ def _in_order(path: Path, headers: list[Tags]) -> list[Tags]:
 
 
 def _one_view(headers: list[Tags], views: list[View]) -> None:
-    """Refuses files of other views: a turning gantry, another panel position."""
+    """Refuses files of other views: a turned gantry, a moved panel, mirrored frames."""
     for tags, view in zip(headers, views, strict=True):
+        sides = [(one.turn.rows, one.turn.cols) for one in (views[0], view)]
+        if sides[0] != sides[1]:
+            refuse(
+                f"{tags.path}: mirrored or turned against {headers[0].path.name} "
+                f"({name_of('PatientOrientation')}, or the receptor's)",
+                "one view for all frames",
+                "left and right, or head and feet, would change places within the clip",
+                "export the frames as they were taken",
+            )
         for name in NUMBERS:
             a, b = views[0].get(name), view.get(name)
             if a is None and b is None:
