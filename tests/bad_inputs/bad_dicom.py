@@ -271,6 +271,17 @@ KIND = [
     Bad("multi in folder", _folder(_other(0, NumberOfFrames=2)), ("several frames",)),
     Bad("colour", _file(SamplesPerPixel=3), ("3 samples a pixel",)),
     Bad("bits", _file(BitsStored=17), ("BitsStored = 17 of 16",)),
+    Bad("high bit", _file(HighBit=15), ("HighBit = 15 with BitsStored = 12",)),
+    Bad(
+        "high bit of one frame",
+        _folder(_other(2, HighBit=15)),
+        ("frame0.dcm: (0028,0102) HighBit = 15",),
+    ),
+    Bad(
+        "palette",
+        _file(PhotometricInterpretation="PALETTE COLOR"),
+        ("(0028,0004) PhotometricInterpretation is no grey", "MONOCHROME1 or"),
+    ),
     Bad("bits 12", _file(BitsAllocated=12), ("of 12 bits",)),
     Bad("slope 0", _file(RescaleSlope=0), ("RescaleSlope is 0",)),
     Bad("table", _saved(_table), ("ModalityLUTSequence is damaged",)),
