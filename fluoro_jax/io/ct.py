@@ -88,6 +88,14 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
             why="the file is damaged or of another kind",
             fix="open it in a viewer such as 3D Slicer and export it as .mha",
         ) from error
+    parts = image.GetNumberOfComponentsPerPixel()
+    if parts != 1:
+        raise UserError(
+            f"{path}: {parts} numbers a voxel (colour, vectors or layers of segments)",
+            needed="one number a voxel: HU, or the labels of a mask",
+            why="they are read as a volume",
+            fix="export one scalar volume; a segmentation of 3D Slicer as a label map",
+        )
     count = image.GetDimension()
     return MetaImage(
         SimpleITK.GetArrayFromImage(image),

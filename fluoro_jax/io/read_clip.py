@@ -187,6 +187,13 @@ def _clip(array: np.ndarray, sidecar: Sidecar, kind: str, path: Path) -> ReadCli
             "a clip is a sequence of frames",
             "write the frames into one file",
         )
+    if array.size == 0:
+        refuse(
+            f"{path}: an array of {' x '.join(map(str, array.shape))}",
+            "at least one frame, row and column",
+            "there is nothing to track",
+            "write the frames again",
+        )
     frames = np.asarray(array, np.float32)
     if not np.isfinite(frames).all():
         bad = int(np.argmin(np.isfinite(frames).all(axis=(1, 2))))

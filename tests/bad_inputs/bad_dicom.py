@@ -356,6 +356,12 @@ NPZ = [
     Bad("npz text", lambda f: _npz(f, b"x"), ("no frames can be read", "BadZip")),
     Bad("npz name", lambda f: _npz(f, frame=np.ones(3)), ("KeyError",)),
     Bad("npz objects", lambda f: _npz(f, frames=np.array([{}])), ("ValueError",)),
+    Bad(
+        "npz no frame",
+        lambda f: _npz(f, frames=np.zeros((0, 6, 8))),
+        ("a.npz: an array of 0 x 6 x 8", "at least one frame"),
+    ),
+    Bad("npz no row", lambda f: _npz(f, frames=np.zeros((3, 0, 8))), ("of 3 x 0 x 8",)),
     Bad("npz text array", lambda f: _npz(f, frames=np.array(["a"])), ("<U1",)),
 ]
 
