@@ -92,10 +92,11 @@ def _read(path: Path, stated: Overrides) -> ReadClip:
     if read is None and path.is_dir():
         if (path / "images").is_dir():
             read = _from_trackrad
-        elif any(path.glob("*.png")):
-            read = _from_png
+        # Before pictures: one of a clip, as `fluoro inspect` writes, may lie beside it.
         elif dicom_files(path):
             return read_projection(path, stated)
+        elif any(path.glob("*.png")):
+            read = _from_png
     elif read is None and (looks_like_dicom(path) or path.suffix == ".dcm"):
         return read_projection(path, stated)
     if read is not None:

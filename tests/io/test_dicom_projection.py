@@ -21,6 +21,7 @@ from pydicom.sequence import Sequence
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.io.describe import describe
 from fluoro_jax.io.dicom import header
 from fluoro_jax.io.dicom.patient import as_head_first_supine
 from fluoro_jax.io.overrides import Overrides
@@ -398,6 +399,18 @@ def test_frames_may_be_missing_where_a_clock_gives_their_times(tmp_path):
     assert "uneven" in noted(found)
     with pytest.raises(UserError, match="no frame 2 "):
         read(folder, fps=4.0)
+
+
+def test_a_picture_beside_dicom_frames_hides_none(tmp_path):
+    folder = put_singles(tmp_path / "a")
+    (folder / "orientation.png").write_bytes(b"as fluoro inspect writes it")
+    np.testing.assert_array_equal(read(folder).clip.frames, PIXELS)
+    assert describe(folder).facts["what"] == "a fluoroscopy clip: DICOM XA"
+    # Not the first by its name alone: a damaged file is refused by its name.
+    (folder / "a.dcm").touch()
+    for call in (read, describe):
+        with pytest.raises(UserError, match=r"a\.dcm: no DICOM file"):
+            call(folder)
 
 
 def test_numbers_that_are_all_the_same_say_nothing_of_gaps(tmp_path):
