@@ -14,6 +14,7 @@ Source: https://trackrad2025.grand-challenge.org/data
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def read_trackrad(folder: Path) -> TrackRadCase:
 
 
 def _paths(folder: Path) -> tuple[Path, Path]:
-    name = folder.name
+    # "." has no name. Not `resolve`: a link is named as the user named the case.
+    name = os.path.basename(os.path.abspath(folder))
     return (
         folder / "images" / f"{name}_frames.mha",
         folder / "targets" / f"{name}_labels.mha",
