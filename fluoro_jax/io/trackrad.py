@@ -129,7 +129,8 @@ def _paths(folder: Path) -> tuple[Path, Path]:
 
 def _rate_hz(path: Path) -> float:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        # "-sig": editors on Windows put a byte order mark before the number.
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
         # bool is an int in Python: "true" would pass for 1 Hz.
         number = isinstance(value, int | float) and not isinstance(value, bool)
         rate = float(value) if number else 0.0
