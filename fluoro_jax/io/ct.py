@@ -10,6 +10,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Grid
 from fluoro_jax.io.ct_series import read_series
 from fluoro_jax.io.mha import MetaImage, read_mha, to_lps, write_mha
+from fluoro_jax.io.nifti import SUFFIXES, check_nifti
 
 # What counts as a volume in one file; a folder without any counts as one DICOM series.
 VOLUMES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd")
@@ -27,8 +28,9 @@ def read_ct(path: Path) -> tuple[np.ndarray, Grid]:
 
     Raises:
         UserError: if it is missing, cannot be read, has no three axes, lies obliquely,
-            or has slices that do not make a whole volume (`ct_series`); if SimpleITK is
-            needed and not installed.
+            or has slices that do not make a whole volume (`ct_series`); a NIfTI file
+            that is cut off or without orientation (`nifti`); if SimpleITK is needed and
+            not installed.
     """
     path = Path(path)
     image = read_mha(path) if path.suffix == ".mha" else _read_by_simpleitk(path)
@@ -75,6 +77,8 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
         ) from error
     if path.is_dir():
         return read_series(path, SimpleITK)
+    if path.name.lower().endswith(SUFFIXES):
+        check_nifti(path)
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
@@ -84,6 +88,14 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
             why="the file is damaged or of another kind",
             fix="open it in a viewer such as 3D Slicer and export it as .mha",
         ) from error
+    parts = image.GetNumberOfComponentsPerPixel()
+    if parts != 1:
+        raise UserError(
+            f"{path}: {parts} numbers a voxel (colour, vectors or layers of segments)",
+            needed="one number a voxel: HU, or the labels of a mask",
+            why="they are read as a volume",
+            fix="export one scalar volume; a segmentation of 3D Slicer as a label map",
+        )
     count = image.GetDimension()
     return MetaImage(
         SimpleITK.GetArrayFromImage(image),

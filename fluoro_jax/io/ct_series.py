@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fluoro_jax.errors import refuse
+from fluoro_jax.io.dicom.header import check_grey
 from fluoro_jax.io.mha import MetaImage
 
 # DICOM tags as GDCM writes them: group and element in hexadecimal.
 POSITION, ORIENTATION, PIXEL_MM = "0020|0032", "0020|0037", "0028|0030"
 ROWS, COLS, BITS = "0028|0010", "0028|0011", "0028|0100"
+SHOWN, STORED, HIGH = "0028|0004", "0028|0101", "0028|0102"
 # Ours, all four.
 SAME_PLACE_MM = 0.01  # closer slices are the same slice twice
 SPACING_OFF = 0.01  # relative difference between the steps of one series
@@ -140,6 +142,12 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
         numbers = lambda tag: [float(v) for v in reader.GetMetaData(tag).split("\\")]
         place, axes, pixel = map(numbers, (POSITION, ORIENTATION, PIXEL_MM))
         rows, cols, bits = (int(reader.GetMetaData(t)) for t in (ROWS, COLS, BITS))
+        has = reader.HasMetaDataKey
+        shown, *few = (
+            reader.GetMetaData(tag).strip() if has(tag) else ""
+            for tag in (SHOWN, STORED, HIGH)
+        )
+        stored, high = (int(one) if one else None for one in few)
     except (RuntimeError, ValueError) as error:
         last = str(error).splitlines()[-1].strip()
         refuse(
@@ -150,6 +158,7 @@ def _read_header(path: Path, simpleitk: Any) -> Slice:
             fix="copy the file again, or export the series again",
         )
     directions = check_place(path, place, axes, pixel)
+    check_grey(path, shown, stored, high)
     # A header can be read although the pixels behind it are cut off (a test does so).
     if path.stat().st_size < rows * cols * bits // 8 and not _compressed(path):
         refuse(

@@ -101,12 +101,15 @@ def _modalities(folder: Path) -> Counter[str]:
 def _first_dicom(path: Path) -> Path | None:
     """The first DICOM file of a path that holds no other kind of clip."""
     if path.is_dir():
-        if (path / "images").is_dir() or any(path.glob("*.png")):
+        if (path / "images").is_dir():
             return None
+        # A damaged file, listed by its name, says nothing of what the folder holds.
+        here = next((p for p in dicom_files(path) if looks_like_dicom(p)), None)
+        if here or any(path.glob("*.png")):
+            return here
         nested = (p for p in sorted(path.glob("*/*")) if p.is_file())
         few = itertools.islice(nested, MOST_FILES)
-        inner = next((p for p in few if looks_like_dicom(p)), None)
-        return next(iter(dicom_files(path)), inner)
+        return next((p for p in few if looks_like_dicom(p)), None)
     return path if looks_like_dicom(path) or path.suffix == ".dcm" else None
 
 

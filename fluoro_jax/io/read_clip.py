@@ -92,10 +92,11 @@ def _read(path: Path, stated: Overrides) -> ReadClip:
     if read is None and path.is_dir():
         if (path / "images").is_dir():
             read = _from_trackrad
-        elif any(path.glob("*.png")):
-            read = _from_png
+        # Before pictures: one of a clip, as `fluoro inspect` writes, may lie beside it.
         elif dicom_files(path):
             return read_projection(path, stated)
+        elif any(path.glob("*.png")):
+            read = _from_png
     elif read is None and (looks_like_dicom(path) or path.suffix == ".dcm"):
         return read_projection(path, stated)
     if read is not None:
@@ -186,6 +187,13 @@ def _clip(array: np.ndarray, sidecar: Sidecar, kind: str, path: Path) -> ReadCli
             "3 axes: [T, H, W]; in the header of an .mha columns, rows, frames",
             "a clip is a sequence of frames",
             "write the frames into one file",
+        )
+    if array.size == 0:
+        refuse(
+            f"{path}: an array of {' x '.join(map(str, array.shape))}",
+            "at least one frame, row and column",
+            "there is nothing to track",
+            "write the frames again",
         )
     frames = np.asarray(array, np.float32)
     if not np.isfinite(frames).all():

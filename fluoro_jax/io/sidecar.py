@@ -228,7 +228,8 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        # "-sig": editors on Windows put a byte order mark before the text.
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     # RecursionError: JSON nested thousands deep; it is no ValueError.
     except (ValueError, RecursionError) as error:
         _refuse(path, f"no JSON ({str(error)[:80]})", "a JSON object with named values")

@@ -14,6 +14,7 @@ Source: https://trackrad2025.grand-challenge.org/data
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def read_trackrad(folder: Path) -> TrackRadCase:
 
 
 def _paths(folder: Path) -> tuple[Path, Path]:
-    name = folder.name
+    # "." has no name. Not `resolve`: a link is named as the user named the case.
+    name = os.path.basename(os.path.abspath(folder))
     return (
         folder / "images" / f"{name}_frames.mha",
         folder / "targets" / f"{name}_labels.mha",
@@ -127,7 +129,8 @@ def _paths(folder: Path) -> tuple[Path, Path]:
 
 def _rate_hz(path: Path) -> float:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        # "-sig": editors on Windows put a byte order mark before the number.
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
         # bool is an int in Python: "true" would pass for 1 Hz.
         number = isinstance(value, int | float) and not isinstance(value, bool)
         rate = float(value) if number else 0.0

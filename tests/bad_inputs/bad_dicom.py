@@ -27,6 +27,32 @@ def _folder(change=None, **changed):
     return lambda folder: read_clip(put_singles(folder, change=change, **changed))
 
 
+def _gap(*lost, stated=None, **changed):
+    """A series of one second without some of its frames 0 to 3."""
+
+    def call(folder):
+        same = {"AcquisitionTime": "120000", "FrameTime": 100, **changed}
+        put_singles(folder, change=lambda _, ds: edit(ds, **same))
+        for place, number in enumerate((2, 0, 3, 1)):
+            if number in lost:
+                (folder / f"frame{place}.dcm").unlink()
+        read_clip(folder, Overrides(**(stated or {})))
+
+    return call
+
+
+def _hurt(change):
+    """A series of which one file is damaged."""
+
+    def call(folder):
+        put_singles(folder)
+        path = folder / "frame2.dcm"
+        path.write_bytes(change(path.read_bytes()))
+        read_clip(folder)
+
+    return call
+
+
 def _saved(change):
     def call(folder):
         ds = projection()
@@ -169,6 +195,35 @@ GEOMETRY = [
         _folder(_other(3, PositionerPrimaryAngle=40)),
         ("gantry_deg differs", "one view"),
     ),
+    Bad(
+        "turning C-arm",
+        _file(PositionerPrimaryAngleIncrement=[0, 10, 20, 30]),
+        ("(0018,1520)", "angles 30 degrees apart", "one angle, within 0.5 degrees"),
+    ),
+    Bad(
+        "turning by one step",
+        _file(PositionerSecondaryAngleIncrement=-0.2),
+        ("(0018,1521)", "angles 0.6 degrees apart"),
+    ),
+    # DICOM allows for whole angles in place of offsets, beside an angle of 0.
+    Bad(
+        "all angles in the increments",
+        _file(PositionerPrimaryAngleIncrement=[30, 30, 30, 30]),
+        ("(0018,1520)", "angles 30 degrees apart"),
+    ),
+    Bad(
+        "turning beside a flag",
+        _file(
+            PositionerPrimaryAngleIncrement=[30, 31, 32, 33],
+            stated={"gantry_deg": 30.0},
+        ),
+        ("angles 3 degrees apart",),
+    ),
+    Bad(
+        "mirrored frame",
+        _folder(_other(2, PatientOrientation=["L", "F"])),
+        ("frame0.dcm: mirrored or turned against", "(0020,0020)", "one view"),
+    ),
 ]
 TIMES = [
     Bad(
@@ -188,6 +243,14 @@ TIMES = [
         _folder(lambda n, ds: edit(ds, AcquisitionTime=None, InstanceNumber=None)),
         ("no order of its 4 frames",),
     ),
+    Bad(
+        "gap",
+        _gap(1),
+        ("no frame 2 ((0020,0013) InstanceNumber; 1 missing among 1 to 4)", "again"),
+    ),
+    Bad("wide gap", _gap(1, 2), ("no frame 2 to 3 (",)),
+    Bad("gap by rate", _gap(2, FrameTime=None, CineRate=10), ("no frame 3 (",)),
+    Bad("gap by fps", _gap(2, stated={"fps": 8.0}), ("no frame 3 (",)),
 ]
 KIND = [
     Bad(
@@ -208,12 +271,25 @@ KIND = [
     Bad("multi in folder", _folder(_other(0, NumberOfFrames=2)), ("several frames",)),
     Bad("colour", _file(SamplesPerPixel=3), ("3 samples a pixel",)),
     Bad("bits", _file(BitsStored=17), ("BitsStored = 17 of 16",)),
+    Bad("high bit", _file(HighBit=15), ("HighBit = 15 with BitsStored = 12",)),
+    Bad(
+        "high bit of one frame",
+        _folder(_other(2, HighBit=15)),
+        ("frame0.dcm: (0028,0102) HighBit = 15",),
+    ),
+    Bad(
+        "palette",
+        _file(PhotometricInterpretation="PALETTE COLOR"),
+        ("(0028,0004) PhotometricInterpretation is no grey", "MONOCHROME1 or"),
+    ),
     Bad("bits 12", _file(BitsAllocated=12), ("of 12 bits",)),
     Bad("slope 0", _file(RescaleSlope=0), ("RescaleSlope is 0",)),
     Bad("table", _saved(_table), ("ModalityLUTSequence is damaged",)),
 ]
 DAMAGED = [
     Bad("text", _bytes(lambda raw: b"x" * 300), ("no DICOM file",)),
+    Bad("empty in a series", _hurt(lambda raw: b""), ("frame2.dcm: no DICOM file",)),
+    Bad("no preamble", _hurt(lambda raw: raw[132:]), ("frame2.dcm: no DICOM file",)),
     Bad("cut header", _bytes(lambda raw: raw[:600]), ("clip.dcm",)),
     Bad("cut pixels", _bytes(lambda raw: raw[:-100]), ("clip.dcm",)),
     Bad("rows", _file(Rows=65535, Columns=65535), ("65535 x 65535 pixels",)),
@@ -280,6 +356,12 @@ NPZ = [
     Bad("npz text", lambda f: _npz(f, b"x"), ("no frames can be read", "BadZip")),
     Bad("npz name", lambda f: _npz(f, frame=np.ones(3)), ("KeyError",)),
     Bad("npz objects", lambda f: _npz(f, frames=np.array([{}])), ("ValueError",)),
+    Bad(
+        "npz no frame",
+        lambda f: _npz(f, frames=np.zeros((0, 6, 8))),
+        ("a.npz: an array of 0 x 6 x 8", "at least one frame"),
+    ),
+    Bad("npz no row", lambda f: _npz(f, frames=np.zeros((3, 0, 8))), ("of 3 x 0 x 8",)),
     Bad("npz text array", lambda f: _npz(f, frames=np.array(["a"])), ("<U1",)),
 ]
 

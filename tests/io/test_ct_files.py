@@ -47,6 +47,9 @@ def test_without_simpleitk_the_extra_is_named(tmp_path, monkeypatch):
 
 
 class FakeImage:
+    def GetNumberOfComponentsPerPixel(self):
+        return 1
+
     def GetDimension(self):
         return 3
 
@@ -86,6 +89,17 @@ def test_what_simpleitk_cannot_read_says_why(tmp_path, monkeypatch):
     (tmp_path / "a.nrrd").touch()
     with pytest.raises(UserError, match="Unable to determine"):
         ct.read_ct(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "nii.gz", "mhd", "mha"])
+def test_colours_and_vectors_are_no_volume(tmp_path, suffix):
+    sitk = pytest.importorskip("SimpleITK")
+    one = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.float32))
+    path = tmp_path / f"a.{suffix}"
+    sitk.WriteImage(sitk.Compose(one, one, one), str(path))
+    with pytest.raises(UserError, match=r"3 numbers a voxel|several channels") as found:
+        ct.read_ct(path)
+    assert len(str(found.value).splitlines()) == 4
 
 
 def test_real_simpleitk_agrees_with_our_reader(tmp_path):

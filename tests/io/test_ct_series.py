@@ -1,6 +1,7 @@
 """Folders of DICOM slices: order by position, and every gap refused."""
 
 import numpy as np
+import patients
 import pytest
 
 from fluoro_jax.errors import UserError
@@ -74,6 +75,14 @@ def tilt(folder):
         write_slice(folder / f"{name}.dcm", index, place=place)
 
 
+def edit(**values):
+    def change(folder):
+        pytest.importorskip("pydicom")
+        patients.change(folder / "c.dcm", **values)
+
+    return change
+
+
 def alone(folder):
     for name in "abcef":
         (folder / f"{name}.dcm").unlink()
@@ -90,6 +99,8 @@ def alone(folder):
         (lambda f: cut(f, 0.0), "c.dcm"),
         (tilt, "drift by"),
         (alone, "1 slices"),
+        (edit(HighBit=11), "HighBit = 11 with BitsStored = 16"),
+        (edit(PhotometricInterpretation="RGB"), "Interpretation is no grey"),
         (lambda f: write_slice(f / "x.dcm", 7, turn=True), "other pixels or dir"),
         (
             lambda f: write_slice(f / "x.dcm", 6, plane=np.zeros((5, 5), np.int16)),

@@ -21,6 +21,7 @@ from pydicom.sequence import Sequence
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.io.describe import describe
 from fluoro_jax.io.dicom import header
 from fluoro_jax.io.dicom.patient import as_head_first_supine
 from fluoro_jax.io.overrides import Overrides
@@ -353,6 +354,16 @@ def test_c_arm_angles_are_the_detectors(primary, gantry_deg, tmp_path):
     np.testing.assert_array_equal(found.clip.frames, PIXELS[:, :, ::-1])
 
 
+def test_a_c_arm_that_stands_may_say_so_frame_by_frame(tmp_path):
+    both = ("PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement")
+    for still in ([0, 0.2, -0.2, 0.1], 0, 0.1, []):
+        found = read(put(tmp_path, **dict.fromkeys(both, still)))
+        assert found.clip.geometry.gantry_deg == 180.0
+    # With the angle stated, what the offsets are added to is not used.
+    path = put(tmp_path, PositionerPrimaryAngleIncrement=[30] * 4)
+    assert read(path, gantry_deg=210.0).clip.geometry.gantry_deg == 210.0
+
+
 def test_all_eight_positions_turn_the_angle():
     """Worked out by hand: where the patient sees the source of gantry 90 (at Xf)."""
     angles = {p: as_head_first_supine(90.0, p)[0] for p in ("HFS", "FFS", "HFP", "FFP")}
@@ -377,6 +388,35 @@ def test_single_frames_of_one_second_are_sorted_by_number(tmp_path):
     found = read(put_singles(tmp_path / "a", change=same))
     np.testing.assert_array_equal(found.clip.frames, PIXELS)
     assert found.sources["time_s"].startswith("(0018,1063)")
+
+
+def test_frames_may_be_missing_where_a_clock_gives_their_times(tmp_path):
+    folder = put_singles(tmp_path / "a")
+    (folder / "frame3.dcm").unlink()  # the second of four
+    (folder / "._frame0.dcm").write_bytes(b"\0" * 82)  # of macOS
+    found = read(folder)
+    np.testing.assert_allclose(found.clip.time_s, [0, 2, 3], atol=1e-6)
+    assert "uneven" in noted(found)
+    with pytest.raises(UserError, match="no frame 2 "):
+        read(folder, fps=4.0)
+
+
+def test_a_picture_beside_dicom_frames_hides_none(tmp_path):
+    folder = put_singles(tmp_path / "a")
+    (folder / "orientation.png").write_bytes(b"as fluoro inspect writes it")
+    np.testing.assert_array_equal(read(folder).clip.frames, PIXELS)
+    assert describe(folder).facts["what"] == "a fluoroscopy clip: DICOM XA"
+    # Not the first by its name alone: a damaged file is refused by its name.
+    (folder / "a.dcm").touch()
+    for call in (read, describe):
+        with pytest.raises(UserError, match=r"a\.dcm: no DICOM file"):
+            call(folder)
+
+
+def test_numbers_that_are_all_the_same_say_nothing_of_gaps(tmp_path):
+    same = lambda number, ds: edit(ds, InstanceNumber=1)
+    found = read(put_singles(tmp_path / "a", change=same), fps=4.0)
+    np.testing.assert_array_equal(found.clip.frames, PIXELS)
 
 
 def test_overlays_in_unused_bits_are_no_pixels(tmp_path):

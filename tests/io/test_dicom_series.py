@@ -250,6 +250,8 @@ def edit(**values):
         (edit(Rows=60000), "60000 x 14 pixels"),
         (edit(NumberOfFrames=2_000_000_000), "2000000000 frames"),
         (edit(PixelData=None), "no pixels"),
+        (edit(BitsStored=12), "HighBit = 15 with BitsStored = 12"),
+        (edit(PhotometricInterpretation="PALETTE COLOR"), "Interpretation is no grey"),
         (edit(FrameOfReferenceUID="1.2.3"), "FrameOfReferenceUID 1.2.3"),
     ],
 )

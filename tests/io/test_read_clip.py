@@ -34,6 +34,14 @@ def test_a_trackrad_case_comes_with_its_mask(tmp_path):
     assert read_clip(bare).mask is None
 
 
+def test_a_byte_order_mark_before_json_is_no_error(tmp_path):
+    folder = put_trackrad(tmp_path / "case")
+    for name in ("geometry.json", "frame-rate.json"):
+        raw = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + raw)
+    same(read_clip(folder), small_clip())
+
+
 @pytest.mark.parametrize(("dtype", "atol"), [("uint16", 6e-4), ("uint8", 0.021)])
 def test_a_folder_of_png_in_the_order_of_its_numbers(dtype, atol, tmp_path):
     folder = put_png(tmp_path / "png", dtype=dtype)  # frame_9, frame_10, frame_11

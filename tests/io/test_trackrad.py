@@ -40,6 +40,19 @@ def test_a_case_without_targets(case, tmp_path):
     assert read_trackrad(tmp_path / "a").labels is None
 
 
+def test_a_case_is_named_by_its_folder_wherever_it_is_read_from(
+    case, tmp_path, monkeypatch
+):
+    write_trackrad(tmp_path / "case_1", case)
+    for here, typed in ((".", "."), ("images", ".."), ("images", "../../case_1")):
+        monkeypatch.chdir(tmp_path / "case_1" / here)
+        np.testing.assert_array_equal(read_trackrad(typed).frames, case.frames)
+    # Files of a case have its name, also behind a link of that name.
+    (tmp_path / "case_1").rename(tmp_path / "stored")
+    (tmp_path / "case_1").symlink_to(tmp_path / "stored")
+    assert read_trackrad(tmp_path / "case_1").rate_hz == 4.0
+
+
 def test_shapes_that_do_not_fit_are_not_written(case, tmp_path):
     with pytest.raises(ValueError, match="frames are"):
         write_trackrad(tmp_path / "a", TrackRadCase(case.frames[0], 4.0, (1.0, 1.0)))

@@ -28,6 +28,7 @@ MOST_FRAMES = 100_000
 MOST_DECODED_BYTES = 4 * 2**30  # of all frames as float32, as `png.MOST_BYTES`
 MOST_RATIO = 1000  # decoded to encoded bytes of compressed pixels
 MAGIC = b"DICM"
+GREY = ("MONOCHROME1", "MONOCHROME2")
 MARKS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # that begin an item
 
 
@@ -133,6 +134,35 @@ def check_size(path: Path, header: Any) -> None:
     if (rows or 1) * (cols or 1) > MOST_PIXELS:
         _refuse(
             path, f"{rows} x {cols} pixels", f"at most {MOST_PIXELS}", "bin the pixels"
+        )
+
+
+def check_grey(path: Path, shown: str, stored: int | None, high: int | None) -> None:
+    """Refuses pixels that are colours, or numbers that are not in the lowest bits.
+
+    Args:
+        path: for the message.
+        shown: PhotometricInterpretation; "" where it is absent.
+        stored: BitsStored.
+        high: HighBit; None where it is absent.
+
+    Raises:
+        UserError: as said.
+    """
+    if shown.strip().upper() not in ("", *GREY):
+        # Not quoted: a damaged file may have any text there.
+        refuse(
+            f"{path}: (0028,0004) PhotometricInterpretation is no grey",
+            " or ".join(GREY),
+            "a pixel has one number, which grows with what was measured",
+            "export the images in grey",
+        )
+    if high is not None and stored is not None and high != stored - 1:
+        refuse(
+            f"{path}: (0028,0102) HighBit = {high} with BitsStored = {stored}",
+            f"HighBit {stored - 1}: the numbers in the lowest bits",
+            "they would be read shifted, and the highest bits cut off",
+            "export the images again",
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fluoro_jax.errors import refuse
-from fluoro_jax.io.dicom.header import items, quiet, whole
+from fluoro_jax.io.dicom.header import GREY, check_grey, items, quiet, whole
 from fluoro_jax.io.dicom.tags import Tags, name_of
 from fluoro_jax.io.overrides import Overrides
 
@@ -134,6 +134,7 @@ def _range(tags: Tags) -> tuple[int, int]:
             "the range of the grey levels depends on it",
             "export the file again",
         )
+    check_grey(tags.path, tags.text(PHOTOMETRIC), stored, get("HighBit"))
     if get("PixelRepresentation"):
         return -(2 ** (stored - 1)), 2 ** (stored - 1) - 1
     return 0, 2**stored - 1
@@ -195,7 +196,7 @@ def _bone_dark(tags: Tags, stated: Overrides, notes: list[str]) -> tuple[bool, s
         # By the text of the XA module both grow with the intensity.
         notes.append(f"no {name_of(SIGN)}: {relation} is taken as bone dark; --invert")
         return not flip, name_of(RELATION) + said
-    if shown in ("MONOCHROME1", "MONOCHROME2"):
+    if shown in GREY:
         notes.append(
             f"polarity by {name_of(PHOTOMETRIC)} {shown} alone: bone is taken as "
             "displayed white; look at a frame, and give --invert if it is black"

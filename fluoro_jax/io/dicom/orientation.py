@@ -70,6 +70,8 @@ def angle_of(tags: Tags, stated: Overrides, view: View, *, rt: bool) -> None:
                 "a clip has one view",
                 "export the frames of one angle",
             )
+    for key in keys[1:]:
+        _refuse_increments(tags, stated, f"{key}Increment")
     if not rt and tags.word("PositionerMotion") == "DYNAMIC":
         view.notes.append("PositionerMotion is DYNAMIC: check that the C-arm stood")
     gantry, c_arm = tags.number(keys[0]), None
@@ -89,6 +91,31 @@ def angle_of(tags: Tags, stated: Overrides, view: View, *, rt: bool) -> None:
             fix="--gantry-deg 0  (IEC angle of the source; 0 is anterior)",
         )
     _tilted(tags, stated, view, keys[2])
+
+
+def _refuse_increments(tags: Tags, stated: Overrides, key: str) -> None:
+    """Refuses a C-arm that turns within a file, or stands off the angle that is used.
+
+    One value is the mean step between frames, several are offsets of each frame from
+    the angle (PS3.3 C.8.7.5.1.3).
+    """
+    found = tags.numbers(key, None)
+    if found is None:
+        return
+    offsets = list(found.value)
+    if len(offsets) == 1:
+        count = tags.number("NumberOfFrames")
+        offsets = [0.0, offsets[0] * ((count.value if count else 1.0) - 1.0)]
+    elif stated.gantry_deg is None:
+        offsets.append(0.0)  # at the angle that is used
+    spread = float(np.ptp(offsets))
+    if spread > STEADY_DEG:
+        refuse(
+            f"{tags.path}: {found.source}: angles {spread:.4g} degrees apart",
+            f"one angle, within {STEADY_DEG:g} degrees",
+            "a clip has one view",
+            "export the frames of one angle",
+        )
 
 
 def _from_gantry(

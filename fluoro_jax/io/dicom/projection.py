@@ -19,11 +19,12 @@ from fluoro_jax.errors import UserError, refuse
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.io.clips import ReadClip
 from fluoro_jax.io.dicom.geometry import View, read_view
-from fluoro_jax.io.dicom.header import looks_like_dicom, read_header
+from fluoro_jax.io.dicom.header import read_header
 from fluoro_jax.io.dicom.intensity import Intensity, read_intensity, suspect_inverted
 from fluoro_jax.io.dicom.pixels import check_pixels, decode, frame_shape
+from fluoro_jax.io.dicom.reading import may_be_dicom
 from fluoro_jax.io.dicom.supplied import sidecar_of, supply
-from fluoro_jax.io.dicom.tags import Tags, Value
+from fluoro_jax.io.dicom.tags import Tags, Value, name_of
 from fluoro_jax.io.dicom.times import frame_times, moment_of, no_times, series_times
 from fluoro_jax.io.overrides import SCALE, Overrides
 
@@ -214,9 +215,14 @@ def about_of(seen: Look) -> dict[str, Any]:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Returns the DICOM files of a folder, not of those below it, in name order."""
-    names = sorted(one for one in folder.iterdir() if one.name != "DICOMDIR")
-    return [one for one in names if one.is_file() and looks_like_dicom(one)]
+    """Returns the DICOM files of a folder, not of those below it, in name order.
+
+    By their content or their name: a file that lost its beginning is a frame too.
+    """
+    # "._" begins the name of what macOS writes beside a file on foreign disks.
+    other = lambda name: name == "DICOMDIR" or name.startswith("._")
+    paths = sorted(one for one in folder.iterdir() if not other(one.name))
+    return [one for one in paths if one.is_file() and may_be_dicom(one)]
 
 
 def _files(path: Path) -> list[Path]:
@@ -289,8 +295,17 @@ def _in_order(path: Path, headers: list[Tags]) -> list[Tags]:
 
 
 def _one_view(headers: list[Tags], views: list[View]) -> None:
-    """Refuses files of other views: a turning gantry, another panel position."""
+    """Refuses files of other views: a turned gantry, a moved panel, mirrored frames."""
     for tags, view in zip(headers, views, strict=True):
+        sides = [(one.turn.rows, one.turn.cols) for one in (views[0], view)]
+        if sides[0] != sides[1]:
+            refuse(
+                f"{tags.path}: mirrored or turned against {headers[0].path.name} "
+                f"({name_of('PatientOrientation')}, or the receptor's)",
+                "one view for all frames",
+                "left and right, or head and feet, would change places within the clip",
+                "export the frames as they were taken",
+            )
         for name in NUMBERS:
             a, b = views[0].get(name), view.get(name)
             if a is None and b is None:

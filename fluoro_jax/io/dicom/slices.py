@@ -13,7 +13,7 @@ import numpy as np
 
 from fluoro_jax.errors import UserError, refuse
 from fluoro_jax.io.ct_series import Slice, check_place
-from fluoro_jax.io.dicom.header import import_pydicom
+from fluoro_jax.io.dicom.header import check_grey, import_pydicom
 from fluoro_jax.io.dicom.reading import (
     UNCOMPRESSED,
     guarded,
@@ -125,6 +125,9 @@ def _sizes(path: Path, dataset: Any) -> tuple[int, int, int]:
             why="a CT slice has one value a pixel",
             fix="export the series again",
         )
+    shown = text_of(dataset, "PhotometricInterpretation")
+    stored = whole_of(dataset, "BitsStored") or whole_of(dataset, "BitsAllocated")
+    check_grey(path, shown, stored, whole_of(dataset, "HighBit"))
     if not 0 < frames <= MOST_VOXELS // (rows * cols):
         refuse(
             f"{path}: {frames} frames of {rows} x {cols} pixels",

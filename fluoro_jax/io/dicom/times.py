@@ -7,6 +7,7 @@ FrameTimeVector, then FrameTime, then each frame's FrameReferenceDateTime, then 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from fluoro_jax.io.overrides import Overrides
 
 UNEVEN = 0.05  # ours: relative; recorded times jitter by less
 MOST_S = 1e6
+MOST_GAPS = 8  # that a message lists
 FIX = "--fps 15  (frames a second of the recording)"
 # Pairs of tags that together say when a single frame was taken, best first.
 MOMENTS = (
@@ -91,8 +93,13 @@ def moment_of(tags: Tags) -> tuple[float, str] | None:
 def series_times(
     headers: Sequence[Tags], stated: Overrides, notes: list[str]
 ) -> Value | None:
-    """Returns the times of single-frame files in their order, as `frame_times` does."""
+    """Returns the times of single-frame files in their order, as `frame_times` does.
+
+    Raises:
+        UserError: as of `frame_times`; frames are missing, and the times are counted.
+    """
     if stated.fps is not None:
+        _refuse_gaps(headers)
         return Value(np.arange(len(headers)) / stated.fps, stated.source("fps"))
     moments = [moment_of(one) for one in headers]
     good = [one for one in moments if one is not None]
@@ -104,14 +111,41 @@ def series_times(
             return Value(_checked(headers[0], times, notes), good[0][1])
     step = headers[0].number("FrameTime")
     if step is not None and step.value > 0.0:
+        _refuse_gaps(headers)
         times = np.arange(len(headers)) * step.value / 1e3
         return Value(_checked(headers[0], times, notes), step.source)
     rate = headers[0].number("CineRate")
     if rate is not None and rate.value > 0.0:
+        _refuse_gaps(headers)
         notes.append(f"only {rate.source} gives the times; check it, or give --fps")
         times = np.arange(len(headers)) / rate.value
         return Value(_checked(headers[0], times, notes), rate.source)
     return None
+
+
+def _refuse_gaps(headers: Sequence[Tags]) -> None:
+    """Refuses a series that lacks frames: times counted from its files would be wrong.
+
+    Numbers that are absent, or the same in two files, say nothing of it.
+    """
+    found = [one.number("InstanceNumber") for one in headers]
+    numbers = sorted({int(one.value) for one in found if one is not None})
+    if len(numbers) < len(headers):
+        return
+    pairs = list(itertools.pairwise(numbers))
+    count = sum(after - before - 1 for before, after in pairs)
+    if not count:
+        return
+    named = (f"{a + 1}" + f" to {b - 1}" * (b > a + 2) for a, b in pairs if b > a + 1)
+    gaps = list(itertools.islice(named, MOST_GAPS + 1))
+    listed = ", ".join(gaps[:MOST_GAPS]) + ", ..." * (len(gaps) > MOST_GAPS)
+    refuse(
+        f"{headers[0].path.parent}: no frame {listed} ({name_of('InstanceNumber')}; "
+        f"{count} missing among {numbers[0]} to {numbers[-1]})",
+        "numbers that follow each other, where the times are frames times a step",
+        "every frame after the gap would be taken for an earlier one",
+        "copy the whole series again, or keep only frames that follow each other",
+    )
 
 
 def _moment(text: str) -> float | None:
