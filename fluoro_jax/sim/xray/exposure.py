@@ -156,7 +156,8 @@ class Exposure:
     Attributes:
         tube: its spectrum; None is 60 keV.
         mas: charge of a frame, mAs, for which `tube` gives quanta.
-        quanta: absorbed quanta of an unattenuated pixel of the frame, instead of `mas`.
+        quanta: absorbed quanta of an unattenuated pixel before `panel.binning`, instead
+            of `mas`.
         focal_spot_mm: width of the focal spot.
         pulse_s: length of the exposure, during which the body moves, s.
         scatter: scattered radiation.
