@@ -203,18 +203,15 @@ def _write_page(
 ) -> list[str]:
     """Writes report.html and results.json; returns what is to be named of them.
 
-    A mask in the clip is the truth. Without millimetres there is no page, and that of
-    an earlier track is removed.
+    A mask in the clip is the truth. Without millimetres there is no page.
     """
     import numpy as np
 
-    from fluoro_jax.io.tracks import read_track
-    from fluoro_jax.report.clip import PAGE, RESULTS, Tracked, write_clip_report
+    from fluoro_jax.io.tracks import PAGE, read_track
+    from fluoro_jax.report.clip import Tracked, write_clip_report
 
     out = options.out
     if options.stated.pixels_only:
-        for name in (PAGE, RESULTS):
-            (out / name).unlink(missing_ok=True)
         return []
     confidence = np.array([float(answer.confidence) for answer, _ in rows])
     latency_ms = np.array([latency for _, latency in rows])

@@ -18,6 +18,7 @@ from fluoro_jax.io.files import beside, expand_path
 from fluoro_jax.io.mha import MetaImage, write_mha
 
 FILES = ("track.csv", "masks.mha", "run.json")
+PAGE, RESULTS = "report.html", "results.json"  # written after the three
 # In every run.json: files are passed on without their page.
 DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
 COLUMNS = {
@@ -57,6 +58,25 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
             why="results are not replaced unasked",
             fix=f"add --overwrite, or --out {folder}-2",
         )
+    for name in there:
+        if (folder / name).is_dir():
+            refuse(
+                f"{folder / name} is a folder",
+                "a folder whose entries of that name are files, or none",
+                "--overwrite replaces files of a track, not folders",
+                f"move {folder / name} away, or give another --out",
+            )
+
+
+def earlier_record(folder: Path) -> dict[str, Any]:
+    """Returns the run.json of a track in a folder, {} where there is none."""
+    try:
+        record = json.loads((folder / FILES[-1]).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    # Other programs name their records run.json too.
+    ours = isinstance(record, dict) and record.get("files") == list(FILES)
+    return record if ours else {}
 
 
 def write_tracks(
@@ -69,6 +89,8 @@ def write_tracks(
     pixels_only: bool = False,
 ) -> None:
     """Writes the three files, all or none of them.
+
+    The page of an earlier track in the folder is removed with its results.
 
     Args:
         folder: made if it is not there.
@@ -91,7 +113,10 @@ def write_tracks(
     try:
         # All three are written beside their places first, so that a full disk leaves
         # the old ones.
-        with beside(*(folder / name for name in FILES)) as (table, image, record):
+        # A page that is not of an earlier track is another run's.
+        pages = (PAGE, RESULTS) if earlier_record(folder) else ()
+        places, old = ([folder / name for name in names] for names in (FILES, pages))
+        with beside(*places, gone=old) as (table, image, record):
             with table.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
                 writer.writeheader()

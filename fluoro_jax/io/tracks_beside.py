@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,11 +19,12 @@ from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.dicom.seg import write_seg
 from fluoro_jax.io.dicom.sr import write_sr
 from fluoro_jax.io.dicom.write import write_rt_image
+from fluoro_jax.io.files import remove, replaced
 from fluoro_jax.io.sidecar import NAME as SIDECAR
 from fluoro_jax.io.sidecar import write_sidecar
 from fluoro_jax.io.slicer import write_slicer
 from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
-from fluoro_jax.io.tracks import FILES
+from fluoro_jax.io.tracks import earlier_record
 
 SEG = ("seg.dcm", "frames.dcm")  # the masks, and the frames that they refer to
 # What is written for each word of a request.
@@ -77,10 +76,10 @@ def write_beside(
     algorithm: str,
     kinds: Sequence[str],
 ) -> Iterator[list[str]]:
-    """Writes the files under temporary names; renames them when the body succeeds.
+    """Writes the files and renames them; takes it back if the body fails.
 
     Files of an earlier track that its `run.json` lists and that are not written again
-    are removed then, so that none stands beside another track's results.
+    are removed, so that none stands beside another track's results.
 
     Args:
         folder: made if it is not there, and removed again after a failure.
@@ -113,17 +112,12 @@ def write_beside(
         if "gif" in kinds:
             marked = dataclasses.replace(read.clip, mask=masks)
             write_animation(fresh[GIF], marked, NOTE)
-        yield names
-        for path in old:
-            _remove(path)
-        for name, path in fresh.items():
-            if path.is_dir() and (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-            path.replace(folder / name)
+        with replaced({folder / name: path for name, path in fresh.items()}, old):
+            yield names
     finally:
         # Gone after a success; after a failure, Ctrl-C too, nothing half-written stays.
         for path in fresh.values():
-            _remove(path)
+            remove(path)
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -140,11 +134,7 @@ def _write_case(folder: Path, clip: Clip, masks: np.ndarray) -> None:
 
 def _outdated(folder: Path, read: ReadClip, names: Sequence[str]) -> list[Path]:
     """Returns the files of the folder's earlier track that are not written again."""
-    try:
-        record = json.loads((folder / FILES[-1]).read_text(encoding="utf-8"))
-        listed = record.get("more_files", [])
-    except (OSError, ValueError, AttributeError):
-        return []
+    listed = earlier_record(folder).get("more_files")
     # Only names of ours, for a record may be edited; and never what was just tracked.
     listed = listed if isinstance(listed, list) else []
     ours = {name for name in _names(KINDS) if name in listed} - set(names)
@@ -152,13 +142,6 @@ def _outdated(folder: Path, read: ReadClip, names: Sequence[str]) -> list[Path]:
     kept = {path.resolve() for path in tracked}
     paths = [folder / name for name in sorted(ours)]
     return [path for path in paths if path.resolve() not in kept]
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _names(kinds: Iterable[str]) -> list[str]:

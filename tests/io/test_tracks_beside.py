@@ -7,16 +7,19 @@ import json
 import numpy as np
 import pytest
 from clips import small_clip
+from renames import contents, fail_to_rename
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.clips import ReadClip
+from fluoro_jax.io.tracks import FILES
 from fluoro_jax.io.tracks_beside import check_beside, write_beside
 
 
 def put_earlier_track(out, more_files):
     """A folder as an earlier track left it."""
     out.mkdir()
-    (out / "run.json").write_text(json.dumps({"more_files": more_files}))
+    record = {"files": list(FILES), "more_files": more_files}
+    (out / "run.json").write_text(json.dumps(record))
     for name in ("track.gif", "frames.dcm"):
         (out / name).write_text("earlier")
     (out / "slicer").mkdir()
@@ -32,12 +35,20 @@ def test_files_of_an_earlier_track_do_not_stay_beside_new_ones(tmp_path):
     # What was tracked is never removed, wherever it lies.
     read = ReadClip(clip, "dicom", (out / "frames.dcm",), {})
     masks = np.asarray(clip.mask)
-    with write_beside(out, read, [], masks, algorithm="a", kinds=()) as names:
-        assert names == [] and (out / "track.gif").exists()
+    keys = {"algorithm": "a", "kinds": ()}
+    before = sorted(path.name for path in out.iterdir())
+    with (
+        pytest.raises(KeyboardInterrupt),
+        write_beside(out, read, [], masks, **keys),
+    ):
+        raise KeyboardInterrupt  # while the results themselves are written
+    assert sorted(path.name for path in out.iterdir()) == before
+    with write_beside(out, read, [], masks, **keys) as names:
+        assert names == []
     left = sorted(path.name for path in out.iterdir())
     assert left == ["frames.dcm", "run.json"] and (tmp_path / "elsewhere").exists()
     put_earlier_track(tmp_path / "other", [])
-    with write_beside(tmp_path / "other", read, [], masks, algorithm="a", kinds=()):
+    with write_beside(tmp_path / "other", read, [], masks, **keys):
         pass
     assert (tmp_path / "other" / "track.gif").exists()  # not listed: not ours
 
@@ -60,3 +71,18 @@ def test_a_failure_leaves_nothing_beside_the_track(tmp_path, monkeypatch, capsys
     ):
         pass
     assert not out.exists()
+
+
+def test_a_rename_that_fails_leaves_the_earlier_files(tmp_path, monkeypatch):
+    clip, out = small_clip(), tmp_path / "out"
+    put_earlier_track(out, ["slicer", "frames.dcm", "track.gif"])
+    read, masks = ReadClip(clip, "mha", (), {}), np.asarray(clip.mask)
+    fail_to_rename(monkeypatch, ".new-", "track.gif")
+    keys = {"algorithm": "a", "kinds": ("trackrad", "gif")}
+    before = contents(out)
+    with (
+        pytest.raises(PermissionError),
+        write_beside(out, read, [], masks, **keys),
+    ):
+        pass
+    assert contents(out) == before
