@@ -50,7 +50,7 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
             why=f"{len(FILES)} files are written into it",
             fix="give another --out",
         )
-    there = [name for name in FILES if (folder / name).exists()]
+    there = [name for name in (*FILES, PAGE, RESULTS) if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(
             f"{folder} holds {', '.join(there)} already",

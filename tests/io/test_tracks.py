@@ -54,6 +54,14 @@ def test_the_page_of_another_run_stays(tmp_path):
     assert left[PAGE] == f"old {PAGE}".encode() and RESULTS in left
 
 
+@pytest.mark.parametrize("name", [PAGE, RESULTS])
+def test_the_page_of_another_run_is_not_replaced_unasked(name, tmp_path):
+    (tmp_path / name).write_text("of a study")
+    with pytest.raises(UserError, match=f"holds {name} already"):
+        check_out(tmp_path, overwrite=False)
+    check_out(tmp_path, overwrite=True)
+
+
 def test_a_folder_in_a_files_place_is_refused_before_tracking(tmp_path):
     (tmp_path / "masks.mha").mkdir()
     with pytest.raises(UserError, match="is a folder"):
