@@ -11,8 +11,9 @@ from renames import contents, fail_to_rename
 
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.clips import ReadClip
+from fluoro_jax.io.files import remove
 from fluoro_jax.io.tracks import FILES
-from fluoro_jax.io.tracks_beside import check_beside, write_beside
+from fluoro_jax.io.tracks_beside import check_beside, check_inputs, write_beside
 
 
 def put_earlier_track(out, more_files):
@@ -51,6 +52,39 @@ def test_files_of_an_earlier_track_do_not_stay_beside_new_ones(tmp_path):
     with write_beside(tmp_path / "other", read, [], masks, **keys):
         pass
     assert (tmp_path / "other" / "track.gif").exists()  # not listed: not ours
+
+
+@pytest.mark.parametrize("name", ["slicer", "trackrad"])
+def test_a_folder_that_no_track_wrote_is_never_replaced(name, tmp_path):
+    (tmp_path / name / "patient").mkdir(parents=True)
+    with pytest.raises(UserError, match=f"{name} is not listed"):
+        check_beside(tmp_path, [name], overwrite=True)
+    put_earlier_track(tmp_path / "out", ["slicer", "trackrad"])
+    (tmp_path / "out" / "trackrad").mkdir()
+    check_beside(tmp_path / "out", [name], overwrite=True)
+    # A file there is not what the earlier track wrote.
+    remove(tmp_path / "out" / name)
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name} is not listed"):
+        check_beside(tmp_path / "out", [name], overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("read", "kinds"),
+    [
+        ("frames.dcm", ["seg"]),
+        ("trackrad/caseA", ["trackrad"]),  # one case of a folder of many
+        ("masks.mha", []),  # --frame0
+        ("link.dcm", ["sr"]),
+    ],
+)
+def test_what_was_read_is_never_replaced(read, kinds, tmp_path):
+    (tmp_path / "frames.dcm").write_text("mine")
+    (tmp_path / "link.dcm").symlink_to(tmp_path / "frames.dcm")
+    with pytest.raises(UserError, match="is read from"):
+        check_inputs(tmp_path, [tmp_path / read], kinds)
+    check_inputs(tmp_path, [tmp_path / "clip.dcm"], kinds)
+    check_inputs(tmp_path / "out", [tmp_path / read], kinds)
 
 
 def test_a_failure_leaves_nothing_beside_the_track(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,70 @@
+"""What `fluoro track` does to files that are there already, by a tiny network."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from clips import put_mha, put_trackrad
+from renames import contents
+from small_weights import put_weights
+
+from fluoro_jax.cli import main as cli
+from fluoro_jax.clip import Clip
+from fluoro_jax.geometry import square_panel
+from fluoro_jax.tracking import follow
+
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    put_weights(folder, "small", "moving_past")
+    return folder
+
+
+def small(rate_hz=2.0):
+    frames = np.random.default_rng(0).uniform(2.0, 4.0, (COUNT, 32, 32))
+    times = np.arange(COUNT) / rate_hz
+    return Clip(frames.astype(np.float32), times, square_panel(32))
+
+
+def track(clip, model, out, *words):
+    argv = ["track", str(clip), f"--model={model}", f"--out={out}", "--quiet"]
+    return cli.main([*argv, *words])
+
+
+def tracks_nothing(monkeypatch):
+    def never(*args, **keys):
+        raise AssertionError("tracked")
+
+    monkeypatch.setattr(follow.Plan, "run", never)
+
+
+@pytest.mark.parametrize("words", [(), ("--overwrite",)])
+def test_the_clip_that_is_tracked_is_never_replaced(
+    words, model, tmp_path, monkeypatch, capsys
+):
+    tracks_nothing(monkeypatch)
+    case = put_trackrad(tmp_path / "trackrad" / "caseA", small())
+    put_trackrad(tmp_path / "trackrad" / "caseB", small())
+    (tmp_path / "run.json").write_text(
+        json.dumps(
+            {
+                "files": ["track.csv", "masks.mha", "run.json"],
+                "more_files": ["trackrad"],
+            }
+        )
+    )
+    before = contents(tmp_path)
+    assert track(case, model, tmp_path, "--trackrad", *words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and ("is read from" in lines[0]) == bool(words)
+    path = put_mha(tmp_path, small()).rename(tmp_path / "masks.mha")
+    sidecar = tmp_path / "geometry.json"
+    sidecar.rename(tmp_path / "masks.geometry.json")
+    assert track(path, model, tmp_path, *words) == 2
+    left = contents(tmp_path)
+    assert {name: left[name] for name in before} == before and "masks.mha" in left
