@@ -17,7 +17,7 @@ from typing import Any
 
 from fluoro_jax.cli import frame0, pixels_only, run_record, stated, tracker_options
 from fluoro_jax.errors import UserError
-from fluoro_jax.io.files import expand_path
+from fluoro_jax.io.files import expand_path, readable
 from fluoro_jax.io.overrides import Overrides
 
 BESIDE = ("seg", "sr", "slicer", "trackrad", "gif")  # keys of `io.tracks_beside.KINDS`
@@ -152,23 +152,26 @@ def track(options: Options) -> None:
     told = tell_warnings(caught)
     bare = options.stated.pixels_only
     about = run_record.about(options, read, plan)
-    record = {
-        **(pixels_only.without_mm(about) if bare else about),
-        "runtime": {
-            "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
-            "seconds": round(time.time() - begun, 3),
-            "compile_s": round(first_s, 3),
-        },
-        "warnings": told,
-        "status": _counts([answer.status for answer, _ in rows]),
-    }
+    # The whole record: paths stand all over it, in warnings too.
+    record = readable(
+        {
+            **(pixels_only.without_mm(about) if bare else about),
+            "runtime": {
+                "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
+                "seconds": round(time.time() - begun, 3),
+                "compile_s": round(first_s, 3),
+            },
+            "warnings": told,
+            "status": _counts([answer.status for answer, _ in rows]),
+        }
+    )
     answers = [answer for answer, _ in rows]
     with write_beside(
         options.out,
         read,
         answers,
         masks,
-        algorithm=options.model,
+        algorithm=readable(options.model),
         kinds=options.beside,
     ) as others:
         record["more_files"] = others

@@ -8,8 +8,10 @@ import hashlib
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from fluoro_jax.errors import UserError
 
@@ -59,6 +61,48 @@ def digest_of(path: Path) -> str:
     for one in inside:
         whole.update(f"{one.relative_to(path).as_posix()} {digest_of(one)}\n".encode())
     return whole.hexdigest() if inside else ""
+
+
+def readable(value: Any) -> Any:
+    r"""Returns a record whose texts can be written as UTF-8.
+
+    Names of files are bytes: those that are not UTF-8 come as surrogates, which no
+    file can hold. They are written as `\xfc`.
+
+    >>> readable({"read": ["M\udcfcller.npz", 1.0]})["read"][0] == r"M\xfcller.npz"
+    True
+
+    Args:
+        value: a text, or mappings, lists and tuples of texts and other values.
+    """
+    if isinstance(value, str):
+        raw = value.encode("utf-8", sys.getfilesystemencodeerrors())
+        return raw.decode("utf-8", "backslashreplace")
+    if isinstance(value, Mapping):
+        return {readable(key): readable(one) for key, one in value.items()}
+    return [readable(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def check_writable(path: Path) -> None:
+    """Checks that a file can be written, without changing one that is there.
+
+    Another is written beside it and removed; folders that lack are made and removed.
+
+    Raises:
+        OSError: the folder cannot be made, or nothing can be written into it.
+    """
+    folder = path.parent
+    # `os.path`: `Path.exists` raises for a name that is too long.
+    made = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
+    trial = path.with_name(f".new-{os.getpid()}-{path.name}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    finally:
+        for one in made:  # the innermost first
+            with contextlib.suppress(OSError):
+                one.rmdir()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import UserError, refuse
 from fluoro_jax.geometry import iso_pixel_mm
-from fluoro_jax.io.files import beside, expand_path
+from fluoro_jax.io.files import beside, check_writable, expand_path
 from fluoro_jax.io.mha import MetaImage, write_mha
 
 FILES = ("track.csv", "masks.mha", "run.json")
@@ -41,14 +42,25 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     """Checks that results may be written into a folder.
 
     Raises:
-        UserError: if it is a file, or holds results and `overwrite` is False.
+        UserError: if it is a file, cannot be made or written into, or holds results and
+            `overwrite` is False.
     """
-    if folder.exists() and not folder.is_dir():
+    # `os.path`: the methods of `Path` raise for a name that is too long.
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise UserError(
             f"{folder} is a file",
             needed="a folder, or a name that is still free",
             why=f"{len(FILES)} files are written into it",
             fix="give another --out",
+        )
+    try:
+        check_writable(folder / FILES[-1])
+    except OSError as error:
+        refuse(
+            f"--out {folder}: {error.strerror or error}",
+            "a folder that can be made and written into",
+            "results are written there when all frames are tracked",
+            "give another --out, or change the permissions",
         )
     there = [name for name in (*FILES, PAGE, RESULTS) if (folder / name).exists()]
     if there and not overwrite:

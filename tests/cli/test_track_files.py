@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from small_weights import put_weights
 from fluoro_jax.cli import main as cli
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import square_panel
+from fluoro_jax.io import tracks
 from fluoro_jax.tracking import follow
 
 COUNT = 4
@@ -68,3 +72,49 @@ def test_the_clip_that_is_tracked_is_never_replaced(
     assert track(path, model, tmp_path, *words) == 2
     left = contents(tmp_path)
     assert {name: left[name] for name in before} == before and "masks.mha" in left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+@pytest.mark.parametrize("words", [(), ("--pixels-only",)])
+def test_a_name_that_is_no_utf8_does_not_lose_the_results(words, model, tmp_path):
+    put_mha(tmp_path, small())
+    odd = tmp_path / os.fsdecode(b"M\xfcller")
+    odd.mkdir()
+    for name in ("clip.mha", "geometry.json"):
+        (tmp_path / name).rename(odd / name)
+    assert track(odd / "clip.mha", model, odd / "out", *words) == 0
+    run = json.loads((odd / "out" / "run.json").read_text(encoding="utf-8"))
+    name = f"{tmp_path}/M\\xfcller/clip.mha"
+    assert name == run["input"]["read"][0] == run["command"][2]
+    assert (odd / "out" / "report.html").is_file() != bool(words)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_tracking(
+    model, tmp_path, monkeypatch, capsys
+):
+    tracks_nothing(monkeypatch)
+    clip = put_mha(tmp_path, small())
+    assert track(clip, model, clip / "out") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and f"--out {clip / 'out'}: Not a directory" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.EACCES, "change the permissions or --out"),
+        (errno.ENOSPC, "run the same command again"),
+        (errno.ENOENT, "correct that path, or --out"),
+        (errno.ENAMETOOLONG, "correct that path, or --out"),
+    ],
+)
+def test_an_error_of_the_system_names_the_commands_own_option(
+    number, fix, model, tmp_path, monkeypatch, capsys
+):
+    def fail(*args, **keys):
+        raise OSError(number, os.strerror(number), "a/b")
+
+    monkeypatch.setattr(tracks, "write_mha", fail)
+    assert track(put_mha(tmp_path, small()), model, tmp_path / "out") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and lines[3].endswith(fix)

@@ -7,7 +7,14 @@ import os
 import pytest
 from renames import contents, fail_to_rename
 
-from fluoro_jax.io.files import beside, replaced, write_all, write_text
+from fluoro_jax.io.files import (
+    beside,
+    check_writable,
+    readable,
+    replaced,
+    write_all,
+    write_text,
+)
 
 NAMES = ("a.csv", "b.mha", "c.json")
 
@@ -74,3 +81,24 @@ def test_one_file_is_replaced_at_once(tmp_path, monkeypatch):
     fail_to_rename(monkeypatch, NAMES[0], NAMES[0])  # the old one is never moved away
     write_text(tmp_path / NAMES[0], "new")
     assert (tmp_path / NAMES[0]).read_text() == "new"
+
+
+def test_texts_that_are_no_utf8_can_be_written():
+    name = os.fsdecode(b"M\xfcller.npz")
+    record = readable({"read": [name, "Müller"], "at": (name, 1.5), name: None})
+    assert record == {
+        "read": ["M\\xfcller.npz", "Müller"],
+        "at": ["M\\xfcller.npz", 1.5],
+        "M\\xfcller.npz": None,
+    }
+
+
+def test_a_trial_leaves_nothing(tmp_path):
+    before = put_old(tmp_path)
+    check_writable(tmp_path / NAMES[0])
+    check_writable(tmp_path / "new" / "er" / "a.csv")
+    for bad in (tmp_path / NAMES[0] / "x" / "a.csv", tmp_path / ("n" * 300) / "a.csv"):
+        with pytest.raises(OSError):
+            check_writable(bad)
+    assert contents(tmp_path) == before
+    assert {path.name for path in tmp_path.iterdir()} == set(before)

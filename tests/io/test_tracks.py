@@ -66,3 +66,14 @@ def test_a_folder_in_a_files_place_is_refused_before_tracking(tmp_path):
     (tmp_path / "masks.mha").mkdir()
     with pytest.raises(UserError, match="is a folder"):
         check_out(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["file/out", "n" * 300, "deep/er/out"])
+def test_a_folder_that_cannot_be_made_is_refused_before_tracking(name, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    if name.startswith("deep"):
+        check_out(tmp_path / name, overwrite=False)
+    else:
+        with pytest.raises(UserError, match=r"--out .*: (Not a dir|File name too)"):
+            check_out(tmp_path / name, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
