@@ -42,6 +42,7 @@ def about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
             "kind": read.kind,
             "read": [str(path) for path in read.files],
             "frames": len(clip.time_s),
+            "frames_sha256": frames_digest(read),
             **read.about,
         },
         "geometry": {name: told(name, value) for name, value in grid(source).items()},
@@ -64,6 +65,22 @@ def about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
         "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
         "command": _command(options, tracker.lookahead_frames),
     }
+
+
+def frames_digest(read: Any) -> str | None:
+    """Returns a sha256 of a clip's frames as float32, or None.
+
+    None where they are logarithms of counts: the last bits of a logarithm differ from
+    processor to processor, and with them the digest of the same clip.
+    """
+    import hashlib
+
+    import numpy as np
+
+    if "-ln(" in (read.sources.get("domain") or ""):
+        return None
+    frames = np.ascontiguousarray(read.clip.frames, np.float32)
+    return hashlib.sha256(frames).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
 import pytest
-from clips import put_mha, put_trackrad
+from clips import edit_json, put_mha, put_trackrad
 from renames import contents
 from small_weights import put_weights
 
@@ -118,3 +119,72 @@ def test_an_error_of_the_system_names_the_commands_own_option(
     assert track(put_mha(tmp_path, small()), model, tmp_path / "out") == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4 and lines[3].endswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("clip", "said"),
+    [
+        (
+            small().replace(frames=np.ones((COUNT, 32, 24), np.float32)),
+            "frames [4, 32, 24]",
+        ),
+        (small().replace(time_s=0.52 * np.arange(COUNT)), "up to 0.06 s"),
+        (small().replace(geometry=square_panel(32, detector_mm=470.0)), "pixel_mm"),
+        (small().replace(frames=small().frames[::-1].copy()), "other frames"),
+    ],
+)
+def test_a_page_of_another_clip_is_refused(clip, said, results, tmp_path, capsys):
+    before = contents(results)
+    path = put_mha(tmp_path, clip)
+    assert cli.main(["report", str(results), f"--clip={path}"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and said in lines[0]
+    assert contents(results) == before
+
+
+@pytest.fixture(scope="module")
+def results(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tracked")
+    assert track(put_mha(folder, small()), model, folder / "out") == 0
+    return folder / "out"
+
+
+def test_the_page_of_the_clip_itself_is_written_again(results):
+    page = (results / "report.html").read_bytes()
+    (results / "report.html").unlink()
+    clip = results.parent / "clip.mha"
+    assert cli.main(["report", str(results), f"--clip={clip}"]) == 0
+    assert (results / "report.html").stat().st_size == pytest.approx(len(page), rel=0.1)
+
+
+def test_a_page_is_of_the_numbers_that_were_stated(model, tmp_path):
+    counts = np.rint(6e4 * np.exp(-small().frames))
+    clip = put_mha(tmp_path, small(4.0).replace(frames=counts, domain="counts"))
+    edit_json(tmp_path / "geometry.json", open_beam=6e4, pixel_mm=[5.0, 5.0])
+    pitch = [str(one) for one in small().geometry.pixel_mm]
+    out = tmp_path / "out"
+    assert track(clip, model, out, "--fps=2", "--pixel-mm", *pitch) == 0
+    run = json.loads((out / "run.json").read_text("utf-8"))
+    # A logarithm's last bits depend on the processor.
+    assert run["input"]["frames_sha256"] is None
+    assert cli.main(["report", str(out), f"--clip={clip}"]) == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"command": ["--fps=x"]},
+        {"command": 5},
+        {"time_s": []},
+        {"time_s": {"value": [0.0, 1.0]}},
+        {"geometry": {"sad_mm": {"value": "far"}}},
+    ],
+)
+def test_a_record_that_was_edited_is_four_lines(changed, results, tmp_path, capsys):
+    out = shutil.copytree(results, tmp_path / "out")
+    run = json.loads((out / "run.json").read_text("utf-8"))
+    (out / "run.json").write_text(json.dumps({**run, **changed}))
+    clip = results.parent / "clip.mha"
+    assert cli.main(["report", str(out), f"--clip={clip}"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "run.json" in lines[0]
