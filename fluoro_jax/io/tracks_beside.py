@@ -58,6 +58,17 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
         import_pydicom(folder / SEG[0])
     names = _names(kinds)
     there = [name for name in names if (folder / name).exists()]
+    listed = _listed(folder)
+    for name in there:
+        # A folder of that name may be a data set: files in it are not named above.
+        ours = name not in FOLDERS or name in listed
+        if not ours or (folder / name).is_dir() != (name in FOLDERS):
+            refuse(
+                f"{folder / name} is no result that the run.json of an earlier track lists",
+                "a name that is free, or what an earlier track wrote",
+                "--overwrite replaces results of a track, and nothing else",
+                f"move {folder / name} away, or add --out {folder}-2",
+            )
     if there and not overwrite:
         refuse(
             f"{folder} holds {', '.join(there)} already",
@@ -65,17 +76,6 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
             "results are not replaced unasked",
             f"add --overwrite, or --out {folder}-2",
         )
-    listed = _listed(folder)
-    for name in there:
-        # A folder of that name may be a data set: files in it are not named above.
-        ours = name not in FOLDERS or name in listed
-        if not ours or (folder / name).is_dir() != (name in FOLDERS):
-            refuse(
-                f"{folder / name} is not listed in the run.json of an earlier track",
-                "a name that is free, or what an earlier track wrote",
-                "--overwrite replaces results of a track, and nothing else",
-                f"move {folder / name} away, or add --out {folder}-2",
-            )
 
 
 def check_inputs(folder: Path, inputs: Iterable[Path], kinds: Sequence[str]) -> None:

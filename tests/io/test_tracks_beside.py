@@ -57,15 +57,16 @@ def test_files_of_an_earlier_track_do_not_stay_beside_new_ones(tmp_path):
 @pytest.mark.parametrize("name", ["slicer", "trackrad"])
 def test_a_folder_that_no_track_wrote_is_never_replaced(name, tmp_path):
     (tmp_path / name / "patient").mkdir(parents=True)
-    with pytest.raises(UserError, match=f"{name} is not listed"):
-        check_beside(tmp_path, [name], overwrite=True)
+    for overwrite in (False, True):  # nobody is told to add --overwrite
+        with pytest.raises(UserError, match=f"{name} is no result"):
+            check_beside(tmp_path, [name], overwrite=overwrite)
     put_earlier_track(tmp_path / "out", ["slicer", "trackrad"])
     (tmp_path / "out" / "trackrad").mkdir()
     check_beside(tmp_path / "out", [name], overwrite=True)
     # A file there is not what the earlier track wrote.
     remove(tmp_path / "out" / name)
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(UserError, match=f"{name} is not listed"):
+    with pytest.raises(UserError, match=f"{name} is no result"):
         check_beside(tmp_path / "out", [name], overwrite=True)
 
 
