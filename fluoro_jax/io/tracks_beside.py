@@ -64,7 +64,7 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
         ours = name not in FOLDERS or name in listed
         if not ours or (folder / name).is_dir() != (name in FOLDERS):
             refuse(
-                f"{folder / name} is no result that the run.json of an earlier track lists",
+                f"{folder / name} is no result of an earlier track (by its run.json)",
                 "a name that is free, or what an earlier track wrote",
                 "--overwrite replaces results of a track, and nothing else",
                 f"move {folder / name} away, or add --out {folder}-2",
