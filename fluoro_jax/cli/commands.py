@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
-import os
 import re
 import sys
 import traceback
@@ -17,7 +15,13 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from fluoro_jax.cli.surroundings import explained, prepare, settle_flags, unbroken
+from fluoro_jax.cli.surroundings import (
+    explained,
+    of_the_system,
+    prepare,
+    settle_flags,
+    unbroken,
+)
 from fluoro_jax.cli.verbs import (
     CHECKS_ITS_CONFIG,
     EXTRA,
@@ -40,10 +44,6 @@ USAGE = """usage: {verb} --config=FILE.py[:preset] --workdir=DIR [--config.KEY=V
 PARSING = "Error whilst parsing config file"  # ml_collections, of any exception
 BROKEN = (flags.Error, OSError, ImportError, SyntaxError, NameError)  # config files
 BROKEN += (AttributeError, KeyError, TypeError, ValueError)
-WRITING = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # one in the other's place
-)
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,22 @@ def run(
     return guarded(work, debug=bool({"--debug", "--debug=true"} & set(argv)))
 
 
-def guarded(work: Callable[[], None], *, debug: bool) -> int:
+def guarded(work: Callable[[], None], *, debug: bool, option: str = "--workdir") -> int:
     """Runs `work`; turns a user's error into four lines on stderr.
+
+    Args:
+        work: the command.
+        debug: show the traceback of a user's error too.
+        option: of the command line, says where the command writes.
 
     Returns:
         The exit code: 0, 2 after a user's error, 130 after Ctrl-C, 141 when stdout
         was closed.
     """
-    return unbroken(lambda: _guarded(work, debug=debug))
+    return unbroken(lambda: _guarded(work, debug=debug, option=option))
 
 
-def _guarded(work: Callable[[], None], *, debug: bool) -> int:
+def _guarded(work: Callable[[], None], *, debug: bool, option: str) -> int:
     try:
         with acknowledged():
             prepare()
@@ -103,7 +108,7 @@ def _guarded(work: Callable[[], None], *, debug: bool) -> int:
     except BrokenPipeError:  # an OSError too; `unbroken` answers it
         raise
     except (UserError, OSError, RuntimeError, MemoryError) as error:
-        told = _told(error)
+        told = _told(error, option)
         if told is None:  # a fault of the program, not of the user
             raise
         if debug:
@@ -113,12 +118,12 @@ def _guarded(work: Callable[[], None], *, debug: bool) -> int:
     return 0
 
 
-def _told(error: Exception) -> UserError | None:
+def _told(error: Exception, option: str) -> UserError | None:
     """Returns what a user is told about an error, None if it is the program's."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError):
-        return _of_the_system(error)
+        return of_the_system(error, option)
     return explained(error)
 
 
@@ -382,19 +387,4 @@ def _unread(word: str) -> UserError:
         needed="flags only, as --config=FILE.py --workdir=DIR",
         why="a word without a flag would have no effect",
         fix=f"remove {word!r}, or write the flag it belongs to before it",
-    )
-
-
-def _of_the_system(error: OSError) -> UserError | None:
-    """A full disk or a closed folder; None for what is no user's affair."""
-    if error.errno not in WRITING:
-        return None
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return UserError(
-        f"{os.strerror(error.errno or 0)}: {error.filename or 'while writing'}",
-        needed="free space" if full else "a folder that may be read and written",
-        why="a run writes its data, checkpoints and report while it goes on",
-        fix="free some space and run the same command again; it goes on"
-        if full
-        else "move that file or folder away, or change the permissions or --workdir",
     )

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fluoro_jax.cli import json_option
 from fluoro_jax.errors import refuse
 from fluoro_jax.io.files import expand_path, write_text
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window-mm", type=float, default=3.0, help="gating window (default: 3)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write every number there")
+    json_option.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback")
 
 
@@ -49,14 +50,7 @@ def evaluate_track(args: argparse.Namespace) -> None:
             "errors are differences from it",
             "add --truth=truth.csv",
         )
-    out = expand_path(args.json) if args.json else None
-    if out and (out.is_dir() or not out.parent.is_dir()):
-        refuse(
-            f"--json {out} is a folder" if out.is_dir() else f"no folder {out.parent}",
-            "the name of a file in a folder that is there",
-            "every number is written into it",
-            f"--json={out / 'errors.json' if out.is_dir() else out.name}",
-        )
+    out = json_option.json_path(args)
     truth, clip = _truth(expand_path(args.truth))
     found = compare(read_track(args.track), truth, window_mm=args.window_mm)
     masks = expand_path(args.track) / MASKS

@@ -78,7 +78,7 @@ def _main(argv: Sequence[str] | None) -> int:
         from fluoro_jax.cli.commands import guarded
 
         _, work = VERBS[args.verb]
-        return guarded(lambda: work(args), debug=args.debug)
+        return guarded(lambda: work(args), debug=args.debug, option=_written_to(args))
     if args.verb == "doctor":
         from fluoro_jax.cli.commands import guarded
 
@@ -113,7 +113,13 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
 
         simulate(asked)
 
-    return guarded(work, debug=args.debug)
+    return guarded(work, debug=args.debug, option=_written_to(args))
+
+
+def _written_to(args: argparse.Namespace) -> str:
+    """Returns the option that says where a verb writes."""
+    named = [f"--{name}" for name in ("out", "json") if hasattr(args, name)]
+    return named[0] if named else "DIR"
 
 
 def parser() -> argparse.ArgumentParser:

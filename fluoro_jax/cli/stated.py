@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from fluoro_jax.io.overrides import DOMAINS, Overrides
 
@@ -67,3 +68,21 @@ def as_words(stated: Overrides) -> list[str]:
         elif value is not True:
             words.append(str(value))
     return words
+
+
+def from_words(words: Sequence[str]) -> Overrides:
+    """Returns the numbers that a command's words state, whatever else they say.
+
+    >>> words = as_words(Overrides(pixel_mm=(0.4, 0.3), gantry_deg=-5.0))
+    >>> from_words(["fluoro", "track", "clip.dcm", *words]).gantry_deg
+    -5.0
+
+    Raises:
+        UserError: for a number that no fluoroscopy has.
+        argparse.ArgumentError: for a text that is no number.
+    """
+    parser = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, exit_on_error=False
+    )
+    add_arguments(parser)
+    return stated_from(parser.parse_known_args(list(words))[0])

@@ -13,11 +13,11 @@ import warnings
 from typing import Any
 
 from fluoro_jax import __version__
-from fluoro_jax.cli import stated, tracker_options
+from fluoro_jax.cli import json_option, stated, tracker_options
 from fluoro_jax.cli.surroundings import processor_name
 from fluoro_jax.cli.track import tell_warnings
 from fluoro_jax.errors import refuse
-from fluoro_jax.io.files import expand_path, write_text
+from fluoro_jax.io.files import expand_path, readable, write_text
 
 DOES = "play a clip in real time: latency, missed deadlines, dropped frames"
 EPILOG = """CLIP is what fluoro track reads. Every frame is given to the tracker at its
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-drop", action="store_true", help="queue frames instead of dropping them"
     )
-    parser.add_argument("--json", metavar="FILE", help="write every number there")
+    json_option.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback")
     stated.add_arguments(parser)
 
@@ -67,7 +67,8 @@ def stream(args: argparse.Namespace) -> None:
     """Plays the clip, prints the table, and writes it if asked.
 
     Raises:
-        UserError: a clip, a model or a number that cannot be used.
+        UserError: a clip, a model or a number that cannot be used, or a file of
+            `--json` that cannot be written; before the clip is played.
     """
     from fluoro_jax.io.read_clip import read_clip_with_sources
     from fluoro_jax.tracking.follow import make_plan
@@ -86,7 +87,7 @@ def stream(args: argparse.Namespace) -> None:
         speed=args.speed,
         drop=not args.no_drop,
     )
-    numbers = stated.stated_from(args)
+    out, numbers = json_option.json_path(args), stated.stated_from(args)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # The record counts dropped frames; a warning for each would fill the screen.
@@ -110,8 +111,8 @@ def stream(args: argparse.Namespace) -> None:
         "warnings": told,
     }
     print(table(record))
-    if args.json:
-        write_text(expand_path(args.json), json.dumps(record, indent=1) + "\n")
+    if out:
+        write_text(out, json.dumps(record, indent=1) + "\n")
 
 
 def _about(args: argparse.Namespace, name: str, tracker: Any) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _about(args: argparse.Namespace, name: str, tracker: Any) -> dict[str, Any]:
         # Other work on the machine makes frames late; no such number on Windows.
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "device": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
-        "clip": str(args.clip),
+        "clip": readable(str(args.clip)),
         "model": {"name": name, "sha256": tracker.card["weights"]["sha256"]},
         **tracker_options.about(tracker),
         "lookahead_frames": tracker.lookahead_frames,

@@ -1,4 +1,4 @@
-"""Prepares a command's environment: variables of JAX and XLA, and a closed output.
+"""A command's environment: variables of JAX and XLA, system errors, closed pipes.
 
 Nothing here imports JAX: the variables must be settled before JAX is imported.
 """
@@ -6,6 +6,7 @@ Nothing here imports JAX: the variables must be settled before JAX is imported.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import re
@@ -23,6 +24,11 @@ TRUE = ("1", "true", "t", "yes", "y", "on")
 PROBE = "import jax; jax.devices()"
 # Importing JAX takes 5 s; the limit is for a machine that is stuck.
 PROBE_S = 120
+WRITING = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # one in the other's place
+    *(errno.ENOENT, errno.ENAMETOOLONG),
+)
 CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 
 
@@ -107,6 +113,33 @@ def explained(error: Exception) -> UserError | None:
         needed="cpu, cuda or tpu, with the extra of that name installed",
         why="JAX finds no such device on this machine",
         fix="unset JAX_PLATFORMS, or JAX_PLATFORMS=cpu; see `fluoro doctor`",
+    )
+
+
+def of_the_system(error: OSError, option: str) -> UserError | None:
+    """Returns a full disk or a closed folder as a user error; None for others.
+
+    Args:
+        error: of the system.
+        option: of the command line, says where the command writes.
+    """
+    if error.errno not in WRITING:
+        return None
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    run = option == "--workdir"
+    if full:
+        fix = "free some space and run the same command again" + "; it goes on" * run
+    elif error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+        fix = f"correct that path, or {option}"
+    else:
+        fix = "move that file or folder away, or change the permissions or " + option
+    return UserError(
+        f"{os.strerror(error.errno)}: {error.filename or 'while writing'}",
+        needed="free space" if full else "a folder that may be read and written",
+        why="a run writes its data, checkpoints and report while it goes on"
+        if run
+        else "results are written to files",
+        fix=fix,
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import platform
 import sys
 import time
 import warnings
@@ -16,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fluoro_jax import __version__
-from fluoro_jax.cli import frame0, pixels_only, stated, tracker_options
+from fluoro_jax.cli import frame0, pixels_only, run_record, stated, tracker_options
 from fluoro_jax.errors import UserError
-from fluoro_jax.io.files import expand_path
+from fluoro_jax.io.files import expand_path, readable
 from fluoro_jax.io.overrides import Overrides
 
 BESIDE = ("seg", "sr", "slicer", "trackrad", "gif")  # keys of `io.tracks_beside.KINDS`
@@ -137,7 +135,7 @@ def track(options: Options) -> None:
             cannot be used.
     """
     from fluoro_jax.io.tracks import check_out, write_tracks
-    from fluoro_jax.io.tracks_beside import check_beside, write_beside
+    from fluoro_jax.io.tracks_beside import check_beside, check_inputs, write_beside
 
     begun = time.time()
     # Before the model is loaded, which takes seconds.
@@ -147,28 +145,33 @@ def track(options: Options) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         read, plan, outline = _read_and_plan(options)
+        inputs = [*read.files, *([options.frame0] if options.frame0 else [])]
+        check_inputs(options.out, inputs, options.beside)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
     rows, masks = frame0.moved(rows, masks, outline=outline, plan=plan)
     told = tell_warnings(caught)
     bare = options.stated.pixels_only
-    about = _about(options, read, plan)
-    record = {
-        **(pixels_only.without_mm(about) if bare else about),
-        "runtime": {
-            "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
-            "seconds": round(time.time() - begun, 3),
-            "compile_s": round(first_s, 3),
-        },
-        "warnings": told,
-        "status": _counts([answer.status for answer, _ in rows]),
-    }
+    about = run_record.about(options, read, plan)
+    # The whole record: paths stand all over it, in warnings too.
+    record = readable(
+        {
+            **(pixels_only.without_mm(about) if bare else about),
+            "runtime": {
+                "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
+                "seconds": round(time.time() - begun, 3),
+                "compile_s": round(first_s, 3),
+            },
+            "warnings": told,
+            "status": _counts([answer.status for answer, _ in rows]),
+        }
+    )
     answers = [answer for answer, _ in rows]
     with write_beside(
         options.out,
         read,
         answers,
         masks,
-        algorithm=options.model,
+        algorithm=readable(options.model),
         kinds=options.beside,
     ) as others:
         record["more_files"] = others
@@ -203,18 +206,15 @@ def _write_page(
 ) -> list[str]:
     """Writes report.html and results.json; returns what is to be named of them.
 
-    A mask in the clip is the truth. Without millimetres there is no page, and that of
-    an earlier track is removed.
+    A mask in the clip is the truth. Without millimetres there is no page.
     """
     import numpy as np
 
-    from fluoro_jax.io.tracks import read_track
-    from fluoro_jax.report.clip import PAGE, RESULTS, Tracked, write_clip_report
+    from fluoro_jax.io.tracks import PAGE, read_track
+    from fluoro_jax.report.clip import Tracked, write_clip_report
 
     out = options.out
     if options.stated.pixels_only:
-        for name in (PAGE, RESULTS):
-            (out / name).unlink(missing_ok=True)
         return []
     confidence = np.array([float(answer.confidence) for answer, _ in rows])
     latency_ms = np.array([latency for _, latency in rows])
@@ -266,102 +266,6 @@ def tell_warnings(caught: list[warnings.WarningMessage]) -> list[str]:
     for line in told:
         print(line, file=sys.stderr)
     return told
-
-
-def _about(options: Options, read: Any, plan: Any) -> dict[str, Any]:
-    """Returns versions, model, input, geometry and resampling for `run.json`."""
-    # Here, not at the top: the verb's --help needs none of it.
-    import jax
-
-    from fluoro_jax.training.precision import precision_name
-
-    tracker, clip = plan.tracker, read.clip
-    learned = tracker.learned
-    source = plan.resampler.source
-    card, weights = tracker.card, tracker.card["weights"]
-    # None for what is derived and not read.
-    told = lambda name, value: {"value": value, "source": read.sources.get(name)}
-    return {
-        "versions": _versions(),
-        "precision": precision_name(tracker.cfg),
-        "device": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
-        "model": {
-            "name": card["name"],
-            "sha256": weights["sha256"],
-            "card_sha256": card["card_sha256"],
-            "limits": card["limits"],
-        },
-        "input": {
-            "kind": read.kind,
-            "read": [str(path) for path in read.files],
-            "frames": len(clip.time_s),
-            **read.about,
-        },
-        "geometry": {name: told(name, value) for name, value in _grid(source).items()},
-        "time_s": {
-            "value": [float(value) for value in clip.time_s],
-            "source": read.sources.get("time_s") or read.sources.get("frame_s"),
-        },
-        "domain": told("domain", clip.domain),
-        "periodic": told("periodic", clip.periodic),
-        "resampling": _resampling(plan, learned.frame_s),
-        "causal": tracker.causal,
-        **tracker_options.about(tracker),
-        "lookahead_frames": tracker.lookahead_frames,
-        "lookahead_s": tracker.lookahead_frames * learned.frame_s,
-        # A network that keeps its state between frames has no window.
-        "window_frames": getattr(tracker, "window_frames", None),
-        "threshold": float(tracker.cfg.evaluation.threshold),
-        "frame0": None if options.frame0 is None else str(options.frame0),
-        # The one mistake that no check can find is said in every record.
-        "not_checked": "flipped rows and mirrored columns cannot be seen in a frame",
-        "command": _command(options, tracker.lookahead_frames),
-    }
-
-
-def _versions() -> dict[str, str]:
-    import importlib.metadata
-
-    version = importlib.metadata.version
-    return {
-        "fluoro_jax": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("jax", "flax", "numpy")},
-    }
-
-
-def _command(options: Options, lookahead: int) -> list[str]:
-    """Returns the command that makes these results again."""
-    model = f"--model={options.model}"
-    words = ["fluoro", "track", str(options.clip), model, f"--lookahead={lookahead}"]
-    words += [f"--answer={options.answer}"] if options.answer else []
-    words += [f"--frame0={options.frame0}"] if options.frame0 else []
-    return words + stated.as_words(options.stated)
-
-
-def _grid(view: Any) -> dict[str, Any]:
-    """A view's numbers, ready for JSON."""
-    return {
-        "rows": view.rows,
-        "cols": view.cols,
-        "pixel_mm": [float(value) for value in view.pixel_mm],
-        "offset_mm": [float(value) for value in view.offset_mm],
-        "sad_mm": float(view.sad_mm),
-        "sdd_mm": float(view.sdd_mm),
-        "gantry_deg": float(view.gantry_deg),
-    }
-
-
-def _resampling(plan: Any, frame_s: float) -> dict[str, Any]:
-    """Returns how the clip's pixels and times were resampled for the model."""
-    return {
-        "space": "area average of the bilinear interpolant, in the isocentre plane",
-        "time": "nearest frame, in interleaved sequences",
-        "sequences": len(plan.parts),
-        "frame_s": frame_s,
-        "to": _grid(plan.resampler.target),
-        "field_of_view_shown": round(plan.resampler.cover, 4),
-    }
 
 
 def _counts(statuses: list[str]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ import numpy as np
 from fluoro_jax.clip import Clip, Track
 from fluoro_jax.errors import UserError, refuse
 from fluoro_jax.geometry import iso_pixel_mm
-from fluoro_jax.io.files import beside, expand_path
+from fluoro_jax.io.files import beside, check_writable, expand_path
 from fluoro_jax.io.mha import MetaImage, write_mha
 
 FILES = ("track.csv", "masks.mha", "run.json")
+PAGE, RESULTS = "report.html", "results.json"  # written after the three
 # In every run.json: files are passed on without their page.
 DISCLAIMER = "Research software. Not a medical device. Not for clinical use."
 COLUMNS = {
@@ -40,16 +42,27 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     """Checks that results may be written into a folder.
 
     Raises:
-        UserError: if it is a file, or holds results and `overwrite` is False.
+        UserError: if it is a file, cannot be made or written into, or holds results and
+            `overwrite` is False.
     """
-    if folder.exists() and not folder.is_dir():
+    # `os.path`: the methods of `Path` raise for a name that is too long.
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise UserError(
             f"{folder} is a file",
             needed="a folder, or a name that is still free",
             why=f"{len(FILES)} files are written into it",
             fix="give another --out",
         )
-    there = [name for name in FILES if (folder / name).exists()]
+    try:
+        check_writable(folder / FILES[-1])
+    except OSError as error:
+        refuse(
+            f"--out {folder}: {error.strerror or error}",
+            "a folder that can be made and written into",
+            "results are written there when all frames are tracked",
+            "give another --out, or change the permissions",
+        )
+    there = [name for name in (*FILES, PAGE, RESULTS) if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(
             f"{folder} holds {', '.join(there)} already",
@@ -57,6 +70,25 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
             why="results are not replaced unasked",
             fix=f"add --overwrite, or --out {folder}-2",
         )
+    for name in there:
+        if (folder / name).is_dir():
+            refuse(
+                f"{folder / name} is a folder",
+                "a folder whose entries of that name are files, or none",
+                "--overwrite replaces files of a track, not folders",
+                f"move {folder / name} away, or give another --out",
+            )
+
+
+def earlier_record(folder: Path) -> dict[str, Any]:
+    """Returns the run.json of a track in a folder, {} where there is none."""
+    try:
+        record = json.loads((folder / FILES[-1]).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    # Other programs name their records run.json too.
+    ours = isinstance(record, dict) and record.get("files") == list(FILES)
+    return record if ours else {}
 
 
 def write_tracks(
@@ -69,6 +101,8 @@ def write_tracks(
     pixels_only: bool = False,
 ) -> None:
     """Writes the three files, all or none of them.
+
+    The page of an earlier track in the folder is removed with its results.
 
     Args:
         folder: made if it is not there.
@@ -91,7 +125,10 @@ def write_tracks(
     try:
         # All three are written beside their places first, so that a full disk leaves
         # the old ones.
-        with beside(*(folder / name for name in FILES)) as (table, image, record):
+        # A page that is not of an earlier track is another run's.
+        pages = (PAGE, RESULTS) if earlier_record(folder) else ()
+        places, old = ([folder / name for name in names] for names in (FILES, pages))
+        with beside(*places, gone=old) as (table, image, record):
             with table.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
                 writer.writeheader()

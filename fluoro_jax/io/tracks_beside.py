@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,11 +19,12 @@ from fluoro_jax.io.dicom.header import import_pydicom
 from fluoro_jax.io.dicom.seg import write_seg
 from fluoro_jax.io.dicom.sr import write_sr
 from fluoro_jax.io.dicom.write import write_rt_image
+from fluoro_jax.io.files import remove, replaced
 from fluoro_jax.io.sidecar import NAME as SIDECAR
 from fluoro_jax.io.sidecar import write_sidecar
 from fluoro_jax.io.slicer import write_slicer
 from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
-from fluoro_jax.io.tracks import FILES
+from fluoro_jax.io.tracks import FILES, PAGE, RESULTS, earlier_record
 
 SEG = ("seg.dcm", "frames.dcm")  # the masks, and the frames that they refer to
 # What is written for each word of a request.
@@ -38,6 +37,7 @@ KINDS = {
     "trackrad": ("trackrad",),
     "gif": (GIF,),
 }
+FOLDERS = ("slicer", "trackrad")  # of the names in KINDS; all others are files
 CASE = "clip"  # the case in the folder "trackrad"
 NOTE = "not a medical device"  # above every frame: pictures are passed on alone
 
@@ -51,13 +51,24 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
         overwrite: files that are there may be replaced.
 
     Raises:
-        UserError: pydicom is not installed, or the files are there and `overwrite` is
-            False.
+        UserError: pydicom is not installed; the files are there and `overwrite` is
+            False; or a folder is there that no earlier track wrote.
     """
     if "seg" in kinds or "sr" in kinds:
         import_pydicom(folder / SEG[0])
     names = _names(kinds)
     there = [name for name in names if (folder / name).exists()]
+    listed = _listed(folder)
+    for name in there:
+        # A folder of that name may be a data set: files in it are not named above.
+        ours = name not in FOLDERS or name in listed
+        if not ours or (folder / name).is_dir() != (name in FOLDERS):
+            refuse(
+                f"{folder / name} is no result of an earlier track (by its run.json)",
+                "a name that is free, or what an earlier track wrote",
+                "--overwrite replaces results of a track, and nothing else",
+                f"move {folder / name} away, or add --out {folder}-2",
+            )
     if there and not overwrite:
         refuse(
             f"{folder} holds {', '.join(there)} already",
@@ -65,6 +76,29 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
             "results are not replaced unasked",
             f"add --overwrite, or --out {folder}-2",
         )
+
+
+def check_inputs(folder: Path, inputs: Iterable[Path], kinds: Sequence[str]) -> None:
+    """Checks that nothing that was read would be replaced, before anything is tracked.
+
+    Args:
+        folder: of the track.
+        inputs: files and folders that were read.
+        kinds: any of `KINDS`.
+
+    Raises:
+        UserError: a result has the path of one of them, or of a folder that it is in.
+    """
+    read = _with_parents(inputs)
+    for name in (*FILES, PAGE, RESULTS, *_names(kinds)):
+        if (folder / name).resolve() in read:
+            refuse(
+                f"the clip, or the mask of its first frame, is read from "
+                f"{folder / name}",
+                "results beside what was read, not in its place",
+                "writing them would remove it, which --overwrite does not ask for",
+                f"--out {folder}-2",
+            )
 
 
 @contextlib.contextmanager
@@ -77,10 +111,10 @@ def write_beside(
     algorithm: str,
     kinds: Sequence[str],
 ) -> Iterator[list[str]]:
-    """Writes the files under temporary names; renames them when the body succeeds.
+    """Writes the files and renames them; takes it back if the body fails.
 
     Files of an earlier track that its `run.json` lists and that are not written again
-    are removed then, so that none stands beside another track's results.
+    are removed, so that none stands beside another track's results.
 
     Args:
         folder: made if it is not there, and removed again after a failure.
@@ -113,17 +147,12 @@ def write_beside(
         if "gif" in kinds:
             marked = dataclasses.replace(read.clip, mask=masks)
             write_animation(fresh[GIF], marked, NOTE)
-        yield names
-        for path in old:
-            _remove(path)
-        for name, path in fresh.items():
-            if path.is_dir() and (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-            path.replace(folder / name)
+        with replaced({folder / name: path for name, path in fresh.items()}, old):
+            yield names
     finally:
         # Gone after a success; after a failure, Ctrl-C too, nothing half-written stays.
         for path in fresh.values():
-            _remove(path)
+            remove(path)
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -140,25 +169,24 @@ def _write_case(folder: Path, clip: Clip, masks: np.ndarray) -> None:
 
 def _outdated(folder: Path, read: ReadClip, names: Sequence[str]) -> list[Path]:
     """Returns the files of the folder's earlier track that are not written again."""
-    try:
-        record = json.loads((folder / FILES[-1]).read_text(encoding="utf-8"))
-        listed = record.get("more_files", [])
-    except (OSError, ValueError, AttributeError):
-        return []
-    # Only names of ours, for a record may be edited; and never what was just tracked.
-    listed = listed if isinstance(listed, list) else []
-    ours = {name for name in _names(KINDS) if name in listed} - set(names)
-    tracked = {one for path in read.files for one in (path, *path.parents)}
-    kept = {path.resolve() for path in tracked}
+    # Never what was just tracked.
+    ours = _listed(folder) - set(names)
+    kept = _with_parents(read.files)
     paths = [folder / name for name in sorted(ours)]
     return [path for path in paths if path.resolve() not in kept]
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _listed(folder: Path) -> set[str]:
+    """Returns the files that the run.json of an earlier track lists as its own."""
+    listed = earlier_record(folder).get("more_files")
+    # Only names of ours, for a record may be edited.
+    listed = listed if isinstance(listed, list) else []
+    return {name for name in _names(KINDS) if name in listed}
+
+
+def _with_parents(paths: Iterable[Path]) -> set[Path]:
+    every = (path.resolve() for path in paths)
+    return {one for path in every for one in (path, *path.parents)}
 
 
 def _names(kinds: Iterable[str]) -> list[str]:

@@ -24,12 +24,11 @@ from fluoro_jax.clip import Clip
 from fluoro_jax.evaluation.track_errors import compare
 from fluoro_jax.geometry import axis_names, iso_pixel_mm, position_iso_mm
 from fluoro_jax.io.files import write_all
-from fluoro_jax.io.tracks import TrackTable
+from fluoro_jax.io.tracks import PAGE, RESULTS, TrackTable
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.report.clip_figures import error_figure, latency_figure, worst_figure
 from fluoro_jax.tracking.confidence import meaning
 
-PAGE, RESULTS = "report.html", "results.json"
 MOST_SIDE_PX = 384  # of a frame in the player
 QUALITY = 80  # of its JPEG; masks are drawn as outlines, never as JPEG
 BYTES_A_MINUTE = 6e6

@@ -219,12 +219,13 @@ def _run(
                 with timed("validation"):
                     monitor.evaluated(step, validate(state.ema))
             ends = stop.late or step == last
-            if ends or stop.signal or due(step, cfg.train.save_every):
+            asked = stop.signal  # once: it may come between the save and the leaving
+            if ends or asked or due(step, cfg.train.save_every):
                 checkpoints.save(step, state, resolve(cfg))
             if ends:
                 break
-            if stop.signal:
-                _leave(checkpoints, monitor, step, stop.signal)
+            if asked:
+                _leave(checkpoints, monitor, step, asked)
             group = [[next(batches) for _ in range(count)] for _ in range(micro)]
             judged = cfg.train.critic_updates * (step >= cfg.loss.critic_start)
             calls = [(p_gen, several) for several in group[: cfg.train.gen_updates]]

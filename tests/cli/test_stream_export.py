@@ -98,6 +98,20 @@ def test_what_cannot_be_played_is_four_lines(
     assert sum(line.startswith("ERROR") for line in text.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["nope/latency.json", ".", "n" * 300])
+def test_a_file_that_cannot_be_written_is_refused_before_playing(
+    name, models, clip_path, tmp_path, monkeypatch, capsys
+):
+    def never(*args, **keys):
+        raise AssertionError("played")
+
+    monkeypatch.setattr("fluoro_jax.tracking.replay.replay", never)
+    argv = ["stream", str(clip_path), f"--model={models['moving_past']}"]
+    assert cli.main([*argv, f"--json={tmp_path / name}"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "--json" in lines[0] and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("stack", ["moving_past", further("edge")])
 def test_a_model_is_exported_with_what_a_caller_must_know(stack, models, tmp_path):
     pytest.importorskip("flatbuffers")

@@ -137,6 +137,7 @@ def test_without_a_scale_a_clip_is_tracked_in_pixels(
     assert "fluoro track --pixels-only" in capsys.readouterr().err.splitlines()[3]
     out.mkdir()
     (out / "report.html").write_text("of an earlier track, in mm")
+    (out / "run.json").write_text(json.dumps({"files": list(tracks.FILES)}))
     assert cli.main([*argv, "--pixels-only", "--gif"]) == 0
     assert "the scale of the frames is not known" in capsys.readouterr().err
     names = sorted([*tracks.FILES, "track.gif"])
