@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from fluoro_jax import stages
 from fluoro_jax.config import check_platform
@@ -31,6 +30,7 @@ from fluoro_jax.report.study import write_report
 from fluoro_jax.report.study_figures import study_figures
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import STUDIES, StudySpec
+from fluoro_jax.training.alone import first_alone
 from fluoro_jax.training.loop import train
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.zoo.unpack import unpacked
@@ -62,10 +62,11 @@ def reproduce(
 
     Returns:
         Results; `report` is the path of report.html. In a run of several processes
-        only the first evaluates, the others get an empty table.
+        only the first evaluates; the others wait for it and get an empty table.
 
     Raises:
-        UserError: as `training.loop.train`.
+        UserError: as `training.loop.train`; in the other processes also if the
+            evaluation of the first failed.
     """
     check_platform(cfg)  # a network of another run is not trained, so not checked there
     workdir, begun = Path(workdir), time.perf_counter()
@@ -74,9 +75,22 @@ def reproduce(
     if network_of is None and not unpacked(workdir):
         _say("train")
         train(cfg, workdir, data_dir=data_dir)
-    if jax.process_index() > 0:
-        # One process evaluates: its clips are tracked one after the other.
-        return Results({}, workdir)
+    evaluated = functools.partial(
+        _evaluated, cfg, workdir, data_dir, network_of, table_only, begun
+    )
+    # One process evaluates: its clips are tracked one after the other.
+    return first_alone(evaluated, "evaluation") or Results({}, workdir)
+
+
+def _evaluated(
+    cfg: Any,
+    workdir: Path,
+    data_dir: str | Path | None,
+    network_of: tuple[Any, Path] | None,
+    table_only: bool,
+    begun: float,
+) -> Results:
+    """What `reproduce` does once the network is trained, in one process."""
     _say(f"evaluate ({time.perf_counter() - begun:.0f} s since the start)")
     owner, home = network_of or (cfg, workdir)
     # Restored once, for the fingerprint and for the evaluation.

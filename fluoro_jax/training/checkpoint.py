@@ -48,7 +48,8 @@ class Checkpoints:
     Args:
         folder: made if missing; shared by all processes of the run.
         keep: how many of the newest stay; None to read only (nothing in the folder is
-            touched, so a training run may be writing at the same time).
+            touched, so a training run may be writing at the same time). All processes
+            of a run open a folder that they write in; a reader is its process's own.
         say: takes the lines meant for the user.
     """
 
@@ -66,6 +67,7 @@ class Checkpoints:
             cleanup_tmp_directories=self.writes,
             read_only=not self.writes,
             preservation_policy=checkpoint_managers.LatestN(keep) if keep else None,
+            **({} if self.writes else _of_this_process()),
         )
         with _readable_errors(self.folder):
             self._manager = ocp.CheckpointManager(
@@ -194,9 +196,10 @@ class Checkpoints:
                 self._say(f"checkpoint {step} cannot be read ({reason}), trying older")
                 bad.append(step)
                 continue
-            # Every process reads for itself; two that fell back to different steps
-            # would train apart in silence.
-            self._agree(step)
+            if self.writes:
+                # Every process reads for itself; two that fell back to different steps
+                # would train apart in silence.
+                check_equal(step, "processes read different checkpoints")
             self._set_aside(bad)
             return found
         if bad:
@@ -228,12 +231,6 @@ class Checkpoints:
         folder = self.folder / f"{step:0{STEP_DIGITS}d}"
         return json.loads((folder / "meta" / "metadata").read_text())
 
-    def _agree(self, step: int) -> None:
-        if jax.process_count() > 1:
-            multihost_utils.assert_equal(
-                np.asarray(step), "processes read different checkpoints"
-            )
-
     def _set_aside(self, steps: list[int]) -> None:
         if not (steps and self.writes):
             return
@@ -252,6 +249,38 @@ class Checkpoints:
         # Orbax keeps its list of steps: without this it would refuse to save those
         # again.
         self._manager.reload()
+
+
+def check_equal(value: Any, otherwise: str) -> None:
+    """Compares a value with that of every process of the run, which all must call this.
+
+    Args:
+        value: a number, or a sha256 in hexadecimal digits.
+        otherwise: the error's message.
+
+    Raises:
+        AssertionError: in every process, if two have different values.
+    """
+    if jax.process_count() == 1:
+        return
+    if isinstance(value, str):
+        value = np.frombuffer(bytes.fromhex(value), np.uint8)
+    multihost_utils.assert_equal(np.asarray(value), otherwise)
+
+
+def _of_this_process() -> dict[str, Any]:
+    """Options of a manager that no other process need open; none in a run of one.
+
+    Orbax opens and closes a manager with barriers over its active processes, read-only
+    ones too; by default these are all processes of the run.
+    """
+    me = jax.process_index()
+    if jax.process_count() == 1:
+        return {}
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"reader{me}"
+    )
+    return {"multiprocessing_options": alone}
 
 
 def _silence_orbax() -> None:

@@ -29,7 +29,7 @@ from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import write_text
 from fluoro_jax.stages import timed
 from fluoro_jax.training import memory, parallel
-from fluoro_jax.training.checkpoint import Checkpoints
+from fluoro_jax.training.checkpoint import Checkpoints, check_equal
 from fluoro_jax.training.monitor import RunMonitor
 from fluoro_jax.training.nets import Nets, build, describe, summary
 from fluoro_jax.training.parent import (
@@ -155,6 +155,9 @@ def _parent(nets: Nets, workdir: Path) -> TrainState | None:
         return None
     folder = workdir.parent / nets.cfg.init.parent
     parent = restore_parent(folder, build(ConfigDict(read_config(folder))).init)
+    if jax.process_count() > 1:
+        # Every process reads for itself, perhaps while the parent is still trained.
+        check_equal(digest(parent), f"processes read different networks in {folder}")
     check_parent(workdir, parent)
     return parent
 

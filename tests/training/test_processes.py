@@ -24,13 +24,13 @@ ROOT = HERE.parent.parent
 
 @pytest.fixture(scope="module")
 def start():
-    """Starts `stand_in_run` as a process of its own."""
+    """Starts `stand_in_run`, or another program, as a process of its own."""
 
-    def start_one(*arguments, devices=1, **environment):
-        env = dict(os.environ, **environment)
+    def start_one(*arguments, program=(HERE / "stand_in_run.py",), devices=1, **more):
+        env = dict(os.environ, **more)
         env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE)])
         env["JAX_NUM_CPU_DEVICES"] = str(devices)
-        command = [sys.executable, str(HERE / "stand_in_run.py"), *map(str, arguments)]
+        command = [sys.executable, *map(str, (*program, *arguments))]
         return subprocess.Popen(
             command,
             env=env,
@@ -90,16 +90,27 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.mark.thorough
-def test_two_processes_train_as_one(start, tmp_path):
+def run_two(start, *arguments, wait_s, **how):
+    """What two processes of one run print; both must end well, in time."""
     address = f"localhost:{free_port()}"
     together = dict(JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2")
     both = [
-        start(tmp_path / "two", 1, devices=2, JAX_PROCESS_ID=str(i), **together)
-        for i in range(2)
+        start(*arguments, JAX_PROCESS_ID=str(i), **together, **how) for i in range(2)
     ]
-    texts = [p.communicate(timeout=300)[0] for p in both]
+    end = time.monotonic() + wait_s
+    try:
+        texts = [p.communicate(timeout=end - time.monotonic())[0] for p in both]
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
     assert [p.returncode for p in both] == [0, 0], "\n".join(texts)
+    return texts
+
+
+@pytest.mark.thorough
+def test_two_processes_train_as_one(start, tmp_path):
+    texts = run_two(start, tmp_path / "two", 1, devices=2, wait_s=300)
     finish(start(tmp_path / "one", 1))
     init_fn = stand_in_run.build(stand_in_run.config(1)).init
     states = []
@@ -109,3 +120,30 @@ def test_two_processes_train_as_one(start, tmp_path):
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert sum("digest" in text for text in texts) == 1  # one of them speaks
+
+
+@pytest.mark.thorough
+def test_the_first_process_reads_and_fails_alone(start, tmp_path):
+    # Without the options of a reader orbax waits for the other process, for ever.
+    program = (HERE / "first_alone_run.py",)
+    texts = run_two(start, tmp_path, program=program, wait_s=120)
+    first, other = (text.splitlines()[-1] for text in texts)
+    both = "2 None AssertionError AssertionError"
+    assert first == f"0 None 1 1 1 {both} ValueError"
+    assert other == f"1 None None None 1 {both} UserError"
+
+
+SMALL = (
+    *("--config=configs/quickstart.py:smoke", "--config.train.num_steps=2"),
+    *("--config.gen.levels=2", "--config.gen.refine_levels=1"),
+    "--config.critic.levels=1",
+)
+
+
+@pytest.mark.thorough
+def test_two_processes_reproduce_and_one_evaluates(start, tmp_path):
+    # JAX ends processes that wait 300 s for one another at their end.
+    program = ("-m", "launch.reproduce", *SMALL)
+    texts = run_two(start, f"--workdir={tmp_path}", program=program, wait_s=280)
+    assert [text.count(f"report: {tmp_path}") for text in texts] == [1, 0]
+    assert (tmp_path / "report.html").exists()
