@@ -83,6 +83,15 @@ STANDS_FOR = {
     # vanishes between pixels, or a frame is repeated.
     "cdeefc27aa17c628": "e5c4c3656b641f3e",  # tracking/window_answer.py
     "e5c4c3656b641f3e": NEW,
+    # Notes of a table and sentences about it; docs/experiments.md, as above.
+    "3c885afc6be80f0d": "4ae8d79a00c66d92",  # evaluation/summary.py
+    "9f5f260f63b5887f": "23b9bf68a854f3f9",  # evaluation/tables.py
+    # Which frame times are refused; an outline that was given before the first frame.
+    "6ae7a4a5782e7c6f": "cecefc15822a8a0f",  # tracking/checks.py
+    "0aef0d6f8ae44f27": "017f03106f0ab7e6",  # tracking/posterior.py
+    "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
+    "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
+    "54b76f0c04d893aa": NEW,  # training/read_forward.py
 }
 # Keys that older configs have, and the value that means what is done now.
 REMOVED: dict[str, Any] = {"gen.unroll": 1, "critic.unroll": 1}
