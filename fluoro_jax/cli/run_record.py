@@ -80,7 +80,7 @@ def frames_digest(read: Any) -> str | None:
     if "-ln(" in (read.sources.get("domain") or ""):
         return None
     frames = np.ascontiguousarray(read.clip.frames, np.float32)
-    return hashlib.sha256(frames).hexdigest()
+    return hashlib.sha256(frames.data).hexdigest()
 
 
 def _versions() -> dict[str, str]:
