@@ -8,8 +8,8 @@ Expected: `:cpu` test IoU 0.808 [0.722, 0.860], median distance 0.64 mm, 5 of 60
           frames missed; as many steps more (part `frames_more`) 0.830, 0.49 mm, 3;
           those with 3 of 10 near the midline (`frames_midline`) 0.847, 0.57 mm, 3; then
           clips, and 6000 steps more with log IoU (`frames_log`) 0.861, 0.56 mm, 2; both
-          from fresh networks (`frames_afresh`) 0.837, 0.65 mm, 3
-          (docs/results/paper_all_cpu).
+          from fresh networks (`frames_afresh`) 0.837, 0.65 mm, 3, and 9000 steps more
+          from there (`frames_longer`) 0.865, 0.56 mm, 2 (docs/results/paper_all_cpu).
 
 The networks of `configs/clinic.py` with all their ConvLSTMs, in clips of one frame. Ten
 frames of a clip cost ten times what one does and show one tumour; here each shows

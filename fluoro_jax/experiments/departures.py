@@ -73,8 +73,9 @@ def _data_departures(config: Config) -> list[str]:
     sets, found = study["name"] in SET_STUDIES, []
     if study["collimate"]:
         found.append("panel centred on the true path (collimate)")
-    if study["num_frames"] != FRAMES:
-        found.append(f"clips of {study['num_frames']} frames for {FRAMES}")
+    if (count := study["num_frames"]) != FRAMES:
+        ours = "single frames" if count == 1 else f"clips of {count} frames"
+        found.append(f"{ours} for clips of {FRAMES}")
     if data["source"] == "simulator":
         sizes = f"tumours of {data['smallest_mm']:g} to {data['largest_mm']:g} mm"
         # In studies of sets body and tumour are fixed; amplitudes alone are drawn
