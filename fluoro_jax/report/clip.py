@@ -79,6 +79,7 @@ def write_clip_report(
     if truth is not None:
         figures = [error_figure(tracked, truth), worst_figure(tracked, truth), *figures]
     summary = summarise(tracked)
+    player = json.dumps(_player(tracked), separators=(",", ":"))
     page = _template().render(
         # A track of before run.json said what its confidence is of had no other.
         run={"confidence": meaning(None), **tracked.run},
@@ -88,7 +89,8 @@ def write_clip_report(
         figures=figures,
         geometry=_geometry_rows(tracked.run),
         traces=[_trace(tracked, truth, axis) for axis in (0, 1)],
-        player=json.dumps(_player(tracked), separators=(",", ":")),
+        # A word of the track that closes the script would end it there.
+        player=player.replace("</", r"<\/"),
         version=fluoro_jax.__version__,
     )
     results = {
