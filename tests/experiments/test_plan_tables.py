@@ -21,6 +21,8 @@ def record(cases, section="subgroup", role="scratch", **more):
     clock = dict(key="phase_prior_frame0", label="phase prior + frame 0")
     table = {
         "cases": cases,
+        "n_cases": len(cases),
+        "n_frames": 10 * len(cases),
         "rows": [
             dict(row, key=key, values={"ours": interval, clock["key"]: interval})
             for key in ("iou", "vertical_iso_mm")

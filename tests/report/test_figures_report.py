@@ -107,7 +107,7 @@ def page(results, pictures):
         geometry=Geometry(1000.0, 1536.0, 90.0, 32, 40, (0.4, 0.3), (1.0, 2.0)),
         recorded=recorded,
     )
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 def test_report_holds_everything_itself(page, pictures):
