@@ -79,7 +79,7 @@ def test_a_network_that_reads_no_other_frame_stands_once(stack, lstm, lookahead)
 def test_json_and_csv_give_the_numbers_back(results, tmp_path):
     tables.write_tables(results.table, tmp_path)
     assert tables.read_table(tmp_path) == json.loads(json.dumps(results.table))
-    with (tmp_path / "results.csv").open() as file:
+    with (tmp_path / "results.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     found = [x for x in lines if (x["measure"], x["tracker"]) == ("dice", "ours")]
     value = row_of(results.table, "dice")["values"]["ours"]

@@ -26,7 +26,7 @@ def test_curves_are_of_every_section_and_of_no_ablation(tmp_path):
     }
     path = plan_figures.curves(records, tmp_path / "curves.png")
     assert path.stat().st_size > 0
-    with (tmp_path / "curves.csv").open() as file:
+    with (tmp_path / "curves.csv").open(encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [
         ["part", "name", "step", "value"],

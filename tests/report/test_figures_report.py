@@ -33,7 +33,7 @@ def test_figures_with_numbers_have_a_csv(results, pictures):
     assert np.ptp(trace["truth_vertical_mm"]) > 10  # two to four pixels of 10 mm
     errors = np.genfromtxt(folder / "errors.csv", delimiter=",", names=True)
     assert (np.diff(errors["ours_pct"]) >= 0).all()
-    assert (folder / "learning.csv").read_text().count("eval/iou") == 4
+    assert (folder / "learning.csv").read_text(encoding="utf-8").count("eval/iou") == 4
 
 
 def test_a_log_cut_short_is_read_up_to_there(results, tmp_path):
