@@ -92,6 +92,12 @@ STANDS_FOR = {
     "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
     "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
     "54b76f0c04d893aa": NEW,  # training/read_forward.py
+    # Which uneven breaths are refused (the study `irregular`, whose record was made
+    # again); lungs and landmarks of a CT, which no record rests on.
+    "d3f8edc107f66d61": "8f6c8d9ac5555b06",  # sim/placement.py
+    "acc38fea26150445": "3dd1031db48a1a3e",  # studies/group.py
+    "50fb62d8940166d1": "25a4c8f8cd90378c",  # sim/ct.py
+    "e155f3901dc725c3": "19c8fb62fd0e9b06",  # sim/ct_body.py
 }
 # Keys that older configs have, and the value that means what is done now.
 REMOVED: dict[str, Any] = {"gen.unroll": 1, "critic.unroll": 1}

@@ -1,4 +1,7 @@
-"""Tumours in a real CT: python -m launch.real_anatomy --config=... --workdir=RUN."""
+"""Tumours in a real CT: python -m launch.real_anatomy --model=clinic --workdir=DIR.
+
+With `--config=FILE.py:preset --workdir=RUN` in place of `--model`, those of a run.
+"""
 
 import sys
 

@@ -28,6 +28,7 @@ from fluoro_jax.cli.verbs import (
     REQUIRED,
     SWITCHES,
     VERBS,
+    with_usual_config,
 )
 from fluoro_jax.config import check_platform, unknown_key, validate
 from fluoro_jax.errors import UserError, nearest
@@ -57,15 +58,12 @@ class Call:
     usual: ConfigDict | None = None  # the config file's own values
 
 
-def run(
-    verb: str, argv: Sequence[str] | None = None, *, default_config: str | None = None
-) -> int:
+def run(verb: str, argv: Sequence[str] | None = None) -> int:
     """Runs one of `VERBS`.
 
     Args:
         verb: which.
         argv: the arguments after the program's name; by default this process's.
-        default_config: used if there is no --config.
 
     Returns:
         The exit code: 0, 2 after a user's error (four lines on stderr), 130 after
@@ -77,7 +75,7 @@ def run(
         lines = [f"  --{k:<11} {words}\n" for k, words in EXTRA.get(verb, {}).items()]
         usage = USAGE.format(verb=verb, default=default, extra="".join(lines))
         return unbroken(lambda: print(usage))
-    work = lambda: _work(verb, parse(verb, argv, default_config=default_config))
+    work = lambda: _work(verb, parse(verb, argv))
     return guarded(work, debug=bool({"--debug", "--debug=true"} & set(argv)))
 
 
@@ -127,15 +125,13 @@ def _told(error: Exception, option: str) -> UserError | None:
     return explained(error)
 
 
-def parse(verb: str, argv: Sequence[str], *, default_config: str | None = None) -> Call:
+def parse(verb: str, argv: Sequence[str]) -> Call:
     """Reads the flags and the config; nothing is checked but that it can be read.
 
     Raises:
         UserError: for flags, keys, values or files that are not there or not legal.
     """
-    argv = list(argv)
-    if default_config and not any(re.match("--?config(=|$)", a) for a in argv):
-        argv.insert(0, f"--config={default_config}")
+    argv = with_usual_config(verb, argv)
     values = _read(verb, argv)
     cfg, workdir = values.config, values.workdir
     if not workdir and verb == "reproduce":

@@ -1,5 +1,9 @@
 """The verbs of the command line: what does the work, and their flags."""
 
+from collections.abc import Sequence
+
+from fluoro_jax.errors import UserError
+
 VERBS = {  # what does the work: (module, function); imported only when it runs
     "train": ("fluoro_jax.training.loop", "train"),
     "evaluate": ("fluoro_jax.experiments.reproduce", "evaluate_run"),
@@ -33,6 +37,7 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "ct": "a whole chest: DICOM folder, .nii.gz or .mha",
         "count": "simulated tumours in it; by default 48",
         "sites_seed": "seed of their sites and sizes; by default 0",
+        "model": "weights in place of the run's, as clinic or FILE; no --config then",
     },
     "new_patients": {
         "count": "clips of trained patients, and of new ones; by default 256",
@@ -48,8 +53,31 @@ EXTRA = {  # further flags of a verb, handed to its function when given
     },
 }
 SWITCHES = ("overwrite", "published")  # flags of EXTRA without a value
+# A flag of a verb and the config that is read where it is given and --config is not.
+USUAL_CONFIG = {"real_anatomy": ("model", "configs/clinic.py:cpu")}  # weights have one
 REQUIRED = {
     "publish": {"name": "my-group"},
     "real_anatomy": {"ct": "chest.mha"},
     "confidence": {"model": "group"},
 }
+
+
+def with_usual_config(verb: str, argv: Sequence[str]) -> list[str]:
+    """Returns the arguments, with a config where a flag brings one of its own.
+
+    Raises:
+        UserError: for such a flag beside --config.
+    """
+    flag, config = USUAL_CONFIG.get(verb, ("", ""))
+    given = [a.lstrip("-").partition("=")[0] for a in argv if a.startswith("-")]
+    if flag not in given:
+        return list(argv)
+    beside = [word for word in given if word.partition(".")[0] == "config"]
+    if beside:
+        raise UserError(
+            f"--{flag} and --{beside[0]}",
+            needed="one of the two",
+            why="published weights bring the config of their training",
+            fix=f"leave out --{beside[0]}, or --{flag} for a run of your own",
+        )
+    return [f"--config={config}", *argv]

@@ -46,6 +46,7 @@ from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker, track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.precision import describe_precision
+from fluoro_jax.zoo import find, load
 
 # Ours, as is `LARGE_MM`.
 FOUND_MM = 3.0
@@ -96,26 +97,29 @@ def evaluate_in_ct(
     # Text, as the command line's flags hand it over.
     count: str = "48",
     sites_seed: str = "0",
+    model: str = "",
     data_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Tracks simulated tumours in a CT with a trained run; writes table and picture.
 
     Args:
         cfg: the run's config.
-        workdir: of the run; takes tables/real_anatomy.json and
-            figures/real_anatomy.png.
+        workdir: of the run, or any folder with `model`; takes tables/real_anatomy.json
+            and figures/real_anatomy.png.
         ct: file or folder of a whole chest.
         count: tumours, a whole number.
         sites_seed: of their sites and sizes, a whole number.
+        model: published weights in place of the run's (`zoo.find`), with their config.
         data_dir: not used; every verb is given it.
 
     Returns:
         `table` of the answers, and what it was made from.
 
     Raises:
-        UserError: no checkpoint, a CT that cannot be used, or no whole number.
+        UserError: no checkpoint, no such weights, a CT that cannot be used, or no whole
+            number.
     """
-    generator, params, step = restore_generator(cfg, workdir)
+    cfg, generator, params, step = _network(cfg, workdir, model)
     number = whole_number(
         "count", count, least=1, why="it counts the tumours", example=48
     )
@@ -139,6 +143,7 @@ def evaluate_in_ct(
     answers, shown = _answers(tracker, progress, threshold)
     found = {
         "ct": Path(ct).name,
+        "model": model and Path(model).name,
         "count": number,
         "sites_seed": seed,
         "step": step,
@@ -147,13 +152,20 @@ def evaluate_in_ct(
         "rows": table(answers),
         "tumours": [_record(a) for a in answers],
     }
-    path = Path(workdir) / "tables" / "real_anatomy.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(_finite(found), indent=1, allow_nan=False) + "\n")
+    path = _write(found, Path(workdir) / "tables" / "real_anatomy.json")
     picture = _draw(shown, Path(workdir) / "figures" / "real_anatomy.png")
     print(markdown(found))
     print(f"every tumour: {path}\npicture: {picture}")
     return found
+
+
+def _network(cfg: Any, workdir: str | Path, model: str) -> tuple[Any, Any, Any, int]:
+    """Returns config, generator, parameters and step: of a run, or of a `model`."""
+    if not model:
+        return cfg, *restore_generator(cfg, workdir)
+    name, folder = find(model)
+    read = load(name, folder=folder)
+    return read.cfg, read.generator, read.params, read.card["training"]["step"]
 
 
 def _answers(
@@ -167,6 +179,12 @@ def _answers(
         if len(shown) < SHOWN:
             shown.append(_example(len(answers), answers[-1], clip))
     return answers, shown
+
+
+def _write(found: Mapping[str, Any], path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(_finite(found), indent=1, allow_nan=False) + "\n")
+    return path
 
 
 def _draw(shown: Sequence[Example], path: Path) -> Path:
@@ -222,7 +240,7 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"animated lung; found: mean distance at most {FOUND_MM:g} mm in the "
             "isocentre plane; AUC: of confidence, found against not. One patient, so "
             "no interval. Step "
-            f"{found['step']} of the run.",
+            f"{found['step']} of {found['model'] or 'the run'}.",
         ]
     )
 

@@ -48,6 +48,7 @@ HU_RANGE = (-1000.0, 3071.0)  # padding lies below, metal above
 LUNG_DENSITY_G_CC = 0.6  # lung is lighter than this
 LEAST_LUNG_ML = 200.0
 VESSEL_MM = 3.0  # half the gap that a vessel may leave in the lung
+APEX_SHARE = 0.05  # of the lungs' largest cross-section; a trachea has about 0.02
 
 
 @struct.dataclass
@@ -146,7 +147,9 @@ def find_lung(volume: CtVolume) -> np.ndarray:
     """Returns the lungs: light tissue inside the body, small vessels filled in.
 
     Returns:
-        `[Z, Y, X]` bool. Air that touches the volume's sides is not lung.
+        `[Z, Y, X]` bool. Air that touches the volume's sides is not lung, nor are parts
+        smaller than `LEAST_LUNG_ML` beside one that is not: bowel gas. The trachea,
+        which joins the lungs, is.
 
     Raises:
         UserError: if that leaves no lung, as in a scan cropped through it.
@@ -158,23 +161,53 @@ def find_lung(volume: CtVolume) -> np.ndarray:
     faces = [parts[:, :1], parts[:, -1:], parts[:, :, :1], parts[:, :, -1:]]
     outside = np.unique(np.concatenate([face.ravel() for face in faces]))
     inside = light & ~np.isin(parts, outside)
-    steps = round(VESSEL_MM / float(volume.grid.spacing_mm[0]))
-    lung = ndimage.binary_closing(inside, iterations=steps) if steps else inside
+    lung = _lungs_alone(_closed(inside, volume.grid), volume.grid)
     _check_lung(lung, volume.grid)
     return lung
+
+
+def _closed(light: np.ndarray, grid: Grid) -> np.ndarray:
+    """Returns light tissue with gaps of up to twice `VESSEL_MM` filled."""
+    spacing = np.array([float(s) for s in grid.spacing_mm[::-1]])
+    # Half a voxel more: the distance is rounded to whole ones.
+    reach = VESSEL_MM + 0.5 * spacing.min()
+    steps = (reach / spacing).astype(int)
+    offsets = np.indices(2 * steps + 1) - steps.reshape(3, 1, 1, 1)
+    # Millimetres along the axes, so that thick slices are not reached across.
+    ball = np.tensordot(spacing, np.abs(offsets), axes=1) <= reach
+    # As if the faces went on: closing takes away what lies at them otherwise.
+    padded = np.pad(light, [(n, n) for n in steps], mode="edge")
+    inner = tuple(
+        slice(n, n + size) for n, size in zip(steps, light.shape, strict=True)
+    )
+    return ndimage.binary_closing(padded, ball)[inner]
+
+
+def _lungs_alone(light: np.ndarray, grid: Grid) -> np.ndarray:
+    """Returns the parts of light tissue that are as large as a lung: no bowel gas."""
+    parts = np.zeros(light.shape, np.int32)
+    ndimage.label(light, output=parts)
+    volume_ml = np.bincount(parts.ravel()) * np.prod(grid.spacing_mm) / 1000.0
+    keep = volume_ml >= LEAST_LUNG_ML
+    keep[0] = False
+    # Two halves may each be too small where the whole was not; then all of it counts.
+    return keep[parts] if keep.any() else light
 
 
 def find_landmarks(lung: np.ndarray, grid: Grid, *, taken_at: float = 0.0) -> Landmarks:
     """Returns landmarks from the extent of the lungs.
 
-    The dome is the median of the lungs' lower surface; spine and sternum are the back
-    (a quarter in) and the front of their box.
+    The apex is the highest slice with more than `APEX_SHARE` of the largest one's lung:
+    the trachea goes on above. The dome is the median of the lungs' lower surface; spine
+    and sternum are the back (a quarter in) and the front of their box.
 
     Raises:
         UserError: if there is no lung.
     """
     _check_lung(lung, grid)
-    z, y, x = np.nonzero(lung)
+    _, y, x = np.nonzero(lung)
+    area = lung.sum(axis=(1, 2))
+    apex = np.flatnonzero(area > APEX_SHARE * area.max())[-1]
     place = lambda index, axis: (
         grid.origin_mm[axis] + float(index) * grid.spacing_mm[axis]
     )
@@ -183,7 +216,7 @@ def find_landmarks(lung: np.ndarray, grid: Grid, *, taken_at: float = 0.0) -> La
     left, right = place(x.min(), 0), place(x.max(), 0)
     front, back = place(y.min(), 1), place(y.max(), 1)
     return Landmarks(
-        apex_mm=place(z.max(), 2),
+        apex_mm=place(apex, 2),
         dome_mm=place(np.median(lowest), 2),
         spine_mm=back - 0.25 * (back - front),
         sternum_mm=front,

@@ -22,7 +22,6 @@ from fluoro_jax.geometry import AnyArray, Geometry, Grid, project_point
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.ct import (
     HU_RANGE,
-    LEAST_LUNG_ML,
     CtVolume,
     animate,
     ct_volume,
@@ -109,7 +108,7 @@ def ct_body(
     """
     # About the file's own origin, so that the isocentre keeps its coordinates.
     volume = ct_volume(*resampled(hu, grid, voxel_mm), isocentre_mm=(0.0, 0.0, 0.0))
-    lung = _lungs_alone(find_lung(volume), volume.grid)
+    lung = find_lung(volume)
     _check_whole(lung, volume.grid)
     if isocentre_mm is None:
         isocentre_mm = _middle(lung, volume.grid)
@@ -170,17 +169,6 @@ def cubic(values: np.ndarray, grid: Grid, voxel_mm: float) -> tuple[np.ndarray, 
     )
     z, y, x = map(float, origin)
     return values, Grid((x, y, z), (voxel_mm, voxel_mm, voxel_mm))
-
-
-def _lungs_alone(light: np.ndarray, grid: Grid) -> np.ndarray:
-    """Returns the parts of light tissue that are as large as a lung: no bowel gas."""
-    parts = np.zeros(light.shape, np.int32)
-    ndimage.label(light, output=parts)
-    volume_ml = np.bincount(parts.ravel()) * np.prod(grid.spacing_mm) / 1000.0
-    keep = volume_ml >= LEAST_LUNG_ML
-    keep[0] = False
-    # Two halves may each be too small where the whole was not; then all of it counts.
-    return keep[parts] if keep.any() else light
 
 
 def _check_whole(lung: np.ndarray, grid: Grid) -> None:

@@ -76,7 +76,7 @@ def sample_tumor(
             body cannot take, or if neither lung has a valid position.
     """
     _check_motion(diameter_mm, breathing)
-    check_pose(anatomy, float(breathing.si_mm), float(breathing.ap_mm))
+    check_breath(anatomy, breathing, time_s)
     tumor = to_numpy(
         Tumor(
             np.zeros(3),
@@ -112,6 +112,29 @@ def sample_tumor(
         why="the whole sphere must stay in the lung at every phase of the breath",
         fix="take a smaller diameter or amplitude, or a larger body",
     )
+
+
+def check_breath(anatomy: Anatomy, breathing: Breathing, time_s: AnyArray) -> None:
+    """Checks that a body can take a breath.
+
+    Args:
+        anatomy: the patient; numpy leaves.
+        breathing: at full inhale if it is periodic, whatever the times.
+        time_s: `[T]` when uneven breaths or a trace are looked at, s.
+
+    Raises:
+        UserError: naming the limit that was passed (`motion.check_pose`).
+    """
+    if breathing.trace is None and breathing.breaths is None:
+        check_pose(anatomy, float(breathing.si_mm), float(breathing.ap_mm))
+        return
+    moves = [np.asarray(mm) for mm in _breath_mm(breathing, time_s)]
+    for end in (np.min, np.max):
+        si, ap = (float(end(mm)) for mm in moves)
+        check_pose(anatomy, si, ap)
+
+
+_breath_mm = jax.jit(breathing_displacement_mm)
 
 
 def lobe_edges_mm(anatomy: Anatomy, side: str) -> np.ndarray:

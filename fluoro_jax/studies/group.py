@@ -7,6 +7,7 @@ tumours each split of each study has is data: `registry.py`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -20,7 +21,13 @@ from fluoro_jax.sim.body.anatomy import Anatomy, Population, sample_anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.irregular_breathing import sample_breathing
 from fluoro_jax.sim.fluoroscope import Case
-from fluoro_jax.sim.placement import LOBES, lobe_edges_mm, sample_tumor, to_numpy
+from fluoro_jax.sim.placement import (
+    LOBES,
+    check_breath,
+    lobe_edges_mm,
+    sample_tumor,
+    to_numpy,
+)
 from fluoro_jax.sim.tumor.tumor import Tumor
 from fluoro_jax.sim.visibility import overlap
 from fluoro_jax.studies.registry import KINDS, Kind
@@ -35,6 +42,7 @@ AP_LAG_CYCLES = (0.0, 0.1)  # ours: the chest a little behind the diaphragm
 HEART_SHARE = (0.01, 0.3)
 OVERLAP_VOXEL_MM = 8.0
 OVERLAP_DRAWS = 60
+BREATH_DRAWS = 20  # of uneven breaths; about one of thirty is deeper than a body takes
 
 
 def group_case(spec: StudySpec, split: str, index: int) -> tuple[Case, dict[str, Any]]:
@@ -79,9 +87,7 @@ def sample_group_case(
     breathing = _breathing(rng, spec)
     time_s = np.arange(spec.num_frames) * spec.frame_s
     if spec.study.irregular:
-        breathing = sample_breathing(
-            body_key, time_s[-1], si_mm=breathing.si_mm, ap_mm=breathing.ap_mm
-        )
+        breathing = _uneven(body_key, anatomy, breathing, time_s)
     anatomy, breathing, time_s = to_numpy((anatomy, breathing, time_s))
     diameter_mm = rng.uniform(*kind.diameter_mm)
     tumor = sample_tumor(
@@ -120,6 +126,21 @@ def _breathing(rng: np.random.Generator, spec: StudySpec) -> Breathing:
         ap_lag=rng.uniform(*motion.ap_lag),
         start=rng.uniform(),
     )
+
+
+def _uneven(
+    key: jax.Array, anatomy: Anatomy, breathing: Breathing, time_s: np.ndarray
+) -> Breathing:
+    """Returns uneven breaths of these amplitudes in the mean, as the body can take."""
+    sizes = dict(si_mm=breathing.si_mm, ap_mm=breathing.ap_mm)
+    drawn = breathing
+    for draw in range(BREATH_DRAWS):
+        drawn_by = jax.random.fold_in(key, draw) if draw else key
+        drawn = to_numpy(sample_breathing(drawn_by, time_s[-1], **sizes))
+        with contextlib.suppress(UserError):
+            check_breath(anatomy, drawn, time_s)
+            break
+    return drawn  # the last one even if too deep: `sample_tumor` says why it is
 
 
 def draw_anatomy(key: jax.Array, population: Population) -> Anatomy:

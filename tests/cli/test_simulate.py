@@ -290,6 +290,7 @@ def test_other_breathing_keeps_the_deepest_breath(kind, second):
     drawn = cases.draw_case(spec, asked, 1)
     si, ap = cases.fl.breathing_displacement_mm(drawn.case.breathing, drawn.case.time_s)
     want = second[0].case.breathing
+    assert min(si.min(), ap.min()) == pytest.approx(0.0, abs=1e-3)
     assert float(si.max()) == pytest.approx(float(want.si_mm), rel=1e-4)
     assert float(ap.max()) == pytest.approx(float(want.ap_mm), rel=1e-4)
     assert not drawn.case.periodic and drawn.labels["breathing"] == kind
@@ -297,6 +298,16 @@ def test_other_breathing_keeps_the_deepest_breath(kind, second):
         drawn.case.anatomy, drawn.case.breathing, drawn.case.tumor, drawn.case.time_s
     )
     assert float(clear) >= 0.0
+
+
+@pytest.mark.parametrize("number", [10, 13])
+def test_a_body_can_take_other_breathing(number):
+    """With exhale where the record has it, these move from -18 to 30, -36 to 37 mm."""
+    asked = options_of("--out=x", "--breathing=irregular", *QUICK)
+    spec, _ = cases.study_spec(asked)
+    case = cases.draw_case(spec, asked, number).case
+    si, _ = cases.fl.breathing_displacement_mm(case.breathing, case.time_s)
+    assert si.min() > -1e-3 and si.max() <= 40.0
 
 
 def test_a_config_gives_the_film_and_options_change_it(monkeypatch):

@@ -13,6 +13,7 @@ from fluoro_jax.geometry import Grid, square_panel
 from fluoro_jax.sim.ct import ct_volume
 from fluoro_jax.tracking.checks import begin
 from fluoro_jax.tracking.tracker import make_track
+from fluoro_jax.zoo import Weights
 
 
 class Shown:
@@ -115,6 +116,26 @@ def test_a_record_says_what_made_it_and_a_picture_stands_beside_it(
     assert stored["tumours"][0]["distance_mm"] is None  # an empty mask has no place
     assert (tmp_path / "figures" / "real_anatomy.png").stat().st_size > 10_000
     assert "| all | 2 | 0 (0) |" in capsys.readouterr().out
+
+
+def test_published_weights_take_the_place_of_a_run(a_run, tmp_path, monkeypatch):
+    """Their own config counts, not the one of the command line."""
+    asked = []
+
+    def load(name, *, folder=None):
+        asked.append((name, folder))
+        card = {"training": {"step": 12}}
+        return Weights(clinic.get_config("smoke"), None, None, card)
+
+    monkeypatch.setattr(ra, "load", load)
+    monkeypatch.setattr(ra, "restore_generator", None)  # no run is read
+    file = tmp_path / "mine.safetensors"
+    a_run.seed = 5
+    found = ra.evaluate_in_ct(a_run, tmp_path, ct="c.mha", count="1", model=str(file))
+    assert asked == [("mine", tmp_path)]
+    assert found["model"] == "mine.safetensors" and found["step"] == 12
+    assert found["config"]["seed"] == 0
+    assert "Step 12 of mine.safetensors." in ra.markdown(found)
 
 
 @pytest.mark.parametrize("flag", ["count", "sites_seed"])

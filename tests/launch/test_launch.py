@@ -52,9 +52,23 @@ def test_flags_reach_the_config():
 
 
 def test_defaults():
-    call = parse("--config.seed=3", verb="reproduce", default_config=SMOKE[9:])
+    call = parse(SMOKE, "--config.seed=3", verb="reproduce")
     assert call.workdir == Path("runs/paper_group_smoke")
     assert call.cfg.seed == 3
+
+
+def test_weights_bring_a_config_along():
+    words = ("--ct=c.mha", "--workdir=w", "--model=clinic")
+    call = parse(*words, verb="real_anatomy")
+    assert call.extra == {"ct": "c.mha", "model": "clinic"}
+    for more, said in (
+        ([SMOKE], "--model and --config"),
+        (["--config.seed=1"], "--model and --config.seed"),
+    ):
+        with pytest.raises(UserError, match=said):
+            parse(*words, *more, verb="real_anatomy")
+    with pytest.raises(UserError, match="no --config"):
+        parse(*words[:2], verb="real_anatomy")
 
 
 @pytest.mark.parametrize(

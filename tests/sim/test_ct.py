@@ -129,6 +129,37 @@ def test_lungs_are_found_and_give_the_landmarks(volume):
     assert float(marks.middle_mm) == pytest.approx(0.0, abs=5.0)
 
 
+def test_bowel_gas_and_the_trachea_give_no_landmarks(volume):
+    """Beside the lungs of the chest: gas in front of the belly, a windpipe above."""
+    want = ct.find_landmarks(ct.find_lung(volume), volume.grid)
+    hu = chest_hu(spine=True)
+    light = np.argwhere(hu == -750.0)
+    top = light[:, 0].max()
+    middle = hu.shape[2] // 2
+    y, x = light[light[:, 0] == top][0, 1:]
+    hu[top : top + 4, y, x] = -950.0  # joined to a lung, one voxel wide
+    hu[2:5, 6:9, middle : middle + 3] = -950.0
+    assert 27 * PITCH_MM**3 / 1000.0 < ct.LEAST_LUNG_ML
+    other = ct.ct_volume(hu, Grid((0.0, 0.0, 0.0), PITCH))
+    lung = ct.find_lung(other)
+    assert lung[top + 2, y, x] and not lung[3, 7, middle + 1]
+    assert ct.find_landmarks(lung, other.grid) == want
+
+
+def test_gaps_are_filled_by_millimetres_not_by_voxels():
+    light = np.ones((9, 9, 9), bool)
+    light[4] = False  # a gap along z
+    light[:, :, 4] = False  # and one along x
+    filled = ct._closed(light, Grid((0.0, 0.0, 0.0), (1.0, 1.0, 10.0)))
+    assert filled[2, 4, 4] and not filled[4, 4, 4]
+    # All axes alike: twice 3 mm are reached across, seven voxels are not.
+    for gap, closed in ((5, True), (7, False)):
+        light = np.ones((1, 1, 21), bool)
+        light[..., 7 : 7 + gap] = False
+        filled = ct._closed(light, Grid((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+        assert filled.all() == closed, gap
+
+
 def test_a_breathing_ct_keeps_its_lung_mass_and_its_spine(volume):
     lung = ct.find_lung(volume)
     marks = ct.find_landmarks(lung, volume.grid)

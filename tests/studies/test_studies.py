@@ -161,6 +161,31 @@ def test_largest_draw_fits_the_smallest_body():
     sample_tumor(np.random.default_rng(0), *drawn, diameter_mm=48.0)
 
 
+def test_uneven_breaths_are_judged_by_their_motion():
+    """Not by the mean amplitude: breaths are deeper and shallower."""
+    times = np.arange(10) * 0.5
+    place = lambda breathing: sample_tumor(
+        np.random.default_rng(0),
+        *placement.to_numpy((Anatomy(), breathing, times)),
+        diameter_mm=10.0,
+    )
+    shallow = np.full(60, 0.1, np.float32)
+    place(Breathing(si_mm=100.0, ap_mm=50.0, trace=shallow))  # 10 and 5 mm
+    for trace, refused in (
+        (np.linspace(0.0, 3.5, 46), "SI displacement = 70 mm"),
+        (np.linspace(0.0, -0.8, 46), "SI displacement = -16 mm"),
+    ):
+        with pytest.raises(UserError, match=refused):
+            place(Breathing(si_mm=20.0, ap_mm=1.0, trace=np.float32(trace)))
+
+
+def test_breaths_deeper_than_a_body_takes_are_drawn_again():
+    """Case 14 of this seed is: its ribs would have turned past level, 27.4 mm AP."""
+    spec = studies.StudySpec(name="irregular", seed=2020, rows=16, cols=16)
+    case = studies.study_case(spec, "test", 14).case
+    placement.check_breath(case.anatomy, case.breathing, case.time_s)
+
+
 @pytest.mark.parametrize(
     ("diameter_mm", "si_mm", "message"),
     [

@@ -194,15 +194,27 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
             trace_rate_hz=rate_hz,
             start=rng.uniform(0.0, spare_s) / case.breathing.period_s,
         )
-    si, ap = breathing_signal(breathing, case.time_s)
+    si, ap = (np.asarray(s) for s in breathing_signal(breathing, case.time_s))
+    # The clip's deepest exhale is the body's, and its deepest breath has the amplitude
+    # that was drawn: the body can take both. Never turned by more than ten times, for
+    # a clip that shows hardly a breath.
+    exhale = min(si.min(), ap.min())
     breathing = dataclasses.replace(
-        breathing,
-        # Turned so that the deepest breath has the amplitude that was drawn; never by
-        # more than ten times, for a clip that shows hardly a breath.
-        si_mm=case.breathing.si_mm / max(float(np.max(si)), 0.1),
-        ap_mm=case.breathing.ap_mm / max(float(np.max(ap)), 0.1),
+        _lowered(breathing, exhale),
+        si_mm=case.breathing.si_mm / max(float(si.max() - exhale), 0.1),
+        ap_mm=case.breathing.ap_mm / max(float(ap.max() - exhale), 0.1),
     )
     return to_numpy(breathing)
+
+
+def _lowered(breathing: Breathing, by: float) -> Breathing:
+    """Returns uneven breaths or a trace with its curve lower by this fraction."""
+    if breathing.trace is not None:
+        return dataclasses.replace(breathing, trace=breathing.trace - by)
+    assert breathing.breaths is not None
+    baseline = breathing.breaths.baseline - by
+    breaths = dataclasses.replace(breathing.breaths, baseline=baseline)
+    return dataclasses.replace(breathing, breaths=breaths)
 
 
 # Seconds decide the length of an array, so they are static.
