@@ -45,6 +45,7 @@ def demo(args: argparse.Namespace) -> None:
 
     from fluoro_jax.cli.track import Options, track
     from fluoro_jax.geometry import iso_pixel_mm
+    from fluoro_jax.io.files import readable
     from fluoro_jax.io.sidecar import write_sidecar
     from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
     from fluoro_jax.patient.demo import EXAMPLE, FRAME_S, example_clip
@@ -59,7 +60,7 @@ def demo(args: argparse.Namespace) -> None:
     write_sidecar(out / CLIP / "geometry.json", clip)
     track(Options(out / CLIP, str(EXAMPLE), out / TRACKED, overwrite=True))
     page = out / TRACKED / "report.html"
-    print(page)
+    print(readable(str(page)))
     if not args.no_open and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())
 

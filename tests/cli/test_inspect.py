@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import re
 import shutil
 import struct
@@ -80,6 +81,18 @@ def test_other_formats_are_described_too(make, tmp_path, capsys):
     facts = inspected(capsys, make(tmp_path / "x" if make is not put_mha else tmp_path))
     assert facts["what"].startswith("a fluoroscopy clip: ") and facts["frames"] == 3
     assert facts["geometry"]["sad_mm"]["source"].endswith("geometry.json")
+
+
+def test_names_that_are_not_utf8_are_written_with_escapes(tmp_path, capsys):
+    made = put_png(tmp_path / "x")
+    try:
+        path = made.rename(tmp_path / os.fsdecode(b"M\xfcller"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    said = inspected(capsys, path, "--out", tmp_path / "a")
+    assert r"M\xfcller" in json.dumps(said).replace("\\\\", "\\")
+    stored = (tmp_path / "a/inspect.json").read_text(encoding="utf-8")
+    assert json.loads(stored) == said
 
 
 def test_other_dicom_is_counted_by_modality(tmp_path, capsys):
