@@ -166,14 +166,9 @@ def track(options: Options) -> None:
         }
     )
     answers = [answer for answer, _ in rows]
-    with write_beside(
-        options.out,
-        read,
-        answers,
-        masks,
-        algorithm=readable(options.model),
-        kinds=options.beside,
-    ) as others:
+    name = readable(options.model)
+    more: Any = dict(algorithm=name, kinds=options.beside, inputs=inputs)
+    with write_beside(options.out, read, answers, masks, **more) as others:
         record["more_files"] = others
         write_tracks(
             options.out, read.clip, rows, masks=masks, run=record, pixels_only=bare

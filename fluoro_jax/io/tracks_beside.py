@@ -110,6 +110,7 @@ def write_beside(
     *,
     algorithm: str,
     kinds: Sequence[str],
+    inputs: Iterable[Path] = (),
 ) -> Iterator[list[str]]:
     """Writes the files and renames them; takes it back if the body fails.
 
@@ -123,13 +124,14 @@ def write_beside(
         masks: `[T, H, W]` in {0, 1}, in the clip's own pixels.
         algorithm: name of what made the masks.
         kinds: any of `KINDS`.
+        inputs: files beside those of `read` that were read, and are not removed.
 
     Yields:
         The names of the files, for `run.json`.
     """
     names = _names(kinds)
     made = not folder.exists()
-    old = _outdated(folder, read, names)
+    old = _outdated(folder, (*read.files, *inputs), names)
     fresh = {name: folder / f".new-{os.getpid()}-{name}" for name in names}
     try:
         if names:
@@ -167,11 +169,10 @@ def _write_case(folder: Path, clip: Clip, masks: np.ndarray) -> None:
     write_sidecar(folder / SIDECAR, clip)
 
 
-def _outdated(folder: Path, read: ReadClip, names: Sequence[str]) -> list[Path]:
+def _outdated(folder: Path, inputs: Iterable[Path], names: Sequence[str]) -> list[Path]:
     """Returns the files of the folder's earlier track that are not written again."""
-    # Never what was just tracked.
     ours = _listed(folder) - set(names)
-    kept = _with_parents(read.files)
+    kept = _with_parents(inputs)  # never what was just read
     paths = [folder / name for name in sorted(ours)]
     return [path for path in paths if path.resolve() not in kept]
 

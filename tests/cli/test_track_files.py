@@ -75,6 +75,14 @@ def test_the_clip_that_is_tracked_is_never_replaced(
     assert {name: left[name] for name in before} == before and "masks.mha" in left
 
 
+def test_the_mask_of_frame0_is_not_removed_with_an_earlier_track(model, tmp_path):
+    clip, out = put_mha(tmp_path, small()), tmp_path / "out"
+    assert track(clip, model, out, "--slicer", "--trackrad") == 0
+    mask = out / "slicer" / "images" / "00000.mha"
+    assert track(clip, model, out, "--overwrite", f"--frame0={mask}") == 0
+    assert mask.is_file() and not (out / "trackrad").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
 @pytest.mark.parametrize("words", [(), ("--pixels-only",)])
 def test_a_name_that_is_no_utf8_does_not_lose_the_results(words, model, tmp_path):
