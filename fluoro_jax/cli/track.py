@@ -145,7 +145,7 @@ def track(options: Options) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         read, plan, outline = _read_and_plan(options)
-        inputs = [*read.files, *([options.frame0] if options.frame0 else [])]
+        inputs = [*filter(None, (options.clip, options.frame0)), *read.files]
         check_inputs(options.out, inputs, options.beside)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
     rows, masks = frame0.moved(rows, masks, outline=outline, plan=plan)

@@ -79,7 +79,7 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
 
 
 def check_inputs(folder: Path, inputs: Iterable[Path], kinds: Sequence[str]) -> None:
-    """Checks that nothing that was read would be replaced, before anything is tracked.
+    """Checks that what was read can be read again, before anything is tracked.
 
     Args:
         folder: of the track.
@@ -87,9 +87,22 @@ def check_inputs(folder: Path, inputs: Iterable[Path], kinds: Sequence[str]) -> 
         kinds: any of `KINDS`.
 
     Raises:
-        UserError: a result has the path of one of them, or of a folder that it is in.
+        UserError: a result has the path of one of them, or of a folder that it is in,
+            or would be taken for a frame of the clip.
     """
+    inputs = list(inputs)
     read = _with_parents(inputs)
+    frames = {one.resolve() for one in inputs if one.is_dir()}
+    # Of a folder with images/, a TrackRAD case, DICOM files are not read.
+    if folder.resolve() in frames and not (folder / "images").is_dir():
+        for name in _names(kinds):
+            if name.endswith(".dcm"):
+                refuse(
+                    f"{name} in {folder}, which holds the frames of the clip",
+                    "another folder for DICOM files",
+                    "it would be read as one of them the next time",
+                    f"--out {folder}-2",
+                )
     for name in (*FILES, PAGE, RESULTS, *_names(kinds)):
         if (folder / name).resolve() in read:
             refuse(

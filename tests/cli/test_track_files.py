@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from clips import edit_json, put_mha, put_trackrad
+from clips import edit_json, put_mha, put_png, put_trackrad
 from renames import contents
 from small_weights import put_weights
 
@@ -73,6 +73,21 @@ def test_the_clip_that_is_tracked_is_never_replaced(
     assert track(path, model, tmp_path, *words) == 2
     left = contents(tmp_path)
     assert {name: left[name] for name in before} == before and "masks.mha" in left
+
+
+def test_no_dicom_is_written_between_the_frames_of_a_clip(model, tmp_path, capsys):
+    pytest.importorskip("pydicom")
+    clip = put_png(tmp_path / "png", small())
+    before = contents(clip)
+    assert track(clip, model, clip, "--seg") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "holds the frames of the clip" in lines[0]
+    assert contents(clip) == before
+    case = put_trackrad(tmp_path / "case", small())
+    for folder in (clip, case):
+        words = ("--seg",) if folder == case else ()
+        assert track(folder, model, folder, *words) == 0
+        assert cli.main(["report", str(folder), f"--clip={folder}"]) == 0
 
 
 def test_the_mask_of_frame0_is_not_removed_with_an_earlier_track(model, tmp_path):
