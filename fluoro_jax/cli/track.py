@@ -139,7 +139,8 @@ def track(options: Options) -> None:
 
     begun = time.time()
     # Before the model is loaded, which takes seconds.
-    check_out(options.out, overwrite=options.overwrite)
+    bare = options.stated.pixels_only
+    check_out(options.out, overwrite=options.overwrite, pixels_only=bare)
     check_beside(options.out, options.beside, overwrite=options.overwrite)
     # Caught here: each is printed once, and stands in run.json.
     with warnings.catch_warnings(record=True) as caught:
@@ -150,7 +151,6 @@ def track(options: Options) -> None:
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
     rows, masks = frame0.moved(rows, masks, outline=outline, plan=plan)
     told = tell_warnings(caught)
-    bare = options.stated.pixels_only
     about = run_record.about(options, read, plan)
     # The whole record: paths stand all over it, in warnings too.
     record = readable(

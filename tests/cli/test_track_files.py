@@ -113,6 +113,16 @@ def test_a_name_that_is_no_utf8_does_not_lose_the_results(words, model, tmp_path
     assert (odd / "out" / "report.html").is_file() != bool(words)
 
 
+def test_without_millimetres_the_page_of_another_run_stands_in_no_ones_way(
+    model, tmp_path
+):
+    clip, out = put_mha(tmp_path, small()), tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("of another run")
+    assert track(clip, model, out, "--pixels-only") == 0
+    assert (out / "report.html").read_text() == "of another run"
+
+
 def test_a_folder_that_cannot_be_made_is_refused_before_tracking(
     model, tmp_path, monkeypatch, capsys
 ):
