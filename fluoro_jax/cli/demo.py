@@ -8,7 +8,7 @@ import webbrowser
 from pathlib import Path
 
 from fluoro_jax.errors import refuse
-from fluoro_jax.io.files import expand_path
+from fluoro_jax.io.files import expand_path, readable
 
 DOES = "track the example patient and open the page: one minute, no network"
 EPILOG = """The package holds a real chest CT (LIDC-IDRI-0001, CC BY 3.0) without its
@@ -59,7 +59,7 @@ def demo(args: argparse.Namespace) -> None:
     write_sidecar(out / CLIP / "geometry.json", clip)
     track(Options(out / CLIP, str(EXAMPLE), out / TRACKED, overwrite=True))
     page = out / TRACKED / "report.html"
-    print(page)
+    print(readable(str(page)))
     if not args.no_open and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fluoro_jax import __version__
 from fluoro_jax.errors import refuse
-from fluoro_jax.io.files import expand_path, write_all
+from fluoro_jax.io.files import expand_path, readable, write_all
 
 if TYPE_CHECKING:
     from fluoro_jax.geometry import Geometry
@@ -86,7 +86,7 @@ def export(args: argparse.Namespace) -> None:
     if onnx is None:
         # Of an export that was replaced; model.json does not describe it.
         (out / "model.onnx").unlink(missing_ok=True)
-    print(f"{', '.join([*data, 'model.json'])} in {out}")
+    print(f"{', '.join([*data, 'model.json'])} in {readable(str(out))}")
 
 
 def _tell_difference(program: str, off: float, most: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fluoro_jax.cli import stated
 from fluoro_jax.errors import refuse
-from fluoro_jax.io.files import expand_path
+from fluoro_jax.io.files import expand_path, readable
 
 DOES = "say what a file is: kind, geometry with sources, what is missing"
 EPILOG = """PATH is any clip that `fluoro track` takes, or another DICOM file or folder.
@@ -48,7 +48,8 @@ def inspect(args: argparse.Namespace) -> None:
     from fluoro_jax.io.describe import describe
 
     found = describe(args.path, given)
-    text = json.dumps(found.facts, indent=1, allow_nan=False, ensure_ascii=False)
+    facts = readable(found.facts)  # paths stand all over them
+    text = json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
     if out is not None:
         from fluoro_jax.io.files import write_text
         from fluoro_jax.report.orientation import draw_orientation
@@ -56,10 +57,10 @@ def inspect(args: argparse.Namespace) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if found.frame is not None:
             draw_orientation(
-                out / PICTURE, found.frame, found.domain, found.view, found.facts
+                out / PICTURE, found.frame, found.domain, found.view, facts
             )
         write_text(out / RECORD, text + "\n")
-    print(text if args.json else "\n".join(_lines(found.facts)))
+    print(text if args.json else "\n".join(_lines(facts)))
 
 
 def _check_out(folder: Path, *, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import re
 import shutil
 import struct
@@ -367,3 +368,20 @@ def test_slicer_planes_stand_where_the_geometry_puts_them(tmp_path):
 def test_a_folder_of_single_frames_is_inspected(tmp_path, capsys):
     facts = inspected(capsys, put_singles(tmp_path / "a"))
     assert facts["frames"] == 4 and facts["about"]["files"] == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+@pytest.mark.parametrize("name", [b"M\xfcller", b"of 5$ and 3^$"])
+def test_any_name_of_a_file_can_be_printed_and_drawn(name, tmp_path, capsys):
+    path = put_mha(tmp_path, small_clip())
+    odd = tmp_path / os.fsdecode(name)
+    odd.mkdir()
+    for one in ("clip.mha", "geometry.json"):
+        (tmp_path / one).rename(odd / one)
+    facts = inspected(capsys, odd / path.name, "--out", odd / "out")
+    assert (
+        facts["path"] == f"{tmp_path}/{name.decode(errors='backslashreplace')}/clip.mha"
+    )
+    written = (odd / "out" / "inspect.json").read_text(encoding="utf-8")
+    assert json.loads(written) == facts
+    assert (odd / "out" / "orientation.png").is_file()
