@@ -8,7 +8,7 @@ import webbrowser
 from pathlib import Path
 
 from fluoro_jax.errors import refuse
-from fluoro_jax.io.files import expand_path
+from fluoro_jax.io.files import expand_path, readable
 
 DOES = "track the example patient and open the page: one minute, no network"
 EPILOG = """The package holds a real chest CT (LIDC-IDRI-0001, CC BY 3.0) without its
@@ -45,7 +45,6 @@ def demo(args: argparse.Namespace) -> None:
 
     from fluoro_jax.cli.track import Options, track
     from fluoro_jax.geometry import iso_pixel_mm
-    from fluoro_jax.io.files import readable
     from fluoro_jax.io.sidecar import write_sidecar
     from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
     from fluoro_jax.patient.demo import EXAMPLE, FRAME_S, example_clip

@@ -48,7 +48,7 @@ def inspect(args: argparse.Namespace) -> None:
     from fluoro_jax.io.describe import describe
 
     found = describe(args.path, given)
-    facts = readable(found.facts)
+    facts = readable(found.facts)  # paths stand all over them
     text = json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
     if out is not None:
         from fluoro_jax.io.files import write_text

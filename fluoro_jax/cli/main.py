@@ -118,8 +118,11 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
 
 def _written_to(args: argparse.Namespace) -> str:
     """Returns the option that says where a verb writes."""
-    named = [f"--{name}" for name in ("out", "json") if hasattr(args, name)]
-    return named[0] if named else "DIR"
+    # --json of some verbs is a switch: they print.
+    file = not isinstance(getattr(args, "json", False), bool)
+    if hasattr(args, "out"):
+        return "--out"
+    return "--json" if file else "DIR"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -58,24 +58,25 @@ def as_words(stated: Overrides) -> list[str]:
     """Returns the options that state these numbers again.
 
     >>> as_words(Overrides(pixel_mm=(0.4, 0.3), fps=15.0, invert=True))
-    ['--pixel-mm', '0.4', '0.3', '--fps', '15.0', '--invert']
+    ['--pixel-mm', '0.4', '0.3', '--fps=15.0', '--invert']
     """
     words = []
     for name, value in stated.given().items():
-        words.append(f"--{name.replace('_', '-')}")
+        flag = f"--{name.replace('_', '-')}"
         if isinstance(value, tuple):
-            words += [str(one) for one in value]
-        elif value is not True:
-            words.append(str(value))
+            words += [flag, *map(str, value)]
+        else:
+            # One word: argparse takes "-1e-05" by itself for an option.
+            words.append(flag if value is True else f"{flag}={value}")
     return words
 
 
 def from_words(words: Sequence[str]) -> Overrides:
     """Returns the numbers that a command's words state, whatever else they say.
 
-    >>> words = as_words(Overrides(pixel_mm=(0.4, 0.3), gantry_deg=-5.0))
+    >>> words = as_words(Overrides(pixel_mm=(0.4, 0.3), gantry_deg=-1e-5))
     >>> from_words(["fluoro", "track", "clip.dcm", *words]).gantry_deg
-    -5.0
+    -1e-05
 
     Raises:
         UserError: for a number that no fluoroscopy has.

@@ -139,18 +139,18 @@ def track(options: Options) -> None:
 
     begun = time.time()
     # Before the model is loaded, which takes seconds.
-    check_out(options.out, overwrite=options.overwrite)
+    bare = options.stated.pixels_only
+    check_out(options.out, overwrite=options.overwrite, pixels_only=bare)
     check_beside(options.out, options.beside, overwrite=options.overwrite)
     # Caught here: each is printed once, and stands in run.json.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         read, plan, outline = _read_and_plan(options)
-        inputs = [*read.files, *([options.frame0] if options.frame0 else [])]
+        inputs = [*filter(None, (options.clip, options.frame0)), *read.files]
         check_inputs(options.out, inputs, options.beside)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
     rows, masks = frame0.moved(rows, masks, outline=outline, plan=plan)
     told = tell_warnings(caught)
-    bare = options.stated.pixels_only
     about = run_record.about(options, read, plan)
     # The whole record: paths stand all over it, in warnings too.
     record = readable(
@@ -166,14 +166,9 @@ def track(options: Options) -> None:
         }
     )
     answers = [answer for answer, _ in rows]
-    with write_beside(
-        options.out,
-        read,
-        answers,
-        masks,
-        algorithm=readable(options.model),
-        kinds=options.beside,
-    ) as others:
+    name = readable(options.model)
+    more: Any = dict(algorithm=name, kinds=options.beside, inputs=inputs)
+    with write_beside(options.out, read, answers, masks, **more) as others:
         record["more_files"] = others
         write_tracks(
             options.out, read.clip, rows, masks=masks, run=record, pixels_only=bare

@@ -126,6 +126,8 @@ def _one_series(folder: Path, simpleitk: Any) -> list[str]:
 
 
 def _looks_like_dicom(path: Path) -> bool:
+    if path.name.startswith("._"):  # of macOS: see `reading.may_be_dicom`
+        return False
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
         return True
     with path.open("rb") as file:

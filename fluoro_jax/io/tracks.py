@@ -38,8 +38,13 @@ COLUMNS = {
 }
 
 
-def check_out(folder: Path, *, overwrite: bool) -> None:
+def check_out(folder: Path, *, overwrite: bool, pixels_only: bool = False) -> None:
     """Checks that results may be written into a folder.
+
+    Args:
+        folder: of the track.
+        overwrite: results that are there may be replaced.
+        pixels_only: the track has no page.
 
     Raises:
         UserError: if it is a file, cannot be made or written into, or holds results and
@@ -62,7 +67,8 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
             "results are written there when all frames are tracked",
             "give another --out, or change the permissions",
         )
-    there = [name for name in (*FILES, PAGE, RESULTS) if (folder / name).exists()]
+    names = FILES if pixels_only else (*FILES, PAGE, RESULTS)
+    there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise UserError(
             f"{folder} holds {', '.join(there)} already",

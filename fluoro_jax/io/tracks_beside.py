@@ -79,7 +79,7 @@ def check_beside(folder: Path, kinds: Sequence[str], *, overwrite: bool) -> None
 
 
 def check_inputs(folder: Path, inputs: Iterable[Path], kinds: Sequence[str]) -> None:
-    """Checks that nothing that was read would be replaced, before anything is tracked.
+    """Checks that what was read can be read again, before anything is tracked.
 
     Args:
         folder: of the track.
@@ -87,9 +87,22 @@ def check_inputs(folder: Path, inputs: Iterable[Path], kinds: Sequence[str]) -> 
         kinds: any of `KINDS`.
 
     Raises:
-        UserError: a result has the path of one of them, or of a folder that it is in.
+        UserError: a result has the path of one of them, or of a folder that it is in,
+            or would be taken for a frame of the clip.
     """
+    inputs = list(inputs)
     read = _with_parents(inputs)
+    frames = {one.resolve() for one in inputs if one.is_dir()}
+    # Of a folder with images/, a TrackRAD case, DICOM files are not read.
+    if folder.resolve() in frames and not (folder / "images").is_dir():
+        for name in _names(kinds):
+            if name.endswith(".dcm"):
+                refuse(
+                    f"{name} in {folder}, which holds the frames of the clip",
+                    "another folder for DICOM files",
+                    "it would be read as one of them the next time",
+                    f"--out {folder}-2",
+                )
     for name in (*FILES, PAGE, RESULTS, *_names(kinds)):
         if (folder / name).resolve() in read:
             refuse(
@@ -110,6 +123,7 @@ def write_beside(
     *,
     algorithm: str,
     kinds: Sequence[str],
+    inputs: Iterable[Path] = (),
 ) -> Iterator[list[str]]:
     """Writes the files and renames them; takes it back if the body fails.
 
@@ -123,13 +137,14 @@ def write_beside(
         masks: `[T, H, W]` in {0, 1}, in the clip's own pixels.
         algorithm: name of what made the masks.
         kinds: any of `KINDS`.
+        inputs: files beside those of `read` that were read, and are not removed.
 
     Yields:
         The names of the files, for `run.json`.
     """
     names = _names(kinds)
     made = not folder.exists()
-    old = _outdated(folder, read, names)
+    old = _outdated(folder, (*read.files, *inputs), names)
     fresh = {name: folder / f".new-{os.getpid()}-{name}" for name in names}
     try:
         if names:
@@ -167,11 +182,10 @@ def _write_case(folder: Path, clip: Clip, masks: np.ndarray) -> None:
     write_sidecar(folder / SIDECAR, clip)
 
 
-def _outdated(folder: Path, read: ReadClip, names: Sequence[str]) -> list[Path]:
+def _outdated(folder: Path, inputs: Iterable[Path], names: Sequence[str]) -> list[Path]:
     """Returns the files of the folder's earlier track that are not written again."""
-    # Never what was just tracked.
     ours = _listed(folder) - set(names)
-    kept = _with_parents(read.files)
+    kept = _with_parents(inputs)  # never what was just read
     paths = [folder / name for name in sorted(ours)]
     return [path for path in paths if path.resolve() not in kept]
 

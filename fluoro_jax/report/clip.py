@@ -89,8 +89,9 @@ def write_clip_report(
         figures=figures,
         geometry=_geometry_rows(tracked.run),
         traces=[_trace(tracked, truth, axis) for axis in (0, 1)],
-        # A word of the track that closes the script would end it there.
-        player=player.replace("</", r"<\/"),
+        # A word of the track that closes the script would end it there, and one that
+        # opens a comment and a script would keep it open at its end.
+        player=player.replace("<", r"\u003c"),
         version=fluoro_jax.__version__,
     )
     results = {

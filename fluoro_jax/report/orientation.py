@@ -68,7 +68,9 @@ def draw_orientation(
     if "pixel_iso_mm" in facts:
         _scale_bar(axes, rows, cols, right)
         _isocentre(axes, rows, cols, view)
-    figure.suptitle("\n".join(_words(facts, domain)), fontsize=9, y=0.99, va="top")
+    # Two dollar signs in the name of a file are no formula.
+    words = dict(fontsize=9, y=0.99, va="top", parse_math=False)
+    figure.suptitle("\n".join(_words(facts, domain)), **words)
     with beside(path) as (fresh,):
         # No metadata: software versions and dates would make equal pictures differ.
         figure.savefig(fresh, metadata={"Software": None})

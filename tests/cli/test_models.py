@@ -57,3 +57,9 @@ def test_words_that_are_no_command_are_refused(words, capsys):
     assert main(["models", *words]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 4 and "`fluoro models show NAME`" in lines[1]
+
+
+def test_a_name_that_is_too_long_is_not_blamed_on_a_switch(capsys):
+    assert main(["models", "a" * 300]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "--json" not in lines[3]

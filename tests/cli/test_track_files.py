@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from clips import edit_json, put_mha, put_trackrad
+from clips import edit_json, put_mha, put_png, put_trackrad
 from renames import contents
 from small_weights import put_weights
 
@@ -75,6 +75,29 @@ def test_the_clip_that_is_tracked_is_never_replaced(
     assert {name: left[name] for name in before} == before and "masks.mha" in left
 
 
+def test_no_dicom_is_written_between_the_frames_of_a_clip(model, tmp_path, capsys):
+    pytest.importorskip("pydicom")
+    clip = put_png(tmp_path / "png", small())
+    before = contents(clip)
+    assert track(clip, model, clip, "--seg") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "holds the frames of the clip" in lines[0]
+    assert contents(clip) == before
+    case = put_trackrad(tmp_path / "case", small())
+    for folder in (clip, case):
+        words = ("--seg",) if folder == case else ()
+        assert track(folder, model, folder, *words) == 0
+        assert cli.main(["report", str(folder), f"--clip={folder}"]) == 0
+
+
+def test_the_mask_of_frame0_is_not_removed_with_an_earlier_track(model, tmp_path):
+    clip, out = put_mha(tmp_path, small()), tmp_path / "out"
+    assert track(clip, model, out, "--slicer", "--trackrad") == 0
+    mask = out / "slicer" / "images" / "00000.mha"
+    assert track(clip, model, out, "--overwrite", f"--frame0={mask}") == 0
+    assert mask.is_file() and not (out / "trackrad").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
 @pytest.mark.parametrize("words", [(), ("--pixels-only",)])
 def test_a_name_that_is_no_utf8_does_not_lose_the_results(words, model, tmp_path):
@@ -88,6 +111,16 @@ def test_a_name_that_is_no_utf8_does_not_lose_the_results(words, model, tmp_path
     name = f"{tmp_path}/M\\xfcller/clip.mha"
     assert name == run["input"]["read"][0] == run["command"][2]
     assert (odd / "out" / "report.html").is_file() != bool(words)
+
+
+def test_without_millimetres_the_page_of_another_run_stands_in_no_ones_way(
+    model, tmp_path
+):
+    clip, out = put_mha(tmp_path, small()), tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("of another run")
+    assert track(clip, model, out, "--pixels-only") == 0
+    assert (out / "report.html").read_text() == "of another run"
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_tracking(

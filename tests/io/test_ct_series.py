@@ -41,6 +41,7 @@ def series(tmp_path):
     for index, name in enumerate(names):
         write_slice(tmp_path / f"{name}.dcm", index)
     (tmp_path / "notes.txt").write_text("not a slice")
+    (tmp_path / "._a.dcm").write_bytes(b"what macOS writes beside a.dcm")
     return tmp_path
 
 

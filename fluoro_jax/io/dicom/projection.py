@@ -219,9 +219,7 @@ def dicom_files(folder: Path) -> list[Path]:
 
     By their content or their name: a file that lost its beginning is a frame too.
     """
-    # "._" begins the name of what macOS writes beside a file on foreign disks.
-    other = lambda name: name == "DICOMDIR" or name.startswith("._")
-    paths = sorted(one for one in folder.iterdir() if not other(one.name))
+    paths = sorted(one for one in folder.iterdir() if one.name != "DICOMDIR")
     return [one for one in paths if one.is_file() and may_be_dicom(one)]
 
 
