@@ -97,10 +97,24 @@ def _read_by_simpleitk(path: Path) -> MetaImage:
             fix="export one scalar volume; a segmentation of 3D Slicer as a label map",
         )
     count = image.GetDimension()
-    return MetaImage(
+    found = MetaImage(
         SimpleITK.GetArrayFromImage(image),
         image.GetSpacing(),
         image.GetOrigin(),
         # Column i is the direction of axis i, as in `MetaImage`.
         np.reshape(image.GetDirection(), (count, count)),
     )
+    _check_place(path, found)
+    return found
+
+
+def _check_place(path: Path, image: MetaImage) -> None:
+    """Refuses a header that says not where the voxels lie; the library may take it."""
+    numbers = np.array([*image.spacing, *image.offset, *np.ravel(image.direction)])
+    if not np.isfinite(numbers).all() or min(image.spacing) <= 0.0:
+        raise UserError(
+            f"{path}: voxels of {image.spacing} mm, the first at {image.offset} mm",
+            needed="sizes of more than 0 mm, a finite origin and direction",
+            why="millimetres are read off them",
+            fix="correct the header, or convert the file in 3D Slicer",
+        )

@@ -84,6 +84,23 @@ def test_what_simpleitk_reads_is_straightened_too(tmp_path, monkeypatch):
     assert grid.origin_mm == (1.0, 5.0, 6.0) and grid.spacing_mm == (1.0, 2.0, 3.0)
 
 
+@pytest.mark.parametrize(
+    ("call", "value"),
+    [
+        ("GetSpacing", (1.0, float("nan"), 3.0)),
+        ("GetSpacing", (1.0, 0.0, 3.0)),
+        ("GetOrigin", (1.0, float("inf"), 3.0)),
+    ],
+)
+def test_a_header_without_a_place_is_refused(call, value, tmp_path, monkeypatch):
+    fake_simpleitk(monkeypatch)
+    monkeypatch.setattr(FakeImage, call, lambda self: value)
+    (tmp_path / "a.nrrd").touch()
+    with pytest.raises(UserError, match=r"a\.nrrd: voxels of") as found:
+        ct.read_ct(tmp_path / "a.nrrd")
+    assert len(str(found.value).splitlines()) == 4
+
+
 def test_what_simpleitk_cannot_read_says_why(tmp_path, monkeypatch):
     fake_simpleitk(monkeypatch, fails=True)
     (tmp_path / "a.nrrd").touch()

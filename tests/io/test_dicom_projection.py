@@ -413,6 +413,31 @@ def test_a_picture_beside_dicom_frames_hides_none(tmp_path):
             call(folder)
 
 
+def test_every_other_frame_is_a_clip_where_its_rate_is_stated(tmp_path):
+    """As of one plane of two, whose frames are numbered in turn."""
+    odd = lambda number, ds: edit(ds, InstanceNumber=2 * number + 1, AcquisitionTime="")
+    folder = put_singles(tmp_path / "a", change=odd)
+    found = read(folder, fps=4.0)
+    np.testing.assert_array_equal(found.clip.frames, PIXELS)
+    np.testing.assert_allclose(found.clip.time_s, [0.0, 0.25, 0.5, 0.75])
+    with pytest.raises(UserError, match="no frame 2, 4, 6"):  # by its own FrameTime
+        read(folder)
+
+
+def test_hidden_files_are_no_frames(tmp_path):
+    folder = put_singles(tmp_path / "a")
+    (folder / ".old-12-0-frame0.dcm").write_bytes((folder / "frame0.dcm").read_bytes())
+    np.testing.assert_array_equal(read(folder).clip.frames, PIXELS)
+
+
+@pytest.mark.parametrize("key", ["PositionerMotion", "TableMotion"])
+def test_what_may_have_moved_is_noted(key, tmp_path):
+    path = put(tmp_path, **{key: "DYNAMIC"})
+    assert any(
+        f"{key} is DYNAMIC" in note for note in describe(path).facts["assumptions"]
+    )
+
+
 def test_numbers_that_are_all_the_same_say_nothing_of_gaps(tmp_path):
     same = lambda number, ds: edit(ds, InstanceNumber=1)
     found = read(put_singles(tmp_path / "a", change=same), fps=4.0)

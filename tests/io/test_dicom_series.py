@@ -253,6 +253,7 @@ def edit(**values):
         (edit(BitsStored=12), "HighBit = 15 with BitsStored = 12"),
         (edit(PhotometricInterpretation="PALETTE COLOR"), "Interpretation is no grey"),
         (edit(FrameOfReferenceUID="1.2.3"), "FrameOfReferenceUID 1.2.3"),
+        (edit(PatientID="somebody else"), "0004.dcm: another PatientID than in "),
     ],
 )
 def test_series_that_make_no_volume_are_refused(series, damage, words):
@@ -260,6 +261,7 @@ def test_series_that_make_no_volume_are_refused(series, damage, words):
     with pytest.raises(UserError, match=words) as caught:
         read_series_ct(series)
     assert len(str(caught.value).splitlines()) == 4
+    assert "somebody" not in str(caught.value)
 
 
 def test_nothing_to_read(tmp_path, series):

@@ -72,8 +72,9 @@ def angle_of(tags: Tags, stated: Overrides, view: View, *, rt: bool) -> None:
             )
     for key in keys[1:]:
         _refuse_increments(tags, stated, f"{key}Increment")
-    if not rt and tags.word("PositionerMotion") == "DYNAMIC":
-        view.notes.append("PositionerMotion is DYNAMIC: check that the C-arm stood")
+    for key, part in (("PositionerMotion", "C-arm"), ("TableMotion", "table")):
+        if not rt and tags.word(key) == "DYNAMIC":
+            view.notes.append(f"{key} is DYNAMIC: check that the {part} stood")
     gantry, c_arm = tags.number(keys[0]), None
     if stated.gantry_deg is not None:
         gantry = Value(stated.gantry_deg, stated.source("gantry_deg"))

@@ -44,8 +44,9 @@ def guarded(path: Path) -> Iterator[None]:
 
 def may_be_dicom(path: Path) -> bool:
     """Returns whether a file is named as DICOM, or begins as it does."""
-    # "._" begins the name of what macOS writes beside a file on foreign disks.
-    if path.name.startswith("._"):
+    # Hidden: "._" begins what macOS writes beside a file on foreign disks, ".old-" what
+    # a run of ours left that was killed.
+    if path.name.startswith("."):
         return False
     return path.suffix.lower() in SUFFIXES or looks_like_dicom(path)
 

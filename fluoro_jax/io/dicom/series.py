@@ -184,7 +184,7 @@ def _read_volume(
             fix="give the folder that holds the .dcm files themselves",
         )
     planes, step_mm = in_order(folder, planes)
-    _check_one_frame(planes)
+    _check_one_scan(planes)
     first, normal = planes[0], np.cross(*planes[0].axes)
     down, right = first.pixel_mm
     affine = np.eye(4)
@@ -224,8 +224,15 @@ def _check_readable(info: SeriesInfo, listed: Sequence[SeriesInfo]) -> None:
         )
 
 
-def _check_one_frame(planes: Sequence[Plane]) -> None:
+def _check_one_scan(planes: Sequence[Plane]) -> None:
     for plane in planes:
+        if plane.patient != planes[0].patient:
+            refuse(
+                f"{plane.path}: another PatientID than in {planes[0].path.name}",
+                "slices of one patient",
+                why="no scan is of two; the identities were not removed from all alike",
+                fix="export the series again, or remove the identity from every slice",
+            )
         if plane.frame_uid != planes[0].frame_uid:
             refuse(
                 f"{plane.path}: FrameOfReferenceUID {plane.frame_uid or 'none'}",

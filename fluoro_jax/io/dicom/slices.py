@@ -69,6 +69,7 @@ class Plane(Slice):
         padded: pixels that were padding, now air.
         uid: SOPInstanceUID, of all frames of one file.
         frame_uid: FrameOfReferenceUID.
+        patient: PatientID, to be compared and never shown.
         position: PatientPosition.
         notes: (name, source) of what was assumed or is worth saying.
     """
@@ -77,6 +78,7 @@ class Plane(Slice):
     padded: int
     uid: str
     frame_uid: str
+    patient: str
     position: str
     notes: tuple[tuple[str, str], ...]
 
@@ -95,6 +97,7 @@ def read_planes(path: Path, assumed: Assumed) -> list[Plane]:
         shared = (
             text_of(dataset, "SOPInstanceUID"),
             text_of(dataset, "FrameOfReferenceUID"),
+            text_of(dataset, "PatientID"),
             text_of(dataset, "PatientPosition"),
         )
         planes = []

@@ -99,7 +99,8 @@ def series_times(
         UserError: as of `frame_times`; frames are missing, and the times are counted.
     """
     if stated.fps is not None:
-        _refuse_gaps(headers)
+        # The user has the rate of these frames, be they every other one of two planes.
+        _refuse_gaps(headers, any_step=True)
         return Value(np.arange(len(headers)) / stated.fps, stated.source("fps"))
     moments = [moment_of(one) for one in headers]
     good = [one for one in moments if one is not None]
@@ -123,10 +124,11 @@ def series_times(
     return None
 
 
-def _refuse_gaps(headers: Sequence[Tags]) -> None:
+def _refuse_gaps(headers: Sequence[Tags], *, any_step: bool = False) -> None:
     """Refuses a series that lacks frames: times counted from its files would be wrong.
 
-    Numbers that are absent, or the same in two files, say nothing of it.
+    Numbers that are absent, or the same in two files, say nothing of it. With
+    `any_step` they may lie apart by more than one, by as many everywhere.
     """
     found = [one.number("InstanceNumber") for one in headers]
     numbers = sorted({int(one.value) for one in found if one is not None})
@@ -134,7 +136,7 @@ def _refuse_gaps(headers: Sequence[Tags]) -> None:
         return
     pairs = list(itertools.pairwise(numbers))
     count = sum(after - before - 1 for before, after in pairs)
-    if not count:
+    if not count or (any_step and len({b - a for a, b in pairs}) == 1):
         return
     named = (f"{a + 1}" + f" to {b - 1}" * (b > a + 2) for a, b in pairs if b > a + 1)
     gaps = list(itertools.islice(named, MOST_GAPS + 1))
