@@ -69,8 +69,9 @@ def with_usual_config(verb: str, argv: Sequence[str]) -> list[str]:
         UserError: for such a flag beside --config.
     """
     flag, config = USUAL_CONFIG.get(verb, ("", ""))
-    given = [a.lstrip("-").partition("=")[0] for a in argv if a.startswith("-")]
-    if flag not in given:
+    words = [a.lstrip("-") for a in argv if a.startswith("-")]
+    given = [word.partition("=")[0] for word in words]
+    if flag not in given or f"{flag}=" in words:  # nothing stands for no such flag
         return list(argv)
     beside = [word for word in given if word.partition(".")[0] == "config"]
     if beside:

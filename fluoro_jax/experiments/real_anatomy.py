@@ -143,7 +143,7 @@ def evaluate_in_ct(
     answers, shown = _answers(tracker, progress, threshold)
     found = {
         "ct": Path(ct).name,
-        "model": model and Path(model).name,
+        "model": model and _named(model),
         "count": number,
         "sites_seed": seed,
         "step": step,
@@ -166,6 +166,12 @@ def _network(cfg: Any, workdir: str | Path, model: str) -> tuple[Any, Any, Any, 
     name, folder = find(model)
     read = load(name, folder=folder)
     return read.cfg, read.generator, read.params, read.card["training"]["step"]
+
+
+def _named(model: str) -> str:
+    """Returns a name of the package, or the file that a path or folder stands for."""
+    name, folder = find(model)
+    return name if folder is None else f"{name}.safetensors"
 
 
 def _answers(

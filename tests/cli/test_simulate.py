@@ -294,6 +294,8 @@ def test_other_breathing_keeps_the_deepest_breath(kind, second):
     assert float(si.max()) == pytest.approx(float(want.si_mm), rel=1e-4)
     assert float(ap.max()) == pytest.approx(float(want.ap_mm), rel=1e-4)
     assert not drawn.case.periodic and drawn.labels["breathing"] == kind
+    labels = (drawn.labels["si_mm"], drawn.labels["ap_mm"])
+    assert labels == pytest.approx((float(si.max()), float(ap.max())))
     clear = cases.fl.lung_clearance_mm(
         drawn.case.anatomy, drawn.case.breathing, drawn.case.tumor, drawn.case.time_s
     )

@@ -1,6 +1,7 @@
 """Simulated tumours in a CT: the table, and trackers that are shown the truth."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +137,11 @@ def test_published_weights_take_the_place_of_a_run(a_run, tmp_path, monkeypatch)
     assert found["model"] == "mine.safetensors" and found["step"] == 12
     assert found["config"]["seed"] == 0
     assert "Step 12 of mine.safetensors." in ra.markdown(found)
+    for end in (".json", ".safetensors"):
+        (tmp_path / f"alone{end}").touch()
+    monkeypatch.chdir(tmp_path)
+    found = ra.evaluate_in_ct(a_run, tmp_path, ct="c.mha", count="1", model=".")
+    assert asked[-1] == ("alone", Path(".")) and found["model"] == "alone.safetensors"
 
 
 @pytest.mark.parametrize("flag", ["count", "sites_seed"])

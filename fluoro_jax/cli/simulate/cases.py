@@ -173,8 +173,18 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
     )
     # NumPy's uint32: a Python int from 2^31 on overflows JAX's int32.
     key = jax.random.key(np.uint32(rng.integers(2**32)))
-    labels = {**case_labels(case), "shape": kind, "breathing": options.breathing}
+    labels = {**_labels(case), "shape": kind, "breathing": options.breathing}
     return Drawn(f"case_{number:04d}", case, labels, key)
+
+
+def _labels(case: fl.Case) -> dict[str, Any]:
+    """Returns `case_labels`, amplitudes those of the deepest breath that is seen."""
+    labels, breathing = case_labels(case), case.breathing
+    if breathing.trace is not None or breathing.breaths is not None:
+        # Not what the curve is multiplied by: that counts from no exhale of the body.
+        moves = fl.breathing_displacement_mm(breathing, case.time_s)
+        labels["si_mm"], labels["ap_mm"] = (float(np.max(mm)) for mm in moves)
+    return labels
 
 
 def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Breathing:
