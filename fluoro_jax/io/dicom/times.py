@@ -135,8 +135,9 @@ def _refuse_gaps(headers: Sequence[Tags], *, any_step: bool = False) -> None:
     if len(numbers) < len(headers):
         return
     pairs = list(itertools.pairwise(numbers))
+    steps = {after - before for before, after in pairs}
     count = sum(after - before - 1 for before, after in pairs)
-    if not count or (any_step and len({b - a for a, b in pairs}) == 1):
+    if not count or (any_step and len(pairs) > 1 and len(steps) == 1):
         return
     named = (f"{a + 1}" + f" to {b - 1}" * (b > a + 2) for a, b in pairs if b > a + 1)
     gaps = list(itertools.islice(named, MOST_GAPS + 1))
