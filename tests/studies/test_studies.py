@@ -21,7 +21,7 @@ from fluoro_jax.sim.body.anatomy import Anatomy
 from fluoro_jax.sim.body.breathing import Breathing
 from fluoro_jax.sim.body.motion import pose_at
 from fluoro_jax.sim.body.solids import lung_distance, to_reference
-from fluoro_jax.sim.fluoroscope import breathing_displacement_mm
+from fluoro_jax.sim.fluoroscope import breathing_displacement_mm, lung_clearance_mm
 from fluoro_jax.sim.placement import sample_tumor
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.studies import (
@@ -150,7 +150,9 @@ def test_extreme_draws_are_reachable_everywhere(site, monkeypatch):
     anatomy, breathing, time_s = placement.to_numpy(
         (Anatomy(), Breathing(si_mm=40.0, ap_mm=20.0), np.arange(10) * 0.5)
     )
-    sample_tumor(np.random.default_rng(0), anatomy, breathing, time_s, diameter_mm=40.0)
+    drawn = (np.random.default_rng(0), anatomy, breathing, time_s)
+    found = sample_tumor(*drawn, diameter_mm=40.0)
+    assert lung_clearance_mm(anatomy, breathing, found, time_s) >= 0.0
 
 
 def test_largest_draw_fits_the_smallest_body():
@@ -158,7 +160,9 @@ def test_largest_draw_fits_the_smallest_body():
     anatomy = Anatomy(**small, heart_scale=1.1, mediastinum_mm=4.0, dome_right_mm=8.0)
     breathing = Breathing(si_mm=40.0, ap_mm=20.0, ap_lag=0.1)
     drawn = placement.to_numpy((anatomy, breathing, np.arange(10) * 0.5))
-    sample_tumor(np.random.default_rng(0), *drawn, diameter_mm=48.0)
+    found = sample_tumor(np.random.default_rng(0), *drawn, diameter_mm=48.0)
+    anatomy, breathing, time_s = drawn
+    assert lung_clearance_mm(anatomy, breathing, found, time_s) >= 0.0
 
 
 def test_uneven_breaths_are_judged_by_their_motion():
@@ -184,6 +188,8 @@ def test_breaths_deeper_than_a_body_takes_are_drawn_again():
     spec = studies.StudySpec(name="irregular", seed=2020, rows=16, cols=16)
     case = studies.study_case(spec, "test", 14).case
     placement.check_breath(case.anatomy, case.breathing, case.time_s)
+    _, ap_mm = placement.breathing_displacement_mm(case.breathing, case.time_s)
+    assert 0.0 < float(ap_mm.max()) < 26.2  # what this body's ribs can turn
 
 
 @pytest.mark.parametrize(
