@@ -135,7 +135,8 @@ def draw_case(spec: StudySpec, options: Options, number: int) -> Drawn:
     """Draws case `number` of a seed, whatever the number of cases.
 
     Body, breathing and tumour are those of the group study's training population; other
-    breathing keeps its amplitudes, as those of the deepest breath, and the body.
+    breathing keeps the body, and its amplitudes as those of a usual breath, or of the
+    clip's deepest one where that is deeper.
     """
     # By the case's number: case 7 is the same whether 8 or 800 are asked for.
     rng = np.random.default_rng([spec.seed, STREAMS["simulate"], number])
@@ -198,23 +199,31 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
         spare_s = max((len(mm) - 1) / rate_hz - seconds, 0.0)
         breathing = dataclasses.replace(
             case.breathing,
-            # As in `experiments.recorded_breathing`: the 95th percentile, since one
-            # sigh is no scale.
-            trace=mm / np.percentile(mm, 95),
+            trace=mm / _usual_depth(mm, round(float(case.time_s[-1]) * rate_hz)),
             trace_rate_hz=rate_hz,
             start=rng.uniform(0.0, spare_s) / case.breathing.period_s,
         )
     si, ap = (np.asarray(s) for s in breathing_signal(breathing, case.time_s))
-    # The clip's deepest exhale is the body's, and its deepest breath has the amplitude
-    # that was drawn: the body can take both. Never turned by more than ten times, for
-    # a clip that shows hardly a breath.
+    # The clip's deepest exhale is the body's, and nothing in it is deeper than the
+    # amplitude that was drawn: the body can take both. Shallow breaths (of a curve
+    # whose usual depth is 1) stay shallow: turned up, they would be too fast.
     exhale = min(si.min(), ap.min())
     breathing = dataclasses.replace(
         _lowered(breathing, exhale),
-        si_mm=case.breathing.si_mm / max(float(si.max() - exhale), 0.1),
-        ap_mm=case.breathing.ap_mm / max(float(ap.max() - exhale), 0.1),
+        si_mm=case.breathing.si_mm / max(float(si.max() - exhale), 1.0),
+        ap_mm=case.breathing.ap_mm / max(float(ap.max() - exhale), 1.0),
     )
     return to_numpy(breathing)
+
+
+def _usual_depth(mm: np.ndarray, steps: int) -> float:
+    """Returns how far stretches of so many steps go in a recording, mm.
+
+    The 95th percentile over all stretches: one sigh is no scale.
+    """
+    stretch = min(max(steps, 1) + 1, len(mm))
+    stretches = np.lib.stride_tricks.sliding_window_view(mm, stretch)
+    return float(np.percentile(np.ptp(stretches, axis=1), 95))
 
 
 def _lowered(breathing: Breathing, by: float) -> Breathing:
