@@ -75,7 +75,7 @@ STANDS_FOR = {
     # data.displaced_mm; as above.
     "ae3228369f1e8e9c": "b954754aa3f8cdf9",  # data/batches.py
     "0a685895b903bab7": "2df2b655d6eefaaa",  # studies/__init__.py
-    "a05148cbc3e474da": "7b97d388bd2fb150",  # studies/sets.py
+    "49c2eb78ed1e2062": "7b97d388bd2fb150",  # studies/sets.py
     # evaluation.outline and offset_share; as above.
     "d8c4387e6b8f30a1": "bf001ab0a834ad83",  # evaluation/evaluate.py
     "fde279dc64ab5942": "c0763984de897af9",  # tracking/anchored.py

@@ -136,10 +136,10 @@ def displaced(rng: np.random.Generator, case: Case, most_mm: float) -> Case:
     Args:
         rng: where the random numbers come from.
         case: any.
-        most_mm: farthest along the body, even up to there; half as far sideways and in
-            depth. The tumour stays where it is if `DISPLACEMENTS` have no room.
+        most_mm: farthest along the body, even up to there; a quarter of it sideways
+            and in depth. The tumour stays where it is if `DISPLACEMENTS` have no room.
     """
-    most = most_mm * np.array([0.5, 0.5, 1.0])
+    most = most_mm * np.array([0.25, 0.25, 1.0])
     for _ in range(DISPLACEMENTS):
         place = case.tumor.centre_mm + rng.uniform(-most, most)
         tumor = dataclasses.replace(case.tumor, centre_mm=np.float32(place))

@@ -110,7 +110,7 @@ def test_displaced_tumours_lie_near_their_place_in_the_lung():
     moved = [displaced(rng, case, 12.0).tumor for _ in range(40)]
     off_mm = np.array([tumor.centre_mm - case.tumor.centre_mm for tumor in moved])
     most = np.abs(off_mm).max(axis=0)
-    assert np.all(most <= [6.0, 6.0, 12.0]) and np.all(most > [4.0, 4.0, 8.0])
+    assert np.all(most <= [3.0, 3.0, 12.0]) and np.all(most > [2.0, 2.0, 8.0])
     for tumor in moved:
         room = lung_clearance_mm(case.anatomy, case.breathing, tumor, case.time_s)
         assert room >= 0.0
