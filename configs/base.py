@@ -86,6 +86,9 @@ def base_config(scale: str = "full") -> Config:
         even_in="diameter",  # ours, simulator: or "log_diameter", more small ones
         # Ours, simulator: share of tumours nearest the midline, over heart and spine.
         midline_share=0.0,
+        # Ours, simulator, studies of sets: tumours lie up to so far from their place,
+        # superior-inferiorly; a quarter as far otherwise.
+        displaced_mm=0.0,
         # Ours, simulator: clutter, texture, warp, mirror and exposure drawn for every
         # clip (data/appearance.py), joined by +; "" is the phantom as it is.
         randomise="",

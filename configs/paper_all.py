@@ -223,9 +223,7 @@ def _afresh(preset: str) -> dict[str, Any]:
 
 
 def _further(preset: str) -> dict[str, Any]:
-    group, subgroup = best_group.get_config(preset), best_subgroup.get_config(preset)
-    tuned = "sub-group, group model fine-tuned"
-    finetuned = dict(section="subgroup", role="finetuned")
+    group = best_group.get_config(preset)
     return {
         "group_20_40": _part(
             "group, our recipe on the paper's 20-40 mm alone",
@@ -233,6 +231,15 @@ def _further(preset: str) -> dict[str, Any]:
             50.0,
             paper="group",
         ),
+    } | _subgroups(preset)
+
+
+def _subgroups(preset: str) -> dict[str, Any]:
+    """The sub-group trained in further ways: the paper's, ours, with other layers."""
+    subgroup = best_subgroup.get_config(preset)
+    tuned = "sub-group, group model fine-tuned"
+    finetuned = dict(section="subgroup", role="finetuned")
+    return {
         "paper_subgroup": _part(
             "sub-group from scratch, as published",
             paper_subgroup.get_config(preset),
@@ -253,6 +260,12 @@ def _further(preset: str) -> dict[str, Any]:
             derived.on_study(subgroup, "subgroup_shuffled"),
             25.0,
             section="transfer",
+        ),
+        "subgroup_displaced": _part(
+            f"{tuned} whole, tumours beside their places too",
+            derived.displaced(derived.tuned(subgroup, "nothing")),
+            25.0,
+            **finetuned,
         ),
         "subgroup_ends_frozen": _part(
             f"{tuned}, first and last layers frozen",

@@ -27,6 +27,7 @@ def check_together(cfg: Config) -> None:
     _check_precision(cfg)
     _check_diameters(cfg)
     _check_midline_share(cfg)
+    _check_displaced(cfg)
     _check_appearance(cfg)
     _check_bodies(cfg)
     _check_collimation(cfg)
@@ -237,6 +238,23 @@ def _check_midline_share(cfg: Config) -> None:
             needed="fresh tumours in phantoms, or data.midline_share = 0",
             why="positions of tumours are drawn anew only there",
             fix="--config.data.midline_share=0",
+        )
+
+
+def _check_displaced(cfg: Config) -> None:
+    from fluoro_jax.studies import STUDIES  # late: it starts JAX
+
+    study = STUDIES.get(cfg.study.name)  # a wrong name is refused elsewhere
+    of_sets = study is None or study.of_sets
+    fresh = cfg.data.source == "simulator" and cfg.data.bodies == "phantom"
+    if cfg.data.displaced_mm and not (fresh and of_sets):
+        raise UserError(
+            f"data.displaced_mm = {cfg.data.displaced_mm:g} with study.name = "
+            f'"{cfg.study.name}", data.source = "{cfg.data.source}" and data.bodies = '
+            f'"{cfg.data.bodies}"',
+            needed="fresh clips of a study of sets, or data.displaced_mm = 0",
+            why="elsewhere tumours have no place of their own, or are stored",
+            fix="--config.data.displaced_mm=0",
         )
 
 

@@ -117,6 +117,7 @@ PATCH, STEM = _whole(1, 16, 4), _whole(0, 4096, 32)
 EVEN, ODD = _whole(2, 16, step=2), _whole(1, 15, 3, step=2)
 RATE = _number(1e-9, 1.0, 1e-3)
 DIAMETER = _number(1.0, 150.0, 20.0, "mm")
+DISPLACED = _number(0, 50, 8.0, "mm")
 DTYPE = _name("float32", "bfloat16")
 MATMUL = _name("highest", "tf32")
 PLATFORM = _or_empty(_name("cpu", "gpu", "tpu"), "any")
@@ -189,6 +190,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("data.smallest_mm data.largest_mm", DIAMETER, "it is a tumour's diameter"),
     ("data.even_in", EVEN_IN, _CHOICE),
     ("data.midline_share", SHARE, "it is a share of the training tumours"),
+    ("data.displaced_mm", DISPLACED, "training tumours are displaced by it"),
     ("data.randomise", APPEARANCE, _CHOICE),
     ("gen.levels critic.levels", LEVELS, _NET),
     ("gen.base gen.cap gen.group_size", CHANNELS, _NET),

@@ -50,6 +50,7 @@ ABSENT: dict[str, Any] = {
     "platform": "",
     "data.even_in": "diameter",
     "data.midline_share": 0.0,
+    "data.displaced_mm": 0.0,
     "data.randomise": "",
     "evaluation.answer": "mask",
     "evaluation.half_cells": False,
@@ -71,6 +72,10 @@ STANDS_FOR = {
     "2df2b655d6eefaaa": "99275d6f3ea98d36",  # studies/__init__.py: an import of `Any`
     "99275d6f3ea98d36": "7f5cb284b8c10eac",  # studies/__init__.py
     "3dd1031db48a1a3e": "e6ea98ccd008b665",  # studies/group.py
+    # data.displaced_mm; as above.
+    "ae3228369f1e8e9c": "b954754aa3f8cdf9",  # data/batches.py
+    "0a685895b903bab7": "2df2b655d6eefaaa",  # studies/__init__.py
+    "49c2eb78ed1e2062": "7b97d388bd2fb150",  # studies/sets.py
     # evaluation.outline and offset_share; as above.
     "d8c4387e6b8f30a1": "bf001ab0a834ad83",  # evaluation/evaluate.py
     "fde279dc64ab5942": "c0763984de897af9",  # tracking/anchored.py

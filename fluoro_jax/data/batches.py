@@ -248,6 +248,7 @@ class SimulatorSource:
         if not isinstance(patient, PoolPatient):
             return patient.draw(rng, **how)
         how |= dict(number=patient.number, midline_share=self._data.midline_share)
+        how |= dict(displaced_mm=self._data.displaced_mm)
         return fresh_case(rng, self._spec, patient.case, **how)
 
     def _patient(self, slot: int, renewals: int) -> Patient:

@@ -25,6 +25,7 @@ from fluoro_jax.studies.group import (
 from fluoro_jax.studies.registry import KINDS, SPLITS, STUDIES, Kind, Sets, Study
 from fluoro_jax.studies.sets import (
     collimated,
+    displaced,
     fresh_factor,
     set_case,
     set_patient,
@@ -126,6 +127,7 @@ def fresh_case(
     diameter_mm: tuple[float, float],
     even_in: str = "diameter",
     midline_share: float = 0.0,
+    displaced_mm: float = 0.0,
 ) -> Case:
     """Returns another training case of patient `number` of the pool.
 
@@ -138,10 +140,12 @@ def fresh_case(
             moves by another amplitude near the trained ones.
         even_in: how the diameter is drawn, see `fresh_tumor`.
         midline_share: of tumours nearest the midline, see `fresh_tumor`.
+        displaced_mm: of a tumour of a set from its place, see `displaced`.
     """
     if spec.study.of_sets:
         patient = number % sets_of(spec).count
-        return with_factor(case, fresh_factor(rng, spec, patient))
+        case = with_factor(case, fresh_factor(rng, spec, patient))
+        return displaced(rng, case, displaced_mm) if displaced_mm else case
     how: dict[str, Any] = dict(even_in=even_in, midline_share=midline_share)
     tumor = fresh_tumor(rng, case, diameter_mm=diameter_mm, **how)
     return dataclasses.replace(case, tumor=tumor)

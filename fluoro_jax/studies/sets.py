@@ -30,7 +30,7 @@ import numpy as np
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry, project_point
 from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.fluoroscope import Case
+from fluoro_jax.sim.fluoroscope import Case, lung_clearance_mm
 from fluoro_jax.sim.placement import sample_tumor, to_numpy
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.studies.group import AP_LAG_CYCLES, case_labels, draw_anatomy
@@ -39,6 +39,7 @@ from fluoro_jax.studies.spec import STREAMS, StudySpec, refuse
 
 STEP = 0.1  # between two amplitude factors
 BETWEEN = 0.05  # of a validation case above its trained neighbour
+DISPLACEMENTS = 8  # tried of a tumour that training displaces
 PATIENTS = 40  # drawn until one has room for the tumour's longest path
 
 
@@ -127,6 +128,25 @@ def fresh_factor(rng: np.random.Generator, spec: StudySpec, number: int) -> floa
     """An amplitude factor near the trained ones of a set, drawn evenly."""
     trained = set_factors(spec, number)["train"]
     return float(rng.choice(trained) + rng.uniform(-0.5, 0.5) * STEP)
+
+
+def displaced(rng: np.random.Generator, case: Case, most_mm: float) -> Case:
+    """Returns the case with its tumour elsewhere in the lung, near its place.
+
+    Args:
+        rng: where the random numbers come from.
+        case: any.
+        most_mm: farthest along the body, even up to there; a quarter of it sideways
+            and in depth. The tumour stays where it is if `DISPLACEMENTS` have no room.
+    """
+    most = most_mm * np.array([0.25, 0.25, 1.0])
+    for _ in range(DISPLACEMENTS):
+        place = case.tumor.centre_mm + rng.uniform(-most, most)
+        tumor = dataclasses.replace(case.tumor, centre_mm=np.float32(place))
+        clear_mm = lung_clearance_mm(case.anatomy, case.breathing, tumor, case.time_s)
+        if clear_mm >= 0.0:
+            return dataclasses.replace(case, tumor=tumor)
+    return case
 
 
 def set_patient(spec: StudySpec, number: int) -> Case:

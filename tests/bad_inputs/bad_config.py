@@ -167,6 +167,8 @@ ROWS = [
     _row("data.even_in", "log", "log_diameter"),
     _row("data.midline_share", 1.5, "0 to 1"),
     _row("data.midline_share", 0.5, 'data.source = "dataset"', "midline_share=0"),
+    _row("data.displaced_mm", -1.0, "0 to 50"),
+    _row("data.displaced_mm", 16.0, 'study.name = "group"', "displaced_mm=0"),
     _row("data.randomise", "clutter+clutter", "joined by +"),
     _row("data.randomise", "fog", "clutter, texture, warp, mirror, exposure"),
     _row("data.randomise", "clutter", "stored cases are trained on as they are"),

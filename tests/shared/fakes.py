@@ -59,6 +59,7 @@ def config():
                 smallest_mm=10.0,
                 largest_mm=40.0,
                 midline_share=0.0,
+                displaced_mm=0.0,
                 bodies="phantom",
                 angles_deg="",
             ),

@@ -15,8 +15,8 @@ from fluoro_jax.geometry import project_point
 from fluoro_jax.sim.fluoroscope import lung_clearance_mm
 from fluoro_jax.sim.tumor.tumor import tumor_path_mm
 from fluoro_jax.sim.visibility import overlap
-from fluoro_jax.studies import StudySpec, build_study, study_case
-from fluoro_jax.studies.sets import fresh_factor, set_factors
+from fluoro_jax.studies import StudySpec, build_study, fresh_case, study_case
+from fluoro_jax.studies.sets import displaced, fresh_factor, set_factors, set_patient
 
 SMALL = dict(rows=32, cols=32, voxel_mm=8.0)
 SUBGROUP = StudySpec(name="subgroup", num_train=150, num_val=15, num_test=150, **SMALL)
@@ -102,6 +102,40 @@ def test_fresh_amplitudes_stay_beside_the_trained_ones():
     drawn = np.array([fresh_factor(rng, PATIENT, 0) for _ in range(500)])
     assert drawn.min() >= 0.95 and drawn.max() <= 10.95
     assert not np.any((drawn > 4.951) & (drawn < 6.949))
+
+
+def test_displaced_tumours_lie_near_their_place_in_the_lung():
+    case = set_patient(SUBGROUP, 0)
+    rng = np.random.default_rng(0)
+    moved = [displaced(rng, case, 12.0).tumor for _ in range(40)]
+    off_mm = np.array([tumor.centre_mm - case.tumor.centre_mm for tumor in moved])
+    most = np.abs(off_mm).max(axis=0)
+    assert np.all(most <= [3.0, 3.0, 12.0]) and np.all(most > [2.0, 2.0, 8.0])
+    for tumor in moved:
+        room = lung_clearance_mm(case.anatomy, case.breathing, tumor, case.time_s)
+        assert room >= 0.0
+
+
+def test_a_tumour_without_room_beside_it_stays():
+    case = set_patient(SUBGROUP, 0)
+    tumor = dataclasses.replace(case.tumor, diameter_mm=np.float32(200.0))
+    stuck = dataclasses.replace(case, tumor=tumor)
+    assert displaced(np.random.default_rng(0), stuck, 12.0) is stuck
+
+
+def test_a_fresh_case_is_displaced_only_where_it_is_asked():
+    case = set_patient(SUBGROUP, 0)
+    draw = lambda mm: fresh_case(
+        np.random.default_rng(1),
+        *(SUBGROUP, case),
+        number=0,
+        diameter_mm=(20.0, 40.0),
+        displaced_mm=mm,
+    )
+    still, moved = draw(0.0), draw(12.0)
+    assert np.array_equal(still.tumor.centre_mm, case.tumor.centre_mm)
+    assert not np.array_equal(moved.tumor.centre_mm, case.tumor.centre_mm)
+    assert still.tumor.si_mm == moved.tumor.si_mm
 
 
 def test_more_cases_than_amplitudes_are_refused():
