@@ -101,6 +101,14 @@ def with_log_iou(run: Config) -> Config:
     return run
 
 
+def with_clutter(run: Config) -> Config:
+    """With ellipses that are no tumours drawn over every clip, in other patients."""
+    run = copy.deepcopy(run)
+    run.data.randomise = "clutter"
+    run.seed = 5
+    return run
+
+
 def clip_answers(run: Config) -> Config:
     """One outline a clip; half of an offset in frame 0 is corrected: experiments.md."""
     run = copy.deepcopy(run)

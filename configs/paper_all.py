@@ -187,13 +187,19 @@ def _riding(preset: str) -> dict[str, Any]:
 
 
 def _afresh(preset: str) -> dict[str, Any]:
-    """Ours: log IoU from the first step, then clips, after fewer single frames."""
+    """Ours: with clutter; log IoU from the first step, after fewer single frames."""
     group, riding = best_group.get_config(preset), clinic.get_config(preset)
 
     def clips(run: Config, steps: int, rate: float, parent: str) -> Config:
         return derived.with_log_iou(derived.clips(run, preset, steps, rate, parent))
 
     return {
+        "clinic_clutter": _part(
+            "riding tumours, our recipe, ellipses over them, started from `clinic`",
+            derived.with_clutter(clips(riding, 1000, 2e-3, "clinic")),
+            12.0,
+            section="riding",
+        ),
         "frames_afresh": _part(
             "single frames afresh, near the midline too, log IoU as a loss beside",
             *(derived.frames_afresh(preset), 98.0),
