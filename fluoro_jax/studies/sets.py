@@ -136,7 +136,7 @@ def displaced(rng: np.random.Generator, case: Case, most_mm: float) -> Case:
     Args:
         rng: where the random numbers come from.
         case: any.
-        most_mm: farthest along the body, even up to there; a quarter of it sideways
+        most_mm: farthest along the body, drawn evenly; a quarter of it sideways
             and in depth. The tumour stays where it is if `DISPLACEMENTS` have no room.
     """
     most = most_mm * np.array([0.25, 0.25, 1.0])

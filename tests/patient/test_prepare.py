@@ -76,7 +76,7 @@ def test_the_config_of_a_fit_is_legal(tmp_path, monkeypatch):
     # Weights whose training had places that one patient's has not.
     load = zoo.load
     cfg = ConfigDict(load("group").cfg.to_dict())
-    cfg.data.midline_share = 0.3
+    cfg.data.midline_share, cfg.data.displaced_mm = 0.3, 16.0
     like = types.SimpleNamespace(cfg=cfg)
     monkeypatch.setattr(zoo, "load", lambda *_, **__: like)
     cfg = fit_config(FitOptions(tmp_path, gantry_deg=(30.0,), seed=3))

@@ -43,6 +43,7 @@ from fluoro_jax.studies import STREAMS, StudySpec, case_labels, sample_group_cas
 IDEAL = "line integrals at 60 keV, bone bright"
 READ = "minus the logarithm of the panel's reading over the open beam, bone bright"
 DEFAULT_MAS = 0.4
+BREATH_S = 5.0  # a stretch of a recording that holds a breath
 
 
 @dataclass
@@ -199,7 +200,7 @@ def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Brea
         spare_s = max((len(mm) - 1) / rate_hz - seconds, 0.0)
         breathing = dataclasses.replace(
             case.breathing,
-            trace=mm / _usual_depth(mm, round(float(case.time_s[-1]) * rate_hz)),
+            trace=mm / _usual_depth(mm, round(BREATH_S * rate_hz)),
             trace_rate_hz=rate_hz,
             start=rng.uniform(0.0, spare_s) / case.breathing.period_s,
         )
