@@ -160,8 +160,10 @@ def test_a_share_of_the_tumours_lies_near_the_midline(monkeypatch):
     monkeypatch.setattr(
         batches, "fresh_case", lambda *_, **how: asked.append(how) or real(*_, **how)
     )
-    SimulatorSource(smoke(midline_share=0.25)).batch_at(0)
+    # The source does not check that the study has places to be displaced from.
+    SimulatorSource(smoke(midline_share=0.25, displaced_mm=9.0)).batch_at(0)
     assert [how["midline_share"] for how in asked] == [0.25] * 4
+    assert [how["displaced_mm"] for how in asked] == [9.0] * 4
 
 
 def test_masks_sit_on_the_tumours_that_were_drawn(monkeypatch):
