@@ -160,6 +160,10 @@ def _published(preset: str) -> dict[str, Any]:
 def _riding(preset: str) -> dict[str, Any]:
     """Ours: tumours that ride on the lung, started from single frames of such."""
     ours = clinic.get_config(preset)
+
+    def clips(steps: int, parent: str) -> Config:
+        return derived.with_log_iou(derived.clips(ours, preset, steps, 2e-3, parent))
+
     return {
         "frames_more": _part(
             "as many again, places as in `frames`, started from `frames`",
@@ -178,28 +182,26 @@ def _riding(preset: str) -> dict[str, Any]:
         ),
         "clinic": _part(
             "riding tumours, our recipe, log IoU beside, started from `frames_log`",
-            derived.with_log_iou(derived.clips(ours, preset, 1500, 2e-3, "frames_log")),
-            20.0,
+            *(clips(1500, "frames_log"), 20.0),
             section="riding",
             weights="clinic",
+        ),
+        "clinic_clutter": _part(
+            "riding tumours, our recipe, ellipses over them, started from `clinic`",
+            *(derived.with_clutter(clips(1000, "clinic")), 12.0),
+            section="riding",
         ),
     }
 
 
 def _afresh(preset: str) -> dict[str, Any]:
-    """Ours: with clutter; log IoU from the first step, after fewer single frames."""
+    """Ours: log IoU from the first step, then clips, after fewer single frames."""
     group, riding = best_group.get_config(preset), clinic.get_config(preset)
 
     def clips(run: Config, steps: int, rate: float, parent: str) -> Config:
         return derived.with_log_iou(derived.clips(run, preset, steps, rate, parent))
 
     return {
-        "clinic_clutter": _part(
-            "riding tumours, our recipe, ellipses over them, started from `clinic`",
-            derived.with_clutter(clips(riding, 1000, 2e-3, "clinic")),
-            12.0,
-            section="riding",
-        ),
         "frames_afresh": _part(
             "single frames afresh, near the midline too, log IoU as a loss beside",
             *(derived.frames_afresh(preset), 98.0),

@@ -26,8 +26,7 @@ def check_together(cfg: Config) -> None:
     _check_outline(cfg)
     _check_precision(cfg)
     _check_diameters(cfg)
-    _check_midline_share(cfg)
-    _check_displaced(cfg)
+    _check_places(cfg)
     _check_appearance(cfg)
     _check_bodies(cfg)
     _check_collimation(cfg)
@@ -223,39 +222,32 @@ def _check_diameters(cfg: Config) -> None:
         )
 
 
-def _check_midline_share(cfg: Config) -> None:
+def _check_places(cfg: Config) -> None:
     from fluoro_jax.studies import STUDIES  # late: it starts JAX
 
+    data, study = cfg.data, STUDIES.get(cfg.study.name)
     # Fresh tumours in phantoms: neither stored ones nor spheres in CTs.
-    fresh = cfg.data.source == "simulator" and cfg.data.bodies == "phantom"
-    study = STUDIES.get(cfg.study.name)  # a wrong name is refused elsewhere
-    of_sets = study is not None and study.of_sets
-    if cfg.data.midline_share and (not fresh or of_sets):
-        raise UserError(
-            f"data.midline_share = {cfg.data.midline_share:g} with study.name = "
-            f'"{cfg.study.name}", data.source = "{cfg.data.source}" and data.bodies = '
-            f'"{cfg.data.bodies}"',
-            needed="fresh tumours in phantoms, or data.midline_share = 0",
-            why="positions of tumours are drawn anew only there",
-            fix="--config.data.midline_share=0",
-        )
-
-
-def _check_displaced(cfg: Config) -> None:
-    from fluoro_jax.studies import STUDIES  # late: it starts JAX
-
-    study = STUDIES.get(cfg.study.name)  # a wrong name is refused elsewhere
-    of_sets = study is None or study.of_sets
-    fresh = cfg.data.source == "simulator" and cfg.data.bodies == "phantom"
-    if cfg.data.displaced_mm and not (fresh and of_sets):
-        raise UserError(
-            f"data.displaced_mm = {cfg.data.displaced_mm:g} with study.name = "
-            f'"{cfg.study.name}", data.source = "{cfg.data.source}" and data.bodies = '
-            f'"{cfg.data.bodies}"',
-            needed="fresh clips of a study of sets, or data.displaced_mm = 0",
-            why="elsewhere tumours have no place of their own, or are stored",
-            fix="--config.data.displaced_mm=0",
-        )
+    fresh = data.source == "simulator" and data.bodies == "phantom"
+    for key, of_sets, needed, why in (
+        (
+            *("midline_share", False, "fresh tumours in phantoms"),
+            "positions of tumours are drawn anew only there",
+        ),
+        (
+            *("displaced_mm", True, "fresh clips of a study of sets"),
+            "elsewhere tumours have no place of their own, or are stored",
+        ),
+    ):
+        # A wrong name is refused elsewhere.
+        fits = fresh and (study is None or study.of_sets == of_sets)
+        if data[key] and not fits:
+            raise UserError(
+                f'data.{key} = {data[key]:g} with study.name = "{cfg.study.name}", '
+                f'data.source = "{data.source}" and data.bodies = "{data.bodies}"',
+                needed=f"{needed}, or data.{key} = 0",
+                why=why,
+                fix=f"--config.data.{key}=0",
+            )
 
 
 def _check_appearance(cfg: Config) -> None:

@@ -85,7 +85,9 @@ def _data_departures(config: Config) -> list[str]:
     if data["midline_share"] > 0.0:
         found.append(f"{data['midline_share']:.0%} of them near the midline")
     if data["displaced_mm"] > 0.0:
-        found.append(f"tumours up to {data['displaced_mm']:g} mm from their place")
+        found.append(
+            f"tumours up to {data['displaced_mm']:g} mm along the body from their place"
+        )
     if data["bodies"] != "phantom":
         found.append(f"bodies: {data['bodies']}")
     if data["randomise"]:

@@ -112,8 +112,8 @@ def fit_config(options: FitOptions) -> Any:
     several = len(options.gantry_deg) > 1
     cfg.data.angles_deg = ",".join(map(str, options.gantry_deg)) if several else ""
     cfg.data.update(bodies="patient", ct_dir=str(options.out / "patient"))
-    cfg.data.update(randomise=APPEARANCE, random_start=False, midline_share=0.0)
-    cfg.data.displaced_mm = 0.0
+    cfg.data.update(randomise=APPEARANCE, random_start=False)
+    cfg.data.update(midline_share=0.0, displaced_mm=0.0)
     # Every device takes at least one clip.
     cfg.data.update(batch_size=max(2, jax.device_count()))
     cfg.data.update(pool_bodies=8, renew_every=40)

@@ -230,7 +230,8 @@ def training_words(cfg: Any, table: Mapping[str, Any]) -> str:
     if cfg.study.name in SET_STUDIES and cfg.data.source == "simulator":
         source = "fresh clips of the study's patients, amplitudes near the trained ones"
         if cfg.data.displaced_mm:
-            source += f", tumours up to {cfg.data.displaced_mm:g} mm from their place"
+            away = f"{cfg.data.displaced_mm:g} mm along the body"
+            source += f", tumours up to {away} from their place"
     if cfg.init.parent:
         source += f", from the networks of {cfg.init.parent}"
     step, several = table["checkpoint"]["step"], cfg.train.accumulate

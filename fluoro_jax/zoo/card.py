@@ -129,8 +129,8 @@ def limits(cfg: Any) -> list[str]:
         sentences.append(
             f"Trained on the patients and tumours of the {study.name} study, which are "
             "tested too; any other patient is outside of it."
-            + f" Tumours lay up to {data.displaced_mm:g} mm from their place."
-            * bool(data.displaced_mm)
+            + f" Tumours lay up to {data.displaced_mm:g} mm along the body from their "
+            "place." * bool(data.displaced_mm)
         )
     # Stored cases have the study's own sizes, which its name tells.
     elif data.source == "simulator" and not one_patient:

@@ -293,6 +293,10 @@ def test_other_breathing_keeps_exhale_and_amplitude(kind, second):
     assert min(si.min(), ap.min()) == pytest.approx(0.0, abs=1e-3)
     assert 0.3 < float(si.max()) / float(want.si_mm) < 1.0001
     assert 0.3 < float(ap.max()) / float(want.ap_mm) < 1.0001
+    # This clip is shorter than a breath, so the curve keeps its usual depth of 1.
+    turned = drawn.case.breathing
+    assert float(turned.si_mm) == pytest.approx(float(want.si_mm), rel=1e-4)
+    assert float(turned.ap_mm) == pytest.approx(float(want.ap_mm), rel=1e-4)
     assert not drawn.case.periodic and drawn.labels["breathing"] == kind
     labels = (drawn.labels["si_mm"], drawn.labels["ap_mm"])
     assert labels == pytest.approx((float(si.max()), float(ap.max())))
@@ -333,6 +337,29 @@ def test_a_shallow_stretch_of_a_recording_stays_shallow(second, monkeypatch):
     moves = [cases.fl.breathing_displacement_mm(b, case.time_s)[0] for b in seen]
     depth = np.array([np.ptp(mm) for mm in moves]) / float(case.breathing.si_mm)
     assert depth.max() < 1.0001 and depth.min() == pytest.approx(0.2, rel=0.01)
+    assert depth.max() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_the_deepest_breath_of_a_long_clip_has_the_amplitude_that_was_drawn(second):
+    time_s = np.arange(0.0, 60.0, 0.1, dtype=np.float32)
+    case = dataclasses.replace(second[0].case, time_s=time_s)
+    for kind in ("irregular", "trace:quiet"):
+        seen = cases._other_breathing(np.random.default_rng(0), kind, case)
+        moves = cases.fl.breathing_displacement_mm(seen, time_s)
+        deepest = [float(np.max(mm)) for mm in moves]
+        want = [float(case.breathing.si_mm), float(case.breathing.ap_mm)]
+        assert deepest == pytest.approx(want, rel=1e-4)
+
+
+def test_a_clip_of_part_of_a_breath_shows_part_of_it(second, monkeypatch):
+    breath = 5.0 * (1.0 - np.cos(2.0 * np.pi * np.arange(0.0, 200.0, 0.1) / 4.0))
+    monkeypatch.setattr(cases, "load_trace", lambda name: (breath, 10.0))
+    time_s = np.arange(0.0, 0.6, 0.1, dtype=np.float32)
+    case = dataclasses.replace(second[0].case, time_s=time_s)
+    for seed in range(5):
+        seen = cases._other_breathing(np.random.default_rng(seed), "trace:x", case)
+        moves = cases.fl.breathing_displacement_mm(seen, time_s)[0]
+        assert np.ptp(moves) < 0.4 * float(case.breathing.si_mm)
 
 
 def test_a_config_gives_the_film_and_options_change_it(monkeypatch):

@@ -195,6 +195,10 @@ def test_the_card_for_people(shelf):
     ("changed", "words"),
     [
         ({"study.name": "patient"}, "of the patient study, which are"),
+        (
+            {"study.name": "subgroup", "data.displaced_mm": 9.0},
+            "up to 9 mm along the body from their place.",
+        ),
         ({"study.photons": 1e5}, "100000 quanta a pixel"),
         ({"study.collimate": True}, "the panel follows each tumour"),
         ({"data.source": "simulator"}, "Tumours of 20 to 40 mm were trained"),
