@@ -371,6 +371,11 @@ def _held_out(preset: str) -> dict[str, Any]:
         of="clinic",
         section="held_out",
     )
+    parts["subgroup_displaced_new"] = _part(  # its patients are trained on anew
+        "sub-group, as `subgroup_displaced`, in other patients",
+        *(derived.displaced_new(best_subgroup.get_config(preset)), 25.0),
+        section="held_out",
+    )
     return parts
 
 

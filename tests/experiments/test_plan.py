@@ -397,7 +397,7 @@ def test_tables_choose_parts_by_fields_and_not_by_names(cfg):
     parts = plan.read_plan(cfg)
     scratch = roles.select(parts, section="subgroup", role="scratch", recipe="ours")
     assert list(scratch) == ["best_subgroup", "subgroup_slow"]
-    assert len(roles.select(parts, section="held_out")) == 8
+    assert len(roles.select(parts, section="held_out")) == 9
     base = roles.select(parts, section="ablation", role="base")
     assert [part.run.seed for part in base.values()] == [0, 1]
     with pytest.raises(KeyError):
