@@ -190,6 +190,7 @@ def _riding(preset: str) -> dict[str, Any]:
             "riding tumours, our recipe, ellipses over them, started from `clinic`",
             *(derived.with_clutter(clips(1000, "clinic")), 12.0),
             section="riding",
+            weights="clinic-clutter",
         ),
     }
 

@@ -351,6 +351,32 @@ def test_the_deepest_breath_of_a_long_clip_has_the_amplitude_that_was_drawn(seco
         assert deepest == pytest.approx(want, rel=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_chest_follows_a_recording_within_a_breath(seed, second):
+    """The lag had counted in clip lengths, 5.4 s of a clip of 60 s."""
+    time_s = np.arange(0.0, 60.0, 0.1, dtype=np.float32)
+    lag = np.float32(0.1)
+    own = dataclasses.replace(second[0].case.breathing, period_s=60.0, ap_lag=lag)
+    case = dataclasses.replace(second[0].case, breathing=own, time_s=time_s)
+    rng = np.random.default_rng(seed)
+    seen = cases._other_breathing(rng, "trace:quiet", case)
+    si, ap = (np.asarray(s) for s in cases.breathing_signal(seen, time_s))
+    np.testing.assert_allclose(ap[5:], si[:-5], atol=1e-4)
+    # Nowhere is it held at the recording's first or last sample.
+    assert min(np.abs(np.diff(ap)[:3]).max(), np.abs(np.diff(si)[-3:]).max()) > 1e-4
+
+
+def test_a_clip_longer_than_the_recording_is_refused(tmp_path):
+    words = ["--breathing=trace:quiet", "--rows=32", "--frame-s=0.5"]
+    most = options_of("--out=x", *words, "--num-frames=131")
+    assert cases.study_spec(most)[0].num_frames == 131
+    more = options_of(f"--out={tmp_path / 'x'}", *words, "--num-frames=132")
+    with pytest.raises(UserError, match="stand still") as error:
+        cases.study_spec(more)
+    assert "65.5 s with --breathing=trace:quiet" in str(error.value)
+    assert "at most 65 s" in str(error.value)
+
+
 def test_a_clip_of_part_of_a_breath_shows_part_of_it(second, monkeypatch):
     breath = 5.0 * (1.0 - np.cos(2.0 * np.pi * np.arange(0.0, 200.0, 0.1) / 4.0))
     monkeypatch.setattr(cases, "load_trace", lambda name: (breath, 10.0))

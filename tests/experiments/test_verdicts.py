@@ -117,6 +117,12 @@ def test_what_differs_from_the_paper_is_read_from_the_config():
     } <= set(departures.departures(both))
     sets = departures.departures(best_patient.get_config("cpu").to_dict())
     assert any("clips with new amplitudes" in words for words in sets)
+    beside = best_patient.get_config("cpu")
+    beside.data.displaced_mm = 16.0
+    away = departures.departures(beside.to_dict())
+    assert set(away) - set(sets) == {
+        "tumours up to 16 mm along the body from their place"
+    }
 
 
 # Where recipes differ from the paper's form in what the paper leaves open (rates,

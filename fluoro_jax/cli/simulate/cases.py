@@ -43,7 +43,7 @@ from fluoro_jax.studies import STREAMS, StudySpec, case_labels, sample_group_cas
 IDEAL = "line integrals at 60 keV, bone bright"
 READ = "minus the logarithm of the panel's reading over the open beam, bone bright"
 DEFAULT_MAS = 0.4
-BREATH_S = 5.0  # a stretch of a recording that holds a breath
+BREATH_S = 5.0  # a usual breath; a stretch of a recording that holds one
 
 
 @dataclass
@@ -67,8 +67,16 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
     """Returns the clip that was asked for, and the source of each of its values.
 
     Raises:
-        UserError: for a config or a value that no study can have.
+        UserError: for a config or a value that no study can have, or a clip that is
+            longer than its recording.
     """
+    spec, sources = _asked_spec(options)
+    clip_s = (spec.num_frames - 1) * spec.frame_s
+    _check_recording(options.breathing, clip_s)
+    return spec, sources
+
+
+def _asked_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
     if options.config:
         words = [f"--config={options.config}", *options.overrides]
         # A config of a study, not of a training: batches and networks need not fit.
@@ -92,6 +100,23 @@ def study_spec(options: Options) -> tuple[StudySpec, dict[str, str]]:
         return dataclasses.replace(spec, seed=options.seed, **asked), sources
     except UserError as error:
         raise _of_an_option(error, asked) from error
+
+
+def _check_recording(kind: str, clip_s: float) -> None:
+    if not kind.startswith("trace:"):
+        return
+    recorded_s = _recorded_s(*load_trace(kind.removeprefix("trace:")))
+    if clip_s + BREATH_S > recorded_s:
+        raise UserError(
+            f"clips of {clip_s:g} s with --breathing={kind}",
+            needed=f"at most {recorded_s - BREATH_S:g} s: the recording less a breath",
+            why="after its end the chest would stand still",
+            fix="fewer --num-frames, or --breathing=irregular, which has no end",
+        )
+
+
+def _recorded_s(mm: np.ndarray, rate_hz: float) -> float:
+    return (len(mm) - 1) / rate_hz
 
 
 def _of_an_option(error: UserError, asked: dict[str, Any]) -> UserError:
@@ -190,19 +215,21 @@ def _labels(case: fl.Case) -> dict[str, Any]:
 
 
 def _other_breathing(rng: np.random.Generator, kind: str, case: fl.Case) -> Breathing:
-    seconds = float(case.time_s[-1]) + float(case.breathing.period_s)
+    clip_s = float(case.time_s[-1])
     if kind == "irregular":
         key = jax.random.key(np.uint32(rng.integers(2**32)))
-        breathing = _irregular(key, seconds)
+        breathing = _irregular(key, clip_s + float(case.breathing.period_s))
     else:
         mm, rate_hz = load_trace(kind.removeprefix("trace:"))
-        # Any stretch of the recording that is long enough.
-        spare_s = max((len(mm) - 1) / rate_hz - seconds, 0.0)
+        # Any stretch of the recording that is long enough. The chest's lag counts in
+        # breaths, and in many studies the case's own breath is as long as its clip.
+        spare_s = _recorded_s(mm, rate_hz) - clip_s - BREATH_S
         breathing = dataclasses.replace(
             case.breathing,
+            period_s=BREATH_S,
             trace=mm / _usual_depth(mm, round(BREATH_S * rate_hz)),
             trace_rate_hz=rate_hz,
-            start=rng.uniform(0.0, spare_s) / case.breathing.period_s,
+            start=case.breathing.ap_lag + rng.uniform(0.0, spare_s) / BREATH_S,
         )
     si, ap = (np.asarray(s) for s in breathing_signal(breathing, case.time_s))
     # The clip's deepest exhale is the body's, and nothing in it is deeper than the
