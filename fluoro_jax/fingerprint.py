@@ -97,6 +97,9 @@ STANDS_FOR = {
     "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
     "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
     "54b76f0c04d893aa": NEW,  # training/read_forward.py
+    # The clips of a CT were a part of experiments/real_anatomy.py.
+    "62d306899739ac8c": "091ff0b682897a72",  # experiments/ct_clips.py
+    "19e9fe57863bee44": "8bd64e258cf282d2",  # experiments/compare/clips.py
     # Which uneven breaths are refused (the study `irregular`, whose record was made
     # again); lungs and landmarks of a CT, which no record rests on.
     "d3f8edc107f66d61": "8f6c8d9ac5555b06",  # sim/placement.py

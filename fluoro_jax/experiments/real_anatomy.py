@@ -2,63 +2,57 @@
 
 The table says how far the phantom carries: bones, vessels, hila and heart are a real
 patient's, the breath and the tumours (spheres at random sites) are simulated. Position
-errors are of a case's mean distance, in the isocentre plane.
+errors are of a case's mean distance, in the isocentre plane. The same answers are also
+shown frame 0: its true outline is moved along them, and stands beside that outline held
+still.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from fluoro_jax.clip import Clip
+from fluoro_jax.clip import Clip, Track
 from fluoro_jax.config import reads_ahead
 from fluoro_jax.evaluation.evaluate import masks_of
+from fluoro_jax.experiments.ct_clips import clips
 from fluoro_jax.experiments.flags import whole_number
-from fluoro_jax.geometry import Geometry, iso_pixel_mm, lps_to_iec
+from fluoro_jax.geometry import iso_pixel_mm
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.metrics import iou
 from fluoro_jax.report.figures import Example, overlays
-from fluoro_jax.sim.body.breathing import Breathing
-from fluoro_jax.sim.ct import (
-    CtVolume,
-    animate,
-    ct_volume,
-    find_landmarks,
-    find_lung,
-)
-from fluoro_jax.sim.ct_body import TAKEN_AT
-from fluoro_jax.sim.ct_tumor import path_mm, sample_sites, sphere_frame
-from fluoro_jax.sim.tumor.tumor import Tumor, tumor_centroid_px, tumor_mask
-from fluoro_jax.sim.xray.projector import project
+from fluoro_jax.sim.ct import ct_volume
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
+from fluoro_jax.tracking.anchored import anchor
 from fluoro_jax.tracking.confidence import area_under_curve
 from fluoro_jax.tracking.networks import network_tracker
-from fluoro_jax.tracking.tracker import Tracker, track_clip
+from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
 from fluoro_jax.training.nets import restore_generator
 from fluoro_jax.training.precision import describe_precision
 from fluoro_jax.zoo import find, load
 
 # Ours, as is `LARGE_MM`.
 FOUND_MM = 3.0
-BREATH = Breathing(period_s=5.0, si_mm=14.0, ap_mm=5.0)  # quiet; see studies.Motion
 LARGE_MM = 18.0  # tumours from here on are also counted apart
+# What answers: the network given nothing, the outline of frame 0 moved along it, and
+# that outline held still; as in the tables of a study.
+OURS, MOVED, HELD = "ours", "ours + frame 0", "static + frame 0"
 SHOWN = 4  # tumours in the picture
 SHOWN_CAPTION = "The first tumours that were drawn, not chosen by their result."
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tracker said of one tumour.
+    """What was said of one tumour.
 
     Attributes:
         diameter_mm: of the sphere.
@@ -140,7 +134,8 @@ def evaluate_in_ct(
         frame_s=study.frame_s,
     )
     progress = tqdm(sequences, total=number, unit="tumour", leave=False)
-    answers, shown = _answers(tracker, progress, threshold)
+    share = cfg.evaluation.offset_share
+    answers, shown = _answers(tracker, progress, threshold, share)
     found = {
         "ct": Path(ct).name,
         "model": model and _named(model),
@@ -149,8 +144,7 @@ def evaluate_in_ct(
         "step": step,
         "config": cfg.to_dict(),
         "precision": describe_precision(cfg),
-        "rows": table(answers),
-        "tumours": [_record(a) for a in answers],
+        **numbers(answers),
     }
     path = _write(found, Path(workdir) / "tables" / "real_anatomy.json")
     picture = _draw(shown, Path(workdir) / "figures" / "real_anatomy.png")
@@ -175,15 +169,18 @@ def _named(model: str) -> str:
 
 
 def _answers(
-    tracker: Tracker, sequences: Iterable[tuple[float, Clip]], threshold: float
-) -> tuple[list[Answer], list[Example]]:
-    """Returns the answer for every tumour, and the first ones to be drawn."""
+    tracker: Tracker,
+    sequences: Iterable[tuple[float, Clip]],
+    threshold: float,
+    share: float,
+) -> tuple[list[dict[str, Answer]], list[Example]]:
+    """Returns the answers for every tumour, and the first ones to be drawn."""
     answers, shown = [], []
     # The clips are lazy: beside those to be shown, one is in memory at a time.
     for diameter, clip in sequences:
-        answers.append(answer(tracker, diameter, clip, threshold))
+        answers.append(answer(tracker, diameter, clip, threshold, share=share))
         if len(shown) < SHOWN:
-            shown.append(_example(len(answers), answers[-1], clip))
+            shown.append(_example(len(answers), answers[-1][OURS], clip))
     return answers, shown
 
 
@@ -215,104 +212,39 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _record(one: Answer) -> dict[str, Any]:
+def answer(
+    tracker: Tracker,
+    diameter_mm: float,
+    clip: Clip,
+    threshold: float,
+    *,
+    share: float = 1.0,
+) -> dict[str, Answer]:
+    """Tracks one clip; returns the errors against its truth, by what answers.
+
+    Args:
+        tracker: is given nothing.
+        diameter_mm: of the sphere.
+        clip: with its truth.
+        threshold: probability from which a pixel is tumour.
+        share: of the offset in frame 0 that is corrected where it is shown; see
+            `AnchoredTracker`.
+    """
+    assert clip.mask is not None
+    # Without its mask, so that no tracker can read it.
+    tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
+    outline = np.asarray(clip.mask[0], np.float32)
+    moved = anchor(tracks, outline, clip.geometry, share)
+    held = [make_track(t.frame, outline, clip.geometry) for t in tracks]
+    every = {OURS: (tracks, threshold), MOVED: (moved, 0.5), HELD: (held, 0.5)}
     return {
-        "diameter_mm": round(one.diameter_mm, 2),
-        "distance_mm": round(one.mean_mm, 3),
-        "iou": round(float(one.iou.mean()), 4),
-        "confidence": round(float(one.confidence.mean()), 4),
+        who: _errors(one, diameter_mm, clip, at) for who, (one, at) in every.items()
     }
 
 
-def markdown(found: Mapping[str, Any]) -> str:
-    """Returns the table as Markdown with its caption."""
-    lines = [
-        f"# Simulated tumours in a real CT ({found['ct']})",
-        "",
-        "| tumours | n | found [%] | median distance [mm] | IoU | confidence | AUC |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, row in found["rows"].items():
-        lines.append(
-            f"| {name} | {row['n']} | {row['found_percent']:.0f} ({row['found']}) | "
-            f"{row['median_mm']:.1f} | {row['iou']:.2f} | {row['confidence']:.2f} | "
-            f"{row['auc']:.2f} |"
-        )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Spheres at random sites (seed {found['sites_seed']}), moving with the "
-            f"animated lung; found: mean distance at most {FOUND_MM:g} mm in the "
-            "isocentre plane; AUC: of confidence, found against not. One patient, so "
-            "no interval. Step "
-            f"{found['step']} of {found['model'] or 'the run'}.",
-        ]
-    )
-
-
-def clips(
-    volume: CtVolume,
-    geometry: Geometry,
-    *,
-    count: int,
-    seed: int,
-    num_frames: int = 10,
-    frame_s: float = 0.5,
-    diameter_mm: tuple[float, float] = (12.0, 35.0),
-) -> Iterator[tuple[float, Clip]]:
-    """Yields diameters and clips of one CT with one simulated tumour each.
-
-    Args:
-        volume: the CT, its lungs whole.
-        geometry: the view.
-        count: tumours.
-        seed: of sites and sizes.
-        num_frames: of a clip.
-        frame_s: time between frames.
-        diameter_mm: range of the spheres.
-
-    Raises:
-        UserError: for a CT without lungs, or too small for the tumours or the motion.
-    """
-    lung = find_lung(volume)
-    marks = find_landmarks(lung, volume.grid, taken_at=TAKEN_AT)
-    time_s = np.arange(num_frames) * frame_s
-    moments = list(animate(volume, marks, BREATH, time_s, lung=lung))
-    # The patient is projected once for all tumours: spheres are added in closed form.
-    frames = [project(now.mu(), now.grid, geometry) for now in moments]
-    rng = np.random.default_rng(seed)
-    sites = sample_sites(rng, lung, volume.grid, count=count, diameter_mm=diameter_mm)
-    for centre, diameter in sites:
-        path = path_mm(marks, BREATH, time_s, centre)
-        tumor = Tumor(centre, diameter, 0.0, 0.0)
-        added = [
-            frame + sphere_frame(now, geometry, place, diameter)
-            for frame, now, place in zip(frames, moments, path, strict=True)
-        ]
-        yield (
-            diameter,
-            Clip(
-                frames=np.asarray(jnp.stack(added)),
-                time_s=time_s,
-                geometry=geometry,
-                mask=np.stack([tumor_mask(geometry, tumor, place) for place in path]),
-                centroid_px=np.stack(
-                    [tumor_centroid_px(geometry, tumor, place) for place in path]
-                ),
-                centre_mm=np.asarray(lps_to_iec(path)),
-                # Exactly one breath, or the stack must not wrap.
-                periodic=num_frames * frame_s == BREATH.period_s,
-            ),
-        )
-
-
-def answer(
-    tracker: Tracker, diameter_mm: float, clip: Clip, threshold: float
+def _errors(
+    tracks: Sequence[Track], diameter_mm: float, clip: Clip, threshold: float
 ) -> Answer:
-    """Tracks one clip; returns the errors against its truth."""
-    # Without its mask, so that no tracker can read it.
-    tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
     pitch = np.array(iso_pixel_mm(clip.geometry))
     miss = np.stack([t.centroid_px for t in tracks]) - np.asarray(clip.centroid_px)
     pred = masks_of(tracks, threshold)
@@ -323,6 +255,20 @@ def answer(
         np.array([t.confidence for t in tracks]),
         pred,
     )
+
+
+def numbers(answers: Sequence[Mapping[str, Answer]]) -> dict[str, Any]:
+    """Returns what a record holds of the answers, an entry of `answers` a tumour.
+
+    `rows` is the `table` of the network given nothing, `shown_frame0` those of the
+    other two, `tumours` every tumour, with means over frames in mm.
+    """
+    table_of = lambda who: table([one[who] for one in answers])
+    return {
+        "rows": table_of(OURS),
+        "shown_frame0": {who: table_of(who) for who in (MOVED, HELD)},
+        "tumours": [_record(one) for one in answers],
+    }
 
 
 def table(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -350,3 +296,50 @@ def _row(answers: Sequence[Answer]) -> dict[str, Any]:
         "confidence": mean(confidence),
         "auc": area_under_curve(confidence, found),
     }
+
+
+def _record(answers: Mapping[str, Answer]) -> dict[str, Any]:
+    one = answers[OURS]
+    return {
+        "diameter_mm": round(one.diameter_mm, 2),
+        "distance_mm": round(one.mean_mm, 3),
+        "iou": round(float(one.iou.mean()), 4),
+        "confidence": round(float(one.confidence.mean()), 4),
+        "shown_frame0_mm": {
+            who: round(answers[who].mean_mm, 3) for who in (MOVED, HELD)
+        },
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Returns the table as Markdown with its caption."""
+    lines = [
+        f"# Simulated tumours in a real CT ({found['ct']})",
+        "",
+        "| answer | tumours | n | found [%] | median distance [mm] | IoU "
+        "| confidence | AUC |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for who, rows in {OURS: found["rows"], **found["shown_frame0"]}.items():
+        for name, row in rows.items():
+            sure = [
+                f"{row[key]:.2f}" if who != HELD else "-"
+                for key in ("confidence", "auc")
+            ]
+            lines.append(
+                f"| {who} | {name} | {row['n']} | {row['found_percent']:.0f} "
+                f"({row['found']}) | {row['median_mm']:.1f} | {row['iou']:.2f} | "
+                f"{sure[0]} | {sure[1]} |"
+            )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Spheres at random sites (seed {found['sites_seed']}), moving with the "
+            f"animated lung; found: mean distance at most {FOUND_MM:g} mm in the "
+            "isocentre plane; AUC: of confidence, found against not. One patient, so "
+            f"no interval. Step {found['step']} of {found['model'] or 'the run'}. "
+            "Shown frame 0, its true outline is moved along the network's answers, or "
+            "held still (static); frame 0 itself is scored too.",
+        ]
+    )

@@ -10,6 +10,7 @@ from chest import PITCH_MM, chest_hu
 from configs import clinic
 from fluoro_jax.errors import UserError
 from fluoro_jax.experiments import real_anatomy as ra
+from fluoro_jax.experiments.ct_clips import clips
 from fluoro_jax.geometry import Grid, square_panel
 from fluoro_jax.sim.ct import ct_volume
 from fluoro_jax.tracking.checks import begin
@@ -40,7 +41,7 @@ class Shown:
 @pytest.fixture(scope="module")
 def sequences():
     volume = ct_volume(chest_hu(spine=False), Grid((0.0, 0.0, 0.0), (PITCH_MM,) * 3))
-    made = ra.clips(
+    made = clips(
         volume,
         square_panel(64),
         count=3,
@@ -67,11 +68,28 @@ def test_clips_hold_the_tumour_where_their_truth_says(sequences):
 
 def test_the_truth_is_found_and_a_shifted_answer_is_not(sequences):
     diameter, clip = sequences[0]
-    exact = ra.answer(Shown(clip.mask), diameter, clip, 0.5)
-    off = ra.answer(Shown(clip.mask, shift=2), diameter, clip, 0.5)
+    exact = ra.answer(Shown(clip.mask), diameter, clip, 0.5)[ra.OURS]
+    off = ra.answer(Shown(clip.mask, shift=2), diameter, clip, 0.5)[ra.OURS]
     assert exact.mean_mm < 1.0 and exact.iou.min() == 1.0
     pixel = 480.0 / 64 / 1.5
     assert off.mean_mm == pytest.approx(2 * pixel, abs=1.0)
+
+
+def test_shown_frame_0_an_answer_beside_the_tumour_moves_its_outline(sequences):
+    """One that is steadily off is right then; held still, the motion is the error."""
+    diameter, clip = sequences[0]
+    found = ra.answer(Shown(clip.mask, shift=2), diameter, clip, 0.5)
+    assert found[ra.MOVED].mean_mm < 1.5 < found[ra.OURS].mean_mm
+    assert found[ra.MOVED].iou[0] == 1.0 and found[ra.MOVED].iou.min() > 0.7
+    places = np.asarray(clip.centroid_px)
+    away = np.linalg.norm(places - places[0], axis=-1) * 480.0 / 64 / 1.5
+    np.testing.assert_allclose(found[ra.HELD].distance_mm, away, atol=1.0)
+    assert away.max() > 3.0
+    # With no share of it corrected, an offset of one pixel stays.
+    kept = ra.answer(Shown(clip.mask, shift=1), diameter, clip, 0.5, share=0.0)
+    assert kept[ra.MOVED].distance_mm[0] < 1.0
+    late = kept[ra.MOVED].distance_mm[1:].mean()
+    assert late == pytest.approx(480.0 / 64 / 1.5, abs=1.0)
 
 
 def test_the_table_counts_found_and_ranks_confidence():
@@ -116,7 +134,16 @@ def test_a_record_says_what_made_it_and_a_picture_stands_beside_it(
     assert found["rows"]["all"]["found"] == 0 and len(stored["tumours"]) == 2
     assert stored["tumours"][0]["distance_mm"] is None  # an empty mask has no place
     assert (tmp_path / "figures" / "real_anatomy.png").stat().st_size > 10_000
-    assert "| all | 2 | 0 (0) |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| ours | all | 2 | 0 (0) |" in printed
+    # Nothing is answered, so the outline of frame 0 stays where it was shown.
+    moved, held = (stored["shown_frame0"][who]["all"] for who in (ra.MOVED, ra.HELD))
+    assert moved["median_mm"] == held["median_mm"] > 0.0
+    assert "| static + frame 0 | all | 2 |" in printed and "| - | - |" in printed
+    apart = [one["shown_frame0_mm"] for one in stored["tumours"]]
+    assert np.median([one[ra.MOVED] for one in apart]) == pytest.approx(
+        moved["median_mm"], abs=1e-3
+    )
 
 
 def test_published_weights_take_the_place_of_a_run(a_run, tmp_path, monkeypatch):

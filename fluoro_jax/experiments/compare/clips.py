@@ -14,7 +14,7 @@ import numpy as np
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
-from fluoro_jax.experiments import real_anatomy
+from fluoro_jax.experiments import ct_clips
 from fluoro_jax.experiments.compare.cases import ScenarioCase, draw_case
 from fluoro_jax.experiments.compare.kept_clips import clip_name, read_clip, write_clip
 from fluoro_jax.experiments.compare.scenarios import SEEDS, Scenario
@@ -31,7 +31,7 @@ from fluoro_jax.studies import StudySpec
 
 TRUTH_HZ = 20.0  # of the trace between frames
 # One breath, repeated: a CT's frames are slow to make.
-CT_BREATH_S = float(real_anatomy.BREATH.period_s)
+CT_BREATH_S = float(ct_clips.BREATH.period_s)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _ct_clips(
     spec = StudySpec(rows=clips.rows, cols=clips.rows, detector_mm=clips.detector_mm)
     breaths = max(round(clips.seconds / CT_BREATH_S), 1)
     frames = round(CT_BREATH_S * clips.frames_per_s)
-    sequences = real_anatomy.clips(
+    sequences = ct_clips.clips(
         volume,
         spec.geometry(),
         count=clips.cases,

@@ -24,7 +24,7 @@ from fluoro_jax.io.files import digest_of, expand_path, write_text
 
 FORMAT = 2  # of the records
 SOURCES = (  # decide, beside `RENDERERS` and a tracker's own code, what a record says
-    *("clip.py", "metrics.py", "experiments/real_anatomy.py"),
+    *("clip.py", "metrics.py", "experiments/ct_clips.py"),
     *(f"tracking/{name}.py" for name in ("checks", "follow", "learned")),
     *(f"tracking/{name}.py" for name in ("resample", "tracker")),
     *(f"experiments/compare/{name}.py" for name in ("cases", "clips", "follow_clip")),
