@@ -7,7 +7,8 @@ Time:     `:cpu` 20 min on two AVX-512 cores, nothing beside; `gpu` not measured
 Expected: `:cpu` on larger amplitudes than trained IoU 0.942 [0.918, 0.952] from
           scratch, 0.970 [0.967, 0.972] fine-tuned with its bottom frozen, 0.971
           [0.967, 0.973] whole, 0.980 [0.978, 0.981] with tumours trained beside
-          their places too, so at the tested depths (docs/results/paper_all_cpu).
+          their places too, so at the tested depths, 0.979 [0.975, 0.981] so in 15
+          other patients (docs/results/paper_all_cpu).
 
 Fine-tuning needs the group's run beside its own (part `group_frames` of the plan, with
 its own parents), and the keys
