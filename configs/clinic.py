@@ -12,9 +12,9 @@ Expected: so trained, and answering with one outline a clip, `:cpu` has test IoU
 
 The recipe is that of `configs/best_group.py`, on the phantom as it is. Tumours of 10
 to 48 mm train and of 12 to 40 mm test; breaths of 2.5 to 6 s start at any phase, so no
-clip is one whole breath. For real anatomy an appearance is drawn for every clip
-(`--config.data.randomise=clutter+texture+warp+mirror+exposure`), which costs accuracy
-on the phantom: docs/riding.md.
+clip is one whole breath. For real anatomy ellipses that are no tumours are drawn over
+every clip (`--config.data.randomise=clutter`, part `clinic_clutter` of the plan), which
+costs accuracy on the phantom: docs/riding.md.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def displaced(run: Config) -> Config:
 
 
 def displaced_new(run: Config) -> Config:
-    """As fine-tuned with displaced tumours, in patients of whom nothing was seen."""
+    """Fine-tuned with displaced tumours, in patients of a seed that was not seen."""
     run = displaced(tuned(run, "nothing"))
     # Drawn from the system's entropy on 2026-11-29, after `displaced_mm` was made.
     run.study.seed = 2682341855

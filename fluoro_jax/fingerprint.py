@@ -101,7 +101,7 @@ STANDS_FOR = {
     "62d306899739ac8c": "091ff0b682897a72",  # experiments/ct_clips.py
     "19e9fe57863bee44": "8bd64e258cf282d2",  # experiments/compare/clips.py
     # Which uneven breaths are refused (the study `irregular`, whose record was made
-    # again); lungs and landmarks of a CT, which no record rests on.
+    # again); lungs and landmarks of a CT, which no record of the plan rests on.
     "d3f8edc107f66d61": "8f6c8d9ac5555b06",  # sim/placement.py
     "acc38fea26150445": "3dd1031db48a1a3e",  # studies/group.py
     "50fb62d8940166d1": "25a4c8f8cd90378c",  # sim/ct.py

@@ -1,4 +1,4 @@
-"""Tumours in a real CT: python -m launch.real_anatomy --model=clinic --workdir=DIR.
+"""Tumours in a real CT: python -m launch.real_anatomy --model=NAME --workdir=DIR.
 
 With `--config=FILE.py:preset --workdir=RUN` in place of `--model`, those of a run.
 """

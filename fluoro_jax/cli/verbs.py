@@ -37,7 +37,7 @@ EXTRA = {  # further flags of a verb, handed to its function when given
         "ct": "a whole chest: DICOM folder, .nii.gz or .mha",
         "count": "simulated tumours in it; by default 48",
         "sites_seed": "seed of their sites and sizes; by default 0",
-        "model": "weights in place of the run's, as clinic or FILE; no --config then",
+        "model": "weights in place of the run's: a name or FILE; no --config then",
     },
     "new_patients": {
         "count": "clips of trained patients, and of new ones; by default 256",

@@ -2,9 +2,8 @@
 
 The table says how far the phantom carries: bones, vessels, hila and heart are a real
 patient's, the breath and the tumours (spheres at random sites) are simulated. Position
-errors are of a case's mean distance, in the isocentre plane. The same answers are also
-shown frame 0: its true outline is moved along them, and stands beside that outline held
-still.
+errors are of a case's mean distance, in the isocentre plane. The true outline of
+frame 0 is also moved along the same answers, and held still for comparison.
 """
 
 from __future__ import annotations
@@ -322,14 +321,14 @@ def markdown(found: Mapping[str, Any]) -> str:
     ]
     for who, rows in {OURS: found["rows"], **found["shown_frame0"]}.items():
         for name, row in rows.items():
-            sure = [
+            confidence, auc = (
                 f"{row[key]:.2f}" if who != HELD else "-"
                 for key in ("confidence", "auc")
-            ]
+            )
             lines.append(
                 f"| {who} | {name} | {row['n']} | {row['found_percent']:.0f} "
                 f"({row['found']}) | {row['median_mm']:.1f} | {row['iou']:.2f} | "
-                f"{sure[0]} | {sure[1]} |"
+                f"{confidence} | {auc} |"
             )
     return "\n".join(
         [

@@ -429,6 +429,8 @@ def test_a_config_gives_the_film_and_options_change_it(monkeypatch):
         (["--kvp=80", "--mas=-1"], "mas = -1"),
         (["--kvp=80", "--panel=siemens"], "one of varian, elekta"),
         (["--rows=many"], "invalid int value: 'many'"),
+        (["--frame-s=1e9"], "ERROR   --frame-s 1e+09\n"),
+        (["--breathing=trace:quiet", "--frame-s=40"], "at most 65 s"),
     ],
 )
 def test_mistakes_are_four_lines_and_exit_code_2(

@@ -134,6 +134,7 @@ def test_a_record_says_what_made_it_and_a_picture_stands_beside_it(
     assert found["rows"]["all"]["found"] == 0 and len(stored["tumours"]) == 2
     assert stored["tumours"][0]["distance_mm"] is None  # an empty mask has no place
     assert (tmp_path / "figures" / "real_anatomy.png").stat().st_size > 10_000
+    assert stored["rows"]["all"]["median_mm"] is None
     printed = capsys.readouterr().out
     assert "| ours | all | 2 | 0 (0) |" in printed
     # Nothing is answered, so the outline of frame 0 stays where it was shown.
@@ -144,6 +145,19 @@ def test_a_record_says_what_made_it_and_a_picture_stands_beside_it(
     assert np.median([one[ra.MOVED] for one in apart]) == pytest.approx(
         moved["median_mm"], abs=1e-3
     )
+
+
+def test_the_share_of_an_offset_is_the_configs(a_run, tmp_path, monkeypatch):
+    asked, anchor = [], ra.anchor
+
+    def noted(tracks, outline, geometry, share):
+        asked.append(share)
+        return anchor(tracks, outline, geometry, share)
+
+    monkeypatch.setattr(ra, "anchor", noted)
+    a_run.evaluation.offset_share = 0.25
+    ra.evaluate_in_ct(a_run, tmp_path, ct="chest.mha", count="1")
+    assert asked == [0.25]
 
 
 def test_published_weights_take_the_place_of_a_run(a_run, tmp_path, monkeypatch):

@@ -111,7 +111,7 @@ def _check_recording(kind: str, clip_s: float) -> None:
             f"clips of {clip_s:g} s with --breathing={kind}",
             needed=f"at most {recorded_s - BREATH_S:g} s: the recording less a breath",
             why="after its end the chest would stand still",
-            fix="fewer --num-frames, or --breathing=irregular, which has no end",
+            fix="fewer or closer frames, or --breathing=irregular, which is drawn",
         )
 
 

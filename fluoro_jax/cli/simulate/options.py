@@ -13,6 +13,7 @@ BREATHING = ("cycle", "irregular", "trace:quiet", "trace:irregular")
 SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated", "mixed")
 PICTURES = ("gif", "webp")
 PANELS = ("varian", "elekta")
+LONGEST_FRAME_S = 60.0  # ours; a GIF takes at most 655 s a frame
 DEFAULT_ROWS, DEFAULT_VOXEL_MM = 128, 3.0
 # Named alike in both, so that `study_spec` can copy them.
 SPEC_KEYS = (  # options that stand for keys of a config's `study`
@@ -184,6 +185,13 @@ def _check(options: Options) -> None:
             needed="from 0 to 4294967295",
             why="random numbers start from an unsigned 32-bit number",
             fix="--seed 0",
+        )
+    if options.frame_s is not None and options.frame_s > LONGEST_FRAME_S:
+        raise UserError(
+            f"--frame-s {options.frame_s:g}",
+            needed=f"at most {LONGEST_FRAME_S:g}",
+            why="a breath takes 2.5 to 6 s, so such frames would show none",
+            fix="--frame-s 0.5",
         )
     _check_machine(options)
     for name, known in (
