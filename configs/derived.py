@@ -104,6 +104,11 @@ def clips(run: Config, preset: str, steps: int, rate: float, parent: str) -> Con
     return run
 
 
+def log_clips(run: Config, preset: str, steps: int, rate: float, parent: str) -> Config:
+    """As `clips`, with log IoU."""
+    return with_log_iou(clips(run, preset, steps, rate, parent))
+
+
 def with_log_iou(run: Config) -> Config:
     """With -ln(IoU) as a loss beside, which keeps a slope where a tumour is missed."""
     run = copy.deepcopy(run)

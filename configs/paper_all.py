@@ -160,10 +160,7 @@ def _published(preset: str) -> dict[str, Any]:
 def _riding(preset: str) -> dict[str, Any]:
     """Ours: tumours that ride on the lung, started from single frames of such."""
     ours = clinic.get_config(preset)
-
-    def clips(steps: int, parent: str) -> Config:
-        return derived.with_log_iou(derived.clips(ours, preset, steps, 2e-3, parent))
-
+    trained_on = derived.log_clips(ours, preset, 1000, 2e-3, "clinic")
     return {
         "frames_more": _part(
             "as many again, places as in `frames`, started from `frames`",
@@ -182,13 +179,13 @@ def _riding(preset: str) -> dict[str, Any]:
         ),
         "clinic": _part(
             "riding tumours, our recipe, log IoU beside, started from `frames_log`",
-            *(clips(1500, "frames_log"), 20.0),
+            *(derived.log_clips(ours, preset, 1500, 2e-3, "frames_log"), 20.0),
             section="riding",
             weights="clinic",
         ),
         "clinic_clutter": _part(
             "riding tumours, our recipe, ellipses over them, started from `clinic`",
-            *(derived.with_clutter(clips(1000, "clinic")), 12.0),
+            *(derived.with_clutter(trained_on), 12.0),
             section="riding",
             weights="clinic-clutter",
         ),
@@ -198,10 +195,6 @@ def _riding(preset: str) -> dict[str, Any]:
 def _afresh(preset: str) -> dict[str, Any]:
     """Ours: log IoU from the first step, then clips, after fewer single frames."""
     group, riding = best_group.get_config(preset), clinic.get_config(preset)
-
-    def clips(run: Config, steps: int, rate: float, parent: str) -> Config:
-        return derived.with_log_iou(derived.clips(run, preset, steps, rate, parent))
-
     return {
         "frames_afresh": _part(
             "single frames afresh, near the midline too, log IoU as a loss beside",
@@ -210,7 +203,7 @@ def _afresh(preset: str) -> dict[str, Any]:
         ),
         "group_log": _part(
             "group, our recipe, log IoU beside, started from `frames_afresh`",
-            *(clips(group, 3000, 3e-3, "frames_afresh"), 33.0),
+            *(derived.log_clips(group, preset, 3000, 3e-3, "frames_afresh"), 33.0),
             paper="group",
         ),
         "frames_longer": _part(
@@ -220,12 +213,12 @@ def _afresh(preset: str) -> dict[str, Any]:
         ),
         "group_longer": _part(
             "group, our recipe, log IoU beside, started from `frames_longer`",
-            *(clips(group, 3000, 3e-3, "frames_longer"), 33.0),
+            *(derived.log_clips(group, preset, 3000, 3e-3, "frames_longer"), 33.0),
             paper="group",
         ),
         "clinic_longer": _part(
             "riding tumours, our recipe, log IoU beside, started from `frames_longer`",
-            *(clips(riding, 1500, 2e-3, "frames_longer"), 18.0),
+            *(derived.log_clips(riding, preset, 1500, 2e-3, "frames_longer"), 18.0),
             section="riding",
         ),
     }

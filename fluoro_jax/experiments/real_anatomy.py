@@ -235,10 +235,8 @@ def answer(
     outline = np.asarray(clip.mask[0], np.float32)
     moved = anchor(tracks, outline, clip.geometry, share)
     held = [make_track(t.frame, outline, clip.geometry) for t in tracks]
-    every = {OURS: (tracks, threshold), MOVED: (moved, 0.5), HELD: (held, 0.5)}
-    return {
-        who: _errors(one, diameter_mm, clip, at) for who, (one, at) in every.items()
-    }
+    every = {OURS: tracks, MOVED: moved, HELD: held}
+    return {w: _errors(t, diameter_mm, clip, threshold) for w, t in every.items()}
 
 
 def _errors(
