@@ -96,6 +96,8 @@ STANDS_FOR = {
     "0aef0d6f8ae44f27": "017f03106f0ab7e6",  # tracking/posterior.py
     "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
     "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
+    # How a patch is matched, which nothing that the plan scores does.
+    "744bbef8e5121578": "053f71b453b90d73",  # tracking/baselines/matching.py
     "54b76f0c04d893aa": NEW,  # training/read_forward.py
     # The clips of a CT were a part of experiments/real_anatomy.py.
     "62d306899739ac8c": "091ff0b682897a72",  # experiments/ct_clips.py

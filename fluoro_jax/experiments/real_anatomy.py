@@ -3,12 +3,14 @@
 The table says how far the phantom carries: bones, vessels, hila and heart are a real
 patient's, the breath and the tumours (spheres at random sites) are simulated. Position
 errors are of a case's mean distance, in the isocentre plane. The true outline of
-frame 0 is also moved along the same answers, and held still for comparison.
+frame 0 is also moved along the same answers, by an updated template if the extra
+[classical] is installed, and held still for comparison.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from fluoro_jax.config import reads_ahead
 from fluoro_jax.evaluation.evaluate import masks_of
 from fluoro_jax.experiments.ct_clips import clips
 from fluoro_jax.experiments.flags import whole_number
-from fluoro_jax.geometry import iso_pixel_mm
+from fluoro_jax.geometry import Geometry, iso_pixel_mm
 from fluoro_jax.io.ct import read_ct
 from fluoro_jax.io.files import expand_path, write_text
 from fluoro_jax.metrics import iou
@@ -32,6 +34,7 @@ from fluoro_jax.sim.ct import ct_volume
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
 from fluoro_jax.tracking.anchored import anchor
+from fluoro_jax.tracking.baselines.registry import RIVALS
 from fluoro_jax.tracking.confidence import area_under_curve
 from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
@@ -42,9 +45,11 @@ from fluoro_jax.zoo import find, load
 # Ours, as is `LARGE_MM`.
 FOUND_MM = 3.0
 LARGE_MM = 18.0  # tumours from here on are also counted apart
-# What answers: the network given nothing, the outline of frame 0 moved along it, and
-# that outline held still; as in the tables of a study.
+# What answers: the network given nothing; and with the outline of frame 0, moved along
+# the network's answers, held still, and by a rival without a network. As in the tables
+# of a study.
 OURS, MOVED, HELD = "ours", "ours + frame 0", "static + frame 0"
+TEMPLATE = "updated template + frame 0"
 SHOWN = 4  # tumours in the picture
 SHOWN_CAPTION = "The first tumours that were drawn, not chosen by their result."
 
@@ -175,12 +180,21 @@ def _answers(
 ) -> tuple[list[dict[str, Answer]], list[Example]]:
     """Returns the answers for every tumour, and the first ones to be drawn."""
     answers, shown = [], []
+    rival = _template()
     # The clips are lazy: beside those to be shown, one is in memory at a time.
     for diameter, clip in sequences:
-        answers.append(answer(tracker, diameter, clip, threshold, share=share))
+        one = answer(tracker, diameter, clip, threshold, share=share, rival=rival)
+        answers.append(one)
         if len(shown) < SHOWN:
             shown.append(_example(len(answers), answers[-1][OURS], clip))
     return answers, shown
+
+
+def _template() -> Tracker | None:
+    """The rival, or None without the library that it needs."""
+    if importlib.util.find_spec("cv2") is None:
+        return None
+    return RIVALS["template_updated"].build(None, None)
 
 
 def _write(found: Mapping[str, Any], path: Path) -> Path:
@@ -218,6 +232,7 @@ def answer(
     threshold: float,
     *,
     share: float = 1.0,
+    rival: Tracker | None = None,
 ) -> dict[str, Answer]:
     """Tracks one clip; returns the errors against its truth, by what answers.
 
@@ -228,15 +243,28 @@ def answer(
         threshold: probability from which a pixel is tumour.
         share: of the offset in frame 0 that is corrected where it is shown; see
             `AnchoredTracker`.
+        rival: is given frame 0 with its true mask; None leaves it out.
     """
     assert clip.mask is not None
     # Without its mask, so that no tracker can read it.
-    tracks = track_clip(tracker, dataclasses.replace(clip, mask=None))
+    blind = dataclasses.replace(clip, mask=None)
+    tracks = track_clip(tracker, blind)
     outline = np.asarray(clip.mask[0], np.float32)
     moved = anchor(tracks, outline, clip.geometry, share)
-    held = [make_track(t.frame, outline, clip.geometry) for t in tracks]
+    held = [_unmoved(t.frame, outline, clip.geometry) for t in tracks]
     every = {OURS: tracks, MOVED: moved, HELD: held}
+    if rival is not None:
+        every[TEMPLATE] = track_clip(
+            rival, blind, (np.asarray(clip.frames[0]), outline)
+        )
     return {w: _errors(t, diameter_mm, clip, threshold) for w, t in every.items()}
+
+
+def _unmoved(frame: int, outline: np.ndarray, geometry: Geometry) -> Track:
+    """The outline where it was, which says nothing of how sure it is."""
+    return dataclasses.replace(
+        make_track(frame, outline, geometry), confidence=float("nan")
+    )
 
 
 def _errors(
@@ -258,12 +286,13 @@ def numbers(answers: Sequence[Mapping[str, Answer]]) -> dict[str, Any]:
     """Returns what a record holds of the answers, an entry of `answers` a tumour.
 
     `rows` is the `table` of the network given nothing, `shown_frame0` those of the
-    other two, `tumours` every tumour, with means over frames in mm.
+    others, `tumours` every tumour, with means over frames in mm.
     """
     table_of = lambda who: table([one[who] for one in answers])
+    shown = [who for who in answers[0] if who != OURS]
     return {
         "rows": table_of(OURS),
-        "shown_frame0": {who: table_of(who) for who in (MOVED, HELD)},
+        "shown_frame0": {who: table_of(who) for who in shown},
         "tumours": [_record(one) for one in answers],
     }
 
@@ -272,7 +301,8 @@ def table(answers: Sequence[Answer]) -> dict[str, Any]:
     """Returns the table's numbers: of all tumours, and of those from `LARGE_MM` on.
 
     Per cent found (mean distance at most `FOUND_MM`), median distance (infinite counts
-    as an empty prediction), mean IoU, and the AUC of confidence for found against not.
+    as an empty prediction), mean IoU, mean confidence, and its AUC for found against
+    not; these two are NaN where nothing is said of how sure an answer is.
     """
     large = [a for a in answers if a.diameter_mm >= LARGE_MM]
     return {"all": _row(answers), f"from {LARGE_MM:g} mm on": _row(large)}
@@ -283,6 +313,7 @@ def _row(answers: Sequence[Answer]) -> dict[str, Any]:
     found = distance <= FOUND_MM
     # Averaged over a clip, as the distance is that decides "found".
     confidence = np.array([a.confidence.mean() for a in answers])
+    told = bool(np.isfinite(confidence).all())
     mean = lambda values: float(np.mean(values)) if len(values) else np.nan
     return {
         "n": len(answers),
@@ -291,7 +322,7 @@ def _row(answers: Sequence[Answer]) -> dict[str, Any]:
         "median_mm": float(np.median(distance)) if len(answers) else np.nan,
         "iou": mean([a.iou.mean() for a in answers]),
         "confidence": mean(confidence),
-        "auc": area_under_curve(confidence, found),
+        "auc": area_under_curve(confidence, found) if told else np.nan,
     }
 
 
@@ -303,7 +334,7 @@ def _record(answers: Mapping[str, Answer]) -> dict[str, Any]:
         "iou": round(float(one.iou.mean()), 4),
         "confidence": round(float(one.confidence.mean()), 4),
         "shown_frame0_mm": {
-            who: round(answers[who].mean_mm, 3) for who in (MOVED, HELD)
+            who: round(a.mean_mm, 3) for who, a in answers.items() if who != OURS
         },
     }
 
@@ -320,7 +351,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     for who, rows in {OURS: found["rows"], **found["shown_frame0"]}.items():
         for name, row in rows.items():
             confidence, auc = (
-                f"{row[key]:.2f}" if who != HELD else "-"
+                f"{row[key]:.2f}" if np.isfinite(row[key]) else "-"
                 for key in ("confidence", "auc")
             )
             lines.append(
@@ -336,7 +367,8 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"animated lung; found: mean distance at most {FOUND_MM:g} mm in the "
             "isocentre plane; AUC: of confidence, found against not. One patient, so "
             f"no interval. Step {found['step']} of {found['model'] or 'the run'}. "
-            "Shown frame 0, its true outline is moved along the network's answers, or "
-            "held still (static); frame 0 itself is scored too.",
+            "Shown frame 0, its true outline is moved along the network's answers, "
+            "held still (static), or moved by a template that is updated (with the "
+            "extra [classical]); frame 0 itself is scored too.",
         ]
     )

@@ -92,6 +92,24 @@ def test_shown_frame_0_an_answer_beside_the_tumour_moves_its_outline(sequences):
     assert late == pytest.approx(480.0 / 64 / 1.5, abs=1.0)
 
 
+def test_a_rival_without_a_network_is_shown_frame_0_alone(a_run, tmp_path, monkeypatch):
+    pytest.importorskip("cv2")
+    a_run.study.update(rows=128, cols=128)  # at 32 nothing is left of a band of 1 mm
+    blank = np.zeros((a_run.study.num_frames, 128, 128), np.float32)
+    monkeypatch.setattr(ra, "network_tracker", lambda *_: Shown(blank))
+    found = ra.evaluate_in_ct(a_run, tmp_path, ct="chest.mha", count="2")
+    rival, held = (found["shown_frame0"][w]["all"] for w in (ra.TEMPLATE, ra.HELD))
+    assert rival["median_mm"] < 0.5 * held["median_mm"]
+    assert f"| {ra.TEMPLATE} | all | 2 | 100 (2) |" in ra.markdown(found)
+
+
+def test_without_its_library_the_rival_is_left_out(a_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(ra.importlib.util, "find_spec", lambda name: None)
+    found = ra.evaluate_in_ct(a_run, tmp_path, ct="chest.mha", count="1")
+    assert list(found["shown_frame0"]) == [ra.MOVED, ra.HELD]
+    assert ra.TEMPLATE not in ra.markdown(found)
+
+
 def test_the_table_counts_found_and_ranks_confidence():
     say = lambda size, miss, sure: ra.Answer(
         size,
@@ -140,7 +158,11 @@ def test_a_record_says_what_made_it_and_a_picture_stands_beside_it(
     # Nothing is answered, so the outline of frame 0 stays where it was shown.
     moved, held = (stored["shown_frame0"][who]["all"] for who in (ra.MOVED, ra.HELD))
     assert moved["median_mm"] == held["median_mm"] > 0.0
-    assert "| static + frame 0 | all | 2 |" in printed and "| - | - |" in printed
+    # An outline that is held still says nothing of how sure it is.
+    (line,) = [row for row in printed.splitlines() if f"| {ra.HELD} | all | 2 |" in row]
+    assert line.endswith("| - | - |")
+    assert stored["shown_frame0"][ra.HELD]["all"]["confidence"] is None
+    assert stored["shown_frame0"][ra.HELD]["all"]["auc"] is None
     apart = [one["shown_frame0_mm"] for one in stored["tumours"]]
     assert np.median([one[ra.MOVED] for one in apart]) == pytest.approx(
         moved["median_mm"], abs=1e-3

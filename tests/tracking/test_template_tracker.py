@@ -77,6 +77,32 @@ def test_templates_follow_a_disc(mode, around):
     assert np.logical_xor(mask, clip.mask[2] >= 0.5).sum() <= 12
 
 
+def _tracked(tracker, clip):
+    reference = (clip.frames[0], clip.mask[0])
+    return track_clip(tracker, clip.replace(mask=None), reference)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 3.0])
+@pytest.mark.parametrize("band_mm", [None, (3.0, 9.0)])
+@pytest.mark.parametrize("mode", ["fixed", "updated"])
+def test_a_blank_frame_leaves_the_tumour_where_it_was(mode, band_mm, level):
+    clip = blob_clip()
+    frames = np.array(clip.frames)
+    frames[2] = level
+    tracker = TemplateTracker(mode, band_mm=band_mm, search_mm=(40.0, 40.0))
+    tracks = _tracked(tracker, clip.replace(frames=frames))
+    np.testing.assert_array_equal(tracks[2].centroid_px, tracks[1].centroid_px)
+    assert (tracks[2].status, tracks[2].confidence) == ("low_confidence", 0.0)
+    np.testing.assert_allclose(tracks[3].centroid_px, clip.centroid_px[3], atol=0.3)
+
+
+def test_a_band_below_the_pixel_leaves_nothing_to_match_and_holds_the_outline():
+    clip = blob_clip()
+    tracks = _tracked(TemplateTracker(band_mm=(0.1, 0.2)), clip)
+    places = np.stack([track.centroid_px for track in tracks])
+    np.testing.assert_allclose(places, clip.centroid_px[[0] * 4], atol=1e-6)
+
+
 def test_the_best_of_the_phases_answers_without_a_reference():
     films = tuple(
         (blob_frame(40.0 + d, 44.0, s), blob_mask(40.0 + d, 44.0))

@@ -140,7 +140,9 @@ def match_patch(
         search_px: (rows, columns) by which the shift may differ from it.
 
     Returns:
-        The best shift, refined by a quadratic through the 3 x 3 values around the peak.
+        The best shift, refined by a quadratic through the 3 x 3 values around the peak;
+        `around_px` itself with a score of 0 where nothing resembles the patch, as in
+        a blank frame, or where the patch is constant.
 
     Raises:
         UserError: if OpenCV is not installed.
@@ -154,6 +156,10 @@ def match_patch(
     scores = cv2.matchTemplate(region, patch.values, cv2.TM_CCOEFF_NORMED)
     scores = np.where(np.isfinite(scores) & (np.abs(scores) <= 1.001), scores, 0.0)
     peak = np.array(np.unravel_index(int(scores.argmax()), scores.shape))
+    # Where all are alike the largest is the first, a corner of the search; of a
+    # constant patch OpenCV answers 1 everywhere.
+    if scores[tuple(peak)] <= 0.0 or not np.ptp(patch.values):
+        return Match(np.asarray(around_px, float), 0.0, 0.0)
     shift = near + peak - search_px + refine_peak(scores, (int(peak[0]), int(peak[1])))
     score = float(scores[tuple(peak)])
     return Match(shift, score, _peak_to_sidelobe(scores, peak))

@@ -216,6 +216,8 @@ class TemplateTracker:
         return best, matches[best]
 
     def _updated(self, template: Template, filtered: np.ndarray, match: Match) -> Any:
+        if match.score <= 0.0:  # nothing was seen
+            return template
         seen = patch_at(filtered, template.patch, match.shift_px)
         values = template.patch.values
         values = values + np.float32(self.update_rate) * (seen - values)
