@@ -27,9 +27,10 @@ from fluoro_jax.tracking.baselines.registry import RIVALS
 
 PRESETS = ("smoke", "cpu", "full")
 # A network given nothing, by its last frame and by its motion, and given what
-# templates and flow are given; and one that sees single frames.
+# templates and flow are given; one trained on with clutter; one of single frames.
 NETWORKS = (
     *("causal-cpu@0", "causal-cpu@0+followed", "causal-cpu@0+frame0"),
+    *("causal-clutter@0+followed", "causal-clutter@0+frame0"),
     *("one-shot-cpu@0", "one-shot-cpu@0+followed"),
 )
 TRACKERS = (*RIVALS, *NETWORKS, "group@whole")

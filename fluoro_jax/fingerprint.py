@@ -30,7 +30,7 @@ SCORERS = (
     *(f"tracking/{name}.py" for name in ("one_frame", "path", "posterior")),
     *(f"tracking/{name}.py" for name in ("stream", "tracker", "window_answer")),
     *(f"tracking/baselines/{name}.py" for name in ("matching", "phase_prior")),
-    *(f"tracking/baselines/{name}.py" for name in ("shape", "static")),
+    *(f"tracking/baselines/{name}.py" for name in ("shape", "static", "template")),
 )
 # Config keys that change no number of a table: names, cadences, limits that stop a run.
 NO_NUMBER = (
@@ -97,7 +97,10 @@ STANDS_FOR = {
     "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
     "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
     # How a patch is matched, which nothing that the plan scores does.
-    "744bbef8e5121578": "053f71b453b90d73",  # tracking/baselines/matching.py
+    "7bec9f5abecee81d": "053f71b453b90d73",  # tracking/baselines/matching.py
+    # A template beside an outline that is moved; without one, as before.
+    "e1f3909ee2b45c68": "fde279dc64ab5942",  # tracking/anchored.py
+    "868c15455d5a39e6": NEW,  # tracking/baselines/template.py
     "54b76f0c04d893aa": NEW,  # training/read_forward.py
     # The clips of a CT were a part of experiments/real_anatomy.py.
     "62d306899739ac8c": "091ff0b682897a72",  # experiments/ct_clips.py

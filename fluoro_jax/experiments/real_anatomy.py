@@ -3,14 +3,13 @@
 The table says how far the phantom carries: bones, vessels, hila and heart are a real
 patient's, the breath and the tumours (spheres at random sites) are simulated. Position
 errors are of a case's mean distance, in the isocentre plane. The true outline of
-frame 0 is also moved along the same answers, by an updated template if the extra
-[classical] is installed, and held still for comparison.
+frame 0 is also moved along the same answers, by a template, by both, and held still for
+comparison.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +32,7 @@ from fluoro_jax.report.figures import Example, overlays
 from fluoro_jax.sim.ct import ct_volume
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.anchored import anchor
-from fluoro_jax.tracking.baselines.registry import RIVALS
+from fluoro_jax.tracking.anchored import APART_MM, anchor, beside
 from fluoro_jax.tracking.confidence import area_under_curve
 from fluoro_jax.tracking.networks import network_tracker
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
@@ -45,11 +43,11 @@ from fluoro_jax.zoo import find, load
 # Ours, as is `LARGE_MM`.
 FOUND_MM = 3.0
 LARGE_MM = 18.0  # tumours from here on are also counted apart
-# What answers: the network given nothing; and with the outline of frame 0, moved along
-# the network's answers, held still, and by a rival without a network. As in the tables
-# of a study.
-OURS, MOVED, HELD = "ours", "ours + frame 0", "static + frame 0"
-TEMPLATE = "updated template + frame 0"
+# What answers: the network given nothing; and the outline of frame 0, moved along the
+# network's answers, by a template beside them, by the template alone, or held still. As
+# in the tables of a study.
+OURS, MOVED, GUARDED = "ours", "ours + frame 0", "ours + template + frame 0"
+TEMPLATE, HELD = "template + frame 0", "static + frame 0"
 SHOWN = 4  # tumours in the picture
 SHOWN_CAPTION = "The first tumours that were drawn, not chosen by their result."
 
@@ -180,21 +178,12 @@ def _answers(
 ) -> tuple[list[dict[str, Answer]], list[Example]]:
     """Returns the answers for every tumour, and the first ones to be drawn."""
     answers, shown = [], []
-    rival = _template()
     # The clips are lazy: beside those to be shown, one is in memory at a time.
     for diameter, clip in sequences:
-        one = answer(tracker, diameter, clip, threshold, share=share, rival=rival)
-        answers.append(one)
+        answers.append(answer(tracker, diameter, clip, threshold, share=share))
         if len(shown) < SHOWN:
             shown.append(_example(len(answers), answers[-1][OURS], clip))
     return answers, shown
-
-
-def _template() -> Tracker | None:
-    """The rival, or None without the library that it needs."""
-    if importlib.util.find_spec("cv2") is None:
-        return None
-    return RIVALS["template_updated"].build(None, None)
 
 
 def _write(found: Mapping[str, Any], path: Path) -> Path:
@@ -232,7 +221,6 @@ def answer(
     threshold: float,
     *,
     share: float = 1.0,
-    rival: Tracker | None = None,
 ) -> dict[str, Answer]:
     """Tracks one clip; returns the errors against its truth, by what answers.
 
@@ -243,20 +231,23 @@ def answer(
         threshold: probability from which a pixel is tumour.
         share: of the offset in frame 0 that is corrected where it is shown; see
             `AnchoredTracker`.
-        rival: is given frame 0 with its true mask; None leaves it out.
     """
     assert clip.mask is not None
     # Without its mask, so that no tracker can read it.
     blind = dataclasses.replace(clip, mask=None)
     tracks = track_clip(tracker, blind)
     outline = np.asarray(clip.mask[0], np.float32)
-    moved = anchor(tracks, outline, clip.geometry, share)
-    held = [_unmoved(t.frame, outline, clip.geometry) for t in tracks]
-    every = {OURS: tracks, MOVED: moved, HELD: held}
-    if rival is not None:
-        every[TEMPLATE] = track_clip(
-            rival, blind, (np.asarray(clip.frames[0]), outline)
-        )
+    alone = track_clip(beside(), blind, (np.asarray(clip.frames[0]), outline))
+    view = clip.geometry
+    every = {
+        OURS: tracks,
+        MOVED: anchor(tracks, outline, view, share),
+        GUARDED: anchor(
+            tracks, outline, view, share, matched=alone, threshold=threshold
+        ),
+        TEMPLATE: alone,
+        HELD: [_unmoved(t.frame, outline, view) for t in tracks],
+    }
     return {w: _errors(t, diameter_mm, clip, threshold) for w, t in every.items()}
 
 
@@ -367,8 +358,9 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"animated lung; found: mean distance at most {FOUND_MM:g} mm in the "
             "isocentre plane; AUC: of confidence, found against not. One patient, so "
             f"no interval. Step {found['step']} of {found['model'] or 'the run'}. "
-            "Shown frame 0, its true outline is moved along the network's answers, "
-            "held still (static), or moved by a template that is updated (with the "
-            "extra [classical]); frame 0 itself is scored too.",
+            "Shown frame 0, its true outline is moved along the network's answers, by "
+            "a template that is updated, by both (the network where they are "
+            f"{APART_MM:g} mm apart and it found the outlined tumour in frame 0), or "
+            "held still (static); frame 0 itself is scored too.",
         ]
     )

@@ -2,6 +2,11 @@
 
 What the outline tells is no longer asked of the images: the tumour's shape, and where
 it was in frame 0. A tumour that turns or changes its outline keeps that of frame 0.
+
+With a template beside it the other tracker guards: the template is exact to tenths of
+a millimetre while it keeps the tumour, and may slide onto a rib or vessel that moves
+otherwise; the other tracker knows tumours, and may answer another place from the first
+frame on, which the outline shows.
 """
 
 from __future__ import annotations
@@ -14,14 +19,19 @@ import numpy as np
 
 from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry, iso_pixel_mm
+from fluoro_jax.geometry import Geometry, iso_pixel_mm, position_iso_mm
 from fluoro_jax.metrics import centroid_px
 from fluoro_jax.tracking.baselines.shape import place_outline
+from fluoro_jax.tracking.baselines.template import UPDATED, TemplateTracker
 from fluoro_jax.tracking.checks import Reference
 from fluoro_jax.tracking.tracker import OPTIONAL, Tracker, make_track
 
 # Further off the other tracker follows something else, whose place says nothing.
 SAME_MM = 10.0
+# Ours, chosen on validation clips and one real CT (docs/riding.md).
+APART_MM = 3.0  # template and other tracker, from where one of them is wrong
+KNOWN_IOU = 0.5  # of the other tracker's answer in frame 0 with the outline
+SEARCH_MM = (35.0, 8.0)  # by the template, from frame to frame: the deepest breaths
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,10 @@ class AnchoredState:
             before its first answer that is not empty.
         at_px: `[2]` the last answer.
         share: as in the tracker.
+        threshold: as in the tracker.
+        template: state of the template, if there is one.
+        matched: its answers to frames that the inner tracker has not answered yet.
+        known: the inner tracker's answer in frame 0 was the outlined tumour.
     """
 
     inner: Any
@@ -46,6 +60,10 @@ class AnchoredState:
     offset_px: np.ndarray | None
     at_px: np.ndarray
     share: float
+    threshold: float
+    template: Any = None
+    matched: tuple[Track, ...] = ()
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,14 +78,23 @@ class AnchoredTracker:
     outline is held where it was last. Confidence and status are otherwise the inner
     tracker's.
 
+    With a template the outline is at the template's place, except in frames in which
+    the two are more than `APART_MM` apart and the inner tracker's answer to frame 0
+    was the outlined tumour (`KNOWN_IOU`). Where it was not, the confidence is the
+    template's; there, and where the two are apart, the status is "low_confidence".
+
     Attributes:
         inner: any tracker; is given the reference too.
         share: of the offset in frame 0 that is corrected. 1 takes it for the same in
             all frames, 0 for an error of frame 0 alone.
+        template: a tracker that answers at once, as `beside` returns; None for none.
+        threshold: probability from which a pixel of the inner tracker is tumour.
     """
 
     inner: Tracker
     share: float = 1.0
+    template: Tracker | None = None
+    threshold: float = 0.5
 
     @property
     def causal(self) -> bool:
@@ -104,9 +131,14 @@ class AnchoredTracker:
                 why="this tracker moves that outline",
                 fix="give the reference, or use the inner tracker alone",
             )
-        inner = self.inner.init(geometry, reference, periodic=periodic, domain=domain)
+        given: Any = dict(periodic=periodic, domain=domain)
+        inner = self.inner.init(geometry, reference, **given)
         outline = np.asarray(reference[1], np.float32)
-        return _before_first(inner, geometry, outline, self.share)
+        state = _before_first(inner, geometry, outline, self.share, self.threshold)
+        if self.template is None:
+            return state
+        beside = self.template.init(geometry, reference, **given)
+        return replace(state, template=beside)
 
     def step(
         self, state: AnchoredState, frame: np.ndarray, time_s: float
@@ -114,6 +146,10 @@ class AnchoredTracker:
         """See `Tracker.step`."""
         inner, track = self.inner.step(state.inner, frame, time_s)
         state = replace(state, inner=inner)
+        if self.template is not None:
+            beside, match = self.template.step(state.template, frame, time_s)
+            assert match is not None
+            state = replace(state, template=beside, matched=(*state.matched, match))
         return (state, None) if track is None else _moved(state, track)
 
     def flush(self, state: AnchoredState) -> list[Track]:
@@ -121,8 +157,19 @@ class AnchoredTracker:
         return _all_moved(state, self.inner.flush(state.inner))
 
 
+def beside() -> TemplateTracker:
+    """Returns the template that moves an outline beside another tracker."""
+    return TemplateTracker(search_mm=SEARCH_MM, **UPDATED)
+
+
 def anchor(
-    tracks: Iterable[Track], outline: np.ndarray, geometry: Geometry, share: float
+    tracks: Iterable[Track],
+    outline: np.ndarray,
+    geometry: Geometry,
+    share: float,
+    *,
+    matched: Iterable[Track] = (),
+    threshold: float = 0.5,
 ) -> list[Track]:
     """Moves an outline along answers that are there already; see `AnchoredTracker`.
 
@@ -131,19 +178,26 @@ def anchor(
         outline: `[H, W]` mask of frame 0, 0 or 1, in the tracks' pixels.
         geometry: the view.
         share: of the offset in frame 0 that is corrected.
+        matched: the template's answers to the same frames, or none.
+        threshold: probability from which a pixel of the tracks is tumour.
 
     Returns:
         One a track.
     """
-    state = _before_first(None, geometry, np.asarray(outline, np.float32), share)
-    return _all_moved(state, tracks)
+    outline = np.asarray(outline, np.float32)
+    state = _before_first(None, geometry, outline, share, threshold)
+    return _all_moved(replace(state, matched=tuple(matched)), tracks)
 
 
 def _before_first(
-    inner: Any, geometry: Geometry, outline: np.ndarray, share: float
+    inner: Any,
+    geometry: Geometry,
+    outline: np.ndarray,
+    share: float,
+    threshold: float,
 ) -> AnchoredState:
-    start_px = np.asarray(centroid_px(outline))
-    return AnchoredState(inner, geometry, outline, start_px, None, start_px, share)
+    at_px = np.asarray(centroid_px(outline))
+    return AnchoredState(inner, geometry, outline, at_px, None, at_px, share, threshold)
 
 
 def _all_moved(state: AnchoredState, tracks: Iterable[Track]) -> list[Track]:
@@ -164,12 +218,56 @@ def _moved(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
         # Frame 0 itself is known, whatever the other tracker said of it.
         at_px = found_px + offset_px if track.frame else state.start_px
         state = replace(state, offset_px=offset_px, at_px=at_px)
-    outline = place_outline(state.outline, state.at_px)
+    if state.matched:
+        return _guarded(state, track)
+    status = "held" if track.status == "missed" else track.status
+    return state, _at(state, track, state.at_px, track.confidence, status)
+
+
+def _guarded(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
+    """As `_moved`, with the template's answer for the frame: one of the two places."""
+    match, *later = state.matched
+    assert match.frame == track.frame
+    state = replace(state, matched=tuple(later))
+    if track.frame == 0:
+        mask = np.asarray(track.probability) >= state.threshold
+        state = replace(state, known=_iou(mask, state.outline > 0.0) >= KNOWN_IOU)
+    place_px = np.asarray(match.centroid_px, float) if track.frame else state.start_px
+    away_px = state.at_px - place_px
+    apart = np.linalg.norm(away_px * np.array(iso_pixel_mm(state.geometry))) > APART_MM
+    # A tracker without an answer holds its last place, which says nothing.
+    rules = state.known and apart and track.status != "missed"
+    if rules or not np.isfinite(place_px).all():  # the template left the frame
+        place_px = state.at_px
+    sure = track if state.known else match
+    status = track.status if state.known and not apart else "low_confidence"
+    status = "low_confidence" if status == "missed" else status
+    answer = _at(state, track, place_px, sure.confidence, status)
+    if answer.status == "missed":
+        return state, answer
+    # Not the centroid of its pixels: a template's place is finer than they are.
+    place_mm = np.asarray(position_iso_mm(state.geometry, place_px))
+    return state, replace(answer, centroid_px=place_px, centroid_iso_mm=place_mm)
+
+
+def _at(
+    state: AnchoredState,
+    track: Track,
+    place_px: np.ndarray,
+    confidence: float,
+    status: str,
+) -> Track:
+    """The outline at a place, as the answer for the frame of `track`."""
+    outline = place_outline(state.outline, place_px)
     answer = make_track(track.frame, outline, state.geometry)
     if answer.status == "missed":  # moved out of the frame
-        return state, answer
-    status = "held" if track.status == "missed" else track.status
-    return state, replace(answer, confidence=track.confidence, status=status)
+        return answer
+    return replace(answer, confidence=confidence, status=status)
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    either = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / either if either else 0.0
 
 
 def _offset_px(state: AnchoredState, found_px: np.ndarray, frame: int) -> np.ndarray:

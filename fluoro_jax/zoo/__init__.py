@@ -4,7 +4,7 @@ What needs JAX is imported when it is first used, so that names and cards are qu
 
 >>> from fluoro_jax import zoo
 >>> zoo.names()
-['causal-cpu', 'clinic', 'clinic-clutter', 'group', 'one-shot-cpu']
+['causal-clutter', 'causal-cpu', 'clinic', 'clinic-clutter', 'group', 'one-shot-cpu']
 """
 
 from __future__ import annotations

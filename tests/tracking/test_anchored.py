@@ -6,12 +6,19 @@ import dataclasses
 
 import numpy as np
 import pytest
+from blobs import blob_clip
 
 from fluoro_jax.clip import Clip
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import iso_pixel_mm, square_panel
+from fluoro_jax.geometry import iso_pixel_mm, position_iso_mm, square_panel
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.tracking.anchored import SAME_MM, AnchoredTracker, anchor
+from fluoro_jax.tracking.anchored import (
+    APART_MM,
+    SAME_MM,
+    AnchoredTracker,
+    anchor,
+    beside,
+)
 from fluoro_jax.tracking.tracker import Tracker, make_track, track_clip
 
 SIDE = 48
@@ -144,3 +151,109 @@ def test_answers_that_are_there_already_are_moved_alike():
     ):
         np.testing.assert_array_equal(one.probability, other.probability)
         assert (one.frame, one.status) == (other.frame, other.status)
+
+
+@dataclasses.dataclass(frozen=True)
+class Says:
+    """A template that answers with these places (row, column), NaN for none."""
+
+    places: np.ndarray
+    confidence: float = 0.7
+
+    def init(self, geometry, reference=None, *, periodic=False, domain="log"):
+        return 0
+
+    def step(self, state, frame, time_s):
+        track = make_track(state, truth(WAY[0]), VIEW)
+        place = np.asarray(self.places[state], float)
+        track = dataclasses.replace(track, centroid_px=place)
+        return state + 1, dataclasses.replace(track, confidence=self.confidence)
+
+    def flush(self, state):
+        return []
+
+
+PIXEL_MM = iso_pixel_mm(VIEW)[0]
+FINE = START + WAY + 0.3  # places between the pixels
+SEEN = [box(20 + row, 24 + column, 5) for row, column in WAY]
+ELSEWHERE = [box(8 + row, 10 + column, 5) for row, column in WAY]
+
+
+def places_of(tracks):
+    return np.stack([track.centroid_px for track in tracks])
+
+
+@pytest.mark.parametrize("lookahead", [0, 2, 4])
+def test_a_template_beside_answers_more_finely_while_both_agree(lookahead):
+    assert np.hypot(0.3, 0.3) * PIXEL_MM < APART_MM
+    tracks = follow(SEEN, lookahead, template=Says(FINE))
+    np.testing.assert_array_equal(places_of(tracks)[0], START)
+    np.testing.assert_allclose(places_of(tracks)[1:], FINE[1:], atol=1e-6)
+    assert [track.status for track in tracks] == ["ok"] * 4
+    assert tracks[1].confidence == pytest.approx(0.9, abs=1e-6)
+    np.testing.assert_allclose(
+        tracks[1].centroid_iso_mm, position_iso_mm(VIEW, FINE[1]), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_where_the_template_slides_off_a_network_that_knows_the_tumour_rules(lookahead):
+    slid = np.array(FINE)
+    slid[2:] += 2.0  # pixels of 6.7 mm
+    tracks = follow(SEEN, lookahead, template=Says(slid))
+    np.testing.assert_allclose(places_of(tracks)[1], FINE[1])
+    np.testing.assert_allclose(places_of(tracks)[2:], (START + WAY)[2:], atol=0.05)
+    assert [t.status for t in tracks] == ["ok", "ok", *["low_confidence"] * 2]
+
+
+def test_a_network_that_follows_something_else_does_not_rule_and_is_told():
+    tracks = follow(ELSEWHERE, template=Says(FINE + 3.0 * (WAY > 0)))
+    np.testing.assert_allclose(places_of(tracks)[1:], (FINE + 3.0 * (WAY > 0))[1:])
+    assert {t.status for t in tracks} == {"low_confidence"}
+    assert {t.confidence for t in tracks} == {0.7}
+
+
+def test_where_one_of_them_has_no_answer_the_other_has():
+    blank = np.zeros((SIDE, SIDE), np.float32)
+    tracks = follow([SEEN[0], SEEN[1], blank, SEEN[3]], template=Says(FINE))
+    np.testing.assert_allclose(places_of(tracks)[2], FINE[2])
+    assert tracks[2].status == "low_confidence"
+    gone = np.array(FINE)
+    gone[3] = np.nan
+    tracks = follow(SEEN, template=Says(gone))
+    np.testing.assert_allclose(places_of(tracks)[3], (START + WAY)[3], atol=0.05)
+
+
+def test_answers_that_are_there_already_are_guarded_alike():
+    slid = np.array(FINE)
+    slid[2] += 2.0
+    clip = Clip(np.stack(SEEN), 0.5 * np.arange(4), VIEW)
+    alone = track_clip(Says(slid), clip)
+    seen = track_clip(Shows(), clip)
+    moved = anchor(seen, truth(WAY[0]), VIEW, 1.0, matched=alone)
+    expected = follow(SEEN, template=Says(slid))
+    np.testing.assert_allclose(places_of(moved), places_of(expected))
+    assert [t.status for t in moved] == [t.status for t in expected]
+
+
+def test_the_threshold_decides_whether_the_tumour_was_known():
+    tracks = follow(SEEN, template=Says(FINE), threshold=0.95)
+    assert {t.status for t in tracks} == {"low_confidence"}
+
+
+def test_the_template_beside_follows_a_disc():
+    clip = blob_clip()
+    known = [np.asarray(mask) for mask in clip.mask]
+    shown = dataclasses.replace(clip, mask=None)
+    tracks = anchor(
+        [make_track(n, mask, clip.geometry) for n, mask in enumerate(known)],
+        known[0],
+        clip.geometry,
+        1.0,
+        matched=track_clip(
+            dataclasses.replace(beside(), band_mm=None),
+            shown,
+            (clip.frames[0], known[0]),
+        ),
+    )
+    np.testing.assert_allclose(places_of(tracks), clip.centroid_px, atol=0.15)

@@ -10,12 +10,15 @@ from blobs import PATH, VIEW, blob_clip, blob_frame, blob_mask
 from scipy import ndimage
 
 from fluoro_jax.errors import UserError
-from fluoro_jax.tracking.baselines import extras, matching
+from fluoro_jax.tracking.baselines import extras
 from fluoro_jax.tracking.baselines.matching import (
     Match,
+    Patch,
     band_pass,
+    correlations,
     cut_patch,
     match_patch,
+    patch_at,
     refine_peak,
 )
 from fluoro_jax.tracking.baselines.template import TemplateTracker
@@ -32,6 +35,37 @@ def test_a_shifted_image_is_found_to_a_tenth_of_a_pixel():
         match = match_patch(moved, patch, np.zeros(2), (8, 8))
         np.testing.assert_allclose(match.shift_px, shift, atol=0.1)
         assert match.score > 0.9 and 0.3 < match.confidence < 1.0
+
+
+def test_a_peak_at_the_border_of_the_search_is_refined_too():
+    frame = blob_frame(40.0, 44.0)
+    patch = cut_patch(frame, blob_mask(40, 44), (3, 3))
+    match = match_patch(blob_frame(42.2, 42.1), patch, np.zeros(2), (2, 2))
+    np.testing.assert_allclose(match.shift_px, [2.2, -1.9], atol=0.1)
+
+
+def test_correlations_are_pearsons_at_every_place():
+    rng = np.random.default_rng(1)
+    region, pattern = rng.normal(5.0, 1.0, (14, 12)), rng.normal(-2.0, 0.1, (5, 4))
+    region[:6, :5] = 7.0  # a window within it is constant
+    found = correlations(region, pattern)
+    assert found.shape == (10, 9)
+    for row, col in np.ndindex(*found.shape):
+        window = region[row : row + 5, col : col + 4]
+        flat = np.ptp(window) == 0.0
+        said = 0.0 if flat else np.corrcoef(window.ravel(), pattern.ravel())[0, 1]
+        assert found[row, col] == pytest.approx(said, abs=1e-9)
+    assert not found[0, 0] and not correlations(region, np.full((5, 4), 0.1)).any()
+    np.testing.assert_allclose(correlations(-region, pattern), -found, atol=1e-9)
+
+
+def test_a_patch_between_pixels_is_bilinear_and_repeats_the_border():
+    rows, cols = np.mgrid[:20, :30].astype(np.float32)
+    patch = Patch(np.zeros((4, 3), np.float32), (8, 9))
+    seen = patch_at(3.0 * rows - cols, patch, np.array([0.25, -1.5]))
+    expected = (3.0 * rows - cols)[8:12, 9:12] + 3.0 * 0.25 + 1.5
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
+    assert (patch_at(rows, patch, np.array([50.0, 0.0])) == 19.0).all()
 
 
 def test_the_maximum_of_a_quadratic_is_exact():
@@ -183,7 +217,7 @@ def test_a_missing_library_names_its_extra(monkeypatch):
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(UserError, match=r"fluoro_jax\[classical\]"):
-        matching.optional("cv2")
+        extras.optional("cv2")
 
 
 def test_tuning_counts_its_trials_and_puts_the_best_first():

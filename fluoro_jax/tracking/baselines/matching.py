@@ -9,13 +9,12 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from fluoro_jax.clip import Track
 from fluoro_jax.errors import refuse
 from fluoro_jax.geometry import Geometry, iso_pixel_mm, position_iso_mm
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.tracking.baselines.extras import optional
 from fluoro_jax.tracking.baselines.shape import place_mask
 from fluoro_jax.tracking.checks import Reference
 from fluoro_jax.tracking.tracker import make_track
@@ -24,6 +23,7 @@ Pair = tuple[int, int]
 SIDE_PX = 5  # the peak's own surroundings, left out of the side lobe (Bolme 2010)
 # Ours: a peak so many standard deviations above the side lobe has confidence 0.5.
 HALF_CONFIDENCE = 5.0
+FLAT = 1e-10  # a variance under this share of the mean square is rounding
 LEAST_CONFIDENCE = 0.5  # below, the status is "low_confidence"
 
 
@@ -143,26 +143,49 @@ def match_patch(
         The best shift, refined by a quadratic through the 3 x 3 values around the peak;
         `around_px` itself with a score of 0 where nothing resembles the patch, as in
         a blank frame, or where the patch is constant.
-
-    Raises:
-        UserError: if OpenCV is not installed.
     """
-    cv2 = optional("cv2")
     near = np.round(np.asarray(around_px, float)).astype(int)
-    start = np.array(patch.corner_px) + near - search_px
-    size = np.array(patch.values.shape) + 2 * np.array(search_px)
-    region = _region(frame, start, size)
-    # A constant region has no correlation: OpenCV answers inf or NaN there.
-    scores = cv2.matchTemplate(region, patch.values, cv2.TM_CCOEFF_NORMED)
-    scores = np.where(np.isfinite(scores) & (np.abs(scores) <= 1.001), scores, 0.0)
+    # One pixel more on every side, so that every peak has neighbours to be refined by.
+    reach = np.array(search_px) + 1
+    start = np.array(patch.corner_px) + near - reach
+    region = _region(frame, start, np.array(patch.values.shape) + 2 * reach)
+    beyond = correlations(region, patch.values)
+    scores = beyond[1:-1, 1:-1]
     peak = np.array(np.unravel_index(int(scores.argmax()), scores.shape))
-    # Where all are alike the largest is the first, a corner of the search; of a
-    # constant patch OpenCV answers 1 everywhere.
-    if scores[tuple(peak)] <= 0.0 or not np.ptp(patch.values):
+    # Where all are alike the largest is the first, a corner of the search.
+    if scores[tuple(peak)] <= 0.0:
         return Match(np.asarray(around_px, float), 0.0, 0.0)
-    shift = near + peak - search_px + refine_peak(scores, (int(peak[0]), int(peak[1])))
+    refined = refine_peak(beyond, (int(peak[0]) + 1, int(peak[1]) + 1))
+    shift = near + peak - search_px + refined
     score = float(scores[tuple(peak)])
     return Match(shift, score, _peak_to_sidelobe(scores, peak))
+
+
+def correlations(region: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+    """Returns the correlation of a pattern with a region at every place within it.
+
+    Pearson's, in [-1, 1] but for rounding; 0 where one of the two is constant.
+
+    Args:
+        region: `[H, W]`.
+        pattern: `[h, w]`, no larger.
+
+    Returns:
+        `[H - h + 1, W - w + 1]` float64.
+    """
+    region, pattern = np.asarray(region, float), np.asarray(pattern, float)
+    least = FLAT * np.square(region).mean()
+    if pattern.var() <= FLAT * np.square(pattern).mean():
+        return np.zeros(np.subtract(region.shape, pattern.shape) + 1)
+    region, pattern = region - region.mean(), pattern - pattern.mean()
+    sums = lambda values: signal.fftconvolve(values, np.ones(pattern.shape), "valid")
+    # Of the window under the pattern: n times its variance.
+    spread = sums(np.square(region)) - np.square(sums(region)) / pattern.size
+    dots = signal.fftconvolve(region, pattern[::-1, ::-1], "valid")
+    # What is left of a constant window after rounding is no structure.
+    seen = spread > least * pattern.size
+    norm = np.sqrt(np.where(seen, spread, 1.0) * np.square(pattern).sum())
+    return np.where(seen, dots / norm, 0.0)
 
 
 def refine_peak(scores: np.ndarray, peak: Pair) -> np.ndarray:
@@ -195,11 +218,10 @@ def refine_peak(scores: np.ndarray, peak: Pair) -> np.ndarray:
 
 def patch_at(frame: np.ndarray, patch: Patch, shift_px: np.ndarray) -> np.ndarray:
     """Returns what a frame shows where a patch has moved to, `[h, w]`, bilinear."""
-    cv2 = optional("cv2")
-    rows, cols = patch.values.shape
-    middle = np.array(patch.corner_px) + shift_px + 0.5 * (np.array([rows, cols]) - 1)
-    frame = np.ascontiguousarray(frame, np.float32)
-    return cv2.getRectSubPix(frame, (cols, rows), (float(middle[1]), float(middle[0])))
+    start = np.array(patch.corner_px) + shift_px
+    places = np.indices(patch.values.shape) + start[:, None, None]
+    frame = np.asarray(frame, np.float32)
+    return ndimage.map_coordinates(frame, places, order=1, mode="nearest")
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:

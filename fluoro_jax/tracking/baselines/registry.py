@@ -145,15 +145,14 @@ def _rivals() -> dict[str, Rival]:
             "frame 0", _fitted(PhasePriorTracker, by_time=True), 1
         ),
         "template_fixed": Rival(
-            "frame 0", lambda training, _: TemplateTracker.fit(training), fixed, EXTRA
+            "frame 0", lambda training, _: TemplateTracker.fit(training), fixed
         ),
         "template_updated": Rival(
             "frame 0",
             lambda training, _: TemplateTracker.fit(training, **template.UPDATED),
             updated,
-            EXTRA,
         ),
-        "template_phases": Rival("phases", _of_patient(_phase_templates), 1, EXTRA),
+        "template_phases": Rival("phases", _of_patient(_phase_templates), 1),
         "flow_reference": Rival("frame 0", lambda *_: FlowTracker(), flows, EXTRA),
         "flow_successive": Rival(
             "frame 0", lambda *_: FlowTracker(mode="successive"), flows, EXTRA

@@ -21,7 +21,7 @@ from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
 from fluoro_jax.geometry import Geometry
 from fluoro_jax.metrics import centroid_px
-from fluoro_jax.tracking.baselines.extras import check_form, optional
+from fluoro_jax.tracking.baselines.extras import check_form
 from fluoro_jax.tracking.baselines.matching import (
     Match,
     Patch,
@@ -164,7 +164,6 @@ class TemplateTracker:
                 that of `films`.
         """
         check = begin(geometry, reference, domain=domain)
-        optional("cv2")
         films = self.films or (need_reference(reference),)
         for film in self.films:
             # As if it were the reference: the same shape and a tumour in it.
