@@ -101,6 +101,7 @@ STANDS_FOR = {
     # A template beside an outline that is moved; without one, as before.
     "e1f3909ee2b45c68": "fde279dc64ab5942",  # tracking/anchored.py
     "868c15455d5a39e6": NEW,  # tracking/baselines/template.py
+    "8cf757c03a3e304a": "d8c4387e6b8f30a1",  # evaluation/evaluate.py: its columns
     "54b76f0c04d893aa": NEW,  # training/read_forward.py
     # The clips of a CT were a part of experiments/real_anatomy.py.
     "62d306899739ac8c": "091ff0b682897a72",  # experiments/ct_clips.py

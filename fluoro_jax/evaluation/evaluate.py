@@ -32,7 +32,7 @@ from fluoro_jax.fingerprint import config as config_fingerprint
 from fluoro_jax.metrics import iou
 from fluoro_jax.stages import stage
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.anchored import AnchoredTracker
+from fluoro_jax.tracking.anchored import AnchoredTracker, beside
 from fluoro_jax.tracking.baselines.phase_prior import PhasePriorTracker
 from fluoro_jax.tracking.baselines.static import StaticTracker
 from fluoro_jax.tracking.networks import network_tracker
@@ -182,7 +182,8 @@ def methods(
 
     A network that reads its window both ways stands twice: with the whole clip (as
     published) and with the past alone. Every network stands once more as the baselines
-    do: shown frame 0 with its true mask.
+    do: shown frame 0 with its true mask, and that outline is moved; once again with a
+    template beside it, which stands alone too.
 
     Args:
         cfg: the run's config.
@@ -206,10 +207,18 @@ def methods(
     else:
         network = [Method("ours", "ours", online)]
     share = cfg.evaluation.offset_share
-    shown = AnchoredTracker(network[0].tracker, share)
+    seen = network[0].tracker
+    shown = AnchoredTracker(seen, share)
+    guarded = AnchoredTracker(seen, share, beside(), threshold)
+    # Its outline is cut as the others' are.
+    template = AnchoredTracker(beside())
     return [
         *network,
         Method("ours_frame0", "ours + frame 0", shown, frame0=True),
+        Method(
+            *("ours_template_frame0", "ours + template + frame 0", guarded), frame0=True
+        ),
+        Method("template_frame0", "template + frame 0", template, frame0=True),
         Method("static", "static", static),
         Method("static_frame0", "static + frame 0", static, frame0=True),
         Method("phase_prior", "phase prior", prior),

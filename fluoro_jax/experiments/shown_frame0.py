@@ -1,4 +1,4 @@
-"""The networks beside the phase prior, both shown frame 0 with its outline."""
+"""Networks, templates and the phase prior, all shown frame 0 with its outline."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ from fluoro_jax.report.study import compare
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 OURS, PRIOR = "ours_frame0", "phase_prior_frame0"
+# The rows of a part, those that it has: columns of its table, and what they are called.
+ROWS = {
+    OURS: "network",
+    "ours_template_frame0": "network and template",
+    "template_frame0": "template",
+    PRIOR: "phase prior",
+}
 # Measure, decimals, larger is better, and its name.
 MEASURES = (
     ("iou", 3, True, "IoU"),
@@ -30,17 +37,19 @@ HEAD = (
     "better than the phase prior",
 )
 WORDS = (
-    "Both are shown frame 0 with its true mask, and move that outline: the network to "
+    "All are shown frame 0 with its true mask, and move that outline: the network to "
     "its centroid, corrected by a share of its offset in frame 0 "
-    "(`evaluation.offset_share`, 1 where no other is given), the phase prior along the "
-    "mean training path without any image. Frame 0 itself is scored too, without an "
-    "error. Means [95 % interval], as above; one seed a part. "
-    "Better: our mean is better and the two intervals do not overlap."
+    "(`evaluation.offset_share`, 1 where no other is given), the template to where the "
+    "updated pattern of frame 0 is found, both together as `tracking/anchored.py` "
+    "says, the phase prior along the mean training path without any image. Frame 0 "
+    "itself is scored too, without an error. Means [95 % interval], as above; one seed "
+    "a part. Better: the mean is better and the two intervals do not overlap. Records "
+    "made before the template stood there have no row of it."
 )
 
 
 def shown_frame0(records: Records) -> str:
-    """Returns the table, two rows a part; "" if no part has the numbers."""
+    """Returns the table, a row a tracker and part; "" if no part has the numbers."""
     lines = []
     for name, record in records.items():
         table = record["table"]
@@ -50,10 +59,12 @@ def shown_frame0(records: Records) -> str:
         if record["section"] == "ablation" or one_frame or OURS not in keys:
             continue
         stale = " (STALE)" if record["stale"] else ""
-        better = [label for key, _, up, label in MEASURES if _better(table, key, up=up)]
-        ours = [f"`{name}`{stale}", "network", *_cells(table, OURS)]
-        prior = ["", "phase prior", *_cells(table, PRIOR)]
-        lines += [[*ours, ", ".join(better) or "in none"], [*prior, ""]]
+        for who, what in ROWS.items():
+            if who not in keys:
+                continue
+            part = f"`{name}`{stale}" if who == OURS else ""
+            better = "" if who == PRIOR else _better(table, who)
+            lines.append([part, what, *_cells(table, who), better])
     if not lines:
         return ""
     rows = [HEAD, ("---",) * len(HEAD), *lines]
@@ -72,6 +83,11 @@ def _cells(table: Record, who: str) -> list[str]:
     ]
 
 
-def _better(table: Record, key: str, *, up: bool) -> bool:
-    ours, prior = (value(table, key, who) for who in (OURS, PRIOR))
-    return compare(ours, prior, up=up) == "better"
+def _better(table: Record, who: str) -> str:
+    """The measures in which a column is better than the phase prior."""
+    better = []
+    for key, _, up, label in MEASURES:
+        ours, prior = (value(table, key, one) for one in (who, PRIOR))
+        if compare(ours, prior, up=up) == "better":
+            better.append(label)
+    return ", ".join(better) or "in none"

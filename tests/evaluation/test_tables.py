@@ -70,8 +70,10 @@ def test_a_network_that_reads_no_other_frame_stands_once(stack, lstm, lookahead)
     cfg.data.stack, cfg.gen.lstm = stack, lstm
     columns = methods(cfg, None, None, arrays_of([clip_of(10, 10, 3)]))
     named = {c.key: c.tracker for c in columns if c.key.startswith("ours")}
-    shown = named.pop("ours_frame0")
+    shown, guarded = named.pop("ours_frame0"), named.pop("ours_template_frame0")
     assert shown.lookahead_frames == named["ours"].lookahead_frames
+    assert (guarded.inner, guarded.threshold) == (shown.inner, cfg.evaluation.threshold)
+    assert shown.template is None and guarded.template is not None
     ours = named
     assert {key: t.lookahead_frames for key, t in ours.items()} == lookahead
 

@@ -51,6 +51,23 @@ def rows(records):
     return [[cell.strip() for cell in cells] for cells in found[2:]]
 
 
+def test_a_template_and_both_together_have_rows_where_they_were_scored():
+    made = record()
+    table = made["table"]
+    beside = ("ours_template_frame0", "template_frame0")
+    for key, factor in zip(beside, (0.1, 9.0), strict=True):
+        table["columns"].append({"key": key, "causal": True, "lookahead_frames": 0})
+        table["lead"][key] = dict(table["lead"][OURS], median_mm=0.25)
+        for row in table["rows"]:
+            row["values"][key] = interval(factor * row["values"][OURS]["mean"])
+    found = rows({"a": made})
+    names = [row[1] for row in found]
+    assert names == ["network", "network and template", "template", "phase prior"]
+    assert found[1][4] == "0.25, 1.50, 2.00"
+    assert found[1][-1] == "vertical [mm], horizontal [mm]"
+    assert found[2][-1] == "IoU" and found[3][-1] == ""
+
+
 def test_two_rows_a_part_with_what_is_better_beyond_the_intervals():
     ours, prior = rows({"a": record()})
     assert ours[:4] == ["`a`", "network", "no; 9", "30"]
