@@ -149,13 +149,14 @@ def track(options: Options) -> None:
         inputs = [*filter(None, (options.clip, options.frame0)), *read.files]
         check_inputs(options.out, inputs, options.beside)
         rows, masks, first_s = _follow(plan, quiet=options.quiet)
-    rows, masks = frame0.moved(rows, masks, outline=outline, plan=plan)
+    rows, masks = frame0.moved(rows, masks, outline=outline, plan=plan, clip=read.clip)
     told = tell_warnings(caught)
     about = run_record.about(options, read, plan)
     # The whole record: paths stand all over it, in warnings too.
     record = readable(
         {
             **(pixels_only.without_mm(about) if bare else about),
+            "frame0_moved_by": frame0.moved_by(options.frame0, outline),
             "runtime": {
                 "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
                 "seconds": round(time.time() - begun, 3),

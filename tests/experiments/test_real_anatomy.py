@@ -95,7 +95,7 @@ def test_shown_frame_0_an_answer_beside_the_tumour_moves_its_outline(sequences):
 def test_a_template_moves_the_outline_where_the_network_is_blind(
     a_run, tmp_path, monkeypatch
 ):
-    a_run.study.update(rows=128, cols=128)  # at 32 nothing is left of a band of 1 mm
+    a_run.study.update(rows=128, cols=128)
     blank = np.zeros((a_run.study.num_frames, 128, 128), np.float32)
     monkeypatch.setattr(ra, "network_tracker", lambda *_: Shown(blank))
     found = ra.evaluate_in_ct(a_run, tmp_path, ct="chest.mha", count="2")

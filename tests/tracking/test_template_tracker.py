@@ -130,11 +130,13 @@ def test_a_blank_frame_leaves_the_tumour_where_it_was(mode, band_mm, level):
     np.testing.assert_allclose(tracks[3].centroid_px, clip.centroid_px[3], atol=0.3)
 
 
-def test_a_band_below_the_pixel_leaves_nothing_to_match_and_holds_the_outline():
-    clip = blob_clip()
+def test_a_band_below_the_pixel_is_widened_to_it():
+    clip = blob_clip()  # at 3.3 mm; the disc's edge is 10 mm wide
+    narrow = band_pass(clip.frames[0], VIEW, (0.1, 0.2))
+    np.testing.assert_allclose(narrow, band_pass(clip.frames[0], VIEW, (1.5, 3.0)))
     tracks = _tracked(TemplateTracker(band_mm=(0.1, 0.2)), clip)
     places = np.stack([track.centroid_px for track in tracks])
-    np.testing.assert_allclose(places, clip.centroid_px[[0] * 4], atol=1e-6)
+    np.testing.assert_allclose(places, clip.centroid_px, atol=0.15)
 
 
 def test_the_best_of_the_phases_answers_without_a_reference():

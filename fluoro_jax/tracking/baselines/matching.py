@@ -23,6 +23,7 @@ Pair = tuple[int, int]
 SIDE_PX = 5  # the peak's own surroundings, left out of the side lobe (Bolme 2010)
 # Ours: a peak so many standard deviations above the side lobe has confidence 0.5.
 HALF_CONFIDENCE = 5.0
+LEAST_PX = 0.45  # of a band; 0.6 mm at the pixel for which it was tuned are 0.48
 FLAT = 1e-10  # a variance under this share of the mean square is rounding
 LEAST_CONFIDENCE = 0.5  # below, the status is "low_confidence"
 
@@ -93,7 +94,8 @@ def band_pass(
         frame: `[H, W]`.
         geometry: the view; gives a pixel its mm.
         band_mm: standard deviations of the finer and of the coarser mean, mm in the
-            isocentre plane; None returns the frame as it is.
+            isocentre plane; None returns the frame as it is. Where the finer is
+            under `LEAST_PX` both are larger in proportion.
 
     Returns:
         `[H, W]` float32, the finer mean minus the coarser.
@@ -101,10 +103,11 @@ def band_pass(
     frame = np.asarray(frame, np.float32)
     if band_mm is None:
         return frame
-    pitch = np.array(iso_pixel_mm(geometry))
+    sigma_px = np.array(band_mm)[:, None] / np.array(iso_pixel_mm(geometry))
+    # Under half a pixel nothing is averaged, and the difference is the noise.
+    sigma_px = sigma_px * max(1.0, LEAST_PX / sigma_px.min())
     fine, coarse = (
-        ndimage.gaussian_filter(frame, sigma_mm / pitch, mode="nearest")
-        for sigma_mm in band_mm
+        ndimage.gaussian_filter(frame, sigma, mode="nearest") for sigma in sigma_px
     )
     return fine - coarse
 
