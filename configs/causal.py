@@ -9,7 +9,9 @@ Time:     not measured from fresh networks. `:cpu` is meant to start from those 
           beside other work on two AVX-512 cores, about 0.6 s a step without.
 Expected: from a run that had trained 1500 steps from clinic it misses none of 30 cases
           (`--config.study.num_test=30`), median distance 0.71 mm, IoU 0.831 [0.752,
-          0.868] (docs/riding.md).
+          0.868] (docs/riding.md). The weights `causal-clutter` went on from it for
+          1000 steps with ellipses that are no tumours over every clip
+          (`data.randomise=clutter+exposure`; every flag is in docs/weights.md).
 
 The recipe of `configs/clinic.py` on the study `stream`: uneven breaths, five frames a
 second. No answer reads a later frame: ConvLSTMs run forward, a frame comes with the two
