@@ -97,7 +97,8 @@ STANDS_FOR = {
     "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
     "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
     # How a patch is matched, which nothing that the plan scores does.
-    "2922a24e10bffb0b": "053f71b453b90d73",  # tracking/baselines/matching.py
+    "2922a24e10bffb0b": "7bec9f5abecee81d",  # tracking/baselines/matching.py
+    "7bec9f5abecee81d": "053f71b453b90d73",
     # A template beside an outline that is moved; without one, as before.
     "e1f3909ee2b45c68": "fde279dc64ab5942",  # tracking/anchored.py
     "868c15455d5a39e6": NEW,  # tracking/baselines/template.py
