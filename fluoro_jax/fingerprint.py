@@ -97,12 +97,14 @@ STANDS_FOR = {
     "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
     "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
     # How a patch is matched, which nothing that the plan scores does.
-    "2922a24e10bffb0b": "7bec9f5abecee81d",  # tracking/baselines/matching.py
+    "52c09095e68c69fd": "7bec9f5abecee81d",  # tracking/baselines/matching.py
     "7bec9f5abecee81d": "053f71b453b90d73",
     # A template beside an outline that is moved; without one, as before.
-    "e1f3909ee2b45c68": "fde279dc64ab5942",  # tracking/anchored.py
+    "0f3d9f825dbe13fd": "e1f3909ee2b45c68",  # tracking/anchored.py
+    "e1f3909ee2b45c68": "fde279dc64ab5942",
     "868c15455d5a39e6": NEW,  # tracking/baselines/template.py
-    "8cf757c03a3e304a": "d8c4387e6b8f30a1",  # evaluation/evaluate.py: its columns
+    "388bcb857aec5f28": "8cf757c03a3e304a",  # evaluation/evaluate.py: its columns
+    "8cf757c03a3e304a": "d8c4387e6b8f30a1",
     "54b76f0c04d893aa": NEW,  # training/read_forward.py
     # The clips of a CT were a part of experiments/real_anatomy.py.
     "62d306899739ac8c": "091ff0b682897a72",  # experiments/ct_clips.py

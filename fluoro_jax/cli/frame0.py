@@ -14,8 +14,11 @@ from typing import Any
 from fluoro_jax.errors import refuse
 
 OUTLINE = 0.5  # a mask of zeros and ones is cut here
-# For the record: `tracking.anchored.APART_MM`, and `tracking/posterior.py`.
-GUARDED = "an updated template, or the model where the two are over 3 mm apart"
+# For the record; see `tracking/anchored.py` and `tracking/posterior.py`.
+GUARDED = (
+    "an updated template, or the model where the two are apart and it found the "
+    "outlined tumour in the first frame"
+)
 FOLLOWED = "the model, whose motion model starts at the outline"
 
 
@@ -26,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MASK",
         help="the tumour in the first frame, not 0 inside: a .mha or a grey .png of "
         "the clip's pixels; this outline is moved by an updated template, and as the "
-        "model's answer moves where the two are apart",
+        "model's answer moves where the two are apart and it found the outlined "
+        "tumour in that frame",
     )
 
 
@@ -84,7 +88,7 @@ def moved(
     """Returns the rows and masks of `track._follow` with an outline in their place.
 
     The outline is moved by a template, and by the rows where these know better
-    (`AnchoredTracker`). The template's time counts in the latency of every frame.
+    (`AnchoredTracker`). The mean time of that counts in the latency of every frame.
 
     Done in the clip's own pixels and order, whatever sequences the clip was split into
     for the model.
@@ -113,8 +117,8 @@ def moved(
         dataclasses.replace(clip, **blind),
         (np.asarray(clip.frames[0]), outline),
     )
-    more_ms = 1e3 * (time.perf_counter() - begun) / len(matched)
     tracks = anchor([one for one, _ in rows], outline, view, share, matched=matched)
+    more_ms = 1e3 * (time.perf_counter() - begun) / len(tracks)
     cut = np.stack([np.asarray(one.probability) >= OUTLINE for one in tracks])
     cut = cut.astype(np.uint8)
     answers = [

@@ -210,14 +210,13 @@ def methods(
     seen = network[0].tracker
     shown = AnchoredTracker(seen, share)
     guarded = AnchoredTracker(seen, share, beside(), threshold)
+    both = "ours + template + frame 0"
     # Its outline is cut as the others' are.
     template = AnchoredTracker(beside())
     return [
         *network,
         Method("ours_frame0", "ours + frame 0", shown, frame0=True),
-        Method(
-            *("ours_template_frame0", "ours + template + frame 0", guarded), frame0=True
-        ),
+        Method("ours_template_frame0", both, guarded, frame0=True),
         Method("template_frame0", "template + frame 0", template, frame0=True),
         Method("static", "static", static),
         Method("static_frame0", "static + frame 0", static, frame0=True),

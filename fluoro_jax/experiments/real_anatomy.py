@@ -245,7 +245,8 @@ def answer(
         GUARDED: anchor(
             tracks, outline, view, share, matched=alone, threshold=threshold
         ),
-        TEMPLATE: alone,
+        # Beside itself: at its own places, and cut as the outline of both is.
+        TEMPLATE: anchor(alone, outline, view, 1.0, matched=alone),
         HELD: [_unmoved(t.frame, outline, view) for t in tracks],
     }
     return {w: _errors(t, diameter_mm, clip, threshold) for w, t in every.items()}

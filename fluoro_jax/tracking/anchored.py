@@ -45,10 +45,11 @@ class AnchoredState:
         start_px: `[2]` its centroid.
         offset_px: `[2]` from the inner tracker's places to those of the outline; None
             before its first answer that is not empty.
-        at_px: `[2]` the last answer.
+        at_px: `[2]` the last place of the inner tracker, with its offset.
         share: as in the tracker.
         threshold: as in the tracker.
         template: state of the template, if there is one.
+        last_px: `[2]` the last answer of both together.
         matched: its answers to frames that the inner tracker has not answered yet.
         known: the inner tracker's answer in frame 0 was the outlined tumour.
     """
@@ -61,6 +62,7 @@ class AnchoredState:
     at_px: np.ndarray
     share: float
     threshold: float
+    last_px: np.ndarray
     template: Any = None
     matched: tuple[Track, ...] = ()
     known: bool = False
@@ -79,9 +81,12 @@ class AnchoredTracker:
     tracker's.
 
     With a template the outline is at the template's place, except in frames in which
-    the two are more than `APART_MM` apart and the inner tracker's answer to frame 0
-    was the outlined tumour (`KNOWN_IOU`). Where it was not, the confidence is the
-    template's; there, and where the two are apart, the status is "low_confidence".
+    the two are more than `APART_MM` apart, or the template has left the frame, and the
+    inner tracker's answer to frame 0 was the outlined tumour (`KNOWN_IOU`). An answer
+    there that is much smaller than the outline counts as something else, even at its
+    middle. The confidence is the inner tracker's where it knows the tumour and
+    answers, else the template's. The status is "low_confidence" unless both agree. A
+    template that has lost the tumour is not brought back to it.
 
     Attributes:
         inner: any tracker; is given the reference too.
@@ -183,10 +188,17 @@ def anchor(
 
     Returns:
         One a track.
+
+    Raises:
+        ValueError: if the template's answers are not to the same frames.
     """
+    tracks, matched = list(tracks), tuple(matched)
+    frames = [[one.frame for one in answers] for answers in (tracks, matched)]
+    if matched and frames[0] != frames[1]:
+        raise ValueError(f"tracks of frames {frames[0]}, matched of {frames[1]}")
     outline = np.asarray(outline, np.float32)
     state = _before_first(None, geometry, outline, share, threshold)
-    return _all_moved(replace(state, matched=tuple(matched)), tracks)
+    return _all_moved(replace(state, matched=matched), tracks)
 
 
 def _before_first(
@@ -197,7 +209,8 @@ def _before_first(
     threshold: float,
 ) -> AnchoredState:
     at_px = np.asarray(centroid_px(outline))
-    return AnchoredState(inner, geometry, outline, at_px, None, at_px, share, threshold)
+    given = (inner, geometry, outline, at_px, None, at_px, share, threshold)
+    return AnchoredState(*given, last_px=at_px)
 
 
 def _all_moved(state: AnchoredState, tracks: Iterable[Track]) -> list[Track]:
@@ -227,22 +240,24 @@ def _moved(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
 def _guarded(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
     """As `_moved`, with the template's answer for the frame: one of the two places."""
     match, *later = state.matched
-    assert match.frame == track.frame
     state = replace(state, matched=tuple(later))
     if track.frame == 0:
         mask = np.asarray(track.probability) >= state.threshold
         state = replace(state, known=_iou(mask, state.outline > 0.0) >= KNOWN_IOU)
-    place_px = np.asarray(match.centroid_px, float) if track.frame else state.start_px
-    away_px = state.at_px - place_px
-    apart = np.linalg.norm(away_px * np.array(iso_pixel_mm(state.geometry))) > APART_MM
-    # A tracker without an answer holds its last place, which says nothing.
-    rules = state.known and apart and track.status != "missed"
-    if rules or not np.isfinite(place_px).all():  # the template left the frame
-        place_px = state.at_px
-    sure = track if state.known else match
-    status = track.status if state.known and not apart else "low_confidence"
-    status = "low_confidence" if status == "missed" else status
+    answered = state.known and track.status not in ("missed", "held")
+    seen_px = np.asarray(match.centroid_px, float) if track.frame else state.start_px
+    seen = bool(np.isfinite(seen_px).all())  # not where the template left the frame
+    away_mm = (state.at_px - seen_px) * np.array(iso_pixel_mm(state.geometry))
+    agree = answered and seen and bool(np.linalg.norm(away_mm) <= APART_MM)
+    if answered and not agree:
+        place_px, sure = state.at_px, track
+    elif seen:
+        place_px, sure = seen_px, track if answered else match
+    else:
+        place_px, sure = state.last_px, match
+    status = track.status if agree else "low_confidence"
     answer = _at(state, track, place_px, sure.confidence, status)
+    state = replace(state, last_px=place_px)
     if answer.status == "missed":
         return state, answer
     # Not the centroid of its pixels: a template's place is finer than they are.

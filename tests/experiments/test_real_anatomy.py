@@ -176,7 +176,7 @@ def test_the_share_of_an_offset_is_the_configs(a_run, tmp_path, monkeypatch):
     monkeypatch.setattr(ra, "anchor", noted)
     a_run.evaluation.offset_share = 0.25
     ra.evaluate_in_ct(a_run, tmp_path, ct="chest.mha", count="1")
-    assert asked == [0.25, 0.25]
+    assert asked == [0.25, 0.25, 1.0]
 
 
 def test_published_weights_take_the_place_of_a_run(a_run, tmp_path, monkeypatch):

@@ -217,11 +217,40 @@ def test_where_one_of_them_has_no_answer_the_other_has():
     blank = np.zeros((SIDE, SIDE), np.float32)
     tracks = follow([SEEN[0], SEEN[1], blank, SEEN[3]], template=Says(FINE))
     np.testing.assert_allclose(places_of(tracks)[2], FINE[2])
-    assert tracks[2].status == "low_confidence"
+    assert (tracks[2].status, tracks[2].confidence) == ("low_confidence", 0.7)
     gone = np.array(FINE)
     gone[3] = np.nan
     tracks = follow(SEEN, template=Says(gone))
     np.testing.assert_allclose(places_of(tracks)[3], (START + WAY)[3], atol=0.05)
+    assert tracks[3].status == "low_confidence"
+
+
+@pytest.mark.parametrize("maps", [ELSEWHERE, [np.zeros((SIDE, SIDE))] * 4])
+def test_where_neither_has_an_answer_the_outline_stays_where_it_was_last(maps):
+    gone = np.array(FINE)
+    gone[2:] = np.nan
+    tracks = follow([np.float32(one) for one in maps], template=Says(gone))
+    np.testing.assert_allclose(places_of(tracks)[1:], FINE[[1, 1, 1]])
+    assert {track.status for track in tracks[2:]} == {"low_confidence"}
+
+
+def test_an_answer_that_is_only_held_does_not_rule():
+    seen = [make_track(n, mask, VIEW) for n, mask in enumerate(SEEN)]
+    seen[2] = dataclasses.replace(seen[2], status="held")
+    slid = np.array(FINE)
+    slid[2] += 2.0
+    clip = Clip(np.stack(SEEN), 0.5 * np.arange(4), VIEW)
+    alone = track_clip(Says(slid), clip)
+    moved = anchor(seen, truth(WAY[0]), VIEW, 1.0, matched=alone)
+    np.testing.assert_allclose(places_of(moved)[2], slid[2])
+    assert (moved[2].status, moved[2].confidence) == ("low_confidence", 0.7)
+
+
+def test_answers_to_other_frames_are_refused():
+    seen = [make_track(n, mask, VIEW) for n, mask in enumerate(SEEN)]
+    for matched in (seen[:2], seen[1:]):
+        with pytest.raises(ValueError, match="matched of"):
+            anchor(seen, truth(WAY[0]), VIEW, 1.0, matched=matched)
 
 
 def test_answers_that_are_there_already_are_guarded_alike():

@@ -24,7 +24,7 @@ SIDE_PX = 5  # the peak's own surroundings, left out of the side lobe (Bolme 201
 # Ours: a peak so many standard deviations above the side lobe has confidence 0.5.
 HALF_CONFIDENCE = 5.0
 LEAST_PX = 0.45  # of a band; 0.6 mm at the pixel for which it was tuned are 0.48
-FLAT = 1e-10  # a variance under this share of the mean square is rounding
+FLAT = 1e-10  # a variance under this share of the whole region's is rounding
 LEAST_CONFIDENCE = 0.5  # below, the status is "low_confidence"
 
 
@@ -177,10 +177,11 @@ def correlations(region: np.ndarray, pattern: np.ndarray) -> np.ndarray:
         `[H - h + 1, W - w + 1]` float64.
     """
     region, pattern = np.asarray(region, float), np.asarray(pattern, float)
-    least = FLAT * np.square(region).mean()
-    if pattern.var() <= FLAT * np.square(pattern).mean():
+    if pattern.var() <= 1e-24 * np.square(pattern).mean():
         return np.zeros(np.subtract(region.shape, pattern.shape) + 1)
+    rounding = 1e-24 * np.square(region).mean()  # what subtracting a mean leaves
     region, pattern = region - region.mean(), pattern - pattern.mean()
+    least = max(FLAT * region.var(), rounding)
     sums = lambda values: signal.fftconvolve(values, np.ones(pattern.shape), "valid")
     # Of the window under the pattern: n times its variance.
     spread = sums(np.square(region)) - np.square(sums(region)) / pattern.size
