@@ -104,13 +104,14 @@ def disc_clip(count=12):
     return Clip(np.float32(frames), times, square_panel(PIXELS)), places
 
 
-def test_a_template_moves_it_in_the_clips_own_order(folder, tmp_path):
+@pytest.mark.parametrize("words", [[], ["--lookahead=0"], ["--pixels-only"]])
+def test_a_template_moves_it_in_the_clips_own_order(words, folder, tmp_path):
     """The clip is split into sequences for the model, which knows no tumour."""
     clip, places = disc_clip()
     put_mha(tmp_path, clip)
     argv = ["track", str(tmp_path / "clip.mha"), f"--model={folder}", "--quiet"]
     asked = f"--frame0={folder / 'mask.png'}"
-    assert cli.main([*argv, f"--out={tmp_path / 'out'}", asked]) == 0
+    assert cli.main([*argv, *words, f"--out={tmp_path / 'out'}", asked]) == 0
     with (tmp_path / "out" / "track.csv").open() as file:
         rows = list(csv.DictReader(file))
     found = [[float(row[key]) for key in ("v_px", "u_px")] for row in rows]
