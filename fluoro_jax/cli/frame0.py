@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frame0",
         metavar="MASK",
         help="the tumour in the first frame, not 0 inside: a .mha or a grey .png of "
-        "the clip's pixels; this outline is moved by an updated template, and as the "
-        "model's answer moves where the two are apart and it found the outlined "
-        "tumour in that frame",
+        "the clip's pixels, or the labels of a TrackRAD case; this outline is moved by "
+        "an updated template, and as the model's answer moves where the two are apart "
+        "and it found the outlined tumour in that frame",
     )
 
 
@@ -41,8 +41,9 @@ def given(path: Path | None, clip: Any, tracker: Any) -> tuple[Any, Any]:
     0 and the mask as its reference. Of any other the answers are moved (`moved`).
 
     Args:
-        path: .png or .mha, not 0 inside; an .mha of several frames gives its first.
-            None gives nothing.
+        path: .png or .mha, not 0 inside; an .mha of several frames gives its first,
+            with the frames along its first axis or, as in TrackRAD, its last. None
+            gives nothing.
         clip: whose first frame is outlined.
         tracker: of published weights.
 
@@ -55,7 +56,7 @@ def given(path: Path | None, clip: Any, tracker: Any) -> tuple[Any, Any]:
     """
     if path is None:
         return None, None
-    mask = _read(path)
+    mask = _read(path, clip.frames.shape[1:])
     if mask.shape != clip.frames.shape[1:]:
         refuse(
             f"{path} has {mask.shape[0]} x {mask.shape[1]} pixels",
@@ -128,7 +129,7 @@ def moved(
     return answers, cut
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, shape: tuple[int, int]) -> Any:
     import numpy as np
 
     from fluoro_jax.io.mha import read_mha
@@ -142,6 +143,8 @@ def _read(path: Path) -> Any:
             "save the outline of the first frame as one of them",
         )
     mask = read_mha(path).array if path.suffix == ".mha" else read_png(path)[0]
+    if mask.ndim == 3 and mask.shape[1:] != shape and mask.T.shape[1:] == shape:
+        mask = mask.T  # the labels of a TrackRAD case: the frames are its last axis
     first = mask[0] if mask.ndim == 3 else mask
     if first.ndim != 2:
         refuse(

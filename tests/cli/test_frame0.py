@@ -18,6 +18,7 @@ from fluoro_jax.cli import main as cli
 from fluoro_jax.clip import Clip
 from fluoro_jax.geometry import square_panel
 from fluoro_jax.io.mha import MetaImage, read_mha, write_mha
+from fluoro_jax.io.trackrad import TrackRadCase, write_trackrad
 from fluoro_jax.tracking.tracker import make_track
 from fluoro_jax.zoo import tracker as tracker_of
 
@@ -88,6 +89,19 @@ def test_one_that_follows_a_component_starts_at_the_outline(folder):
     assert moved is None
     np.testing.assert_array_equal(reference[1], truth)
     assert frame0.given(None, clip, model) == (None, None)
+
+
+def test_the_labels_of_a_trackrad_case_are_read_as_they_are_stored(folder, tmp_path):
+    """Their frames are along the last axis."""
+    frames = np.zeros((3, PIXELS, PIXELS // 2))
+    clip = Clip(frames, 0.5 * np.arange(3), square_panel(PIXELS))
+    labels = np.zeros(frames.shape, np.uint8)
+    labels[0, 20:32, 4:9], labels[1:, 40:52, 10:15] = 1, 1
+    case = TrackRadCase(frames, 2.0, (1.0, 1.0), labels)
+    write_trackrad(tmp_path / "case", case)
+    (path,) = (tmp_path / "case" / "targets").glob("*_labels.mha")
+    moved, _ = frame0.given(path, clip, tracker_of("small", folder=folder))
+    np.testing.assert_array_equal(moved, labels[0])
 
 
 def disc_clip(count=12):
