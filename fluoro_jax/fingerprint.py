@@ -97,7 +97,8 @@ STANDS_FOR = {
     "35ec123a3c9262ab": "3fd9ba78fc10c984",  # tracking/stream.py
     "7a8a424b2627e4ec": "2d783b98c3702165",  # training/loop.py: several processes
     # How a patch is matched, which nothing that the plan scores does.
-    "52c09095e68c69fd": "7bec9f5abecee81d",  # tracking/baselines/matching.py
+    "79c8fc62ec4abb10": "52c09095e68c69fd",  # tracking/baselines/matching.py
+    "52c09095e68c69fd": "7bec9f5abecee81d",
     "7bec9f5abecee81d": "053f71b453b90d73",
     # A template beside an outline that is moved; without one, as before.
     "0f3d9f825dbe13fd": "e1f3909ee2b45c68",  # tracking/anchored.py

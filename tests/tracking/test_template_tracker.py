@@ -57,6 +57,8 @@ def test_correlations_are_pearsons_at_every_place():
         assert found[row, col] == pytest.approx(said, abs=1e-9)
     assert not found[0, 0] and not correlations(region, np.full((5, 4), 0.1)).any()
     np.testing.assert_allclose(correlations(-region, pattern), -found, atol=1e-9)
+    itself = correlations(region, region[3:9, 2:8])
+    assert itself[3, 2] == itself.max() == pytest.approx(1.0) and itself.max() <= 1.0
     # An offset changes nothing, as far as its digits go.
     np.testing.assert_allclose(correlations(region + 1e6, pattern), found, atol=1e-6)
 

@@ -167,7 +167,7 @@ def match_patch(
 def correlations(region: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     """Returns the correlation of a pattern with a region at every place within it.
 
-    Pearson's, in [-1, 1] but for rounding; 0 where one of the two is constant.
+    Pearson's, in [-1, 1]; 0 where one of the two is constant.
 
     Args:
         region: `[H, W]`.
@@ -189,7 +189,7 @@ def correlations(region: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     # What is left of a constant window after rounding is no structure.
     seen = spread > least * pattern.size
     norm = np.sqrt(np.where(seen, spread, 1.0) * np.square(pattern).sum())
-    return np.where(seen, dots / norm, 0.0)
+    return np.clip(np.where(seen, dots / norm, 0.0), -1.0, 1.0)
 
 
 def refine_peak(scores: np.ndarray, peak: Pair) -> np.ndarray:
