@@ -234,6 +234,6 @@ def _behind(tracker: Tracker, lookahead_frames: int) -> Tracker:
     """A network, or one around it, with another lookahead and the same program."""
     if isinstance(tracker, AnchoredTracker):
         inner = _behind(tracker.inner, lookahead_frames)
-        return AnchoredTracker(inner, tracker.share)
+        return dataclasses.replace(tracker, inner=inner)
     whole = cast(NetworkTracker, tracker)
     return dataclasses.replace(whole, lookahead_frames=lookahead_frames)

@@ -11,7 +11,7 @@ from fluoro_jax.experiments import recorded_breathing
 from fluoro_jax.experiments.recorded_breathing import recorded_section
 from fluoro_jax.sim.fluoroscope import lung_clearance_mm
 from fluoro_jax.studies import StudySpec
-from fluoro_jax.tracking.anchored import AnchoredTracker
+from fluoro_jax.tracking.anchored import AnchoredTracker, beside
 
 
 def test_a_minute_of_frames_with_the_tumour_in_the_lung_throughout():
@@ -65,11 +65,19 @@ def test_a_network_that_looks_ahead_becomes_a_stream(results):
         results.runs["ours"], method=Method("ours", "ours", Whole())
     )
     shown = Method("ours_frame0", "ours + frame 0", AnchoredTracker(Whole()), True)
-    runs = {"ours": run, "ours_frame0": dataclasses.replace(run, method=shown)}
+    guarded = AnchoredTracker(Whole(), 0.5, beside(), 0.3)
+    both = Method("ours_template_frame0", "both", guarded, True)
+    runs = {
+        one.key: dataclasses.replace(run, method=one)
+        for one in (run.method, shown, both)
+    }
     found = recorded_breathing._streaming(runs, 2, frame_s=0.5)
-    assert [one.tracker.lookahead_frames for one in found] == [2, 2]
-    labels = ["ours, 1 s behind", "ours + frame 0, 1 s behind"]
+    assert [one.tracker.lookahead_frames for one in found] == [2, 2, 2]
+    labels = ["ours, 1 s behind", "ours + frame 0, 1 s behind", "both, 1 s behind"]
     assert [one.label for one in found] == labels and found[1].frame0
+    # Only the look-ahead is another; what guards it is the same.
+    again = dataclasses.replace(found[2].tracker, inner=Whole())
+    assert again == guarded and guarded.template is not None
 
 
 def test_fakes_are_seeded(tmp_path, results):
