@@ -101,7 +101,8 @@ STANDS_FOR = {
     "52c09095e68c69fd": "7bec9f5abecee81d",
     "7bec9f5abecee81d": "053f71b453b90d73",
     # A template beside an outline that is moved; without one, as before.
-    "0f3d9f825dbe13fd": "e1f3909ee2b45c68",  # tracking/anchored.py
+    "787f00c3c2cd4f8f": "0f3d9f825dbe13fd",  # tracking/anchored.py
+    "0f3d9f825dbe13fd": "e1f3909ee2b45c68",
     "e1f3909ee2b45c68": "fde279dc64ab5942",
     "868c15455d5a39e6": NEW,  # tracking/baselines/template.py
     "388bcb857aec5f28": "8cf757c03a3e304a",  # evaluation/evaluate.py: its columns

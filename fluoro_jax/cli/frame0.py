@@ -111,13 +111,9 @@ def moved(
     share, view = plan.tracker.cfg.evaluation.offset_share, plan.resampler.source
     # Without the truth, and in the plan's view: without millimetres that is the scale
     # the frames are taken to have.
-    blind: Any = dict(mask=None, centroid_px=None, centre_mm=None, geometry=view)
+    blind = dataclasses.replace(clip, mask=None, geometry=view)
     begun = time.perf_counter()
-    matched = track_clip(
-        beside(),
-        dataclasses.replace(clip, **blind),
-        (np.asarray(clip.frames[0]), outline),
-    )
+    matched = track_clip(beside(), blind, (np.asarray(clip.frames[0]), outline))
     tracks = anchor([one for one, _ in rows], outline, view, share, matched=matched)
     more_ms = 1e3 * (time.perf_counter() - begun) / len(tracks)
     cut = np.stack([np.asarray(one.probability) >= OUTLINE for one in tracks])

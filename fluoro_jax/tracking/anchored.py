@@ -19,8 +19,9 @@ import numpy as np
 
 from fluoro_jax.clip import Track
 from fluoro_jax.errors import UserError
-from fluoro_jax.geometry import Geometry, iso_pixel_mm, position_iso_mm
-from fluoro_jax.metrics import centroid_px
+from fluoro_jax.geometry import Geometry, iso_pixel_mm
+from fluoro_jax.metrics import centroid_px, iou
+from fluoro_jax.tracking.baselines.matching import at_place
 from fluoro_jax.tracking.baselines.shape import place_outline
 from fluoro_jax.tracking.baselines.template import UPDATED, TemplateTracker
 from fluoro_jax.tracking.checks import Reference
@@ -243,7 +244,8 @@ def _guarded(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
     state = replace(state, matched=tuple(later))
     if track.frame == 0:
         mask = np.asarray(track.probability) >= state.threshold
-        state = replace(state, known=_iou(mask, state.outline > 0.0) >= KNOWN_IOU)
+        known = bool(iou(mask, state.outline > 0.0) >= KNOWN_IOU)
+        state = replace(state, known=known)
     answered = state.known and track.status not in ("missed", "held")
     seen_px = np.asarray(match.centroid_px, float) if track.frame else state.start_px
     seen = bool(np.isfinite(seen_px).all())  # not where the template left the frame
@@ -261,8 +263,8 @@ def _guarded(state: AnchoredState, track: Track) -> tuple[AnchoredState, Track]:
     if answer.status == "missed":
         return state, answer
     # Not the centroid of its pixels: a template's place is finer than they are.
-    place_mm = np.asarray(position_iso_mm(state.geometry, place_px))
-    return state, replace(answer, centroid_px=place_px, centroid_iso_mm=place_mm)
+    placed = at_place(answer, place_px, state.geometry, confidence=sure.confidence)
+    return state, replace(placed, status=status)
 
 
 def _at(
@@ -278,11 +280,6 @@ def _at(
     if answer.status == "missed":  # moved out of the frame
         return answer
     return replace(answer, confidence=confidence, status=status)
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    either = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / either if either else 0.0
 
 
 def _offset_px(state: AnchoredState, found_px: np.ndarray, frame: int) -> np.ndarray:
