@@ -112,6 +112,8 @@ FRACTION, SHARE = _number(0.001, 0.999, 0.5), _number(0, 1, 0.25)
 COUNT, COUNT_OR_NONE = _whole(1, 10**9, 100), _whole(0, 10**9, 100)
 PIXELS = _whole(2, 4096, 96)  # the largest flat panels have 4096 a side
 CASES = _whole(1, 10**6, 16)
+LONGEST_FRAME_S = 60.0  # ours; a GIF takes at most 655 s a frame
+FRAME_S = _number(1e-3, LONGEST_FRAME_S, 0.5, "s")
 LEVELS, CHANNELS = _whole(1, 12, 4), _whole(1, 4096, 16)
 PATCH, STEM = _whole(1, 16, 4), _whole(0, 4096, 32)
 EVEN, ODD = _whole(2, 16, step=2), _whole(1, 15, 3, step=2)
@@ -174,7 +176,7 @@ TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("study.num_frames", _whole(1, 10_000, 10), _PIXELS),
     ("study.detector_mm", _number(20.0, 2000.0, 480.0, "mm"), "it is a panel's height"),
     ("study.voxel_mm", _number(0.25, 20.0, 4.0, "mm"), _VOXEL),
-    ("study.frame_s", _number(1e-3, 60.0, 0.5, "s"), "it is the time between frames"),
+    ("study.frame_s", FRAME_S, "it is the time between frames"),
     ("study.gantry_deg", _number(-360, 360, 0.0, "degrees"), "it is a gantry angle"),
     ("study.photons", _or_zero(_number(10.0, 1e9, 2e4, "quanta a pixel")), _PHOTONS),
     ("study.collimate", FLAG, "it centres the panel on the tumour's path, or does not"),

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from fluoro_jax.config_rules import LONGEST_FRAME_S
 from fluoro_jax.errors import UserError
 from fluoro_jax.io.files import expand_path
 
@@ -13,7 +14,6 @@ BREATHING = ("cycle", "irregular", "trace:quiet", "trace:irregular")
 SHAPES = ("sphere", "ellipsoid", "lobulated", "spiculated", "mixed")
 PICTURES = ("gif", "webp")
 PANELS = ("varian", "elekta")
-LONGEST_FRAME_S = 60.0  # ours; a GIF takes at most 655 s a frame
 DEFAULT_ROWS, DEFAULT_VOXEL_MM = 128, 3.0
 # Named alike in both, so that `study_spec` can copy them.
 SPEC_KEYS = (  # options that stand for keys of a config's `study`
